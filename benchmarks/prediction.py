@@ -1,0 +1,81 @@
+"""Which prediction and noise schedule tells arms apart best per minute, at a scale.
+
+    python benchmarks/prediction.py [--scale quick] [--images 30000] [--seeds 3] [--jobs 2]
+
+Trains the control (native+dw), native+can-3 and can-3 under each setting on paired seeds and prints,
+for every metric, the paired difference in units of its own standard deviation over seeds. The
+setting with the largest is the most sensitive; time is printed beside it. Trials go to .cabench/bench.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+
+from cabench.executors import local
+from cabench.progress import Progress
+from cabench.schema import Diffusion
+from cabench.store import Store
+from cabench.study import plan, read_scale, read_study
+
+SETTINGS = [
+    ("flow", "linear"), ("v", "cosine"), ("v", "linear"), ("eps", "cosine"), ("eps", "linear"),
+]  # fmt: skip
+CONTROL, ARMS = "native+dw", ("can-3", "native+can-3")
+METRICS = ("kid", "condition_accuracy", "heldout_loss")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--scale", default="quick")
+    parser.add_argument("--images", type=int, default=30000)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--jobs", type=int, default=local.default_jobs())
+    asked = parser.parse_args()
+
+    study, base = read_study(Path("studies/layer_placement.yaml")), read_scale(asked.scale)
+    store = Store(Path(".cabench/bench/results"), Path(".cabench/bench"))
+    trials = {}
+    for prediction, schedule in SETTINGS:
+        scale = base.model_copy(deep=True)
+        scale.diffusion = Diffusion(prediction=prediction, schedule=schedule)
+        scale.training.images = asked.images
+        scale.sampling.sweep.guidance = []
+        planned = plan(study, scale, list(range(asked.seeds)))
+        for t in planned.trials:
+            if t.arm in (CONTROL, *ARMS):
+                trials[prediction, schedule, t.arm, t.seed] = t
+    missing = [t for t in trials.values() if store.record(t.key) is None]
+    names = {trials[k].key: " ".join(map(str, k)) for k in trials}
+    if missing:
+        from rich.console import Console
+
+        with Progress(Console(), names, dict.fromkeys(names, 1.0)) as view:
+            local.run(missing, store, asked.jobs, "cpu", view)
+
+    print(f"{'setting':<14}{'arm':<14}{'metric':<20}{'control':>9}{'paired difference':>20}{'|d|/sd':>8}")
+    for prediction, schedule in SETTINGS:
+        found = {
+            arm: [store.record(trials[prediction, schedule, arm, s].key) for s in range(asked.seeds)]
+            for arm in (CONTROL, *ARMS)
+        }
+        for arm in ARMS:
+            for metric in METRICS:
+                ours, control = (
+                    np.array([r["metrics"][metric] for r in found[a]]) for a in (arm, CONTROL)
+                )
+                d = ours - control
+                spread = d.std(ddof=1)
+                print(
+                    f"{prediction + ' ' + schedule:<14}{arm:<14}{metric:<20}{control.mean():>9.4f}"
+                    f"{d.mean():>+11.4f} sd {spread:.4f}{abs(d.mean()) / spread:>8.1f}"
+                )
+        seconds = [sum(v for k, v in r["timing"].items() if "_s" in k and "per" not in k)
+                   for a in found.values() for r in a]  # fmt: skip
+        print(f"{prediction + ' ' + schedule:<14}{np.mean(seconds):.0f} s a trial\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Manifest and records in; statistics, verdicts, tables and figures out. Never imports torch."""

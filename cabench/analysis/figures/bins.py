@@ -1,0 +1,62 @@
+"""Where along the noise an arm gains: held-out loss by noise bin, in per cent of the baseline's."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from cabench.analysis.figures.style import caption, save, sheet
+from cabench.analysis.frame import study_arms, tidy
+from cabench.analysis.labels import SUPPORT, fold
+
+
+def bins(path: str | Path, manifest: dict[str, Any], records: dict[str, Any]) -> list[Path]:
+    """PNG and SVG heat map, arms x bins; nothing is written when no trial has bins."""
+    table = by_bin(manifest, records)
+    if table.empty:
+        return []
+    names = ["\n".join(fold(arm, 30)) for arm in table.index]
+    rows = sum(0.26 + 0.13 * name.count("\n") for name in names)
+    size = float(np.nanquantile(np.abs(table.to_numpy()), 0.95)) or 1.0
+    with sheet(9.0, 1.7 + rows) as figure:
+        axes = figure.subplots()
+        image = axes.imshow(table, cmap="PuOr_r", vmin=-size, vmax=size, aspect="auto")
+        axes.set_yticks(range(len(names)), names)
+        axes.set_xticks(range(table.shape[1]), table.columns)
+        axes.tick_params(length=0)
+        axes.set_xlabel("noise bin")
+        for (y, x), value in np.ndenumerate(table.to_numpy()):
+            if value == value:
+                colour = "white" if abs(value) > 0.6 * size else "black"
+                text = f"{value:+z.1f}"
+                axes.text(x, y, text, ha="center", va="center", fontsize=7.5, color=colour)
+        figure.colorbar(image, ax=axes, fraction=0.03, aspect=6 * rows, label="% (purple: better)")
+        caption(
+            figure,
+            f"Held-out loss by noise bin, relative to {manifest['baseline']}",
+            "Mean over the seeds that both have of 100 (loss / baseline's loss - 1); "
+            "negative is better. No test: this says where, not whether.",
+        )
+        return save(figure, path)
+
+
+def by_bin(manifest: dict[str, Any], records: dict[str, Any]) -> pd.DataFrame:
+    """Arms x bins: the relative difference to the baseline in per cent, mean over common seeds."""
+    frame = tidy(manifest, records)
+    part = frame["metric"].str.extract(rf"^{re.escape(SUPPORT)}/bin(\d+)$", expand=False)
+    frame = frame.assign(bin=pd.to_numeric(part))[part.notna()]
+    base = frame[frame["arm"] == manifest["baseline"]][["seed", "bin", "value"]]
+    both = frame.merge(base, on=["seed", "bin"], suffixes=("", "_base"))
+    both["percent"] = 100 * (both["value"] / both["value_base"] - 1)
+    shown = [
+        arm["name"]
+        for arm in study_arms(manifest)
+        if not arm.get("bound") and arm["name"] != manifest["baseline"]
+    ]
+    table = both.pivot_table(index="arm", columns="bin", values="percent", aggfunc="mean")
+    table.columns = table.columns.astype(int)
+    return table.reindex([arm for arm in shown if arm in table.index])

@@ -1,0 +1,164 @@
+"""Sample grid: the same seeds and labels in the same cells for every arm, real images on top."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from cabench.analysis.figures.style import DPI
+from cabench.analysis.labels import fold
+
+CELL, GAP, BLOCK_GAP, MARGIN = 56, 2, 12, 14  # pixels: least cell, between cells, blocks, around
+NAME_LETTERS = 22                             # in a line of an arm's name; 40 take two
+TURNED_LETTERS = 18                           # in a line of a class name turned by 90 degrees
+LINE = 16                                     # pixels from one line of text to the next
+TALL, TALLEST = 1400, 1.4                     # pixels, height over width: beyond both, arms side by side
+EMPTY = (236, 236, 236)
+REAL = "real images"
+Blocks = list[tuple[str, np.ndarray | None]]
+
+
+def grid(
+    path: str | Path,
+    arms: Sequence[str],
+    samples: dict[str, np.ndarray],
+    labels: Sequence[str],
+    real: np.ndarray | None = None,
+) -> list[Path]:
+    """A PNG: a block of rows per arm, a column per class, enlarged without smoothing.
+
+    `samples[arm]`: uint8 (k, C, H, W), C 1 or 3; `labels`: the k class names, the same for all
+    arms; `real`: as samples. Cell i is image i in every block; an arm without samples keeps empty
+    cells. Many arms go side by side, the real images on top of each part.
+    """
+    top: Blocks = [(REAL, real)] if real is not None else []
+    blocks = [(arm, samples.get(arm)) for arm in arms]
+    layout = Layout(top + blocks, labels)
+    for parts in range(1, len(blocks) + 1):
+        size = math.ceil(len(blocks) / parts)
+        sheets = [top + blocks[i : i + size] for i in range(0, len(blocks), size)]
+        if layout.height(sheets[0]) <= max(TALL, TALLEST * layout.width * len(sheets)):
+            break
+    page = Image.new("RGB", (layout.width * len(sheets), layout.height(sheets[0])), "white")
+    for i, sheet in enumerate(sheets):
+        layout.draw(page, sheet, i * layout.width)
+    path = Path(path).with_suffix(".png")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    page.save(path, dpi=(DPI, DPI), optimize=True)
+    return [path]
+
+
+class Layout:
+    """Sizes that all blocks share, and the drawing of one part of the page."""
+
+    def __init__(self, blocks: Blocks, labels: Sequence[str]):
+        high, wide = _checked(blocks, labels)
+        classes = list(dict.fromkeys(labels))
+        self.zoom = max(1, math.ceil(CELL / max(high, wide)))
+        self.high, self.wide = high * self.zoom, wide * self.zoom
+        self.cells = _cells(labels, classes)
+        self.rows = 1 + max(row for row, _ in self.cells)
+        self.names = {name: fold(name, NAME_LETTERS) for name, _ in blocks}
+        lines = [(name == REAL, line) for name, lines in self.names.items() for line in lines]
+        self.left = MARGIN + 10 + int(max(_font(bold).getlength(line) for bold, line in lines))
+        self.heads = _heads(classes, self.wide)
+        self.top = MARGIN + 8 + max(head.height for head in self.heads)
+        self.width = self.left + len(classes) * (self.wide + GAP) + MARGIN
+
+    def tall(self, name: str) -> int:
+        """Pixels that a block takes: its pictures, or its name where that is taller."""
+        return max(self.rows * (self.high + GAP), LINE * len(self.names[name]) + 4) + BLOCK_GAP
+
+    def height(self, blocks: Blocks) -> int:
+        return self.top + sum(self.tall(name) for name, _ in blocks)
+
+    def draw(self, page: Image.Image, blocks: Blocks, x: int) -> None:
+        draw = ImageDraw.Draw(page)
+        for column, head in enumerate(self.heads):
+            middle = x + self.left + column * (self.wide + GAP) + self.wide // 2
+            page.paste(head, (middle - head.width // 2, self.top - 6 - head.height))
+        y = self.top
+        for name, images in blocks:
+            for line, text in enumerate(self.names[name]):
+                draw.text((x + MARGIN, y + LINE * line), text, "black", _font(name == REAL))
+            for i, (row, column) in enumerate(self.cells):
+                corner = (
+                    x + self.left + column * (self.wide + GAP),
+                    y + row * (self.high + GAP),
+                )
+                if images is None:
+                    page.paste(EMPTY, (*corner, corner[0] + self.wide, corner[1] + self.high))
+                else:
+                    page.paste(_picture(images[i], self.zoom), corner)
+            if images is None:
+                draw.text((x + self.left + 6, y + 6), "no samples", "#777777", _font())
+            y += self.tall(name)
+
+
+def _checked(blocks: Blocks, labels: Sequence[str]) -> tuple[int, int]:
+    """The size (H, W) that all pictures have, or a ValueError that names the block."""
+    shapes = {}
+    for name, images in blocks:
+        if images is not None:
+            if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1] not in (1, 3):
+                raise ValueError(
+                    f"grid: '{name}' must be uint8 (k, 1 or 3, H, W), "
+                    f"found {images.dtype} {images.shape}"
+                )
+            if len(images) != len(labels):
+                raise ValueError(f"grid: '{name}' has {len(images)} images, {len(labels)} labels")
+            shapes[name] = images.shape[2:]
+    if not shapes or not len(labels):
+        raise ValueError("grid: no samples to draw")
+    if len(set(shapes.values())) > 1:
+        raise ValueError(f"grid: pictures differ in size: {shapes}")
+    return next(iter(shapes.values()))
+
+
+def _cells(labels: Sequence[str], classes: list[str]) -> list[tuple[int, int]]:
+    """(row, column) of each image: its class's column, the next free row in it."""
+    used = dict.fromkeys(classes, 0)
+    places = []
+    for label in labels:
+        places.append((used[label], classes.index(label)))
+        used[label] += 1
+    return places
+
+
+def _picture(image: np.ndarray, zoom: int) -> Image.Image:
+    """(C, H, W) uint8, enlarged `zoom` times, nearest."""
+    pixels = np.repeat(image, 3, axis=0) if len(image) == 1 else image
+    pixels = pixels.transpose(1, 2, 0).repeat(zoom, axis=0).repeat(zoom, axis=1)
+    return Image.fromarray(np.ascontiguousarray(pixels))
+
+
+@cache
+def _font(bold: bool = False) -> ImageFont.FreeTypeFont:
+    """DejaVu Sans as matplotlib ships it: the same letters on every machine."""
+    name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
+    return ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / name, 13)
+
+
+def _heads(classes: list[str], wide: int) -> list[Image.Image]:
+    """Class names as pictures; all turned by 90 degrees where one is wider than its column."""
+    heads = [_head(fold(name, max(6, wide // 8))) for name in classes]
+    if all(head.width <= wide + GAP and head.height <= 3 * LINE for head in heads):
+        return heads
+    turned = [_head(fold(name, TURNED_LETTERS)[: max(1, wide // LINE)]) for name in classes]
+    return [head.rotate(90, expand=True) for head in turned]
+
+
+def _head(lines: list[str]) -> Image.Image:
+    """Lines of text as a picture, centred."""
+    width = max(int(_font().getlength(line)) + 2 for line in lines)
+    label = Image.new("RGB", (width, LINE * len(lines)), "white")
+    draw = ImageDraw.Draw(label)
+    for i, line in enumerate(lines):
+        draw.text((width / 2, LINE * i + 12), line, "black", _font(), anchor="ms")
+    return label

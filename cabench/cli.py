@@ -1,0 +1,116 @@
+"""The command line: run, status, list, macs. Heavy libraries are imported inside the verbs."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cabench import __version__
+from cabench.errors import CabenchError
+
+app = typer.Typer(
+    name="cabench", no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False,
+    help="Which way of telling a diffusion transformer its condition works best, at what cost, "
+    "and how sure are we?",
+)  # fmt: skip
+
+StudyFile = Annotated[Path, typer.Argument(help="Study file, such as studies/layer_placement.yaml")]
+ScaleName = Annotated[
+    str, typer.Option("--scale", help="smoke, quick, cpu, gpu, or a YAML file of your own")
+]
+Seeds = Annotated[
+    str | None, typer.Option(help="How many seeds ('5'), or which ('0,1,7'); default: the scale's")
+]
+AllArms = Annotated[bool, typer.Option("--all-arms", help="Also the arms marked extra")]
+Results = Annotated[Path, typer.Option(help="Folder of records, tables and figures")]
+
+
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(f"cabench {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True)] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def run(
+    study: StudyFile,
+    scale: ScaleName = "quick",
+    seeds: Seeds = None,
+    all_arms: AllArms = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print trials, cost and time, then stop")
+    ] = False,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="Trials side by side; default: one per core")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Run failed trials again")
+    ] = False,
+    use_reference: Annotated[
+        bool, typer.Option("--use-reference", help="Let committed reference results stand in")
+    ] = False,
+    results: Results = Path("results"),
+    cache: Annotated[Path, typer.Option(help="Checkpoints, samples, features")] = Path(".cabench"),
+) -> None:
+    """Run a study: train, sample, score what is missing; then print the table and draw figures."""
+    from cabench.run import dry, execute, prepare
+
+    prepared = prepare(
+        study, scale, seeds, all_arms, results, cache, use_reference, retry_failed, device, jobs
+    )
+    raise typer.Exit(dry(prepared) if dry_run else execute(prepared))
+
+
+@app.command()
+def status(results: Results = Path("results")) -> None:
+    """What is done of each study that was run or planned here."""
+    from cabench.status import show_status
+
+    show_status(results)
+
+
+@app.command("list")
+def list_() -> None:
+    """Studies, scales, backbones, methods, data sets and metrics that are known."""
+    from cabench.listing import show_known
+
+    show_known()
+
+
+@app.command()
+def macs(
+    csv: Annotated[Path | None, typer.Option(help="Also write the table here")] = None,
+) -> None:
+    """Parameters and MACs of published models, beside the published figures."""
+    from cabench.cost.published import show_published
+
+    raise typer.Exit(show_published(csv))
+
+
+def main() -> None:
+    try:
+        app(standalone_mode=True)
+    except CabenchError as error:
+        print(f"cabench: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print(
+            "cabench: stopped; finished trials are kept, the same command goes on with the rest",
+            file=sys.stderr,
+        )
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

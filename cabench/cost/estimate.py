@@ -1,0 +1,40 @@
+"""How long a trial may take: a few training steps timed here and now, for --dry-run."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from cabench.models.model import build_initialised
+
+PROBE_MACS = 20e9  # a probing step holds at most so many, so that a large model is probed, too
+
+
+def seconds_per_image(spec: Mapping[str, Any], batch: int, macs: int, device: str) -> float:
+    """Seconds of training for one picture: the best of three steps, on one thread on a CPU."""
+    batch = max(1, min(batch, int(PROBE_MACS / (3 * macs))))
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        model = build_initialised(spec, 0).to(device)
+        optimiser = torch.optim.AdamW(model.parameters(), fused=True)
+        x = torch.randn(batch, *spec["backbone"]["shape"], device=device)
+        t = torch.rand(batch, device=device) * 1000
+        classes = spec["embedder"]["classes"]
+        streams = {name: torch.randint(n, (batch,), device=device) for name, n in classes.items()}
+        return min(_step(model, optimiser, x, t, streams) for _ in range(4)) / batch
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _step(model, optimiser, x, t, streams) -> float:
+    began = time.perf_counter()
+    (model(x, t, streams) - x).square().mean().backward()
+    optimiser.step()
+    optimiser.zero_grad()
+    if x.is_cuda:
+        torch.cuda.synchronize()
+    return time.perf_counter() - began

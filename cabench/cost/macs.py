@@ -1,0 +1,139 @@
+"""MACs by fvcore (CPU tensors) or by torch's FlopCounterMode (meta device: shapes only).
+
+Convention: batch 1, one network evaluation, one fused multiply-add = one MAC; attention products and
+weight generation included; norms, activations, embeddings look-ups and biases not.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from cabench.errors import CabenchError
+from cabench.models.model import build, build_meta
+
+META_ABOVE = 50_000_000  # parameters: larger models are counted on the meta device
+
+# Element-wise, look-up and layout operators: no multiply-accumulates by the convention above.
+UNCOUNTED = {
+    "aten::add", "aten::add_", "aten::sub", "aten::mul", "aten::div", "aten::neg", "aten::pow",
+    "aten::addcmul", "aten::rsqrt", "aten::sqrt", "aten::exp", "aten::sin", "aten::cos",
+    "aten::gelu", "aten::silu", "aten::sigmoid", "aten::tanh", "aten::relu", "aten::softmax",
+    "aten::mean", "aten::sum", "aten::where", "aten::embedding", "aten::rms_norm",
+    "aten::unflatten", "aten::layer_norm", "aten::pixel_shuffle", "aten::pixel_unshuffle", "aten::clamp",
+}  # fmt: skip
+
+
+def _shape(value: Any) -> list[int]:
+    return value.type().sizes()
+
+
+def _attention(inputs: list[Any], outputs: list[Any]) -> float:
+    """q k^T and its product with v: prod(q[:-1]) * k_len * (d_q + d_v)."""
+    q, k, v = (_shape(i) for i in inputs[:3])
+    return math.prod(q[:-1]) * k[-2] * (q[-1] + v[-1])
+
+
+def _baddbmm(inputs: list[Any], outputs: list[Any]) -> float:
+    a, b = _shape(inputs[1]), _shape(inputs[2])
+    return math.prod(a) * b[-1]
+
+
+def _zero(inputs: list[Any], outputs: list[Any]) -> float:
+    return 0.0
+
+
+HANDLES = {
+    "aten::scaled_dot_product_attention": _attention,
+    "aten::baddbmm": _baddbmm,
+    "aten::layer_norm": _zero,
+    "aten::rms_norm": _zero,
+}
+
+
+class _Batch1(nn.Module):
+    """The model as a function of tensors only, as fvcore's tracer wants it."""
+
+    def __init__(self, model: nn.Module, streams: list[str]):
+        super().__init__()
+        self.model, self.streams = model, streams
+
+    def forward(self, x: torch.Tensor, t: torch.Tensor, *streams: torch.Tensor) -> torch.Tensor:
+        return self.model(x, t, dict(zip(self.streams, streams, strict=True)))
+
+
+def _inputs(spec: Mapping[str, Any], device: str) -> tuple[torch.Tensor, ...]:
+    x = torch.zeros(1, *spec["backbone"]["shape"], device=device)
+    streams = [torch.zeros(1, dtype=torch.long, device=device) for _ in spec["embedder"]["classes"]]
+    return (x, torch.zeros(1, device=device), *streams)
+
+
+def fvcore_macs(spec: Mapping[str, Any]) -> dict[str, int]:
+    """{backbone, generator, total} counted on a real forward pass; raises on uncounted operators."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch.jit is deprecated; fvcore is built on it
+        from fvcore.nn import FlopCountAnalysis
+
+    model = _Batch1(build(spec), list(spec["embedder"]["classes"])).eval()
+    for p in model.parameters():
+        nn.init.zeros_(p)
+    logging.getLogger("fvcore").setLevel(logging.ERROR)
+    analysis = FlopCountAnalysis(model, _inputs(spec, "cpu")).set_op_handle(**HANDLES)
+    analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
+    analysis.tracer_warnings("none")
+    total = int(analysis.total())
+    odd = set(analysis.unsupported_ops()) - UNCOUNTED
+    if odd:
+        raise CabenchError(
+            f"MACs: no rule to count {', '.join(sorted(odd))}; add a handle or, for an element-wise "
+            "operator, its name to cabench.cost.macs.UNCOUNTED"
+        )
+    return _split(int(analysis.by_module()["model.backbone"]), total)
+
+
+def meta_macs(spec: Mapping[str, Any]) -> dict[str, int]:
+    """The same by FlopCounterMode on the meta device: no memory, seconds for the largest model."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    model = build_meta(spec)
+    x, t, *rest = _inputs(spec, "meta")
+    streams = dict(zip(spec["embedder"]["classes"], rest, strict=True))
+    counts = []
+    with torch.no_grad(), contextlib.ExitStack() as stack:
+        stack.enter_context(torch.device("meta"))
+        with FlopCounterMode(display=False) as counter:
+            given = model.given(t, streams, None)
+        counts.append(counter.get_total_flops() // 2)
+        with FlopCounterMode(display=False) as counter:
+            model.backbone(x, given)
+        counts.append(counter.get_total_flops() // 2)
+    return _split(counts[1], sum(counts))
+
+
+def _split(backbone: int, total: int) -> dict[str, int]:
+    return {"backbone": backbone, "generator": total - backbone, "total": total}
+
+
+def parameter_counts(spec: Mapping[str, Any]) -> dict[str, int]:
+    """Learned numbers: {backbone, embedder, methods, total}."""
+    model = build_meta(spec)
+    parts = {
+        name: sum(p.numel() for p in getattr(model, name).parameters())
+        for name in ("backbone", "embedder", "methods")
+    }
+    return parts | {"total": sum(parts.values())}
+
+
+def cost(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """A record's `cost`: MACs with the counter's name, and parameters."""
+    params = parameter_counts(spec)
+    if params["total"] > META_ABOVE:
+        return {"macs": meta_macs(spec) | {"counter": "FlopCounterMode"}, "params": params}
+    return {"macs": fvcore_macs(spec) | {"counter": "fvcore"}, "params": params}

@@ -1,0 +1,1 @@
+"""Executors: they run the trials that are missing, and remember nothing."""

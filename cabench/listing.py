@@ -1,0 +1,53 @@
+"""The verb `list`: what a study can name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from cabench import data as _data  # noqa: F401  (registers)
+from cabench import metrics as _metrics  # noqa: F401  (registers)
+from cabench.models import model as _model  # noqa: F401  (registers)
+from cabench.registry import BACKBONES, DATASETS, METHODS, METRICS
+from cabench.schema import Scale
+from cabench.study import read_scale, scale_names
+from cabench.yamlfile import read_yaml
+
+
+def first_line(thing: object) -> str:
+    return (thing.__doc__ or "").strip().split("\n")[0]
+
+
+def scale_line(scale: Scale) -> str:
+    return f"{scale.seeds} seeds, {scale.training.images:,} images a trial; {scale.about}"
+
+
+def study_line(path: Path) -> str:
+    content = read_yaml(path, "study")
+    return str(content.get("question", ""))
+
+
+def show_known() -> None:
+    sections = {
+        "studies": {str(p): study_line(p) for p in sorted(Path("studies").glob("*.yaml"))},
+        "scales": {name: scale_line(read_scale(name)) for name in scale_names()},
+        "backbones": {
+            name: f"presets {', '.join(BACKBONES.get(name).presets)}; "
+            f"sites {', '.join(BACKBONES.get(name).sites)}; hooks {', '.join(BACKBONES.get(name).hooks)}"
+            for name in BACKBONES.names()
+        },
+        "methods": {name: first_line(METHODS.get(name)) for name in METHODS.names()},
+        "data sets": {name: first_line(DATASETS.get(name)) for name in DATASETS.names()},
+        "metrics": {name: first_line(METRICS.get(name)) for name in METRICS.names()},
+    }
+    console = Console()
+    for title, entries in sections.items():
+        console.print(f"[bold]{title}[/bold]")
+        table = Table.grid(padding=(0, 2))
+        table.add_column(no_wrap=True)
+        table.add_column()
+        for name, text in entries.items():
+            table.add_row(f"  {name}", text)
+        console.print(table, highlight=False)

@@ -1,0 +1,62 @@
+"""What a trial is judged by. Importing this loads neither torch nor onnxruntime.
+
+A metric is a class registered in METRICS; plugins register as ours do:
+
+    @METRICS.register("my_metric")
+    class MyMetric:
+        version = 1                       # raise it when the number would change; in trial keys
+        needs = "samples"                 # "samples": compute() below; "model": a trained network
+        higher_is_better = False
+        label = "my metric@{n}"           # for tables
+        scale = 1.0                       # tables print value x scale
+        min_samples = 2                   # fewer are refused
+
+        @staticmethod
+        def compute(generated, reference, images, labels, scorer) -> float: ...
+
+        @staticmethod                     # optional; else compute() of other real pictures
+        def floor(scorer) -> float: ...
+
+`generated` and `reference` are the judge's features of the samples and of as many real pictures
+with the same labels, {"112": (n, 112), "1280": (n, 1280)} float32; `images` (n, C, H, W) uint8 and
+`labels` (n,) int64 are the samples and what was asked for; `scorer` is the SampleScorer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from cabench.metrics import model_metrics, sample_metrics  # noqa: F401  (they register)
+from cabench.metrics.judge import Judge, judge_fingerprint
+from cabench.metrics.reference import report_labels
+from cabench.metrics.scorer import SampleScorer
+from cabench.registry import METRICS
+
+__all__ = [
+    "Judge", "SampleScorer", "describe", "judge_fingerprint", "names", "needing", "report_labels",
+    "versions",
+]  # fmt: skip
+
+
+def versions(names: Iterable[str]) -> dict[str, int]:
+    """The `version` of each named metric, for trial keys."""
+    return {name: METRICS.get(name).version for name in names}
+
+
+def names() -> list[str]:
+    return METRICS.names()
+
+
+def describe(name: str, n: int) -> dict[str, object]:
+    """How a table prints a metric: its label holds n, since FID's bias depends on n."""
+    metric = METRICS.get(name)
+    return {
+        "label": metric.label.format(n=n),
+        "higher_is_better": metric.higher_is_better,
+        "scale": getattr(metric, "scale", 1.0),
+    }
+
+
+def needing(what: str, chosen: Iterable[str]) -> list[str]:
+    """Those of the chosen metrics that need `what`: "samples" or "model"."""
+    return [name for name in chosen if METRICS.get(name).needs == what]

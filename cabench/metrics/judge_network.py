@@ -1,0 +1,61 @@
+"""EfficientNet-Lite0 with resizing and normalisation in front, as one ONNX graph."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import torch
+from efficientnet_lite_pytorch import EfficientNet
+from torch import nn
+
+MEAN, STD = 127.0, 128.0    # TensorFlow's efficientnet_lite_builder.py, which the weights come from
+STAGE = 10                  # the last block with 112 channels
+
+
+class JudgeNetwork(nn.Module):
+    """uint8 pictures of any size to the pooled features of two stages."""
+
+    def __init__(self, weights: Path, size: int):
+        super().__init__()
+        self.size = size
+        self.net = EfficientNet.from_name("efficientnet-lite0")
+        self.net.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
+        self.eval()
+
+    def forward(self, images, rows, columns):
+        """(B, 1 or 3, H, W) uint8, (size, H), (W, size) to (B, 112), (B, 1280)."""
+        x = torch.matmul(torch.matmul(rows, images.float()), columns)
+        x = ((x - MEAN) / STD).expand(images.shape[0], 3, self.size, self.size)
+        net, act = self.net, self.net._swish                    # ReLU6 in Lite
+        x = act(net._bn0(net._conv_stem(x)))
+        for index, block in enumerate(net._blocks):
+            x = block(x)
+            if index == STAGE:
+                stage = x.mean((2, 3))                          # (B, 112)
+        x = act(net._bn1(net._conv_head(x)))                    # (B, 1280, size/32, size/32)
+        return stage, x.mean((2, 3))
+
+
+def export(weights: Path, path: Path, size: int, opset: int) -> None:
+    """Write the network to `path`; the batch, the channels and the pictures' size stay free."""
+    example = (torch.zeros(2, 1, 16, 16, dtype=torch.uint8), torch.zeros(size, 16),
+               torch.zeros(16, size))
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")    # dynamo=False is deprecated; the other wants onnxscript
+        torch.onnx.export(
+            JudgeNetwork(weights, size),
+            example,
+            str(path),
+            dynamo=False,
+            opset_version=opset,
+            input_names=["images", "rows", "columns"],
+            output_names=["f112", "f1280"],
+            dynamic_axes={
+                "images": {0: "batch", 1: "channels", 2: "height", 3: "width"},
+                "rows": {1: "height"},
+                "columns": {0: "width"},
+                "f112": {0: "batch"},
+                "f1280": {0: "batch"},
+            },
+        )

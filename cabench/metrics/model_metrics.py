@@ -1,0 +1,31 @@
+"""Metrics that look at the trained network itself. Heavy imports wait inside `compute`."""
+
+from __future__ import annotations
+
+from cabench.registry import METRICS
+
+
+@METRICS.register("heldout_loss")
+class HeldoutLoss:
+    """Mean squared error of the prediction at guidance 1 on the report split, by common random
+    numbers: overall, by equal bins of t, and (`train_loss`) on as many generator-train pictures.
+    """
+
+    version = 1
+    needs = "model"
+    higher_is_better = False
+    label = "held-out loss"
+
+    @staticmethod
+    def compute(model, process, dataset, heldout, device) -> dict[str, float]:
+        """`heldout`: images, bins, repeats, as in the scale."""
+        from cabench.training import Data, denoising_loss
+
+        def loss(split: str):
+            data = Data(dataset.split(split), tuple(model.embedder.categories))
+            return denoising_loss(model, process, data, device=device, **heldout)
+
+        bins = loss("report")
+        overall = {"heldout_loss": bins.mean(), "train_loss": loss("generator-train").mean()}
+        by_bin = {f"heldout_loss/bin{i}": value for i, value in enumerate(bins)}
+        return {name: float(value) for name, value in (overall | by_bin).items()}

@@ -1,0 +1,152 @@
+"""Scores of generated samples on one data set: reference, floor and probe, prepared once."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cabench.errors import CabenchError
+from cabench.metrics import fidelity, judge
+from cabench.metrics import probe as probes
+from cabench.metrics.cached import arrays_once
+from cabench.metrics.reference import matched, report_labels
+from cabench.registry import METRICS
+
+REFERENCE, FLOOR = "report", "judge-train"
+METRIC_NAMES = ("kid", "fid_lite0_112", "condition_accuracy")
+
+
+class SampleScorer:
+    """n samples against n real pictures of the report split that have the same labels.
+
+    Making one is cheap and refuses what cannot be scored; the judge runs at the first score, floor
+    or `prepare`, and the features of real pictures and the probe are then kept in the cache, where
+    parallel workers find them (the first one works, the others wait).
+    """
+
+    def __init__(
+        self,
+        dataset: Any,                               # cabench.data.Dataset, or what looks like one
+        n: int,                                     # samples to generate and score
+        cache: Path,                                # judge, features, probes: <cache>/judge/
+        threads: int = 1,                           # for the judge; the numbers don't depend on it
+        metrics: Sequence[str] = METRIC_NAMES,      # registered metrics that need samples
+        stream: str = "label",                      # the condition that accuracy is about
+    ):
+        self.dataset, self.n, self.stream = dataset, n, stream
+        self.judge = judge.Judge(cache, threads)
+        self.metrics = {name: METRICS.get(name) for name in metrics}
+        for name, metric in self.metrics.items():
+            if n < metric.min_samples:
+                raise CabenchError(
+                    f"{name}: {n} samples are too few, at least {metric.min_samples} are needed"
+                )
+        self.labels = report_labels(self._labels(REFERENCE), n)    # (n,) int64: what to generate
+        self.chosen = {    # split -> (n,) indices of the real pictures in use
+            split: matched(self._labels(split), self.labels, f"split '{split}'")
+            for split in (REFERENCE, FLOOR)
+        }
+        self._folder = Path(cache) / "judge"
+
+    def score(self, images: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+        """Every metric of samples (n, C, H, W) uint8 made for `labels` (n,), in any order."""
+        if images.shape != (self.n, *self.dataset.shape):
+            raise ValueError(f"samples are {images.shape}, not {(self.n, *self.dataset.shape)}")
+        if not np.array_equal(np.sort(labels), np.sort(self.labels)):
+            raise ValueError("the samples' labels are not the ones in scorer.labels")
+        generated = self.judge.features(images)
+        return {
+            name: float(metric.compute(generated, self._reference, images, labels, self))
+            for name, metric in self.metrics.items()
+        }
+
+    def floor(self) -> dict[str, float]:
+        """The same metrics of n other real pictures with the same labels; accuracy: on report."""
+        return dict(self._floor)
+
+    def prepare(self) -> None:
+        """Fill the cache, so that workers only read it."""
+        _ = self._reference, self._floor, self.probe
+
+    @property
+    def protocol(self) -> dict[str, Any]:
+        """How the numbers were made, for the record: JSON, known without running the judge."""
+        return {
+            "n": self.n,
+            "metrics": {name: metric.version for name, metric in self.metrics.items()},
+            "judge": {
+                "name": judge.NAME,
+                "fingerprint": self.judge.fingerprint,
+                "resize": f"{judge.SIZE} px, antialiased bilinear",
+            },
+            "reference": {"split": REFERENCE, "labels": "as generated"},
+            "floor": {"split": FLOOR, "labels": "as generated"},
+            "kid": {"features": "1280", **fidelity.KID, "kid_subset_size": self.n},
+            "fid": {"features": "112"},
+            "probe": {
+                "kind": "logistic regression",
+                "features": list(probes.FEATURES),
+                "penalty": probes.PENALTY,
+                "version": probes.VERSION,
+                "trained_on": FLOOR,
+                "tested_on": REFERENCE,
+                "stream": self.stream,
+            },
+        }
+
+    @cached_property
+    def probe(self) -> probes.Probe:
+        """The probe of this data set, trained on judge-train, tested on report."""
+        key = _short(self.dataset.fingerprint, self.judge.fingerprint, self.stream, probes.VERSION)
+
+        def fit() -> dict[str, np.ndarray]:
+            return probes.fit(
+                self._features(FLOOR), self._labels(FLOOR),
+                self._features(REFERENCE), self._labels(REFERENCE),
+            ).arrays()
+
+        return probes.Probe.load(arrays_once(self._folder / f"probe-{key}.npz", fit))
+
+    @cached_property
+    def _reference(self) -> dict[str, np.ndarray]:
+        return self._subset(REFERENCE)
+
+    @cached_property
+    def _floor(self) -> dict[str, float]:
+        chosen, real = self.chosen[FLOOR], self._subset(FLOOR)
+        images, labels = self.dataset.split(FLOOR).images[chosen], self._labels(FLOOR)[chosen]
+        return {
+            name: float(
+                metric.floor(self) if hasattr(metric, "floor")
+                else metric.compute(real, self._reference, images, labels, self)
+            )
+            for name, metric in self.metrics.items()
+        }
+
+    def _labels(self, split: str) -> np.ndarray:
+        streams = self.dataset.split(split).streams
+        if self.stream not in streams:
+            raise CabenchError(
+                f"scoring by '{self.stream}': the data set's streams are {', '.join(streams)}"
+            )
+        return streams[self.stream]
+
+    def _subset(self, split: str) -> dict[str, np.ndarray]:
+        return {name: f[self.chosen[split]] for name, f in self._features(split).items()}
+
+    def _features(self, split: str) -> dict[str, np.ndarray]:
+        """The judge's features of a whole split, from the cache."""
+        key = _short(self.dataset.fingerprint, self.judge.fingerprint)
+        return arrays_once(
+            self._folder / f"features-{key}-{split}.npz",
+            lambda: self.judge.features(self.dataset.split(split).images),
+        )
+
+
+def _short(*parts: Any) -> str:
+    return hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()[:16]

@@ -1,0 +1,1 @@
+"""Backbones, conditioning methods, and the seam between them."""

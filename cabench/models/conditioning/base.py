@@ -1,0 +1,45 @@
+"""What a conditioning method is: options, what it needs of a backbone, and a forward pass."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+
+from cabench.models.sites import Given, Layout
+
+
+class MethodOptions(BaseModel):
+    """Options common to all methods, as written in a study."""
+
+    model_config = ConfigDict(extra="forbid")
+    source: str | list[str] = Field(
+        "both", description="streams it is told: both (timestep + label), a stream, or a list"
+    )
+
+
+class Method(nn.Module):
+    """One way to inject the condition.
+
+    __init__(options, layout, width): `options` are checked, with `source` a tuple of streams;
+    `layout` lists the backbone's sites and norms; `width` is that of the condition embedding.
+    forward({stream: (B, width)}) -> Given.
+    """
+
+    name: ClassVar[str]
+    version: ClassVar[int] = 1
+    hooks: ClassVar[tuple[str, ...]] = ()  # hooks it occupies, of models.sites.HOOKS
+    Options: ClassVar[type[MethodOptions]] = MethodOptions
+
+    @classmethod
+    def sites(cls, options: MethodOptions, offered: tuple[str, ...]) -> tuple[str, ...]:
+        """Kinds of site it acts on, given the kinds the backbone offers."""
+        return ()
+
+    def __init__(self, options: MethodOptions, layout: Layout, width: int):
+        super().__init__()
+
+    def forward(self, embedded: Mapping[str, Tensor]) -> Given:
+        raise TypeError(f"method '{self.name}' has no forward pass")

@@ -1,0 +1,72 @@
+"""A backbone, the one embedder and a list of methods, built from a resolved spec."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from cabench.models import backbones as _backbones  # noqa: F401  (registers)
+from cabench.models import conditioning as _conditioning  # noqa: F401  (registers)
+from cabench.models.condition import ConditionEmbedder
+from cabench.models.init import initialise
+from cabench.models.sites import Given, address_layers
+from cabench.registry import BACKBONES, METHODS
+
+
+class ConditionalModel(nn.Module):
+    """forward(x (B, C, H, W), t (B,) in [0, 1000), streams, drop (B,) bool | None) -> (B, C, H, W)."""
+
+    def __init__(self, backbone: nn.Module, embedder: ConditionEmbedder, methods: nn.ModuleDict):
+        super().__init__()
+        self.backbone = backbone
+        self.embedder = embedder
+        self.methods = methods
+
+    def given(self, t: Tensor, streams: Mapping[str, Tensor], drop: Tensor | None) -> Given:
+        """All that the methods generate for this batch, once per forward."""
+        given = Given()
+        if self.methods:
+            embedded = self.embedder(t, streams, drop)
+            for method in self.methods.values():
+                given.update(method(embedded))
+        return given
+
+    def forward(
+        self, x: Tensor, t: Tensor, streams: Mapping[str, Tensor], drop: Tensor | None = None
+    ) -> Tensor:
+        return self.backbone(x, self.given(t, streams, drop))
+
+
+def build(spec: Mapping[str, Any]) -> ConditionalModel:
+    """The model of a resolved spec (see study.resolve_model); parameters are not yet initialised."""
+    options = {k: v for k, v in spec["backbone"].items() if k not in ("kind", "version")}
+    backbone = BACKBONES.get(spec["backbone"]["kind"])(**options)
+    layout = address_layers(backbone)
+    width = spec["embedder"]["width"]
+    embedder = ConditionEmbedder(
+        width, spec["embedder"]["classes"], normalise=spec["embedder"]["normalise"]
+    )
+    methods = nn.ModuleDict()
+    for entry in spec["methods"]:
+        kind = METHODS.get(entry["kind"])
+        name, repeats = entry["kind"], 1
+        while name in methods:
+            repeats += 1
+            name = f"{entry['kind']}_{repeats}"
+        methods[name] = kind(kind.Options.model_validate(entry["options"]), layout, width)
+    return ConditionalModel(backbone, embedder, methods)
+
+
+def build_initialised(spec: Mapping[str, Any], seed: int, salt: str = "") -> ConditionalModel:
+    model = build(spec)
+    initialise(model, seed, salt)
+    return model
+
+
+def build_meta(spec: Mapping[str, Any]) -> ConditionalModel:
+    """The model on the meta device: shapes without memory, for counting."""
+    with torch.device("meta"):
+        return build(spec)

@@ -1,0 +1,77 @@
+"""What a run leaves to look at: table, figures, sample grid, all from manifest and records alone."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cabench.store import Store, read_json, write_json
+
+GRID_ROWS = 3  # samples of each class and arm in the grid
+
+
+def write_outputs(manifest: dict[str, Any], store: Store) -> list[Path]:
+    """Writes table and figures beside the manifest; nothing when they stand for the same records."""
+    keys = [t["key"] for t in manifest["trials"]]
+    records = store.records(keys)
+    folder = store.study_folder(manifest["study"], manifest["scale"])
+    state = hashlib.sha256(json.dumps([manifest, records], sort_keys=True).encode()).hexdigest()
+    marker = folder / "outputs.json"
+    if marker.exists() and (held := read_json(marker))["of"] == state:
+        paths = [folder / name for name in held["files"]]
+        if all(p.exists() for p in paths):
+            return paths
+
+    from cabench.analysis import figures, tables
+
+    paths = [tables.to_csv(manifest, records, folder / "table.csv"), folder / "table.md"]
+    paths[1].write_text(tables.to_markdown(manifest, records), encoding="utf-8")
+    if any(r["status"] == "complete" for r in records.values()):
+        found = {key: store.find(key, ".curves.json") for key in records}
+        curves = {key: read_json(path) for key, path in found.items() if path is not None}
+        paths += figures.forest(folder / "forest", manifest, records)
+        paths += figures.curves(folder / "curves", manifest, curves)
+        paths += figures.bins(folder / "bins", manifest, records)
+        paths += sample_grid(folder / "samples.png", manifest, records, store)
+    write_json(marker, {"of": state, "files": [p.name for p in paths]})
+    return paths
+
+
+def sample_grid(path: Path, manifest: dict, records: dict, store: Store) -> list[Path]:
+    """One block of rows an arm: the first seed that all arms have, same seeds and labels by cell."""
+    from cabench.analysis.figures import grid
+
+    keys = {(t["arm"], t["seed"]): t["key"] for t in manifest["trials"]}
+    arms = [a["name"] for a in manifest["arms"]]
+
+    def pictures(arm: str, seed: int) -> np.ndarray | None:
+        record = records.get(keys.get((arm, seed)))
+        sheet = store.find(record["key"], ".png") if record else None
+        if sheet is None or record["status"] != "complete":
+            return None
+        return read_sheet(sheet, record["protocol"]["sheet"])
+
+    for seed in manifest["seeds"]:
+        found = {arm: p for arm in arms if (p := pictures(arm, seed)) is not None}
+        if found:
+            break
+    else:
+        return []
+    rows = min(GRID_ROWS, *(p.shape[1] for p in found.values()))
+    samples = {a: p[:, :rows].reshape(-1, *p.shape[2:]) for a, p in found.items()}
+    classes = next(iter(records.values()))["protocol"]["classes"]
+    labels = [name for name in classes for _ in range(rows)]
+    return grid(path, arms, samples, labels)
+
+
+def read_sheet(path: Path, layout: dict[str, int]) -> np.ndarray:
+    """The pictures of a record's sheet, (columns, rows, C, H, W) uint8."""
+    from PIL import Image
+
+    sheet = np.asarray(Image.open(path))
+    shape = (layout["rows"], layout["height"], layout["columns"], layout["width"], -1)
+    return sheet.reshape(shape).transpose(2, 0, 4, 1, 3)

@@ -1,0 +1,102 @@
+"""The live view of a run: what is done, what is being done, time left. Plain lines off a terminal."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from cabench.executors.base import Event
+
+STAGE_SHARE = {"train": (0.0, 0.75), "sample": (0.75, 0.95), "score": (0.95, 1.0)}  # of a trial
+
+
+def clock(seconds: float) -> str:
+    """'1:02:03' or '4:05'."""
+    minutes, s = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{s:02}" if hours else f"{minutes}:{s:02}"
+
+
+class Progress:
+    """A Listener. `work` maps a trial's key to its expected cost in any unit; names to its label."""
+
+    def __init__(self, console: Console, names: dict[str, str], work: dict[str, float]):
+        self.console, self.names, self.work = console, names, work
+        self.running: dict[str, tuple[float, Event]] = {}  # key -> (part of the trial, last news)
+        self.done: list[str] = []
+        self.failed: list[str] = []
+        self.began = time.monotonic()
+        self.live = Live(console=console, refresh_per_second=2, get_renderable=self.render)
+
+    def __enter__(self) -> Progress:
+        if self.console.is_terminal:
+            self.live.start()
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        if self.console.is_terminal:
+            self.live.update(Text(), refresh=True)
+            self.live.stop()
+
+    # -- Listener
+
+    def started(self, key: str) -> None:
+        self.running[key] = (0.0, Event(key, "train", 0.0, "loading"))
+
+    def heard(self, event: Event) -> None:
+        start, end = STAGE_SHARE[event.stage]
+        self.running[event.key] = (start + (end - start) * event.part, event)
+
+    def finished(self, record: dict[str, Any]) -> None:
+        key = record["key"]
+        self.running.pop(key, None)
+        self.done.append(key)
+        if record["status"] == "failed":
+            self.failed.append(key)
+            said = f"failed: {record['error']}"
+        else:
+            said = f"{record['timing'].get('train_images_per_s', 0):,.0f} images/s"
+        left = self.left()
+        self.console.print(
+            f"[{len(self.done):>3}/{len(self.names)}] {self.names[key]}: {said}"
+            + (f"; {clock(left)} left" if left and len(self.done) < len(self.names) else ""),
+            markup=False, highlight=False, soft_wrap=True,
+        )  # fmt: skip
+
+    # -- time
+
+    def fraction(self) -> float:
+        finished = sum(self.work[k] for k in self.done)
+        under_way = sum(self.work[k] * part for k, (part, _) in self.running.items())
+        return (finished + under_way) / sum(self.work.values())
+
+    def left(self) -> float | None:
+        """Seconds, from the work done so far; None while too little is done to tell."""
+        fraction = self.fraction()
+        elapsed = time.monotonic() - self.began
+        return elapsed * (1 - fraction) / fraction if fraction > 0.005 else None
+
+    def render(self) -> Group:
+        left = self.left()
+        head = Text(
+            f"{len(self.done)} of {len(self.names)} trials done, {len(self.running)} running"
+            + (f", {len(self.failed)} failed" if self.failed else "")
+            + f"   {clock(time.monotonic() - self.began)} gone, "
+            + (f"about {clock(left)} left" if left is not None else "measuring the pace")
+        )
+        rows = Table.grid(padding=(0, 2))
+        rows.add_column(no_wrap=True, max_width=40)
+        rows.add_column(width=8)
+        rows.add_column(width=24)
+        rows.add_column(no_wrap=True)
+        for key, (part, event) in list(self.running.items()):
+            rows.add_row(
+                Text(self.names[key]), event.stage, ProgressBar(1.0, part, width=24), event.note
+            )
+        return Group(ProgressBar(1.0, self.fraction(), width=80), head, rows)

@@ -1,0 +1,134 @@
+"""What a study and a scale may say: the YAML files as models. No torch in here."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_+.\-]{0,59}$")]
+Positive = Annotated[int, Field(gt=0)]
+Rate = Annotated[float, Field(ge=0, lt=1)]
+
+
+class Part(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Match(Part):
+    """Chooses one size so that the arm has another arm's parameter count, as nearly as it can."""
+
+    params_of: str  # an arm of the study
+    by: Literal["rank", "ffn_hidden"]  # the size that is free
+
+
+class Arm(Part):
+    methods: list[str | dict[str, dict[str, Any] | None]] = []  # 'native', or {method: options}
+    depthwise: Literal["static"] | None = None  # a 3x3 depthwise convolution in each FFN
+    gate: Literal["static"] | None = None  # a learned, static gate on each residual branch
+    match: Match | None = None
+    init_salt: str = ""  # other initial values under the same data and noise (a paired null)
+    extra: bool = False  # runs from scale `cpu` up, or with --all-arms
+    bound: bool = False  # a bound, printed without a verdict
+    about: str = ""
+
+
+class Claim(Part):
+    id: str
+    says: str
+    better: str  # arm
+    than: str  # arm
+    metric: str
+    test: Literal["superiority"]
+
+
+class Study(Part):
+    study: Name
+    kind: Literal["train"] = "train"
+    question: str
+    needs: list[str] = ["label"]  # streams the data must carry
+    backbones: Annotated[list[str], Field(min_length=1, max_length=1)] = ["dit"]
+    primary: str = "kid"  # the metric the arms are ranked by
+    baseline: str
+    arms: dict[Name, Arm]
+    claims: list[Claim] = []
+
+
+class DataChoice(Part):
+    """A data source, and the streams it can serve."""
+
+    streams: list[str]
+    source: str
+    options: dict[str, Any] = {}
+    shape: tuple[Positive, Positive, Positive] | None = None  # C, H, W while the data is absent
+    classes: dict[str, Positive] | None = None  # classes of each stream while it is absent
+
+
+class BackboneChoice(Part):
+    preset: str
+    patch: Positive
+
+
+class Training(Part):
+    images: Positive  # pictures seen, with repetition
+    batch: Positive
+    lr: Annotated[float, Field(gt=0)]
+    warmup: Annotated[int, Field(ge=0)] = 0  # images
+    ema_half_life: Positive  # images
+    label_dropout: Rate = 0.1
+    betas: tuple[Rate, Rate] = (0.9, 0.999)
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    clip: Annotated[float, Field(gt=0)] | None = None  # norm of the gradient
+    precision: Literal["float32", "bfloat16"] = "float32"
+    snapshot_every: Positive  # images
+    keep_state: bool = True  # keep the optimiser, so that a longer run extends this one
+
+
+class Diffusion(Part):
+    prediction: Literal["eps", "v", "flow"]
+    schedule: Literal["linear", "sqrt_linear", "cosine"] = "linear"
+
+    @model_validator(mode="after")
+    def flow_is_linear(self) -> Diffusion:
+        if self.prediction == "flow" and self.schedule != "linear":
+            raise ValueError("prediction flow takes schedule linear")
+        return self
+
+
+class Sweep(Part):
+    """Further guidance values, scored beside the primary one."""
+
+    guidance: list[Annotated[float, Field(ge=0)]] = []
+    seeds: Annotated[int, Field(ge=0)] = 1  # on the first so many seeds
+
+
+class Sampling(Part):
+    sampler: Literal["dpmpp_2m", "unipc", "ddim", "ddpm"] = "dpmpp_2m"
+    steps: Positive
+    n: Positive  # samples
+    batch: Positive = 250
+    guidance: Annotated[float, Field(ge=0)] = 1.0
+    sweep: Sweep = Sweep()
+
+
+class Heldout(Part):
+    """The denoising loss: pictures of the report split, bins of t, noises a picture."""
+
+    images: Positive
+    bins: Positive = 10
+    repeats: Positive = 1
+
+
+class Scale(Part):
+    scale: Name
+    about: str = ""
+    data: Annotated[list[DataChoice], Field(min_length=1)]
+    backbones: dict[str, BackboneChoice]
+    training: Training
+    diffusion: Diffusion
+    sampling: Sampling
+    metrics: list[str]
+    heldout: Heldout
+    seeds: Positive
+    max_params: Positive = 100_000_000  # larger arms are refused
+    extra_arms: bool = False

@@ -1,0 +1,21 @@
+"""Named random streams: what is drawn depends on (seed, purpose, index) alone, never on what was drawn before.
+
+Hence arms are paired, a resumed run needs no generator state, and samples don't depend on batches.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+import torch
+
+
+def derive(seed: int, *purpose: str | int) -> int:
+    """A 63-bit seed for (seed, purpose...)."""
+    text = "/".join(str(p) for p in (seed, *purpose))
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+
+
+def generator(seed: int, *purpose: str | int) -> torch.Generator:
+    """A CPU generator for (seed, purpose...)."""
+    return torch.Generator().manual_seed(derive(seed, *purpose))

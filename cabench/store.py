@@ -1,0 +1,121 @@
+"""Truth on disk: content keys, atomic files, records, manifests. No torch in here.
+
+results/records/KEY.json          what one trial measured (KEY.curves.json, KEY.png beside it)
+results/STUDY.SCALE/manifest.json what a study asked for: arms, seeds, keys
+.cabench/                         the cache: training runs, samples, features, locks
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from cabench.errors import CabenchError
+
+RECORD_LIMIT = 20_000  # bytes
+
+
+def content_key(*parts: Any) -> str:
+    """16 hex digits that name the content: the sha256 of canonical JSON."""
+    text = json.dumps(parts, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@contextlib.contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path` that becomes `path` when the block ends well."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    os.close(handle)
+    part = Path(name)
+    try:
+        yield part
+        with open(part, "rb") as f:
+            os.fsync(f.fileno())
+        os.chmod(part, 0o644)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def write_json(path: Path, content: Any) -> None:
+    with atomic_path(path) as part:
+        part.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def read_json(path: Path) -> Any:
+    """The file's content; a CabenchError names a file that isn't whole."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise CabenchError(f"{path} can't be read ({error}); delete it to have it redone") from None
+
+
+@dataclass(frozen=True)
+class Store:
+    """Where results and the cache live."""
+
+    results: Path
+    cache: Path
+    reference: Path | None = None  # committed results that may stand in for missing ones
+
+    # -- records
+
+    def record_path(self, key: str) -> Path:
+        return self.results / "records" / f"{key}.json"
+
+    def find(self, key: str, suffix: str = ".json") -> Path | None:
+        """The record (or the file beside it) in results, else in the reference when that is used."""
+        for root in (self.results, self.reference):
+            if root is not None and (path := root / "records" / f"{key}{suffix}").exists():
+                return path
+        return None
+
+    def record(self, key: str) -> dict[str, Any] | None:
+        path = self.find(key)
+        return None if path is None else read_json(path)
+
+    def records(self, keys: list[str]) -> dict[str, dict[str, Any]]:
+        found = {key: self.record(key) for key in keys}
+        return {key: record for key, record in found.items() if record is not None}
+
+    def write_record(self, record: Mapping[str, Any]) -> None:
+        size = len(json.dumps(record))
+        if size > RECORD_LIMIT:
+            raise CabenchError(f"record {record['key']} is {size} bytes; the limit is {RECORD_LIMIT}")
+        write_json(self.record_path(record["key"]), record)
+
+    def beside(self, key: str, suffix: str) -> Path:
+        return self.results / "records" / f"{key}{suffix}"
+
+    # -- studies
+
+    def study_folder(self, study: str, scale: str) -> Path:
+        return self.results / f"{study}.{scale}"
+
+    def manifests(self) -> list[Path]:
+        roots = [r for r in (self.results, self.reference) if r is not None]
+        return sorted(p for root in roots for p in root.glob("*/manifest.json"))
+
+    # -- cache
+
+    def training(self, key: str) -> Path:
+        return self.cache / "training" / key
+
+    def samples(self, key: str) -> Path:
+        return self.cache / "samples" / f"{key}.safetensors"
+
+    def lock(self, name: str) -> FileLock:
+        """A lock between processes; it dies with its holder."""
+        folder = self.cache / "locks"
+        folder.mkdir(parents=True, exist_ok=True)
+        return FileLock(folder / f"{name}.lock")

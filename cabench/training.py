@@ -1,0 +1,278 @@
+"""Training: initialise, load, loop over images seen, snapshot. A longer run extends a shorter one."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, safe_open, save_file
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+
+from cabench.diffusion import Process, to_float
+from cabench.errors import CabenchError
+from cabench.models.model import build, build_initialised
+from cabench.seeds import generator
+from cabench.store import atomic_path
+
+RECIPE = 1  # raise it whenever the same spec would train to other weights
+
+Progress = Callable[[int, float], None]  # images seen, last loss
+
+
+class Diverged(CabenchError):
+    """The loss became NaN or infinite."""
+
+
+class Data:
+    """A split as tensors: images (N, C, H, W) in [-1, 1], streams {name: (N,)}."""
+
+    def __init__(self, split: Any, streams: tuple[str, ...]):
+        self.images = to_float(torch.from_numpy(split.images))
+        self.streams = {name: torch.from_numpy(split.streams[name]) for name in streams}
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def take(self, index: Tensor, device: str) -> tuple[Tensor, dict[str, Tensor]]:
+        return (
+            self.images[index].to(device),
+            {name: s[index].to(device) for name, s in self.streams.items()},
+        )
+
+
+class Order:
+    """Which pictures batch k holds: a new permutation each epoch, fixed by the seed."""
+
+    def __init__(self, size: int, batch: int, seed: int):
+        self.size, self.batch, self.seed = size, batch, seed
+        self.epoch, self.permutation = -1, torch.empty(0, dtype=torch.long)
+
+    def __call__(self, step: int) -> Tensor:
+        place = torch.arange(step * self.batch, (step + 1) * self.batch)
+        return torch.cat([self._part(e, place) for e in (place // self.size).unique().tolist()])
+
+    def _part(self, epoch: int, place: Tensor) -> Tensor:
+        if epoch != self.epoch:
+            g = generator(self.seed, "order", epoch)
+            self.epoch, self.permutation = epoch, torch.randperm(self.size, generator=g)
+        return self.permutation[place[place // self.size == epoch] % self.size]
+
+
+def ema_decay(batch: int, half_life: float, seen: int) -> float:
+    """Decay of one step; the half-life (images) grows with images seen, at most a tenth of them."""
+    return 0.5 ** (batch / max(min(half_life, 0.1 * seen), 1e-8))
+
+
+class Trainer:
+    """State of one training run: model, EMA, optimiser, images seen."""
+
+    def __init__(self, spec: Mapping[str, Any], device: str = "cpu"):
+        self.spec, self.device = spec, device
+        t = self.recipe = spec["training"]
+        self.process = Process(**spec["diffusion"])
+        self.model = build_initialised(spec["model"], spec["seed"], spec["init_salt"]).to(device)
+        self.seen = 0
+        self.optimiser = torch.optim.AdamW(
+            self.model.parameters(), lr=t["lr"], betas=tuple(t["betas"]),
+            weight_decay=t["weight_decay"], fused=True,
+        )  # fmt: skip
+        self.ema = AveragedModel(self.model, multi_avg_fn=self._average)
+        self.ema.n_averaged.fill_(1)  # it already holds the initial network
+
+    def _average(self, averaged: list[Tensor], current: list[Tensor], _count: Any) -> None:
+        t = self.recipe
+        decay = ema_decay(t["batch"], t["ema_half_life"], self.seen)
+        torch._foreach_lerp_(averaged, current, 1 - decay)
+
+    def step(self, data: Data, order: Order) -> Tensor:
+        """One update; returns the batch's loss, detached. All randomness is named by (seed, step)."""
+        t, seed = self.recipe, self.spec["seed"]
+        step, batch = self.seen // t["batch"], t["batch"]
+        x, streams = data.take(order(step), self.device)
+        if self.spec["data"]["flip"]:
+            flip = torch.rand(batch, generator=generator(seed, "flip", step)) < 0.5
+            x = torch.where(flip.to(self.device).view(-1, 1, 1, 1), x.flip(3), x)
+        g = generator(seed, "noise", step)
+        u, noise = torch.rand(batch, generator=g), torch.randn(x.shape, generator=g)
+        drop = torch.rand(batch, generator=generator(seed, "drop", step)) < t["label_dropout"]
+        times = self.process.times(u).to(self.device)
+        noised, target = self.process.noisy(x, noise.to(self.device), times)
+
+        for group in self.optimiser.param_groups:
+            group["lr"] = t["lr"] * min(1.0, (self.seen + batch) / max(t["warmup"], 1))
+        with autocast(self.device, t["precision"]):
+            predicted = self.model(noised, times, streams, drop.to(self.device))
+        loss = (predicted.float() - target).square().mean()
+        loss.backward()
+        if t["clip"] is not None:
+            nn.utils.clip_grad_norm_(self.model.parameters(), t["clip"])
+        self.optimiser.step()
+        self.optimiser.zero_grad()
+        self.seen += batch
+        self.ema.update_parameters(self.model)
+        return loss.detach()
+
+    def state(self) -> dict[str, Tensor]:
+        """Everything a resumed run needs: network, average, optimiser."""
+        names = {p: n for n, p in self.model.named_parameters()}
+        named = prefixed("model.", self.model) | prefixed("ema.", self.ema.module)
+        for p, moments in self.optimiser.state.items():
+            named |= {f"{key}.{names[p]}": value for key, value in moments.items()}
+        return named
+
+    def restore(self, tensors: Mapping[str, Tensor], seen: int) -> None:
+        self.seen = seen
+        load_named(self.model, tensors, "model.")
+        load_named(self.ema.module, tensors, "ema.")
+        for name, p in self.model.named_parameters():
+            keys = [k for k in ("step", "exp_avg", "exp_avg_sq") if f"{k}.{name}" in tensors]
+            if keys:  # a parameter that no arm's method uses has no moments
+                self.optimiser.state[p] = {
+                    k: tensors[f"{k}.{name}"].to("cpu" if k == "step" else self.device)
+                    for k in keys
+                }
+
+
+def prefixed(prefix: str, model: nn.Module) -> dict[str, Tensor]:
+    return {prefix + name: p.detach() for name, p in model.named_parameters()}
+
+
+def autocast(device: str, precision: str) -> torch.autocast:
+    return torch.autocast(device.split(":")[0], torch.bfloat16, enabled=precision == "bfloat16")
+
+
+@torch.no_grad()
+def load_named(model: nn.Module, tensors: Mapping[str, Tensor], prefix: str) -> None:
+    for name, p in model.named_parameters():
+        p.copy_(tensors[prefix + name])
+
+
+def save(path: Path, tensors: Mapping[str, Tensor], **meta: Any) -> None:
+    plain = {name: t.cpu().contiguous() for name, t in tensors.items()}
+    with atomic_path(path) as part:
+        save_file(plain, part, metadata={k: json.dumps(v) for k, v in meta.items()})
+
+
+def metadata(path: Path) -> dict[str, Any]:
+    with safe_open(path, "pt") as f:
+        return {k: json.loads(v) for k, v in f.metadata().items()}
+
+
+def load_ema(spec: Mapping[str, Any], path: Path, device: str = "cpu") -> nn.Module:
+    """The averaged network of a snapshot, ready to sample."""
+    model = build(spec["model"])
+    load_named(model, load_file(path), "ema.")
+    return model.to(device).eval()
+
+
+def snapshot_path(folder: Path, images: int) -> Path:
+    """The averaged network after `images`; `state.safetensors` beside it holds the whole run."""
+    return folder / f"ema-{images:010d}.safetensors"
+
+
+def marks(batch: int, every: int, images: int) -> list[int]:
+    """Images seen at each snapshot: whole batches, the last at `images` rounded up to one."""
+    every = max(1, math.ceil(every / batch)) * batch
+    end = math.ceil(images / batch) * batch
+    return [*range(every, end, every), end]
+
+
+@torch.no_grad()
+def denoising_loss(
+    model: nn.Module,
+    process: Process,
+    data: Data,
+    images: int,  # how many, spread over the split
+    bins: int,  # equal parts of the range of t
+    repeats: int = 1,  # noises a picture
+    batch: int = 500,
+    device: str = "cpu",
+) -> np.ndarray:
+    """Mean squared error of the prediction in each bin of t, (bins,), guidance 1.
+
+    Common random numbers: pictures, noise and times are the same for every model and seed.
+    """
+    images = min(images, len(data))
+    index = torch.linspace(0, len(data) - 1, images).long().repeat(repeats)
+    g = generator(0, "denoising loss")
+    bin_of = torch.arange(len(index)) % bins
+    u = (bin_of + torch.rand(len(index), generator=g)) / bins
+    noise = torch.randn((len(index), *data.images.shape[1:]), generator=g)
+    total = torch.zeros(bins, dtype=torch.float64)
+    for start in range(0, len(index), batch):
+        part = slice(start, start + batch)
+        x, streams = data.take(index[part], device)
+        times = process.times(u[part]).to(device)
+        noised, target = process.noisy(x, noise[part].to(device), times)
+        error = (model(noised, times, streams) - target).square().flatten(1).mean(1).double().cpu()
+        total.index_add_(0, bin_of[part], error)
+    return (total / torch.bincount(bin_of, minlength=bins)).numpy()
+
+
+def train(
+    spec: Mapping[str, Any],  # the `train` part of a trial's spec
+    images: int,
+    dataset: Any,
+    folder: Path,  # one training run: averaged networks by images seen, and the last state
+    heldout: int,  # pictures of the report split for the curve's held-out loss
+    snapshot_every: int,  # images
+    keep_state: bool = True,  # network and optimiser at the last snapshot, to go on from there
+    device: str = "cpu",
+    progress: Progress = lambda seen, loss: None,
+) -> Path:
+    """Trains to `images`, going on from the folder's state; returns the snapshot's path.
+
+    A snapshot's metadata holds `curve` (losses by images seen) and `seconds` (of training alone).
+    """
+    recipe = spec["training"]
+    stops = marks(recipe["batch"], snapshot_every, images)
+    end = stops[-1]
+    final = snapshot_path(folder, end)
+    if final.exists():
+        return final
+    streams = tuple(spec["model"]["embedder"]["classes"])
+    data = Data(dataset.split("generator-train"), streams)
+    report = Data(dataset.split("report"), streams)
+    order = Order(len(data), recipe["batch"], spec["seed"])
+    trainer = Trainer(spec, device)
+    curve: dict = {"images": [], "loss": [], "heldout": {"images": [], "loss": []}}
+    state = folder / "state.safetensors"
+    spent, held = 0.0, 0
+    if state.exists():
+        meta = metadata(state)
+        held = meta["seen"]
+        if held <= end:
+            trainer.restore(load_file(state), held)
+            curve, spent = meta["curve"], meta["seconds"]
+    began = time.perf_counter()
+    every = max(1, end // recipe["batch"] // 100)  # steps a point of the curve
+    window: list[Tensor] = []
+    while trainer.seen < end:
+        window.append(trainer.step(data, order))
+        if len(window) == every or trainer.seen in stops:
+            loss = torch.stack(window).mean().item()
+            if not math.isfinite(loss):
+                raise Diverged(f"the loss became {loss} after {trainer.seen} images")
+            curve["images"].append(trainer.seen)
+            curve["loss"].append(round(loss, 6))
+            window = []
+            progress(trainer.seen, loss)
+        if trainer.seen in stops:
+            spent += time.perf_counter() - began
+            model = trainer.ema.module
+            errors = denoising_loss(model, trainer.process, report, heldout, 10, device=device)
+            curve["heldout"]["images"].append(trainer.seen)
+            curve["heldout"]["loss"].append(round(float(errors.mean()), 6))
+            told = {"curve": curve, "seconds": spent}
+            save(snapshot_path(folder, trainer.seen), prefixed("ema.", model), **told)
+            if keep_state and trainer.seen > held:
+                save(state, trainer.state(), seen=trainer.seen, **told)
+            began = time.perf_counter()
+    return final

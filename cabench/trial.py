@@ -1,0 +1,181 @@
+"""One trial: train -> sample -> score -> cost -> record. The one place where all parts meet."""
+
+from __future__ import annotations
+
+import json
+import platform
+import resource
+import time
+import traceback
+from collections.abc import Callable
+from functools import lru_cache
+from importlib import metadata as packages
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+from cabench import metrics
+from cabench.cost.macs import cost
+from cabench.data import load_dataset
+from cabench.diffusion import Process, sample
+from cabench.metrics.scorer import SampleScorer
+from cabench.registry import METRICS
+from cabench.store import Store, atomic_path, write_json
+from cabench.study import Trial
+from cabench.training import load_ema, metadata, save, train
+
+SHEET_ROWS = 8  # samples of each class beside a record
+SHEET_LIMIT = 100_000  # bytes
+
+Progress = Callable[[str, float, str], None]  # stage, part done in [0, 1], a short note
+
+
+@lru_cache(maxsize=2)
+def _dataset(source: str, options: str) -> Any:
+    return load_dataset(source, **json.loads(options))
+
+
+@lru_cache(maxsize=2)
+def _scorer(
+    source: str, options: str, n: int, cache: Path, chosen: tuple[str, ...]
+) -> SampleScorer:
+    return SampleScorer(_dataset(source, options), n, cache, metrics=chosen)
+
+
+def run_trial(trial: Trial, store: Store, device: str = "cpu",
+              progress: Progress = lambda *_: None) -> dict[str, Any]:  # fmt: skip
+    """Measures what is missing of a trial and writes its record; an error becomes a failed record."""
+    with store.lock(trial.key):
+        record = store.record(trial.key)
+        if record is not None and record["status"] == "complete":
+            return record  # another process was quicker
+        record = {"key": trial.key, "status": "complete", "error": None, "spec": trial.spec}
+        try:
+            with store.lock(trial.train_key):
+                record |= measure(trial, store, device, progress)
+        except Exception as error:  # any fault of one arm must not end the study
+            record |= {
+                "status": "failed", "error": describe(error),
+                "metrics": {}, "protocol": {}, "cost": {}, "timing": {},
+            }  # fmt: skip
+        record["environment"] = environment(device)
+        store.write_record(record)
+        return record
+
+
+def describe(error: Exception) -> str:
+    """'ValueError: ... (training.py:120)': what went wrong, and where for who has to mend it."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__}: {str(error)[:1000]} ({Path(last.filename).name}:{last.lineno})"
+
+
+def measure(trial: Trial, store: Store, device: str, progress: Progress) -> dict[str, Any]:
+    """metrics, protocol, cost, timing of a trial."""
+    spec, timing = trial.spec, {}
+    where = spec["train"]["data"]["source"], json.dumps(trial.data_options, sort_keys=True)
+    dataset = _dataset(*where)
+    if dataset.fingerprint != spec["train"]["data"]["fingerprint"]:
+        raise ValueError(f"data '{where[0]}' changed since the study was read")
+
+    images = spec["images"]
+    snapshot = train(
+        spec["train"], images, dataset, store.training(trial.train_key),
+        heldout=spec["score"]["heldout"]["images"], device=device, **trial.run["train"],
+        progress=lambda seen, loss: progress("train", min(1, seen / images), f"loss {loss:.4f}"),
+    )  # fmt: skip
+    told = metadata(snapshot)
+    timing |= {"train_s": told["seconds"], "train_images_per_s": images / told["seconds"]}
+
+    chosen = spec["score"]["metrics"]
+    by_samples = tuple(metrics.needing("samples", chosen))
+    scorer = _scorer(*where, spec["sample"]["n"], store.cache, by_samples)
+    measured: dict[str, float] = {}
+    for guidance in [spec["guidance"], *spec["sweep"]]:
+        suffix = "" if guidance == spec["guidance"] else f"/g{guidance:g}"
+        began = time.perf_counter()
+        drawn = draw(trial, store, snapshot, scorer.labels, guidance, device, progress)
+        timing[f"sample_s{suffix}"] = time.perf_counter() - began
+        progress("score", 0.5, f"guidance {guidance:g}")
+        began = time.perf_counter()
+        scores = scorer.score(drawn, scorer.labels)
+        timing[f"score_s{suffix}"] = time.perf_counter() - began
+        measured |= {f"{name}{suffix}": value for name, value in scores.items()}
+        if not suffix:
+            sheet = write_sheet(store.beside(trial.key, ".png"), drawn, scorer.labels)
+    model, process = load_ema(spec["train"], snapshot, device), Process(**spec["train"]["diffusion"])
+    for name in metrics.needing("model", chosen):
+        metric = METRICS.get(name)
+        measured |= metric.compute(model, process, dataset, spec["score"]["heldout"], device)
+    write_json(store.beside(trial.key, ".curves.json"), told["curve"])
+    return {
+        "metrics": measured,
+        "protocol": scorer.protocol | {
+            "images": images, "guidance": spec["guidance"], **spec["sample"],
+            "floor": scorer.floor(), "heldout_split": "report",
+            "heldout_pictures": spec["score"]["heldout"]["images"], "sheet": sheet,
+            "classes": dataset.classes["label"],
+        },
+        "cost": cost(spec["train"]["model"]),
+        "timing": timing | {"peak_rss_mb": peak_rss_mb()},
+    }  # fmt: skip
+
+
+def draw(trial: Trial, store: Store, snapshot: Path, labels: np.ndarray, guidance: float,
+         device: str, progress: Progress) -> np.ndarray:  # fmt: skip
+    """The samples (n, C, H, W) uint8 of one guidance value: from the cache, or drawn and kept."""
+    path = store.samples(trial.sample_key(guidance))
+    if path.exists():
+        return load_file(path)["images"].numpy()
+    spec, drawing = trial.spec["train"], trial.spec["sample"]
+    n = drawing["n"]
+    images = sample(
+        load_ema(spec, snapshot, device), Process(**spec["diffusion"]),
+        {"label": torch.from_numpy(labels)}, tuple(spec["model"]["backbone"]["shape"]),
+        seed=spec["seed"], sampler=drawing["sampler"], steps=drawing["steps"], guidance=guidance,
+        batch=trial.run["sample_batch"], device=device,
+        progress=lambda done: progress("sample", done / n, f"guidance {guidance:g}"),
+    )  # fmt: skip
+    save(path, {"images": images})
+    return images.numpy()
+
+
+def write_sheet(path: Path, images: np.ndarray, labels: np.ndarray) -> dict[str, int]:
+    """A PNG with one column a class and as many rows as fit the limit; returns its layout."""
+    classes = int(labels.max()) + 1
+    places = [np.flatnonzero(labels == c)[:SHEET_ROWS] for c in range(classes)]
+    rows = min(len(p) for p in places)
+    _, channels, height, width = images.shape
+    while True:
+        picked = np.stack([images[p[:rows]] for p in places])  # (classes, rows, C, H, W)
+        sheet = picked.transpose(1, 3, 0, 4, 2).reshape(rows * height, classes * width, channels)
+        with atomic_path(path) as part:
+            Image.fromarray(sheet.squeeze()).save(part, format="PNG", optimize=True)
+            size = part.stat().st_size
+        if size <= SHEET_LIMIT or rows == 1:
+            return {"rows": rows, "columns": classes, "height": height, "width": width}
+        rows = max(1, rows * SHEET_LIMIT // size)
+
+
+def peak_rss_mb() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+
+
+def processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def environment(device: str) -> dict[str, Any]:
+    names = ("cabench", "torch", "numpy", "diffusers", "torch-fidelity", "onnxruntime", "fvcore")
+    return {
+        "python": platform.python_version(), "system": platform.system(),
+        "processor": processor(), "device": device, "threads": torch.get_num_threads(),
+        "packages": {name: packages.version(name) for name in names},
+    }  # fmt: skip

@@ -1,0 +1,237 @@
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from PIL import Image
+
+from cabench.analysis import figures
+from cabench.analysis.figures.bins import by_bin
+from cabench.analysis.figures.curves import heldout, spread
+from cabench.analysis.figures.forest import _limits
+from cabench.analysis.statistics import paired_difference
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """The figures that would have been saved, drawn once, to look into."""
+    kept = []
+
+    def keep(figure, *args, **options):
+        if figure not in kept:
+            FigureCanvasAgg(figure).draw()
+            kept.append(figure)
+
+    monkeypatch.setattr(Figure, "savefig", keep)
+    return kept
+
+
+def _texts_overlap(figure, texts):
+    renderer = figure.canvas.get_renderer()
+    boxes = [t.get_window_extent(renderer).shrunk(0.98, 0.9) for t in texts if t.get_text()]
+    return [
+        (a, b) for i, a in enumerate(boxes) for b in boxes[i + 1 :] if a.overlaps(b)
+    ]  # fmt: skip
+
+
+def _inside(figure, texts):
+    page = figure.bbox
+    return all(
+        page.x0 <= box.x0 and box.x1 <= page.x1 and page.y0 <= box.y0 and box.y1 <= page.y1
+        for box in (t.get_window_extent(figure.canvas.get_renderer()) for t in texts)
+    )
+
+
+def test_every_chart_is_a_png_and_an_svg(study, tmp_path):
+    manifest, records, curves = study(["native", "native+dw", "can-3"])
+    for written in (
+        figures.forest(tmp_path / "forest.png", manifest, records),
+        figures.curves(tmp_path / "curves", manifest, curves),
+        figures.bins(tmp_path / "v1.2" / "bins", manifest, records),
+    ):
+        png, svg = written
+        assert png.suffix == ".png" and Image.open(png).width > 1000
+        assert svg.read_text().rstrip().endswith("</svg>")
+
+
+def test_forest_rows_and_small_print(study, tmp_path, drawn):
+    manifest, records, _ = study(failed=[("can-all", s) for s in range(3)])
+    figures.forest(tmp_path / "forest", manifest, records)
+    left, right = drawn[0].axes
+    assert left.get_xlabel().endswith("(← better)") and "×10" in left.get_xlabel()
+    arms = [label.get_text() for label in left.get_yticklabels()]
+    assert arms == [a["name"] for a in manifest["arms"] if a["name"] != "native+dw"]
+    assert any("no result" in t.get_text() for t in left.texts)
+    assert any("→" in t.get_text() for t in left.texts)      # the bound, off the scale
+    assert "n = 3" in drawn[0].get_supxlabel() and "can-all 0" in drawn[0].get_supxlabel()
+
+
+def test_forest_says_which_way_is_better(study, tmp_path, drawn):
+    manifest, records, _ = study()
+    manifest["primary"] = "condition_accuracy"
+    figures.forest(tmp_path / "f", manifest, records)
+    assert drawn[0].axes[0].get_xlabel().endswith("(better →)")
+
+
+def test_forest_without_the_baseline_draws_nothing(study, tmp_path):
+    manifest, records, _ = study(missing=[("native+dw", s) for s in range(3)])
+    assert figures.forest(tmp_path / "f.png", manifest, records) == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_forest_limits_hold_zero_and_every_seed_but_not_a_far_arm():
+    def arm(*values):
+        return paired_difference(*(_series(v) for v in (values, [0.0] * len(values))))
+
+    near = [arm(1, 2, 3), arm(-1, -1.5, -2), arm(0.5, 1, 0.2)]
+    low, high = _limits([*near, arm(900, 905, 910)], [False] * 4, 1.0)
+    assert low < -2 and 3 < high < 50
+    low, high = _limits([*near, arm(900, 905, 910)], [False] * 3 + [True], 1.0)
+    assert 3 < high < 50
+
+
+def _series(values):
+    return pd.Series(list(values), dtype=float)
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_labels_stay_on_the_page_and_apart(study, long_names, tmp_path, drawn, many):
+    manifest, records, curves = study(long_names) if many else study()
+    figures.forest(tmp_path / "f", manifest, records)
+    figures.curves(tmp_path / "c", manifest, curves)
+    figures.bins(tmp_path / "b", manifest, records)
+    forest, lines, heat = drawn
+    for figure in (forest, heat):
+        names = figure.axes[0].get_yticklabels()
+        assert not _texts_overlap(figure, names) and _inside(figure, names)
+    direct = lines.axes[1].texts
+    expected = [a for a in manifest["arms"] if not a["bound"]]
+    assert len(direct) == len(expected)
+    assert not _texts_overlap(lines, direct) and _inside(lines, direct)
+
+
+def test_svg_has_the_same_bytes_each_time(study, tmp_path):
+    manifest, records, _ = study(["native", "native+dw", "can-3"])
+    one = figures.forest(tmp_path / "a", manifest, records)[1].read_bytes()
+    assert one == figures.forest(tmp_path / "b", manifest, records)[1].read_bytes()
+
+
+def test_curves_of_one_seed_one_point_and_none(study, tmp_path):
+    manifest, _, curves = study(["native", "native+dw", "can-3"], seeds=1)
+    assert len(figures.curves(tmp_path / "one", manifest, curves)) == 2
+    for curve in curves.values():
+        curve["heldout"] = {"images": [7000], "loss": curve["heldout"]["loss"][:1]}
+    assert len(figures.curves(tmp_path / "point", manifest, curves)) == 2
+    assert figures.curves(tmp_path / "none", manifest, {}) == []
+    assert heldout(manifest, {}).empty
+
+
+def test_curves_on_the_right_are_paired_differences(study, tmp_path, drawn):
+    manifest, _, curves = study(["native", "native+dw", "can-3"], seeds=2)
+    for s in range(2):
+        base = curves[f"native+dw:{s}"]["heldout"]["loss"]
+        curves[f"can-3:{s}"]["heldout"]["loss"] = [v - 0.25 for v in base]
+    figures.curves(tmp_path / "c", manifest, curves)
+    flat = [
+        line for line in drawn[0].axes[1].lines if np.allclose(line.get_ydata(), -0.25)
+    ]
+    assert len(flat) == 3                                   # the mean and two seeds
+
+
+def test_spread_keeps_order_and_distance():
+    wanted = {"a": 0.5, "b": 0.5, "c": 0.51, "d": 0.95, "e": 0.96, "f": 0.0}
+    found = spread(wanted, 0.1)
+    places = sorted(found.values())
+    assert sorted(found, key=found.get) == sorted(wanted, key=wanted.get)
+    assert all(b - a >= 0.1 - 1e-9 for a, b in zip(places, places[1:], strict=False))
+    assert places[0] >= 0 and places[-1] <= 1
+    assert spread({"x": 0.3}, 0.1) == {"x": 0.3}
+
+
+def test_bins_are_relative_to_the_baseline(study, tmp_path):
+    manifest, records, _ = study(["native", "native+dw", "can-3"], seeds=2)
+    for s in range(2):
+        records[f"native+dw:{s}"]["metrics"]["heldout_loss/bin4"] = 0.4 + 0.1 * s
+        records[f"can-3:{s}"]["metrics"]["heldout_loss/bin4"] = (0.4 + 0.1 * s) * 0.9
+    table = by_bin(manifest, records)
+    assert list(table.index) == ["native", "can-3"] and list(table.columns) == list(range(10))
+    assert table.loc["can-3", 4] == pytest.approx(-10)
+    for record in records.values():
+        record["metrics"] = {"kid": 1.0}
+    assert figures.bins(tmp_path / "b", manifest, records) == []
+
+
+def _flat(colours, size=8):
+    """uint8 (k, 3, size, size), each picture of one colour."""
+    return np.stack([np.full((3, size, size), c, np.uint8) for c in colours])
+
+
+def _corner(page, colour, size=56):
+    """Row and column of the one square of `size` pixels in a grey value (8 x 7)."""
+    flat = (page == colour).all(-1)
+    squares = np.lib.stride_tricks.sliding_window_view(flat, (size, size)).all((-1, -2))
+    assert squares.any(), colour
+    return tuple(np.argwhere(squares)[0])
+
+
+def test_grid_puts_the_same_label_in_the_same_column(tmp_path):
+    labels = ["bag", "boot", "bag", "boot"]
+    samples = {"one": _flat([10, 20, 30, 40]), "two": _flat([110, 120, 130, 140])}
+    (path,) = figures.grid(tmp_path / "g.png", ["one", "two"], samples, labels)
+    page = np.asarray(Image.open(path))
+    at = {c: _corner(page, c) for c in (10, 20, 30, 40, 110, 120, 130, 140)}
+    assert at[10][1] == at[30][1] == at[110][1] == at[130][1] < at[20][1] == at[140][1]
+    assert at[10][0] == at[20][0] < at[30][0] < at[110][0] < at[130][0]
+
+
+def test_grid_enlarges_without_smoothing(tmp_path):
+    picture = np.random.default_rng(0).integers(1, 250, (1, 1, 16, 16), dtype=np.uint8)
+    (path,) = figures.grid(tmp_path / "g", ["arm"], {"arm": picture}, ["bag"])
+    page = np.asarray(Image.open(path))[..., 0]
+    big = picture[0, 0].repeat(4, 0).repeat(4, 1)
+    windows = np.lib.stride_tricks.sliding_window_view(page, big.shape)
+    assert (windows == big).all((-1, -2)).sum() == 1
+
+
+def test_grid_of_real_images_and_of_an_arm_that_failed(tmp_path):
+    samples, real = {"one": _flat([10, 20])}, _flat([210, 220])
+    labels = ["bag", "boot"]
+    (path,) = figures.grid(tmp_path / "g", ["one", "gone"], samples, labels, real=real)
+    page = np.asarray(Image.open(path))
+    real_at, one_at, gone_at = _corner(page, 210), _corner(page, 10), _corner(page, 236, size=30)
+    assert real_at[0] < one_at[0] < gone_at[0] and real_at[1] == one_at[1] == gone_at[1]
+
+
+@pytest.mark.parametrize("count", [3, 12, 30])
+def test_grid_holds_every_arm_and_stays_a_page(tmp_path, long_names, classes, count):
+    arms = long_names[:count]
+    labels = [name for name in classes for _ in range(3)]
+    samples = {a: _flat([5 + 7 * i] * 30, 16) for i, a in enumerate(arms)}
+    (path,) = figures.grid(tmp_path / "g", arms, samples, labels, real=_flat([230] * 30, 16))
+    image = Image.open(path)
+    page = np.asarray(image)
+    for i in range(count):
+        assert (page == 5 + 7 * i).all(-1).sum() >= 30 * 64 * 64
+    assert image.height <= 1.5 * image.width
+
+
+def test_grid_refuses_what_does_not_match(tmp_path):
+    with pytest.raises(ValueError, match="2 images, 1 labels"):
+        figures.grid(tmp_path / "g", ["a"], {"a": _flat([1, 2])}, ["x"])
+    with pytest.raises(ValueError, match="uint8"):
+        figures.grid(tmp_path / "g", ["a"], {"a": _flat([1]).astype(float)}, ["x"])
+    with pytest.raises(ValueError, match="differ in size"):
+        figures.grid(tmp_path / "g", ["a", "b"], {"a": _flat([1]), "b": _flat([1], 9)}, ["x"])
+    with pytest.raises(ValueError, match="no samples"):
+        figures.grid(tmp_path / "g", ["a"], {}, ["x"])
+
+
+def test_analysis_imports_no_torch():
+    code = (
+        "import sys, cabench.analysis.tables, cabench.analysis.figures, cabench.analysis.claims;"
+        "sys.exit('torch' in sys.modules or 'matplotlib.pyplot' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -1,0 +1,34 @@
+import pytest
+
+from cabench.data import load_dataset
+from cabench.metrics import Judge, SampleScorer
+from cabench.metrics.reference import matched
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory):
+    """One cache for all tests, so that the judge is exported once."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="session")
+def judge(cache):
+    return Judge(cache)
+
+
+@pytest.fixture(scope="session")
+def digits():
+    return load_dataset("digits")
+
+
+@pytest.fixture(scope="session")
+def scorer(digits, cache):
+    return SampleScorer(digits, 256, cache)
+
+
+@pytest.fixture(scope="session")
+def real(digits, scorer):
+    """256 pictures of generator-train and their labels: samples of a perfect generator."""
+    split = digits.split("generator-train")
+    chosen = matched(split.streams["label"], scorer.labels, "generator-train")
+    return split.images[chosen], split.streams["label"][chosen]

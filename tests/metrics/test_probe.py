@@ -1,0 +1,45 @@
+import numpy as np
+import pytest
+
+from cabench.metrics import probe
+from cabench.metrics.probe import Probe
+
+
+def clusters(n, labels, seed):
+    """Features with one direction per label, the second stage mere noise."""
+    rng = np.random.RandomState(seed)
+    y = np.asarray(labels)[rng.randint(len(labels), size=n)]
+    centres = np.random.RandomState(7).randn(10, 40)
+    features = {"1280": centres[y] + rng.randn(n, 40), "112": rng.randn(n, 5)}
+    return {name: f.astype(np.float32) for name, f in features.items()}, y
+
+
+@pytest.mark.parametrize("labels", [[0, 1, 2, 3], [2, 5], [9, 4, 7]])
+def test_recovers_labels_whatever_their_numbers(labels):
+    train, test = clusters(300, labels, 0), clusters(200, labels, 1)
+    fitted = probe.fit(*train, *test)
+    assert fitted.accuracy_on_report > 0.95
+    assert fitted.accuracy_on_report == fitted.accuracy(*test)
+    assert set(fitted.predict(test[0])) <= set(labels)
+    wrong = np.roll(labels, 1)[np.searchsorted(np.sort(labels), test[1])]
+    assert fitted.accuracy(test[0], wrong) < 0.9
+
+
+def test_two_fits_have_the_same_bits_and_survive_storage(tmp_path):
+    train, test = clusters(300, [0, 1, 2], 0), clusters(200, [0, 1, 2], 1)
+    one, two = probe.fit(*train, *test), probe.fit(*train, *test)
+    for name, values in one.arrays().items():
+        assert np.array_equal(values, two.arrays()[name])
+    np.savez(tmp_path / "probe.npz", **one.arrays())
+    with np.load(tmp_path / "probe.npz") as arrays:
+        stored = Probe.load(dict(arrays))
+    assert np.array_equal(stored.predict(test[0]), one.predict(test[0]))
+    assert stored.accuracy_on_report == one.accuracy_on_report
+
+
+def test_a_feature_dead_in_training_cannot_decide():
+    (train, y), test = clusters(300, [0, 1, 2], 0), clusters(200, [0, 1, 2], 1)
+    train["112"][:, 0] = 0
+    fitted = probe.fit(train, y, *test)
+    loud = {**test[0], "112": test[0]["112"] * [100, 1, 1, 1, 1]}
+    assert fitted.accuracy(loud, test[1]) > 0.95
