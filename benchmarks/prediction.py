@@ -2,9 +2,9 @@
 
     python benchmarks/prediction.py [--scale quick] [--images 30000] [--seeds 3] [--jobs 2]
 
-Trains the control (native+dw), native+can-3 and can-3 under each setting on paired seeds and prints,
-for every metric, the paired difference in units of its own standard deviation over seeds. The
-setting with the largest is the most sensitive; time is printed beside it. Trials go to .cabench/bench.
+Trains the control (native+dw), native+can-3 and can-3 under each setting on paired seeds, and
+prints for every metric the paired difference in units of its own standard deviation over seeds.
+The setting with the largest is the most sensitive. Trials are kept in .cabench/bench.
 """
 
 from __future__ import annotations
@@ -46,19 +46,21 @@ def main() -> None:
         planned = plan(study, scale, list(range(asked.seeds)))
         for t in planned.trials:
             if t.arm in (CONTROL, *ARMS):
-                trials[prediction, schedule, t.arm, t.seed] = t
+                trials[(prediction, schedule), t.arm, t.seed] = t
     missing = [t for t in trials.values() if store.record(t.key) is None]
-    names = {trials[k].key: " ".join(map(str, k)) for k in trials}
+    names = {t.key: f"{' '.join(k[0])} {k[1]} seed {k[2]}" for k, t in trials.items()}
     if missing:
         from rich.console import Console
 
         with Progress(Console(), names, dict.fromkeys(names, 1.0)) as view:
             local.run(missing, store, asked.jobs, "cpu", view)
 
-    print(f"{'setting':<14}{'arm':<14}{'metric':<20}{'control':>9}{'paired difference':>20}{'|d|/sd':>8}")
-    for prediction, schedule in SETTINGS:
+    titles = f"{'control':>9}{'paired difference':>20}{'|d|/sd':>8}"
+    print(f"{'setting':<14}{'arm':<14}{'metric':<20}{titles}")
+    for setting in SETTINGS:
+        name = " ".join(setting)
         found = {
-            arm: [store.record(trials[prediction, schedule, arm, s].key) for s in range(asked.seeds)]
+            arm: [store.record(trials[setting, arm, s].key) for s in range(asked.seeds)]
             for arm in (CONTROL, *ARMS)
         }
         for arm in ARMS:
@@ -69,12 +71,12 @@ def main() -> None:
                 d = ours - control
                 spread = d.std(ddof=1)
                 print(
-                    f"{prediction + ' ' + schedule:<14}{arm:<14}{metric:<20}{control.mean():>9.4f}"
+                    f"{name:<14}{arm:<14}{metric:<20}{control.mean():>9.4f}"
                     f"{d.mean():>+11.4f} sd {spread:.4f}{abs(d.mean()) / spread:>8.1f}"
                 )
         seconds = [sum(v for k, v in r["timing"].items() if "_s" in k and "per" not in k)
                    for a in found.values() for r in a]  # fmt: skip
-        print(f"{prediction + ' ' + schedule:<14}{np.mean(seconds):.0f} s a trial\n")
+        print(f"{name:<14}{np.mean(seconds):.0f} s a trial\n")
 
 
 if __name__ == "__main__":

@@ -1,3 +1,3 @@
-"""cabench: which way of telling a diffusion transformer its condition works best, and how sure are we?"""
+"""Which way of telling a diffusion transformer its condition works best, and how sure are we?"""
 
 __version__ = "0.1.0"

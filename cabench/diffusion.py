@@ -1,4 +1,4 @@
-"""Diffusion processes: what is added to a picture, what the network predicts, how samples are drawn.
+"""Diffusion: what is added to a picture, what the network predicts, how samples are drawn.
 
 x_t = alpha(t) x_0 + sigma(t) eps. Solvers are diffusers' schedulers; none is ours.
 """
@@ -37,7 +37,7 @@ def alphas_cumprod(schedule: str) -> Tensor:
 
 
 class Process:
-    """prediction: eps or v on a variance-preserving schedule, or flow (rectified flow, linear path)."""
+    """eps or v on a variance-preserving schedule, or flow (rectified flow, linear path)."""
 
     def __init__(self, prediction: str, schedule: str):
         if prediction not in PREDICTIONS:
@@ -54,7 +54,7 @@ class Process:
             self.sigma = (1 - bar).sqrt().float()
 
     def times(self, u: Tensor) -> Tensor:
-        """Uniform u (B,) in [0, 1) -> t (B,) in [0, STEPS); whole numbers where the schedule is discrete."""
+        """Uniform u (B,) in [0, 1) -> t (B,) in [0, STEPS), whole where the schedule is."""
         t = u * STEPS
         return t if self.prediction == "flow" else t.floor()
 

@@ -2,7 +2,7 @@
 
 
 class CabenchError(Exception):
-    """A user's mistake or a missing resource; the command line prints its text without a traceback."""
+    """A user's mistake or a missing resource: the command line prints its text, no traceback."""
 
 
 class DataMissing(CabenchError):

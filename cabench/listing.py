@@ -24,6 +24,11 @@ def scale_line(scale: Scale) -> str:
     return f"{scale.seeds} seeds, {scale.training.images:,} images a trial; {scale.about}"
 
 
+def backbone_line(backbone: type) -> str:
+    parts = {"presets": backbone.presets, "sites": backbone.sites, "hooks": backbone.hooks}
+    return "; ".join(f"{title}: {', '.join(names)}" for title, names in parts.items())
+
+
 def study_line(path: Path) -> str:
     content = read_yaml(path, "study")
     return str(content.get("question", ""))
@@ -34,9 +39,7 @@ def show_known() -> None:
         "studies": {str(p): study_line(p) for p in sorted(Path("studies").glob("*.yaml"))},
         "scales": {name: scale_line(read_scale(name)) for name in scale_names()},
         "backbones": {
-            name: f"presets {', '.join(BACKBONES.get(name).presets)}; "
-            f"sites {', '.join(BACKBONES.get(name).sites)}; hooks {', '.join(BACKBONES.get(name).hooks)}"
-            for name in BACKBONES.names()
+            name: backbone_line(BACKBONES.get(name)) for name in BACKBONES.names()
         },
         "methods": {name: first_line(METHODS.get(name)) for name in METHODS.names()},
         "data sets": {name: first_line(DATASETS.get(name)) for name in DATASETS.names()},

@@ -1,4 +1,4 @@
-"""What a run leaves to look at: table, figures, sample grid, all from manifest and records alone."""
+"""What a run leaves to look at: table, figures, sample grid, all from manifest and records."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ GRID_ROWS = 3  # samples of each class and arm in the grid
 
 
 def write_outputs(manifest: dict[str, Any], store: Store) -> list[Path]:
-    """Writes table and figures beside the manifest; nothing when they stand for the same records."""
+    """Writes table and figures beside the manifest, unless they stand there for these records."""
     keys = [t["key"] for t in manifest["trials"]]
     records = store.records(keys)
     folder = store.study_folder(manifest["study"], manifest["scale"])
@@ -42,7 +42,7 @@ def write_outputs(manifest: dict[str, Any], store: Store) -> list[Path]:
 
 
 def sample_grid(path: Path, manifest: dict, records: dict, store: Store) -> list[Path]:
-    """One block of rows an arm: the first seed that all arms have, same seeds and labels by cell."""
+    """A block of rows for each arm: one seed, and in each cell the same label and noise."""
     from cabench.analysis.figures import grid
 
     keys = {(t["arm"], t["seed"]): t["key"] for t in manifest["trials"]}

@@ -1,4 +1,4 @@
-"""The live view of a run: what is done, what is being done, time left. Plain lines off a terminal."""
+"""The live view of a run: done, running, time left. Plain lines where there is no terminal."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def clock(seconds: float) -> str:
 
 
 class Progress:
-    """A Listener. `work` maps a trial's key to its expected cost in any unit; names to its label."""
+    """A Listener. By trial key: `names` are printed, `work` is the expected cost in any unit."""
 
     def __init__(self, console: Console, names: dict[str, str], work: dict[str, float]):
         self.console, self.names, self.work = console, names, work

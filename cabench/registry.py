@@ -1,4 +1,4 @@
-"""Named parts: backbones, methods, data sources, metrics. A dict and a decorator; plugins register as we do."""
+"""Named parts: backbones, methods, data sets, metrics. Plugins register as we do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The verb `run`: plan, then print it (--dry-run) or execute what is missing and show the outcome."""
+"""The verb `run`: plan, then print it (--dry-run) or execute what is missing and show it."""
 
 from __future__ import annotations
 
@@ -68,8 +68,10 @@ def pick_device(asked: str) -> str:
     return asked
 
 
-def prepare(study: Path, scale: str, seeds: str | None, all_arms: bool, results: Path, cache: Path,
-            use_reference: bool, retry_failed: bool, device: str, jobs: int | None) -> Prepared:  # fmt: skip
+def prepare(
+    study: Path, scale: str, seeds: str | None, all_arms: bool, results: Path, cache: Path,
+    use_reference: bool, retry_failed: bool, device: str, jobs: int | None,
+) -> Prepared:  # fmt: skip
     """Everything that is known before the first trial."""
     chosen_seeds = parse_seeds(seeds)
     planned = plan(read_study(study), read_scale(scale), chosen_seeds, all_arms)
@@ -96,8 +98,9 @@ def execute(p: Prepared) -> int:
     if p.missing:
         done = len(p.plan.trials) - len(p.missing)
         console.print(
-            f"{p.manifest['study']} at scale {p.manifest['scale']}: {len(p.missing)} trials to run, "
-            f"{done} done already, {min(p.jobs, len(p.missing))} side by side on {p.device}",
+            f"{p.manifest['study']} at scale {p.manifest['scale']}: "
+            f"{len(p.missing)} trials to run, {done} done already, "
+            f"{min(p.jobs, len(p.missing))} side by side on {p.device}",
             highlight=False, soft_wrap=True,
         )  # fmt: skip
         began = time.monotonic()

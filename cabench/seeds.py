@@ -1,4 +1,4 @@
-"""Named random streams: what is drawn depends on (seed, purpose, index) alone, never on what was drawn before.
+"""Named random streams: a draw depends on (seed, purpose, index), never on earlier draws.
 
 Hence arms are paired, a resumed run needs no generator state, and samples don't depend on batches.
 """

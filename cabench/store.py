@@ -74,7 +74,7 @@ class Store:
         return self.results / "records" / f"{key}.json"
 
     def find(self, key: str, suffix: str = ".json") -> Path | None:
-        """The record (or the file beside it) in results, else in the reference when that is used."""
+        """The record (or the file beside it) in results, else in the reference if that counts."""
         for root in (self.results, self.reference):
             if root is not None and (path := root / "records" / f"{key}{suffix}").exists():
                 return path
@@ -91,7 +91,9 @@ class Store:
     def write_record(self, record: Mapping[str, Any]) -> None:
         size = len(json.dumps(record))
         if size > RECORD_LIMIT:
-            raise CabenchError(f"record {record['key']} is {size} bytes; the limit is {RECORD_LIMIT}")
+            raise CabenchError(
+                f"record {record['key']} has {size} bytes; the limit is {RECORD_LIMIT}"
+            )
         write_json(self.record_path(record["key"]), record)
 
     def beside(self, key: str, suffix: str) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -55,6 +56,10 @@ def read_study(path: Path) -> StudyFile:
     return file
 
 
+def unknown(what: str, found: str, allowed: Iterable[str]) -> str:
+    return f"unknown {what} '{found}'{near(found, allowed)}; allowed: {', '.join(allowed)}"
+
+
 def _check_references(file: StudyFile) -> None:
     study = file.study
     arms = study.arms
@@ -67,9 +72,7 @@ def _check_references(file: StudyFile) -> None:
 
     def one_of(found: str, allowed: list[str], what: str, *where: Any) -> None:
         if found not in allowed:
-            raise file.fault(
-                where, f"unknown {what} '{found}'{near(found, allowed)}; allowed: {', '.join(allowed)}"
-            )
+            raise file.fault(where, unknown(what, found, allowed))
 
     arm_named(study.baseline, "baseline")
     one_of(study.primary, metrics.names(), "metric", "primary")
@@ -89,7 +92,7 @@ def _check_references(file: StudyFile) -> None:
 
 def scale_names() -> list[str]:
     folder = resources.files("cabench") / "scales"
-    return sorted(p.name.removesuffix(".yaml") for p in folder.iterdir() if p.name.endswith(".yaml"))
+    return sorted(Path(p.name).stem for p in folder.iterdir() if p.name.endswith(".yaml"))
 
 
 def read_scale(name: str) -> Scale:
@@ -107,11 +110,8 @@ def read_scale(name: str) -> Scale:
     scale = check(Scale, path, content)
     for i, metric in enumerate(scale.metrics):
         if metric not in metrics.names():
-            raise fault(
-                path, content, ("metrics", i),
-                f"unknown metric '{metric}'{near(metric, metrics.names())}; "
-                f"allowed: {', '.join(metrics.names())}",
-            )  # fmt: skip
+            text = unknown("metric", metric, metrics.names())
+            raise fault(path, content, ("metrics", i), text)
     return scale
 
 
@@ -173,7 +173,7 @@ def find_data(file: StudyFile, scale: Scale) -> DataRef:
 
 
 def source_streams(source: str | list[str], needs: list[str]) -> list[str]:
-    """'both' -> timestep and label; a stream -> itself. Raises ValueError with the allowed names."""
+    """'both' -> timestep and label; a stream -> itself. ValueError names what is allowed."""
     streams = [condition.TIMESTEP, *needs]
     asked = [condition.TIMESTEP, "label"] if source == "both" else source
     asked = [asked] if isinstance(asked, str) else list(asked)
@@ -196,13 +196,11 @@ def method_entries(file: StudyFile, arm_name: str) -> list[tuple[str, MethodOpti
         where = ("arms", arm_name, "methods", i)
         for entry in backbone.native if written == "native" else [written]:
             if isinstance(entry, dict) and len(entry) != 1:
-                raise file.fault(where, "a method is a name or a mapping of one name to its options")
+                raise file.fault(where, "a method is a name, or one name with its options")
             kind, options = next(iter(entry.items())) if isinstance(entry, dict) else (entry, None)
             allowed = ["native", *METHODS.names()]
             if kind not in METHODS:
-                raise file.fault(
-                    where, f"unknown method '{kind}'{near(kind, allowed)}; allowed: {', '.join(allowed)}"
-                )
+                raise file.fault(where, unknown("method", kind, allowed))
             model = METHODS.get(kind).Options
             try:
                 checked = model.model_validate(dict(options or {}))
@@ -219,20 +217,18 @@ def method_entries(file: StudyFile, arm_name: str) -> list[tuple[str, MethodOpti
 
 def _check_fit(file: StudyFile, arm_name: str, entries: list[tuple[str, MethodOptions]]) -> bool:
     """Refuses what clashes or doesn't fit; returns whether a method modulates the norms."""
-    backbone = BACKBONES.get(file.study.backbones[0])
+    name = file.study.backbones[0]
+    backbone = BACKBONES.get(name)
     taken: dict[str, str] = {}
     for i, (kind, options) in enumerate(entries):
         where = ("arms", arm_name, "methods", min(i, len(file.study.arms[arm_name].methods) - 1))
         method = METHODS.get(kind)
         for site in method.sites(options, backbone.sites):
             if site not in backbone.sites:
-                raise file.fault(
-                    where,
-                    f"backbone '{backbone.name}' has no site '{site}'; it has {', '.join(backbone.sites)}",
-                )
+                raise file.fault(where, unknown(f"{name} site", site, backbone.sites))
         for hook in method.hooks:
             if hook not in backbone.hooks:
-                raise file.fault(where, f"backbone '{backbone.name}' has no hook '{hook}'")
+                raise file.fault(where, unknown(f"{name} hook", hook, backbone.hooks))
             if hook in taken:
                 raise file.fault(
                     where, f"'{kind}' and '{taken[hook]}' both want the hook '{hook}'; it holds one"
@@ -242,7 +238,7 @@ def _check_fit(file: StudyFile, arm_name: str, entries: list[tuple[str, MethodOp
 
 
 def resolve_model(file: StudyFile, scale: Scale, data: DataRef, arm_name: str) -> dict[str, Any]:
-    """The arm's whole model as plain data: all that `models.model.build` needs, and all versions."""
+    """The arm's whole model as plain data: what `models.model.build` needs, and all versions."""
     study, arm = file.study, file.study.arms[arm_name]
     name = study.backbones[0]
     backbone = BACKBONES.get(name)
@@ -260,7 +256,7 @@ def resolve_model(file: StudyFile, scale: Scale, data: DataRef, arm_name: str) -
     modulated = _check_fit(file, arm_name, entries)
     if modulated and arm.gate == "static":
         raise file.fault(("arms", arm_name, "gate"), "a norm modulator brings its own gate")
-    kinds = {s for kind, options in entries for s in METHODS.get(kind).sites(options, backbone.sites)}
+    kinds = {s for kind, o in entries for s in METHODS.get(kind).sites(o, backbone.sites)}
     preset = backbone.presets[choice.preset]
     return {
         "backbone": {
@@ -392,9 +388,10 @@ def plan(file: StudyFile, scale: Scale, seeds: list[int] | None = None,
             ("primary",), f"scale '{scale.scale}' doesn't measure '{study.primary}'; "
             f"it measures {', '.join(scale.metrics)}"
         )  # fmt: skip
-    if scale.diffusion.prediction == "flow" and scale.sampling.sampler not in diffusion.FLOW_SAMPLERS:
+    sampler, flow = scale.sampling.sampler, scale.diffusion.prediction == "flow"
+    if flow and sampler not in diffusion.FLOW_SAMPLERS:
         raise CabenchError(
-            f"scale '{scale.scale}': sampling.sampler: '{scale.sampling.sampler}' can't follow flow; "
+            f"scale '{scale.scale}': sampling.sampler: '{sampler}' can't follow flow; "
             f"allowed: {', '.join(diffusion.FLOW_SAMPLERS)}"
         )
     data = find_data(file, scale)

@@ -1,4 +1,4 @@
-"""Training: initialise, load, loop over images seen, snapshot. A longer run extends a shorter one."""
+"""Training: initialise, load, loop over images seen, snapshot. Longer runs extend shorter ones."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ class Trainer:
         torch._foreach_lerp_(averaged, current, 1 - decay)
 
     def step(self, data: Data, order: Order) -> Tensor:
-        """One update; returns the batch's loss, detached. All randomness is named by (seed, step)."""
+        """One update; returns the batch's loss. All randomness is named by (seed, step)."""
         t, seed = self.recipe, self.spec["seed"]
         step, batch = self.seen // t["batch"], t["batch"]
         x, streams = data.take(order(step), self.device)

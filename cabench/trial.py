@@ -48,7 +48,7 @@ def _scorer(
 
 def run_trial(trial: Trial, store: Store, device: str = "cpu",
               progress: Progress = lambda *_: None) -> dict[str, Any]:  # fmt: skip
-    """Measures what is missing of a trial and writes its record; an error becomes a failed record."""
+    """Measures what is missing and writes the record; an error becomes a failed record."""
     with store.lock(trial.key):
         record = store.record(trial.key)
         if record is not None and record["status"] == "complete":
@@ -106,7 +106,8 @@ def measure(trial: Trial, store: Store, device: str, progress: Progress) -> dict
         measured |= {f"{name}{suffix}": value for name, value in scores.items()}
         if not suffix:
             sheet = write_sheet(store.beside(trial.key, ".png"), drawn, scorer.labels)
-    model, process = load_ema(spec["train"], snapshot, device), Process(**spec["train"]["diffusion"])
+    process = Process(**spec["train"]["diffusion"])
+    model = load_ema(spec["train"], snapshot, device)
     for name in metrics.needing("model", chosen):
         metric = METRICS.get(name)
         measured |= metric.compute(model, process, dataset, spec["score"]["heldout"], device)

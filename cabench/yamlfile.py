@@ -1,4 +1,4 @@
-"""YAML files as checked models: every fault names file, line, key, what was found and what is allowed."""
+"""YAML files as checked models: a fault names file, line, key, what was found, what is allowed."""
 
 from __future__ import annotations
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 COLUMNS = ["arm", "seed", "key", "metric", "value", "status", "error"]
@@ -40,9 +41,10 @@ def tidy(manifest: dict[str, Any], records: dict[str, dict[str, Any]]) -> pd.Dat
 
 def by_seed(frame: pd.DataFrame, arm: str, metric: str) -> pd.Series:
     """One arm's finite values of a metric, indexed by seed."""
-    rows = frame[(frame["arm"] == arm) & (frame["metric"] == metric)]
-    values = rows.set_index("seed")["value"]
-    return values[values.abs() < float("inf")]
+    values = frame["value"].to_numpy()
+    chosen = (frame["arm"] == arm).to_numpy() & (frame["metric"] == metric).to_numpy()
+    chosen &= np.isfinite(values)
+    return pd.Series(values[chosen], index=frame["seed"].to_numpy()[chosen])
 
 
 def study_arms(manifest: dict[str, Any]) -> list[dict[str, Any]]:

@@ -155,8 +155,9 @@ def guidance(manifest: Manifest, records: Records) -> pd.DataFrame:
         for value in values:
             row = {"arm": arm, "guidance": value, "seeds": ""}
             for metric in metrics.values():
-                other = by_seed(frame, arm, f"{metric.name}/g{value}")
-                if other.empty:
+                name = f"{metric.name}/g{value}"
+                other = by_seed(frame, arm, name) if name in found else ()
+                if not len(other):
                     continue
                 same = by_seed(frame, arm, metric.name).reindex(other.index)
                 pair = [same.mean() * metric.scale, other.mean() * metric.scale]

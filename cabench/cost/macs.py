@@ -1,7 +1,7 @@
 """MACs by fvcore (CPU tensors) or by torch's FlopCounterMode (meta device: shapes only).
 
-Convention: batch 1, one network evaluation, one fused multiply-add = one MAC; attention products and
-weight generation included; norms, activations, embeddings look-ups and biases not.
+Convention: batch 1, one network evaluation, one fused multiply-add = one MAC; attention products
+and weight generation included; norms, activations, embedding look-ups and biases not.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ UNCOUNTED = {
     "aten::addcmul", "aten::rsqrt", "aten::sqrt", "aten::exp", "aten::sin", "aten::cos",
     "aten::gelu", "aten::silu", "aten::sigmoid", "aten::tanh", "aten::relu", "aten::softmax",
     "aten::mean", "aten::sum", "aten::where", "aten::embedding", "aten::rms_norm",
-    "aten::unflatten", "aten::layer_norm", "aten::pixel_shuffle", "aten::pixel_unshuffle", "aten::clamp",
+    "aten::layer_norm", "aten::clamp", "aten::unflatten", "aten::pixel_shuffle",
+    "aten::pixel_unshuffle",
 }  # fmt: skip
 
 
@@ -76,7 +77,7 @@ def _inputs(spec: Mapping[str, Any], device: str) -> tuple[torch.Tensor, ...]:
 
 
 def fvcore_macs(spec: Mapping[str, Any]) -> dict[str, int]:
-    """{backbone, generator, total} counted on a real forward pass; raises on uncounted operators."""
+    """{backbone, generator, total} of a real forward pass; raises on uncounted operators."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch.jit is deprecated; fvcore is built on it
         from fvcore.nn import FlopCountAnalysis
@@ -92,8 +93,8 @@ def fvcore_macs(spec: Mapping[str, Any]) -> dict[str, int]:
     odd = set(analysis.unsupported_ops()) - UNCOUNTED
     if odd:
         raise CabenchError(
-            f"MACs: no rule to count {', '.join(sorted(odd))}; add a handle or, for an element-wise "
-            "operator, its name to cabench.cost.macs.UNCOUNTED"
+            f"MACs: no rule to count {', '.join(sorted(odd))}; add a handle or, for an "
+            "element-wise operator, its name to cabench.cost.macs.UNCOUNTED"
         )
     return _split(int(analysis.by_module()["model.backbone"]), total)
 

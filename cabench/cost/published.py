@@ -1,6 +1,7 @@
 """The verb `macs`: our counts beside the published ones.
 
-Published: DiT, arXiv 2212.09748, tables 1 and 4, and its README. There, "GFLOPs" are multiply-accumulates.
+Published: DiT, arXiv 2212.09748, tables 1 and 4, and its README, whose "GFLOPs" are
+multiply-accumulates.
 """
 
 from __future__ import annotations
@@ -78,8 +79,9 @@ def show_published(path: Path | None) -> int:
     console.print(table)
     console.print(
         "GMACs: batch 1, one network evaluation, a fused multiply-add counts once; attention "
-        "products and conditioning included, norms and activations not. Published: arXiv 2212.09748.",
-        highlight=False,
+        "products and conditioning included, norms and activations not. "
+        "Published: arXiv 2212.09748.",
+        highlight=False, soft_wrap=True,
     )
     if path is not None:
         with open(path, "w", newline="", encoding="utf-8") as f:

@@ -1,4 +1,7 @@
-"""Trials on this machine: in this process at one job, else a pool of spawned workers, one thread each."""
+"""Trials on this machine: in this process at one job, else in a pool of spawned workers.
+
+Either way a trial has one torch thread, so that both give the same bits.
+"""
 
 from __future__ import annotations
 
@@ -85,10 +88,17 @@ def _begin(news: Any) -> None:
     global _news
     _news = news
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_die_with_driver, daemon=True).start()
     os.environ["OMP_NUM_THREADS"] = "1"
     import torch
 
     torch.set_num_threads(1)
+
+
+def _die_with_driver() -> None:
+    """A worker whose driver was killed stops at once, and so lets go of its locks."""
+    multiprocessing.parent_process().join()
+    os._exit(1)
 
 
 def _work(trial: Trial, store: Store, device: str) -> None:

@@ -1,7 +1,7 @@
 """Streams and the one embedder that every method shares.
 
-Each stream's embedding is RMS-normalised and the streams of a source are summed, so no method has an
-input scale of its own: a zero-initialised generator learns at a speed set by the size of its input.
+Each stream's embedding is RMS-normalised and the streams of a source are summed, so no method has
+an input scale of its own: a zero-initialised generator learns at a speed set by its input's size.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from cabench.registry import BACKBONES, METHODS
 
 
 class ConditionalModel(nn.Module):
-    """forward(x (B, C, H, W), t (B,) in [0, 1000), streams, drop (B,) bool | None) -> (B, C, H, W)."""
+    """forward(x (B, C, H, W), t (B,) in [0, 1000), streams, drop (B,) | None) -> (B, C, H, W)."""
 
     def __init__(self, backbone: nn.Module, embedder: ConditionEmbedder, methods: nn.ModuleDict):
         super().__init__()
@@ -41,7 +41,7 @@ class ConditionalModel(nn.Module):
 
 
 def build(spec: Mapping[str, Any]) -> ConditionalModel:
-    """The model of a resolved spec (see study.resolve_model); parameters are not yet initialised."""
+    """The model of a resolved spec (study.resolve_model); its parameters are not yet drawn."""
     options = {k: v for k, v in spec["backbone"].items() if k not in ("kind", "version")}
     backbone = BACKBONES.get(spec["backbone"]["kind"])(**options)
     layout = address_layers(backbone)

@@ -30,7 +30,7 @@ class Operation:
         return None
 
     def output(self, x: Tensor, layer: nn.Module) -> Tensor | None:
-        """What to add to the layer's output for input x, or None (low-rank forms need no weight)."""
+        """What to add to the layer's output for input x, or None (for low-rank forms)."""
         return None
 
 
@@ -46,7 +46,7 @@ class DenseDelta(Operation):
 
 @dataclass(frozen=True)
 class Modulation:
-    """Acts on a normalised feature h (B, N, D): h * (1 + scale) + shift; gates the block's output."""
+    """For a normalised feature h (B, N, D): h * (1 + scale) + shift; gate: of the branch's end."""
 
     shift: Tensor  # (B, D)
     scale: Tensor  # (B, D)
@@ -143,7 +143,7 @@ class SiteDepthwise(SiteLayer):
 
 
 class ModulatedNorm(nn.Module):
-    """LayerNorm (eps 1e-6) with the `norm` hook: x (B, N, D) -> h (B, N, D), gate (B, 1, D) or None.
+    """LayerNorm (eps 1e-6) with the `norm` hook: x (B, N, D) -> h (B, N, D), gate or None.
 
     With a modulator there is no affine (as in DiT); without one there is a learned affine.
     """

@@ -92,7 +92,8 @@ def _row(
         markersize=2.6, color=colour, alpha=0.65, markeredgewidth=0, zorder=3,
     )  # fmt: skip
     if left == left:
-        axes.plot([max(left, low), min(right, high)], [y, y], color=colour, linewidth=1.6, zorder=2)
+        ends = [max(left, low), min(right, high)]
+        axes.plot(ends, [y, y], color=colour, linewidth=1.6, solid_capstyle="butt", zorder=2)
         for past, edge, tip in ((left < low, low, "<"), (right > high, high, ">")):
             if past:
                 axes.plot(edge, y, tip, color=colour, markersize=5, clip_on=False, zorder=4)

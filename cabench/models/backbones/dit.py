@@ -5,14 +5,11 @@ The conditioning is not in here: it comes in through `given` (see models/sites.p
 
 from __future__ import annotations
 
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cabench.models.sites import (
-    Given, ModulatedNorm, SiteDepthwise, SiteLinear, residual,
-)  # fmt: skip
+from cabench.models.sites import Given, ModulatedNorm, SiteDepthwise, SiteLinear, residual
 from cabench.registry import BACKBONES
 
 
@@ -130,7 +127,7 @@ class DiT(nn.Module):
         return None
 
     def patchify(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, N, C * p * p), the patch embedding's convolution as a linear layer."""
+        """(B, C, H, W) -> (B, N, C * p * p): the patch embedding is a linear layer on these."""
         return F.pixel_unshuffle(x, self.patch).flatten(2).transpose(1, 2)
 
     def unpatchify(self, y: Tensor) -> Tensor:
