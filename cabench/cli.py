@@ -69,7 +69,15 @@ def run(
     prepared = prepare(
         study, scale, seeds, all_arms, results, cache, use_reference, retry_failed, device, jobs
     )
-    raise typer.Exit(dry(prepared) if dry_run else execute(prepared))
+    try:
+        code = dry(prepared) if dry_run else execute(prepared)
+    except KeyboardInterrupt:
+        typer.echo(
+            "cabench: stopped; finished trials are kept, the same command goes on with the rest",
+            err=True,
+        )
+        code = 130
+    raise typer.Exit(code)
 
 
 @app.command()
@@ -104,12 +112,6 @@ def main() -> None:
     except CabenchError as error:
         print(f"cabench: {error}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
-        print(
-            "cabench: stopped; finished trials are kept, the same command goes on with the rest",
-            file=sys.stderr,
-        )
-        sys.exit(130)
 
 
 if __name__ == "__main__":

@@ -48,7 +48,7 @@ def sample_grid(path: Path, manifest: dict, records: dict, store: Store) -> list
     keys = {(t["arm"], t["seed"]): t["key"] for t in manifest["trials"]}
     arms = [a["name"] for a in manifest["arms"]]
 
-    def pictures(arm: str, seed: int) -> np.ndarray | None:
+    def drawn(arm: str, seed: int) -> np.ndarray | None:
         record = records.get(keys.get((arm, seed)))
         sheet = store.find(record["key"], ".png") if record else None
         if sheet is None or record["status"] != "complete":
@@ -56,16 +56,21 @@ def sample_grid(path: Path, manifest: dict, records: dict, store: Store) -> list
         return read_sheet(sheet, record["protocol"]["sheet"])
 
     for seed in manifest["seeds"]:
-        found = {arm: p for arm in arms if (p := pictures(arm, seed)) is not None}
+        found = {arm: p for arm in arms if (p := drawn(arm, seed)) is not None}
         if found:
             break
     else:
         return []
     rows = min(GRID_ROWS, *(p.shape[1] for p in found.values()))
     samples = {a: p[:, :rows].reshape(-1, *p.shape[2:]) for a, p in found.items()}
-    classes = next(iter(records.values()))["protocol"]["classes"]
-    labels = [name for name in classes for _ in range(rows)]
-    return grid(path, arms, samples, labels)
+    record = records[keys[next(iter(found)), seed]]
+    labels = [name for name in record["protocol"]["classes"] for _ in range(rows)]
+    sheet = store.find(f"data-{record['spec']['train']['data']['fingerprint'][:16]}", ".png")
+    real = None
+    if sheet is not None:
+        pictures = read_sheet(sheet, record["protocol"]["sheet"])[:, :rows]
+        real = pictures.reshape(-1, *pictures.shape[2:])
+    return grid(path, arms, samples, labels, real)
 
 
 def read_sheet(path: Path, layout: dict[str, int]) -> np.ndarray:
@@ -73,5 +78,6 @@ def read_sheet(path: Path, layout: dict[str, int]) -> np.ndarray:
     from PIL import Image
 
     sheet = np.asarray(Image.open(path))
-    shape = (layout["rows"], layout["height"], layout["columns"], layout["width"], -1)
+    height, width = layout["height"], layout["width"]
+    shape = (sheet.shape[0] // height, height, sheet.shape[1] // width, width, -1)
     return sheet.reshape(shape).transpose(2, 0, 4, 1, 3)

@@ -18,10 +18,10 @@ from cabench.metrics.judge import judge_fingerprint
 from cabench.models import condition
 from cabench.models import model as _model  # noqa: F401  (registers backbones and methods)
 from cabench.models.conditioning.base import MethodOptions
-from cabench.registry import BACKBONES, METHODS, near
+from cabench.registry import BACKBONES, METHODS, METRICS, near
 from cabench.schema import Arm, DataChoice, Scale, Study
 from cabench.store import content_key
-from cabench.yamlfile import check, describe, fault, read_yaml
+from cabench.yamlfile import check, fault, first_fault, read_yaml
 
 SAMPLE_RECIPE = 1  # raise it whenever the same network would draw other samples
 
@@ -205,8 +205,8 @@ def method_entries(file: StudyFile, arm_name: str) -> list[tuple[str, MethodOpti
             try:
                 checked = model.model_validate(dict(options or {}))
             except ValidationError as error:
-                first = error.errors()[0]
-                raise file.fault((*where, kind, *first["loc"]), describe(first, model)) from None
+                inner, text = first_fault(error, model)
+                raise file.fault((*where, kind, *inner), text) from None
             try:
                 checked.source = source_streams(checked.source, file.study.needs)
             except ValueError as error:
@@ -394,6 +394,13 @@ def plan(file: StudyFile, scale: Scale, seeds: list[int] | None = None,
             f"scale '{scale.scale}': sampling.sampler: '{sampler}' can't follow flow; "
             f"allowed: {', '.join(diffusion.FLOW_SAMPLERS)}"
         )
+    for name in metrics.needing("samples", scale.metrics):
+        least = METRICS.get(name).min_samples
+        if scale.sampling.n < least:
+            raise CabenchError(
+                f"scale '{scale.scale}': sampling.n: {name} needs at least {least} samples; "
+                f"found {scale.sampling.n}"
+            )
     data = find_data(file, scale)
     models = resolve_models(file, scale, data)
     arms = [n for n, a in study.arms.items() if all_arms or scale.extra_arms or not a.extra]

@@ -106,6 +106,10 @@ def measure(trial: Trial, store: Store, device: str, progress: Progress) -> dict
         measured |= {f"{name}{suffix}": value for name, value in scores.items()}
         if not suffix:
             sheet = write_sheet(store.beside(trial.key, ".png"), drawn, scorer.labels)
+    real = store.beside(f"data-{dataset.fingerprint[:16]}", ".png")
+    if not real.exists():
+        report = dataset.split("report")
+        write_sheet(real, report.images, report.streams["label"], sheet["rows"])
     process = Process(**spec["train"]["diffusion"])
     model = load_ema(spec["train"], snapshot, device)
     for name in metrics.needing("model", chosen):
@@ -115,6 +119,8 @@ def measure(trial: Trial, store: Store, device: str, progress: Progress) -> dict
     return {
         "metrics": measured,
         "protocol": scorer.protocol | {
+            "data": dataset.name, "backbone": backbone_line(spec["train"]["model"]["backbone"]),
+            "recipe": recipe_line(spec["train"]),
             "images": images, "guidance": spec["guidance"], **spec["sample"],
             "floor": scorer.floor(), "heldout_split": "report",
             "heldout_pictures": spec["score"]["heldout"]["images"], "sheet": sheet,
@@ -123,6 +129,21 @@ def measure(trial: Trial, store: Store, device: str, progress: Progress) -> dict
         "cost": cost(spec["train"]["model"]),
         "timing": timing | {"peak_rss_mb": peak_rss_mb()},
     }  # fmt: skip
+
+
+def backbone_line(backbone: dict[str, Any]) -> str:
+    _, height, width = backbone["shape"]
+    tokens = height * width // backbone["patch"] ** 2
+    sizes = f"{backbone['depth']} deep, {backbone['width']} wide, {tokens} tokens"
+    return f"{backbone['kind']} {sizes}"
+
+
+def recipe_line(train: dict[str, Any]) -> str:
+    recipe, diffusion = train["training"], train["diffusion"]
+    return (
+        f"{diffusion['prediction']} prediction, {diffusion['schedule']} schedule, AdamW "
+        f"{recipe['lr']:g}, batch {recipe['batch']}"
+    )
 
 
 def draw(trial: Trial, store: Store, snapshot: Path, labels: np.ndarray, guidance: float,
@@ -144,10 +165,12 @@ def draw(trial: Trial, store: Store, snapshot: Path, labels: np.ndarray, guidanc
     return images.numpy()
 
 
-def write_sheet(path: Path, images: np.ndarray, labels: np.ndarray) -> dict[str, int]:
+def write_sheet(
+    path: Path, images: np.ndarray, labels: np.ndarray, rows: int = SHEET_ROWS
+) -> dict[str, int]:
     """A PNG with one column a class and as many rows as fit the limit; returns its layout."""
     classes = int(labels.max()) + 1
-    places = [np.flatnonzero(labels == c)[:SHEET_ROWS] for c in range(classes)]
+    places = [np.flatnonzero(labels == c)[:rows] for c in range(classes)]
     rows = min(len(p) for p in places)
     _, channels, height, width = images.shape
     while True:

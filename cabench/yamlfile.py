@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -62,9 +63,22 @@ def check(model: type[Model], path: Path, content: CommentedMap) -> Model:
     try:
         return model.model_validate(content)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = tuple(p for p in first["loc"] if not (isinstance(p, str) and "[" in p))
-        raise fault(path, content, where, describe(first, model)) from None
+        where, text = first_fault(error, model)
+        raise fault(path, content, where, text) from None
+
+
+def first_fault(error: ValidationError, model: type[BaseModel]) -> tuple[tuple[Any, ...], str]:
+    """Where the most telling of pydantic's errors is, and one clause about it.
+
+    An unknown key comes first (a missing one is often the same slip), then the deepest place (of a
+    union's branches, the one that fitted furthest).
+    """
+    telling = min(
+        error.errors(), key=lambda e: (e["type"] != "extra_forbidden", -len(e["loc"]))
+    )
+    # pydantic names a union's branches in the path, such as list[str]: those are no keys
+    where = tuple(p for p in telling["loc"] if not (isinstance(p, str) and "[" in p))
+    return where, describe(telling, model)
 
 
 def describe(error: Any, model: type[BaseModel]) -> str:
@@ -81,7 +95,7 @@ def describe(error: Any, model: type[BaseModel]) -> str:
     if isinstance(found, str | int | float | bool) or found is None:
         text += f"; found {found!r}"
         if isinstance(found, str) and "expected" in error.get("ctx", {}):
-            text += near(found, str(error["ctx"]["expected"]).replace("'", "").split(", "))
+            text += near(found, re.findall(r"'([^']+)'", error["ctx"]["expected"]))
     return text
 
 

@@ -21,7 +21,7 @@ backbones:
   dit: {preset: micro, patch: 4}
 training: {images: 192, batch: 32, lr: 2.0e-3, warmup: 64, ema_half_life: 64, snapshot_every: 96}
 diffusion: {prediction: flow}
-sampling: {steps: 3, n: 60, batch: 25}
+sampling: {steps: 3, n: 100, batch: 40}
 metrics: [kid, condition_accuracy, heldout_loss]
 heldout: {images: 40, bins: 4}
 seeds: 2

@@ -79,11 +79,9 @@ class SampleScorer:
         return {
             "n": self.n,
             "metrics": {name: metric.version for name, metric in self.metrics.items()},
-            "judge": {
-                "name": judge.NAME,
-                "fingerprint": self.judge.fingerprint,
-                "resize": f"{judge.SIZE} px, antialiased bilinear",
-            },
+            "judge": judge.NAME,
+            "judge_fingerprint": self.judge.fingerprint,
+            "judge_resize": f"{judge.SIZE} px, antialiased bilinear",
             "reference": {"split": REFERENCE, "labels": "as generated"},
             "floor": {"split": FLOOR, "labels": "as generated"},
             "kid": {"features": "1280", **fidelity.KID, "kid_subset_size": self.n},

@@ -10,7 +10,7 @@ from cabench.registry import METHODS as REGISTERED
 
 
 def noisy_model(spec, seed=0):
-    """An initialised model whose zero (and constant) tensors hold noise, so that all parts speak."""
+    """An initialised model with noise in place of zeros and constants: all parts speak."""
     model = build_initialised(spec, seed)
     g = torch.Generator().manual_seed(1)
     with torch.no_grad():

@@ -1,0 +1,147 @@
+# ruff: noqa: E501  (a table of edits)
+"""Studies: what they mean, what their keys hold, and how wrong ones are refused."""
+
+import copy
+import dataclasses
+import re
+
+import pytest
+from conftest import ROOT, write
+
+from cabench.cost.macs import parameter_counts
+from cabench.errors import CabenchError
+from cabench.study import Trial, manifest, plan, read_scale, read_study, scale_names
+
+STUDY = ROOT / "studies" / "layer_placement.yaml"
+
+
+@pytest.fixture(scope="module")
+def placement():
+    return plan(read_study(STUDY), read_scale("quick"), all_arms=True)
+
+
+def test_layer_placement_has_both_ladders_and_its_controls(placement):
+    models = placement.models
+    assert len(models) == 15 and placement.file.study.baseline == "native+dw"
+    assert [m["kind"] for m in models["native+can-3"]["methods"]] == ["adaln_zero", "can"]
+    assert [m["kind"] for m in models["can-3"]["methods"]] == ["can"]
+    for name, model in models.items():
+        modulated = any(m["kind"] == "adaln_zero" for m in model["methods"])
+        assert model["backbone"]["norm_affine"] is not modulated, name
+        assert model["backbone"]["depthwise"] is (name != "native"), name
+    core = plan(placement.file, placement.scale)
+    assert len(core.arms) == 10 and len(core.trials) == 30
+
+
+def test_matched_arms_have_the_parameters_they_claim(placement):
+    counts = {n: parameter_counts(m)["total"] for n, m in placement.models.items()}
+    assert counts["can-3-matched"] == pytest.approx(counts["native+dw"], rel=0.025)
+    assert counts["native+dw-wide"] == pytest.approx(counts["native+can-3"], rel=0.005)
+    rank = placement.models["can-3-matched"]["methods"][0]["options"]["rank"]
+    more, fewer = (copy.deepcopy(placement.models["can-3-matched"]) for _ in range(2))
+    more["methods"][0]["options"]["rank"] = rank + 1
+    fewer["methods"][0]["options"]["rank"] = rank - 1
+    off = abs(counts["can-3-matched"] - counts["native+dw"])
+    for other in (more, fewer):  # the nearest whole rank
+        assert abs(parameter_counts(other)["total"] - counts["native+dw"]) >= off
+
+
+def test_arms_of_one_seed_differ_in_nothing_but_the_model(placement):
+    for trial in placement.trials:
+        first = next(t for t in placement.trials if t.seed == trial.seed)
+        ours, theirs = copy.deepcopy(trial.spec), copy.deepcopy(first.spec)
+        ours["train"]["model"] = theirs["train"]["model"] = None
+        assert ours == theirs
+
+
+def changed(trial: Trial, **parts) -> Trial:
+    spec = copy.deepcopy(trial.spec)
+    for path, value in parts.items():
+        *folders, last = path.split("__")
+        inner = spec
+        for folder in folders:
+            inner = inner[folder]
+        inner[last] = value
+    return dataclasses.replace(trial, spec=spec)
+
+
+def test_keys_are_nested(placement):
+    trial = placement.trials[0]
+    longer = changed(trial, images=99_999)
+    assert longer.train_key == trial.train_key and longer.key != trial.key
+    resampled = changed(trial, sample__steps=7)
+    assert resampled.train_key == trial.train_key
+    assert resampled.sample_key(1.0) != trial.sample_key(1.0)
+    rescored = changed(trial, score__judge="another")
+    assert rescored.sample_key(1.0) == trial.sample_key(1.0) and rescored.key != trial.key
+    for path in ("train__seed", "train__init_salt", "train__recipe", "train__data__fingerprint"):
+        assert changed(trial, **{path: "other"}).train_key != trial.train_key, path
+    assert dataclasses.replace(trial, arm="renamed").key == trial.key
+    assert dataclasses.replace(trial, run={}).key == trial.key
+
+
+def test_the_manifest_says_what_was_asked(placement):
+    told = manifest(placement, "quick")
+    assert {t["key"] for t in told["trials"]} == {t.key for t in placement.trials}
+    assert told["metrics"]["kid"]["label"] == "KID-lite0@2000"
+    assert next(a for a in told["arms"] if a["name"] == "unconditional")["bound"]
+
+
+@pytest.mark.parametrize("scale", scale_names())
+def test_every_scale_reads(scale):
+    assert read_scale(scale).scale == scale
+
+
+# Each edit of a sound study, and what its one line must say.
+WRONG = {
+    "unknown key": ("baseline: native+dw", "basline: native+dw", r":3: basline: unknown key \(did you mean 'baseline'"),
+    "missing": ("question: Does it run?\n", "", r"question: this key is missing"),
+    "no such arm": ("baseline: native+dw", "baseline: nativ+dw", r":3: baseline: no arm 'nativ\+dw' \(did you mean 'native\+dw'"),
+    "method": ("[native], depth", "[nativ], depth", r":5: arms.native\+dw.methods.0: unknown method 'nativ' \(did you mean 'native'"),
+    "option": ("{sites: all}", "{site: all}", r":7: arms.can-all.methods.0.can.site: unknown key \(did you mean 'sites'"),
+    "site": ("patch_embed, attn_out", "patch_embd, attn_out", r":6: arms.can-3.*patch_embd"),
+    "site it has not": ("patch_embed, attn_out", "skip, attn_out", r":6: .*unknown dit site 'skip'"),
+    "source": ("{sites: all}", "{sites: all, source: text}", r":7: .*no stream 'text'; allowed: both, timestep, label"),
+    "two modulators": ("[native], depth", "[native, adaln_zero], depth", r":5: .*both want the hook 'norm'"),
+    "claim's arm": ("than: native+dw", "than: native", r":9: claims.0.than: no arm 'native'"),
+    "claim's metric": ("metric: kid", "metric: fid", r":9: claims.0.metric: unknown metric 'fid'"),
+    "claim's test": ("superiority", "equivalence", r":9: claims.0.test: .*'superiority'.*found 'equivalence'"),
+    "needs": ("baseline:", "needs: [text]\nbaseline:", r":3: needs: scale 'tiny' has no data with text"),
+    "rank": ("{sites: all}", "{generator: bottleneck}", r":7: arms.can-all: a bottleneck needs a rank"),
+    "yaml": ("arms:", "arms: [", r"not valid YAML"),
+    "twice": ("baseline: native+dw", "baseline: native+dw\nbaseline: can-3", r"not valid YAML.*duplicate key"),
+    "a list": ("study: tiny", "- study", r"(a study is a mapping|not valid YAML)"),
+    "arm's name": ("can-all:", "../../evil:", r"\.\./\.\./evil"),
+    "backbone": ("baseline:", "backbones: [vit]\nbaseline:", r":3: backbones.0: unknown backbone 'vit' \(did you mean 'dit'"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_wrong_studies_get_one_line(tiny, case):
+    old, new, said = WRONG[case]
+    text = (tiny / "tiny.yaml").read_text()
+    assert old in text
+    write(tiny / "wrong.yaml", text.replace(old, new))
+    with pytest.raises(CabenchError, match=r"wrong\.yaml") as error:
+        plan(read_study(tiny / "wrong.yaml"), read_scale("scale.yaml"), all_arms=True)
+    assert "\n" not in str(error.value)
+    assert re.search(said, str(error.value)), str(error.value)
+
+
+def test_too_many_parameters_are_refused(tiny):
+    write(tiny / "small.yaml", (tiny / "scale.yaml").read_text() + "max_params: 60000\n")
+    with pytest.raises(CabenchError, match="arms.can-3: .* parameters; scale 'tiny' allows 60,000"):
+        plan(read_study(tiny / "tiny.yaml"), read_scale("small.yaml"))
+
+
+def test_too_few_samples_are_refused(tiny):
+    write(tiny / "few.yaml", (tiny / "scale.yaml").read_text().replace("n: 100", "n: 10"))
+    with pytest.raises(CabenchError, match="sampling.n: kid needs at least 100 samples; found 10"):
+        plan(read_study(tiny / "tiny.yaml"), read_scale("few.yaml"))
+
+
+def test_missing_files_name_the_near_match(tiny):
+    with pytest.raises(CabenchError, match="no study file 'tin.yaml'.*tiny.yaml"):
+        read_study(tiny.joinpath("tin.yaml").relative_to(tiny))
+    with pytest.raises(CabenchError, match="unknown scale 'quik' .did you mean 'quick'"):
+        read_scale("quik")
