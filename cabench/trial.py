@@ -120,7 +120,7 @@ def measure(trial: Trial, store: Store, device: str, progress: Progress) -> dict
         "metrics": measured,
         "protocol": scorer.protocol | {
             "data": dataset.name, "backbone": backbone_line(spec["train"]["model"]["backbone"]),
-            "recipe": recipe_line(spec["train"]),
+            "training": training_line(spec["train"]),
             "images": images, "guidance": spec["guidance"], **spec["sample"],
             "floor": scorer.floor(), "heldout_split": "report",
             "heldout_pictures": spec["score"]["heldout"]["images"], "sheet": sheet,
@@ -138,7 +138,7 @@ def backbone_line(backbone: dict[str, Any]) -> str:
     return f"{backbone['kind']} {sizes}"
 
 
-def recipe_line(train: dict[str, Any]) -> str:
+def training_line(train: dict[str, Any]) -> str:
     recipe, diffusion = train["training"], train["diffusion"]
     return (
         f"{diffusion['prediction']} prediction, {diffusion['schedule']} schedule, AdamW "

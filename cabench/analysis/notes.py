@@ -28,8 +28,8 @@ def footnotes(manifest: dict[str, Any], records: dict[str, dict[str, Any]]) -> l
         notes.append("Claims are fixed beforehand: the same test, Holm over those tested.")
     if any(_floor(record) for record in done):
         notes.append(
-            "real vs real: a disjoint real set of the same n and labels, same judge. A KID close to "
-            "it, not to 0, is as good as real: sets with equal labels lie a little below 0."
+            "real vs real: a disjoint real set of the same n and labels, same judge. A KID close "
+            "to it, not to 0, is as good as real: sets with equal labels lie a little below 0."
         )
     if bounds:
         notes.append(f"{', '.join(bounds)}: lower bound without conditions, not tested.")
@@ -48,7 +48,7 @@ def footnotes(manifest: dict[str, Any], records: dict[str, dict[str, Any]]) -> l
 def protocol(manifest: dict[str, Any], done: list[dict[str, Any]]) -> str:
     """'2,000 samples at guidance 1, 20 steps, ...; trained on 70,000 images; seeds 0, 1, 2'."""
     found = done[0].get("protocol", {}) if done else {}
-    parts = [found[name] for name in ("data", "backbone", "recipe") if found.get(name)]
+    parts = [found[name] for name in ("data", "backbone", "training") if found.get(name)]
     if found.get("images"):
         parts.append(f"{found['images']:,} images seen")
     if "n" in found:

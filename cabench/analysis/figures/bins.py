@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import seaborn
 
 from cabench.analysis.figures.style import caption, save, sheet
 from cabench.analysis.frame import study_arms, tidy
@@ -24,17 +25,13 @@ def bins(path: str | Path, manifest: dict[str, Any], records: dict[str, Any]) ->
     size = float(np.nanquantile(np.abs(table.to_numpy()), 0.95)) or 1.0
     with sheet(9.0, 1.7 + rows) as figure:
         axes = figure.subplots()
-        image = axes.imshow(table, cmap="PuOr_r", vmin=-size, vmax=size, aspect="auto")
-        axes.set_yticks(range(len(names)), names)
-        axes.set_xticks(range(table.shape[1]), table.columns)
+        seaborn.heatmap(
+            table, ax=axes, cmap="PuOr_r", vmin=-size, vmax=size, yticklabels=names,
+            annot=True, fmt="+.1f", annot_kws={"size": 7.5},
+            cbar_kws={"label": "% (purple: better)", "aspect": 6 * rows, "fraction": 0.03},
+        )  # fmt: skip
         axes.tick_params(length=0)
-        axes.set_xlabel("noise bin")
-        for (y, x), value in np.ndenumerate(table.to_numpy()):
-            if value == value:
-                colour = "white" if abs(value) > 0.6 * size else "black"
-                text = f"{value:+z.1f}"
-                axes.text(x, y, text, ha="center", va="center", fontsize=7.5, color=colour)
-        figure.colorbar(image, ax=axes, fraction=0.03, aspect=6 * rows, label="% (purple: better)")
+        axes.set(xlabel="noise bin: equal parts of t, 0 is the least noise", ylabel="")
         caption(
             figure,
             f"Held-out loss by noise bin, relative to {manifest['baseline']}",

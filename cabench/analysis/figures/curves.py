@@ -41,7 +41,7 @@ def curves(
         _label(right, differences, shown, looks)
         right.set(title="less the baseline's, same seed", xlabel="images seen")
         for axes in (left, right):
-            axes.xaxis.set_major_formatter(lambda x, _: f"{x / 1000:,.0f}K" if x else "0")
+            axes.xaxis.set_major_formatter(lambda x, _: f"{x / 1000:,g}K" if x else "0")
             axes.grid(axis="y", color=FAINT, linewidth=0.4)
         hidden = [a for a in arms if a not in shown]
         text = f"Baseline: {manifest['baseline']}. {_small_print(losses, hidden)}"

@@ -1,0 +1,63 @@
+"""Held-out loss of the control and of can-3 at several batch sizes and learning rates.
+
+    python benchmarks/recipe.py [--scale quick] [--images 25600] [--seed 0]
+
+Both arms must want the same recipe, else one recipe for all would decide the comparison.
+"""
+
+from __future__ import annotations
+
+import argparse
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+from cabench.executors import local
+from cabench.study import plan, read_scale, read_study
+
+RECIPES = [(64, 2e-3), (64, 4e-3), (32, 2e-3), (32, 3e-3), (16, 1.5e-3)]  # batch, learning rate
+ARMS = ("native+dw", "can-3")
+
+
+def heldout_loss(scale: str, arm: str, batch: int, rate: float, images: int, seed: int) -> float:
+    import torch
+
+    from cabench.data import load_dataset
+    from cabench.training import metadata, train
+
+    torch.set_num_threads(1)
+    chosen = read_scale(scale)
+    recipe = chosen.training
+    recipe.batch, recipe.lr, recipe.images = batch, rate, images
+    planned = plan(read_study(Path("studies/layer_placement.yaml")), chosen, [seed])
+    trial = next(t for t in planned.trials if t.arm == arm)
+    snapshot = train(
+        trial.spec["train"], images, load_dataset(planned.data.source, **trial.data_options),
+        Path(".cabench/bench/training") / trial.train_key,
+        heldout=trial.spec["score"]["heldout"]["images"], snapshot_every=images,
+    )  # fmt: skip
+    return metadata(snapshot)["curve"]["heldout"]["loss"][-1]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--scale", default="quick")
+    parser.add_argument("--images", type=int, default=25600)
+    parser.add_argument("--seed", type=int, default=0)
+    asked = parser.parse_args()
+    with ProcessPoolExecutor(local.default_jobs(), mp_context=get_context("spawn")) as pool:
+        jobs = {
+            (recipe, arm): pool.submit(
+                heldout_loss, asked.scale, arm, *recipe, asked.images, asked.seed
+            )
+            for recipe in RECIPES
+            for arm in ARMS
+        }
+        print(f"{'batch':>5} {'rate':>8}" + "".join(f"{arm:>12}" for arm in ARMS))
+        for batch, rate in RECIPES:
+            losses = (jobs[(batch, rate), arm].result() for arm in ARMS)
+            print(f"{batch:>5} {rate:>8g}" + "".join(f"{loss:>12.4f}" for loss in losses))
+
+
+if __name__ == "__main__":
+    main()
