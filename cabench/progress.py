@@ -99,4 +99,6 @@ class Progress:
             rows.add_row(
                 Text(self.names[key]), event.stage, ProgressBar(1.0, part, width=24), event.note
             )
-        return Group(ProgressBar(1.0, self.fraction(), width=80), head, rows)
+        bar = Table.grid()
+        bar.add_row(ProgressBar(1.0, self.fraction(), width=min(100, self.console.width)))
+        return Group(bar, head, rows)

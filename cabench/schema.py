@@ -52,6 +52,7 @@ class Study(Part):
     baseline: str
     arms: dict[Name, Arm]
     claims: list[Claim] = []
+    caveat: str = ""  # what the claims' tests here do not say; printed below them
 
 
 class DataChoice(Part):

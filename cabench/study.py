@@ -321,7 +321,7 @@ class Trial:
     seed: int
     spec: dict[str, Any]  # plain JSON; its hash is the key
     data_options: dict[str, Any]
-    run: dict[str, Any]  # what doesn't change the numbers: snapshots, state kept
+    snapshots: dict[str, Any]  # how often, and whether state is kept: changes no number
 
     @property
     def train_key(self) -> str:
@@ -359,7 +359,6 @@ def make_trial(scale: Scale, data: DataRef, arm: Arm, name: str, model: dict, se
     sampling = scale.sampling.model_dump(mode="json")
     sweep = sampling.pop("sweep")
     guidance = sampling.pop("guidance")
-    run = {"train": snapshots, "sample_batch": sampling.pop("batch")}
     spec = {
         "train": {
             "recipe": training.RECIPE, "model": model,
@@ -376,7 +375,7 @@ def make_trial(scale: Scale, data: DataRef, arm: Arm, name: str, model: dict, se
             "heldout": scale.heldout.model_dump(mode="json"),
         },
     }  # fmt: skip
-    return Trial(name, seed, spec, data.options, run)
+    return Trial(name, seed, spec, data.options, snapshots)
 
 
 def plan(file: StudyFile, scale: Scale, seeds: list[int] | None = None,
@@ -438,6 +437,6 @@ def manifest(plan: Plan, scale_name: str) -> dict[str, Any]:
         "seeds": plan.seeds,
         "trials": [{"arm": t.arm, "seed": t.seed, "key": t.key} for t in plan.trials],
         "metrics": labels,
-        "claims": [c.model_dump() for c in study.claims],
+        "claims": [c.model_dump() for c in study.claims], "caveat": study.caveat,
         "plugins": [],
     }  # fmt: skip

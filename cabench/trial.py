@@ -84,7 +84,7 @@ def measure(trial: Trial, store: Store, device: str, progress: Progress) -> dict
     images = spec["images"]
     snapshot = train(
         spec["train"], images, dataset, store.training(trial.train_key),
-        heldout=spec["score"]["heldout"]["images"], device=device, **trial.run["train"],
+        heldout=spec["score"]["heldout"]["images"], device=device, **trial.snapshots,
         progress=lambda seen, loss: progress("train", min(1, seen / images), f"loss {loss:.4f}"),
     )  # fmt: skip
     told = metadata(snapshot)
@@ -93,6 +93,10 @@ def measure(trial: Trial, store: Store, device: str, progress: Progress) -> dict
     chosen = spec["score"]["metrics"]
     by_samples = tuple(metrics.needing("samples", chosen))
     scorer = _scorer(*where, spec["sample"]["n"], store.cache, by_samples)
+    progress("score", 0.0, "real pictures")
+    began = time.perf_counter()
+    scorer.prepare()
+    timing["reference_s"] = time.perf_counter() - began
     measured: dict[str, float] = {}
     for guidance in [spec["guidance"], *spec["sweep"]]:
         suffix = "" if guidance == spec["guidance"] else f"/g{guidance:g}"
@@ -158,7 +162,7 @@ def draw(trial: Trial, store: Store, snapshot: Path, labels: np.ndarray, guidanc
         load_ema(spec, snapshot, device), Process(**spec["diffusion"]),
         {"label": torch.from_numpy(labels)}, tuple(spec["model"]["backbone"]["shape"]),
         seed=spec["seed"], sampler=drawing["sampler"], steps=drawing["steps"], guidance=guidance,
-        batch=trial.run["sample_batch"], device=device,
+        batch=drawing["batch"], device=device,
         progress=lambda done: progress("sample", done / n, f"guidance {guidance:g}"),
     )  # fmt: skip
     save(path, {"images": images})

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import write
+from specs import write
 
 from cabench import cli
 

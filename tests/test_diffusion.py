@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from conftest import METHODS, model_spec
+from specs import METHODS, model_spec
 
 from cabench.diffusion import (
     FLOW_SAMPLERS,

@@ -6,7 +6,7 @@ import dataclasses
 import re
 
 import pytest
-from conftest import ROOT, write
+from specs import ROOT, write
 
 from cabench.cost.macs import parameter_counts
 from cabench.errors import CabenchError
@@ -77,7 +77,7 @@ def test_keys_are_nested(placement):
     for path in ("train__seed", "train__init_salt", "train__recipe", "train__data__fingerprint"):
         assert changed(trial, **{path: "other"}).train_key != trial.train_key, path
     assert dataclasses.replace(trial, arm="renamed").key == trial.key
-    assert dataclasses.replace(trial, run={}).key == trial.key
+    assert dataclasses.replace(trial, snapshots={}).key == trial.key
 
 
 def test_the_manifest_says_what_was_asked(placement):

@@ -4,8 +4,8 @@ import math
 
 import pytest
 import torch
-from conftest import METHODS, model_spec
 from safetensors.torch import load_file
+from specs import METHODS, model_spec
 
 from cabench.data import load_dataset
 from cabench.training import (

@@ -25,7 +25,8 @@ def footnotes(manifest: dict[str, Any], records: dict[str, dict[str, Any]]) -> l
     if len(manifest["seeds"]) == 1:
         notes.append("One seed: no interval and no test; differences may be chance.")
     if manifest.get("claims"):
-        notes.append("Claims are fixed beforehand: the same test, Holm over those tested.")
+        text = "Claims are fixed beforehand: the same test, Holm over those tested."
+        notes.append(f"{text} {manifest.get('caveat', '')}".strip())
     if any(_floor(record) for record in done):
         notes.append(
             "real vs real: a disjoint real set of the same n and labels, same judge. A KID close "

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from conftest import METHODS, model_spec
+from specs import METHODS, model_spec
 
 from cabench.cost import macs
 from cabench.cost.published import TOLERANCE, published_spec, rows

@@ -113,7 +113,7 @@ def test_samples_of_another_shape_or_with_other_labels_are_refused(scorer, real)
 def test_protocol_is_json_and_names_what_decides(scorer):
     protocol = json.loads(json.dumps(scorer.protocol))
     assert protocol["n"] == protocol["kid"]["kid_subset_size"] == 256
-    assert protocol["judge"]["fingerprint"] == metrics.judge_fingerprint()
+    assert protocol["judge_fingerprint"] == metrics.judge_fingerprint()
     assert protocol["metrics"] == metrics.versions(NAMES)
 
 

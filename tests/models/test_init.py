@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from conftest import METHODS, model_spec
+from specs import METHODS, model_spec
 from torch import nn
 
 from cabench.errors import CabenchError

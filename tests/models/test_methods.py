@@ -3,7 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import METHODS, SOURCE, method, model_spec
+from specs import METHODS, SOURCE, method, model_spec
 
 from cabench.models.model import build_initialised
 from cabench.registry import METHODS as REGISTERED
