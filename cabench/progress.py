@@ -17,9 +17,11 @@ STAGE_SHARE = {"train": (0.0, 0.75), "sample": (0.75, 0.95), "score": (0.95, 1.0
 
 
 def clock(seconds: float) -> str:
-    """'1:02:03' or '4:05'."""
+    """'4:05', '1:02:03', or '12 days'."""
     minutes, s = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
+    if hours >= 48:
+        return f"{hours / 24:,.0f} days"
     return f"{hours}:{minutes:02}:{s:02}" if hours else f"{minutes}:{s:02}"
 
 

@@ -137,6 +137,12 @@ def evaluations(trial: Trial) -> float:
     return 3 * trial.spec["images"] + passes * sampling["n"] * sampling["steps"]
 
 
+def amount(count: float) -> str:
+    """'3.58 M', '6.10 G'."""
+    power = 9 if count >= 1e9 else 6
+    return f"{count / 10**power:,.2f} {'G' if power == 9 else 'M'}"
+
+
 def dry(p: Prepared) -> int:
     """Prints what would run: trials, what is done, MACs, parameters, an estimate of the time."""
     console = Console()
@@ -151,34 +157,35 @@ def dry(p: Prepared) -> int:
     )  # fmt: skip
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("arm", no_wrap=True)
-    for title in ("trials", "to run", "MACs", "of it generator", "params", "time a trial"):
-        table.add_column(title, justify="right")
+    for title in ("to run", "MACs", "generator", "params", "time a trial"):
+        table.add_column(title, justify="right", no_wrap=True)
+    models = {arm: p.plan.models[arm] for arm in p.plan.arms}
+    costs = {arm: cost(model) for arm, model in models.items()}
+    macs = {arm: c["macs"]["total"] for arm, c in costs.items()}
+    pace = seconds_per_image(models, macs, told["baseline"], scale.training.batch, p.device)
     total = 0.0
     for arm in p.plan.arms:
         trials = [t for t in p.plan.trials if t.arm == arm]
         to_run = [t for t in trials if data.missing or t.key in missing]
-        costs = cost(p.plan.models[arm])
-        seconds = seconds_per_image(
-            p.plan.models[arm], scale.training.batch, costs["macs"]["total"], p.device
-        )
-        mean = sum(evaluations(t) for t in trials) / len(trials) * seconds / 3
-        total += mean * len(to_run)
-        share = costs["macs"]["generator"] / costs["macs"]["total"]
+        seconds = sum(evaluations(t) for t in trials) / len(trials) * pace[arm] / 3
+        total += seconds * len(to_run)
+        generator, params = costs[arm]["macs"]["generator"], costs[arm]["params"]["total"]
+        left = "data missing" if data.missing else f"{len(to_run)} of {len(trials)}"
         table.add_row(
-            arm, str(len(trials)), "data missing" if data.missing else str(len(to_run)),
-            f"{costs['macs']['total'] / 1e6:,.2f} M", f"{share:.1%}",
-            f"{costs['params']['total'] / 1e6:,.3f} M", clock(mean),
+            arm, left, amount(macs[arm]), f"{generator / macs[arm]:.1%}", amount(params),
+            clock(seconds),
         )  # fmt: skip
     console.print(table)
     side = max(1, min(p.jobs, len(p.plan.trials)))
     console.print(
-        f"seeds {', '.join(map(str, p.plan.seeds))}; {scale.training.images:,} images a trial; "
+        f"{len(p.plan.trials)} trials: seeds {', '.join(map(str, p.plan.seeds))}; "
+        f"{scale.training.images:,} images a trial; "
         f"data {data.source}, {'x'.join(map(str, data.shape))}; {side} side by side on {p.device}",
         highlight=False, soft_wrap=True,
     )  # fmt: skip
     console.print(
-        f"estimate: {clock(total / side)} on this machine, from a few training steps of each arm "
-        "timed just now (rough: +-30 %); MACs: batch 1, one evaluation, generator included",
+        f"estimate: {clock(total / side)} on this machine, from training steps timed just now; "
+        "scoring and trials that share a machine take a third more; MACs: batch 1, one evaluation, generator (share) included",
         highlight=False, soft_wrap=True,
     )  # fmt: skip
     if p.failed:

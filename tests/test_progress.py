@@ -19,4 +19,4 @@ def test_fraction_weighs_trials_by_their_work():
 
 
 def test_clock():
-    assert [clock(s) for s in (5, 245, 3723)] == ["0:05", "4:05", "1:02:03"]
+    assert [clock(s) for s in (5, 245, 3723, 10**6)] == ["0:05", "4:05", "1:02:03", "12 days"]

@@ -138,7 +138,8 @@ class SiteDepthwise(SiteLayer):
             h = x.transpose(1, 2).reshape(1, b * c, *self.grid)
             kernels = weight.expand(b, -1, -1, -1, -1).reshape(b * c, 1, 3, 3)
             y = F.conv2d(h, kernels, padding=1, groups=b * c)
-            y = y.view(b, c, n).transpose(1, 2) + self.bias
+            # contiguous: what follows is four times slower on strides
+            y = y.view(b, c, n).transpose(1, 2).contiguous() + self.bias
         return self.plus_outputs(y, x, operations)
 
 
