@@ -15,10 +15,11 @@ from pathlib import Path
 import numpy as np
 
 from cabench.executors import local
+from cabench.plan import plan
 from cabench.progress import Progress
 from cabench.schema import Diffusion
 from cabench.store import Store
-from cabench.study import plan, read_scale, read_study
+from cabench.study import read_scale, read_study
 
 SETTINGS = [
     ("flow", "linear"), ("v", "cosine"), ("eps", "cosine"), ("eps", "linear"),

@@ -13,7 +13,8 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from cabench.executors import local
-from cabench.study import plan, read_scale, read_study
+from cabench.plan import plan
+from cabench.study import read_scale, read_study
 
 RECIPES = [(64, 2e-3), (64, 4e-3), (32, 2e-3), (32, 3e-3), (16, 1.5e-3)]  # batch, learning rate
 ARMS = ("native+dw", "can-3")

@@ -112,7 +112,7 @@ def main() -> None:
         sys.stdout.reconfigure(line_buffering=True)  # a log file shows each trial as it ends
     try:
         app(standalone_mode=True)
-    except CabenchError as error:
+    except (CabenchError, OSError) as error:  # OSError: a full disk, a folder without permission
         print(f"cabench: {error}", file=sys.stderr)
         sys.exit(2)
 

@@ -15,9 +15,10 @@ from cabench.cost.macs import cost
 from cabench.errors import CabenchError, DataMissing
 from cabench.executors import local
 from cabench.outputs import write_outputs
+from cabench.plan import Plan, Trial, manifest, plan
 from cabench.progress import Progress, clock
 from cabench.store import Store, write_json
-from cabench.study import Plan, Trial, manifest, plan, read_scale, read_study
+from cabench.study import read_scale, read_study
 
 REFERENCE = Path("results/reference")
 
@@ -79,7 +80,8 @@ def prepare(
     device = pick_device(device)
     jobs = jobs or (local.default_jobs() if device == "cpu" else 1)
     made = Prepared(planned, store, device, jobs, manifest(planned, planned.scale.scale))
-    for trial in planned.trials if not planned.data.missing else []:
+    distinct = {t.key: t for t in planned.trials}.values()  # arms may ask for the same trial
+    for trial in distinct if not planned.data.missing else []:
         record = store.record(trial.key)
         if record is None or (record["status"] == "failed" and retry_failed):
             made.missing.append(trial)
@@ -96,7 +98,7 @@ def execute(p: Prepared) -> int:
     write_json(p.manifest_path, p.manifest)
     names = {t.key: f"{t.arm}, seed {t.seed}" for t in p.missing}
     if p.missing:
-        done = len(p.plan.trials) - len(p.missing)
+        done = len({t.key for t in p.plan.trials}) - len(p.missing)
         console.print(
             f"{p.manifest['study']} at scale {p.manifest['scale']}: "
             f"{len(p.missing)} trials to run, {done} done already, "
@@ -185,7 +187,8 @@ def dry(p: Prepared) -> int:
     )  # fmt: skip
     console.print(
         f"estimate: {clock(total / side)} on this machine, from training steps timed just now; "
-        "scoring and trials that share a machine take a third more; MACs: batch 1, one evaluation, generator (share) included",
+        "scoring and trials that share a machine take a third more; "
+        "MACs: batch 1, one evaluation, generator (share) included",
         highlight=False, soft_wrap=True,
     )  # fmt: skip
     if p.failed:

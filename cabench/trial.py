@@ -23,9 +23,9 @@ from cabench.cost.macs import cost
 from cabench.data import load_dataset
 from cabench.diffusion import Process, sample
 from cabench.metrics.scorer import SampleScorer
+from cabench.plan import Trial
 from cabench.registry import METRICS
 from cabench.store import Store, atomic_path, write_json
-from cabench.study import Trial
 from cabench.training import load_ema, metadata, save, train
 
 SHEET_ROWS = 8  # samples of each class beside a record

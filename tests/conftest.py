@@ -6,7 +6,8 @@ import pytest
 import torch
 from specs import write
 
-from cabench.study import plan, read_scale, read_study
+from cabench.plan import plan
+from cabench.study import read_scale, read_study
 
 TINY_SCALE = """
 scale: tiny

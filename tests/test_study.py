@@ -10,7 +10,8 @@ from specs import ROOT, write
 
 from cabench.cost.macs import parameter_counts
 from cabench.errors import CabenchError
-from cabench.study import Trial, manifest, plan, read_scale, read_study, scale_names
+from cabench.plan import Trial, manifest, plan
+from cabench.study import read_scale, read_study, scale_names
 
 STUDY = ROOT / "studies" / "layer_placement.yaml"
 

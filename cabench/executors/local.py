@@ -17,8 +17,8 @@ from typing import Any
 
 from cabench.errors import CabenchError
 from cabench.executors.base import Event, Listener
+from cabench.plan import Trial
 from cabench.store import Store
-from cabench.study import Trial
 
 _news: Any = None  # a worker's queue to the driver
 

@@ -41,7 +41,7 @@ class ConditionalModel(nn.Module):
 
 
 def build(spec: Mapping[str, Any]) -> ConditionalModel:
-    """The model of a resolved spec (study.resolve_model); its parameters are not yet drawn."""
+    """The model of a resolved spec (resolve.resolve_model); its parameters are not yet drawn."""
     options = {k: v for k, v in spec["backbone"].items() if k not in ("kind", "version")}
     backbone = BACKBONES.get(spec["backbone"]["kind"])(**options)
     layout = address_layers(backbone)

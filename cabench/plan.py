@@ -1,0 +1,147 @@
+"""Study + scale -> trials and their keys: all that a run would do, before it does any of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from cabench import diffusion, metrics, training
+from cabench.cost.macs import parameter_counts
+from cabench.errors import CabenchError
+from cabench.metrics.judge import judge_fingerprint
+from cabench.registry import METRICS
+from cabench.resolve import DataRef, find_data, resolve_models
+from cabench.schema import Arm, Scale
+from cabench.store import content_key
+from cabench.study import StudyFile
+
+SAMPLE_RECIPE = 1  # raise it whenever the same network would draw other samples
+
+
+@dataclass(frozen=True)
+class Trial:
+    """arm x seed: a spec that fixes what is measured, and how this machine gets at its data."""
+
+    arm: str
+    seed: int
+    spec: dict[str, Any]  # plain JSON; its hash is the key
+    data_options: dict[str, Any]
+    snapshots: dict[str, Any]  # how often, and whether state is kept: changes no number
+
+    @property
+    def train_key(self) -> str:
+        return content_key("train", self.spec["train"])
+
+    def sample_key(self, guidance: float) -> str:
+        return content_key(
+            "sample", self.train_key, self.spec["images"], self.spec["sample"], guidance
+        )
+
+    @property
+    def key(self) -> str:
+        guidances = [self.spec["guidance"], *self.spec["sweep"]]
+        return content_key("score", [self.sample_key(g) for g in guidances], self.spec["score"])
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A study at a scale: arms that run, their models, their trials."""
+
+    file: StudyFile
+    scale: Scale
+    data: DataRef
+    arms: list[str]
+    seeds: list[int]
+    models: dict[str, dict[str, Any]]
+    trials: list[Trial]
+
+
+def make_trial(scale: Scale, data: DataRef, arm: Arm, name: str, model: dict, seed: int,
+               place: int) -> Trial:  # fmt: skip
+    recipe = scale.training.model_dump(mode="json")
+    snapshots = {k: recipe.pop(k) for k in ("snapshot_every", "keep_state")}
+    images = recipe.pop("images")
+    sampling = scale.sampling.model_dump(mode="json")
+    sweep = sampling.pop("sweep")
+    guidance = sampling.pop("guidance")
+    spec = {
+        "train": {
+            "recipe": training.RECIPE, "model": model,
+            "data": {"source": data.source, "fingerprint": data.fingerprint, "flip": data.flip},
+            "training": recipe, "diffusion": scale.diffusion.model_dump(mode="json"),
+            "seed": seed, "init_salt": arm.init_salt,
+        },
+        "images": images,
+        "sample": {"recipe": SAMPLE_RECIPE, **sampling},
+        "guidance": guidance,
+        "sweep": sweep["guidance"] if place < sweep["seeds"] else [],
+        "score": {
+            "judge": judge_fingerprint(), "metrics": metrics.versions(scale.metrics),
+            "heldout": scale.heldout.model_dump(mode="json"),
+        },
+    }  # fmt: skip
+    return Trial(name, seed, spec, data.options, snapshots)
+
+
+def plan(file: StudyFile, scale: Scale, seeds: list[int] | None = None,
+         all_arms: bool = False) -> Plan:  # fmt: skip
+    """Everything that `run` would do, before it does any of it."""
+    study = file.study
+    if study.primary not in scale.metrics:
+        raise file.fault(
+            ("primary",), f"scale '{scale.scale}' doesn't measure '{study.primary}'; "
+            f"it measures {', '.join(scale.metrics)}"
+        )  # fmt: skip
+    sampler, flow = scale.sampling.sampler, scale.diffusion.prediction == "flow"
+    if flow and sampler not in diffusion.FLOW_SAMPLERS:
+        raise CabenchError(
+            f"scale '{scale.scale}': sampling.sampler: '{sampler}' can't follow flow; "
+            f"allowed: {', '.join(diffusion.FLOW_SAMPLERS)}"
+        )
+    for name in metrics.needing("samples", scale.metrics):
+        least = METRICS.get(name).min_samples
+        if scale.sampling.n < least:
+            raise CabenchError(
+                f"scale '{scale.scale}': sampling.n: {name} needs at least {least} samples; "
+                f"found {scale.sampling.n}"
+            )
+    data = find_data(file, scale)
+    models = resolve_models(file, scale, data)
+    arms = [n for n, a in study.arms.items() if all_arms or scale.extra_arms or not a.extra]
+    for name in arms:
+        total = parameter_counts(models[name])["total"]
+        if total > scale.max_params:
+            raise file.fault(
+                ("arms", name), f"{total:,} parameters; scale '{scale.scale}' allows "
+                f"{scale.max_params:,} (max_params): give CAN a bottleneck generator"
+            )  # fmt: skip
+    if study.baseline not in arms:
+        raise file.fault(("baseline",), f"arm '{study.baseline}' is extra and doesn't run here")
+    seeds = list(range(scale.seeds)) if seeds is None else seeds
+    trials = [
+        make_trial(scale, data, study.arms[arm], arm, models[arm], seed, place)
+        for place, seed in enumerate(seeds)  # seed by seed: a stopped study has whole pairs
+        for arm in arms
+    ]
+    return Plan(file, scale, data, arms, seeds, models, trials)
+
+
+def manifest(plan: Plan, scale_name: str) -> dict[str, Any]:
+    """What was asked for, so that later verbs need neither the study file nor its plugins."""
+    study = plan.file.study
+    labels = {name: metrics.describe(name, plan.scale.sampling.n) for name in plan.scale.metrics}
+    return {
+        "study": study.study, "question": study.question, "scale": scale_name,
+        "study_file": str(plan.file.path), "study_sha256": plan.file.sha256,
+        "backbones": study.backbones, "baseline": study.baseline, "primary": study.primary,
+        "arms": [
+            {"name": n, "extra": study.arms[n].extra, "bound": study.arms[n].bound,
+             "about": study.arms[n].about}
+            for n in plan.arms
+        ],
+        "seeds": plan.seeds,
+        "trials": [{"arm": t.arm, "seed": t.seed, "key": t.key} for t in plan.trials],
+        "metrics": labels,
+        "claims": [c.model_dump() for c in study.claims], "caveat": study.caveat,
+        "plugins": [],
+    }  # fmt: skip

@@ -1,0 +1,206 @@
+"""Arms -> model specs: plain data with every size and version. What does not fit is refused."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+
+from cabench.cost.macs import parameter_counts
+from cabench.errors import CabenchError, DataMissing
+from cabench.models import condition
+from cabench.models.conditioning.base import MethodOptions
+from cabench.registry import BACKBONES, METHODS, near
+from cabench.schema import DataChoice, Scale
+from cabench.study import StudyFile, unknown
+from cabench.yamlfile import first_fault
+
+
+@dataclass(frozen=True)
+class DataRef:
+    """The data of a study at a scale: what trials need to know of it before they load it."""
+
+    source: str
+    options: dict[str, Any]
+    fingerprint: str | None  # None: the data is absent
+    shape: tuple[int, int, int]
+    classes: dict[str, int]  # of the streams the study needs
+    flip: bool
+    missing: str = ""  # why it is absent, and how to get it
+
+
+def choose_data(file: StudyFile, scale: Scale) -> DataChoice:
+    needs = set(file.study.needs)
+    for choice in scale.data:
+        if needs <= set(choice.streams):
+            return choice
+    offered = "; ".join(f"{c.source}: {', '.join(c.streams)}" for c in scale.data)
+    raise file.fault(
+        ("needs",), f"scale '{scale.scale}' has no data with {', '.join(sorted(needs))} ({offered})"
+    )
+
+
+def find_data(file: StudyFile, scale: Scale) -> DataRef:
+    """Loads the data to know its fingerprint; absent data is described from the scale."""
+    from cabench.data import load_dataset
+
+    choice, needs = choose_data(file, scale), file.study.needs
+    try:
+        data = load_dataset(choice.source, **choice.options)
+    except DataMissing as error:
+        if choice.shape is None or choice.classes is None:
+            raise
+        classes = {name: choice.classes[name] for name in needs}
+        return DataRef(
+            choice.source, choice.options, None, choice.shape, classes,
+            bool(choice.options.get("flip", False)), str(error),
+        )  # fmt: skip
+    absent = [name for name in needs if name not in data.classes]
+    if absent:
+        raise CabenchError(
+            f"data '{choice.source}' has no stream {', '.join(absent)}; "
+            f"it has {', '.join(data.classes)}"
+        )
+    classes = {name: len(data.classes[name]) for name in needs}
+    return DataRef(
+        choice.source, choice.options, data.fingerprint, tuple(data.shape), classes, data.flip
+    )
+
+
+def source_streams(source: str | list[str], needs: list[str]) -> list[str]:
+    """'both' -> timestep and label; a stream -> itself. ValueError names what is allowed."""
+    streams = [condition.TIMESTEP, *needs]
+    asked = [condition.TIMESTEP, "label"] if source == "both" else source
+    asked = [asked] if isinstance(asked, str) else list(asked)
+    for name in asked:
+        if name not in streams:
+            allowed = ["both", *streams]
+            raise ValueError(
+                f"no stream '{name}'{near(name, allowed)}; allowed: {', '.join(allowed)}"
+            )
+    if len(set(asked)) != len(asked) or not asked:
+        raise ValueError(f"a source is a set of streams; found {asked}")
+    return sorted(asked, key=streams.index)
+
+
+def method_entries(file: StudyFile, arm_name: str) -> list[tuple[str, MethodOptions]]:
+    """The arm's methods with checked options; `native` is spelt out."""
+    backbone = BACKBONES.get(file.study.backbones[0])
+    entries = []
+    for i, written in enumerate(file.study.arms[arm_name].methods):
+        where = ("arms", arm_name, "methods", i)
+        for entry in backbone.native if written == "native" else [written]:
+            if isinstance(entry, dict) and len(entry) != 1:
+                raise file.fault(where, "a method is a name, or one name with its options")
+            kind, options = next(iter(entry.items())) if isinstance(entry, dict) else (entry, None)
+            allowed = ["native", *METHODS.names()]
+            if kind not in METHODS:
+                raise file.fault(where, unknown("method", kind, allowed))
+            model = METHODS.get(kind).Options
+            try:
+                checked = model.model_validate(dict(options or {}))
+            except ValidationError as error:
+                inner, text = first_fault(error, model)
+                raise file.fault((*where, kind, *inner), text) from None
+            try:
+                checked.source = source_streams(checked.source, file.study.needs)
+            except ValueError as error:
+                raise file.fault((*where, kind, "source"), str(error)) from None
+            entries.append((kind, checked))
+    return entries
+
+
+def _check_fit(file: StudyFile, arm_name: str, entries: list[tuple[str, MethodOptions]]) -> bool:
+    """Refuses what clashes or doesn't fit; returns whether a method modulates the norms."""
+    name = file.study.backbones[0]
+    backbone = BACKBONES.get(name)
+    taken: dict[str, str] = {}
+    for i, (kind, options) in enumerate(entries):
+        where = ("arms", arm_name, "methods", min(i, len(file.study.arms[arm_name].methods) - 1))
+        method = METHODS.get(kind)
+        for site in method.sites(options, backbone.sites):
+            if site not in backbone.sites:
+                raise file.fault(where, unknown(f"{name} site", site, backbone.sites))
+        for hook in method.hooks:
+            if hook not in backbone.hooks:
+                raise file.fault(where, unknown(f"{name} hook", hook, backbone.hooks))
+            if hook in taken:
+                raise file.fault(
+                    where, f"'{kind}' and '{taken[hook]}' both want the hook '{hook}'; it holds one"
+                )
+            taken[hook] = kind
+    return "norm" in taken
+
+
+def resolve_model(file: StudyFile, scale: Scale, data: DataRef, arm_name: str) -> dict[str, Any]:
+    """The arm's whole model as plain data: what `models.model.build` needs, and all versions."""
+    study, arm = file.study, file.study.arms[arm_name]
+    name = study.backbones[0]
+    backbone = BACKBONES.get(name)
+    if name not in scale.backbones:
+        raise CabenchError(f"scale '{scale.scale}' says nothing of backbone '{name}'")
+    choice = scale.backbones[name]
+    if choice.preset not in backbone.presets:
+        raise CabenchError(
+            f"scale '{scale.scale}': backbones.{name}.preset: unknown preset '{choice.preset}'"
+            f"{near(choice.preset, backbone.presets)}; allowed: {', '.join(backbone.presets)}"
+        )
+    if problem := backbone.problem(data.shape, choice.patch):
+        raise CabenchError(f"scale '{scale.scale}': backbones.{name}.patch: {problem}")
+    entries = method_entries(file, arm_name)
+    modulated = _check_fit(file, arm_name, entries)
+    if modulated and arm.gate == "static":
+        raise file.fault(("arms", arm_name, "gate"), "a norm modulator brings its own gate")
+    kinds = {s for kind, o in entries for s in METHODS.get(kind).sites(o, backbone.sites)}
+    preset = backbone.presets[choice.preset]
+    return {
+        "backbone": {
+            "kind": name, "version": backbone.version, "shape": list(data.shape),
+            **preset, "patch": choice.patch, "ffn_hidden": 4 * preset["width"],
+            "depthwise": arm.depthwise == "static" or "depthwise" in kinds,
+            "norm_affine": not modulated, "static_gate": arm.gate == "static",
+        },
+        "embedder": {
+            "version": condition.VERSION, "width": preset["width"], "normalise": True,
+            "classes": dict(data.classes),
+        },
+        "methods": [
+            {
+                "kind": kind, "version": METHODS.get(kind).version,
+                "options": options.model_dump(mode="json"),
+            }
+            for kind, options in entries
+        ],
+    }  # fmt: skip
+
+
+def _set_size(spec: dict[str, Any], by: str, size: int) -> bool:
+    """Writes the free size into a model spec; False when the model has none such."""
+    if by == "ffn_hidden":
+        spec["backbone"]["ffn_hidden"] = size
+        return True
+    free = [m["options"] for m in spec["methods"] if m["options"].get("generator") == "bottleneck"]
+    for options in free:
+        options["rank"] = size
+    return bool(free)
+
+
+def resolve_models(file: StudyFile, scale: Scale, data: DataRef) -> dict[str, dict[str, Any]]:
+    """Model specs of all arms, matched sizes found, `max_params` held."""
+    models = {name: resolve_model(file, scale, data, name) for name in file.study.arms}
+    for name, arm in file.study.arms.items():
+        spec = models[name]
+        if arm.match is not None:
+            if not _set_size(spec, arm.match.by, 1):
+                raise file.fault(("arms", name, "match"), "no bottleneck generator to size")
+            target = parameter_counts(models[arm.match.params_of])["total"]
+            one = parameter_counts(spec)["total"]
+            _set_size(spec, arm.match.by, 2)
+            slope = parameter_counts(spec)["total"] - one  # the count is linear in the size
+            _set_size(spec, arm.match.by, max(1, 1 + round((target - one) / slope)))
+        for method in spec["methods"]:
+            options = method["options"]
+            if options.get("generator") == "bottleneck" and options["rank"] is None:
+                raise file.fault(("arms", name), "a bottleneck needs a rank, or match: {by: rank}")
+    return models
