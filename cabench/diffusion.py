@@ -6,7 +6,7 @@ x_t = alpha(t) x_0 + sigma(t) eps. Solvers are diffusers' schedulers; none is ou
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from cabench.errors import CabenchError
 from cabench.seeds import generator
+from cabench.streams import Streams, length, take, twice
 
 STEPS = 1000  # discrete noise levels of the variance-preserving schedules; t runs over [0, STEPS)
 PREDICTIONS = ("eps", "v", "flow")
@@ -56,7 +57,7 @@ class Process:
     def times(self, u: Tensor) -> Tensor:
         """Uniform u (B,) in [0, 1) -> t (B,) in [0, STEPS), whole where the schedule is."""
         t = u * STEPS
-        return t if self.prediction == "flow" else t.floor()
+        return t if self.prediction == "flow" else t.floor().clamp(max=STEPS - 1)
 
     def levels(self, t: Tensor) -> tuple[Tensor, Tensor]:
         """alpha(t), sigma(t), each (B, 1, 1, 1)."""
@@ -134,12 +135,12 @@ class Guide:
     model: nn.Module
     guidance: float
 
-    def __call__(self, x: Tensor, t: Tensor, streams: Mapping[str, Tensor]) -> Tensor:
+    def __call__(self, x: Tensor, t: Tensor, streams: Streams) -> Tensor:
         if self.guidance == 1:
             return self.model(x, t, streams)
         drop = torch.arange(2, device=x.device).bool().repeat_interleave(len(x))
-        twice = {name: torch.cat([s, s]) for name, s in streams.items()}
-        told, untold = self.model(torch.cat([x, x]), torch.cat([t, t]), twice, drop).chunk(2)
+        both = self.model(torch.cat([x, x]), torch.cat([t, t]), twice(streams), drop)
+        told, untold = both.chunk(2)
         return untold + self.guidance * (told - untold)
 
 
@@ -147,7 +148,7 @@ class Guide:
 def sample(
     model: nn.Module,
     process: Process,
-    streams: Mapping[str, Tensor],  # {name: (n,)}
+    streams: Streams,  # n rows each
     shape: tuple[int, int, int],  # C, H, W
     seed: int,
     sampler: str = "dpmpp_2m",
@@ -158,20 +159,22 @@ def sample(
     progress: Callable[[int], None] = lambda done: None,
 ) -> Tensor:
     """n samples as uint8 (n, C, H, W). Sample i's noise depends on (seed, i) alone."""
-    n = len(next(iter(streams.values())))
+    n = length(streams)
     guide = Guide(model, guidance)
     made = []
     for start in range(0, n, batch):
         index = range(start, min(start + batch, n))
-        told = {name: s[start : start + batch].to(device) for name, s in streams.items()}
+        told = take(streams, slice(start, start + batch), device)
         generators = [generator(seed, "sample", i) for i in index]
         x = torch.stack([torch.randn(shape, generator=g) for g in generators]).to(device)
         scheduler = SAMPLERS[sampler](process)
         scheduler.set_timesteps(steps)
         x = x * getattr(scheduler, "init_noise_sigma", 1.0)
         noise = {"generator": generators} if sampler == "ddpm" else {}
-        for t in scheduler.timesteps:
-            predicted = guide(x, t.float().expand(len(x)).to(device), told)
+        for i, t in enumerate(scheduler.timesteps):
+            # diffusers rounds flow's times down to whole numbers; the network was told exact ones
+            exact = scheduler.sigmas[i] * STEPS if process.prediction == "flow" else t.float()
+            predicted = guide(x, exact.expand(len(x)).to(device), told)
             x = scheduler.step(predicted, t, x, **noise).prev_sample
         made.append(to_uint8(x).cpu())
         progress(index.stop)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from cabench import __version__
 from cabench.store import Store, read_json, write_json
 
 GRID_ROWS = 3  # samples of each class and arm in the grid
@@ -19,7 +20,8 @@ def write_outputs(manifest: dict[str, Any], store: Store) -> list[Path]:
     keys = [t["key"] for t in manifest["trials"]]
     records = store.records(keys)
     folder = store.study_folder(manifest["study"], manifest["scale"])
-    state = hashlib.sha256(json.dumps([manifest, records], sort_keys=True).encode()).hexdigest()
+    content = json.dumps([__version__, manifest, records], sort_keys=True)
+    state = hashlib.sha256(content.encode()).hexdigest()
     marker = folder / "outputs.json"
     if marker.exists() and (held := read_json(marker))["of"] == state:
         paths = [folder / name for name in held["files"]]
@@ -62,14 +64,15 @@ def sample_grid(path: Path, manifest: dict, records: dict, store: Store) -> list
     else:
         return []
     rows = min(GRID_ROWS, *(p.shape[1] for p in found.values()))
-    samples = {a: p[:, :rows].reshape(-1, *p.shape[2:]) for a, p in found.items()}
     record = records[keys[next(iter(found)), seed]]
-    labels = [name for name in record["protocol"]["classes"] for _ in range(rows)]
     sheet = store.find(f"data-{record['spec']['train']['data']['fingerprint'][:16]}", ".png")
     real = None
     if sheet is not None:
-        pictures = read_sheet(sheet, record["protocol"]["sheet"])[:, :rows]
-        real = pictures.reshape(-1, *pictures.shape[2:])
+        real = read_sheet(sheet, record["protocol"]["sheet"])
+        rows = min(rows, real.shape[1])
+        real = real[:, :rows].reshape(-1, *real.shape[2:])
+    samples = {a: p[:, :rows].reshape(-1, *p.shape[2:]) for a, p in found.items()}
+    labels = [name for name in manifest["classes"]["label"] for _ in range(rows)]
     return grid(path, arms, samples, labels, real)
 
 

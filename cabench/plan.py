@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from cabench import diffusion, metrics, training
+from cabench.cost import macs
 from cabench.cost.macs import parameter_counts
 from cabench.errors import CabenchError
+from cabench.metrics import probe
 from cabench.metrics.judge import judge_fingerprint
-from cabench.registry import METRICS
 from cabench.resolve import DataRef, find_data, resolve_models
 from cabench.schema import Arm, Scale
 from cabench.store import content_key
@@ -56,8 +57,9 @@ class Plan:
     trials: list[Trial]
 
 
-def make_trial(scale: Scale, data: DataRef, arm: Arm, name: str, model: dict, seed: int,
-               place: int) -> Trial:  # fmt: skip
+def make_trial(
+    scale: Scale, data: DataRef, arm: Arm, name: str, model: dict[str, Any], seed: int
+) -> Trial:
     recipe = scale.training.model_dump(mode="json")
     snapshots = {k: recipe.pop(k) for k in ("snapshot_every", "keep_state")}
     images = recipe.pop("images")
@@ -74,10 +76,11 @@ def make_trial(scale: Scale, data: DataRef, arm: Arm, name: str, model: dict, se
         "images": images,
         "sample": {"recipe": SAMPLE_RECIPE, **sampling},
         "guidance": guidance,
-        "sweep": sweep["guidance"] if place < sweep["seeds"] else [],
+        "sweep": sweep["guidance"] if seed < sweep["seeds"] else [],
         "score": {
             "judge": judge_fingerprint(), "metrics": metrics.versions(scale.metrics),
-            "heldout": scale.heldout.model_dump(mode="json"),
+            "heldout": scale.heldout.model_dump(mode="json"), "probe": probe.VERSION,
+            "cost": macs.VERSION,
         },
     }  # fmt: skip
     return Trial(name, seed, spec, data.options, snapshots)
@@ -98,13 +101,6 @@ def plan(file: StudyFile, scale: Scale, seeds: list[int] | None = None,
             f"scale '{scale.scale}': sampling.sampler: '{sampler}' can't follow flow; "
             f"allowed: {', '.join(diffusion.FLOW_SAMPLERS)}"
         )
-    for name in metrics.needing("samples", scale.metrics):
-        least = METRICS.get(name).min_samples
-        if scale.sampling.n < least:
-            raise CabenchError(
-                f"scale '{scale.scale}': sampling.n: {name} needs at least {least} samples; "
-                f"found {scale.sampling.n}"
-            )
     data = find_data(file, scale)
     models = resolve_models(file, scale, data)
     arms = [n for n, a in study.arms.items() if all_arms or scale.extra_arms or not a.extra]
@@ -119,29 +115,29 @@ def plan(file: StudyFile, scale: Scale, seeds: list[int] | None = None,
         raise file.fault(("baseline",), f"arm '{study.baseline}' is extra and doesn't run here")
     seeds = list(range(scale.seeds)) if seeds is None else seeds
     trials = [
-        make_trial(scale, data, study.arms[arm], arm, models[arm], seed, place)
-        for place, seed in enumerate(seeds)  # seed by seed: a stopped study has whole pairs
+        make_trial(scale, data, study.arms[arm], arm, models[arm], seed)
+        for seed in seeds  # seed by seed: a stopped study has whole pairs
         for arm in arms
     ]
     return Plan(file, scale, data, arms, seeds, models, trials)
 
 
-def manifest(plan: Plan, scale_name: str) -> dict[str, Any]:
+def manifest(plan: Plan) -> dict[str, Any]:
     """What was asked for, so that later verbs need neither the study file nor its plugins."""
     study = plan.file.study
     labels = {name: metrics.describe(name, plan.scale.sampling.n) for name in plan.scale.metrics}
     return {
-        "study": study.study, "question": study.question, "scale": scale_name,
+        "study": study.study, "question": study.question, "scale": plan.scale.scale,
         "study_file": str(plan.file.path), "study_sha256": plan.file.sha256,
         "backbones": study.backbones, "baseline": study.baseline, "primary": study.primary,
         "arms": [
             {"name": n, "extra": study.arms[n].extra, "bound": study.arms[n].bound,
-             "about": study.arms[n].about}
+             "native": "native" in study.arms[n].methods, "about": study.arms[n].about}
             for n in plan.arms
         ],
         "seeds": plan.seeds,
         "trials": [{"arm": t.arm, "seed": t.seed, "key": t.key} for t in plan.trials],
-        "metrics": labels,
+        "metrics": labels, "classes": plan.data.names,
         "claims": [c.model_dump() for c in study.claims], "caveat": study.caveat,
         "plugins": [],
     }  # fmt: skip

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
+from cabench import metrics
 from cabench.cost.macs import parameter_counts
 from cabench.errors import CabenchError, DataMissing
 from cabench.models import condition
@@ -15,6 +17,8 @@ from cabench.registry import BACKBONES, METHODS, near
 from cabench.schema import DataChoice, Scale
 from cabench.study import StudyFile, unknown
 from cabench.yamlfile import first_fault
+
+MATCH_TOLERANCE = 0.03
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,7 @@ class DataRef:
     fingerprint: str | None  # None: the data is absent
     shape: tuple[int, int, int]
     classes: dict[str, int]  # of the streams the study needs
+    names: dict[str, list[str]]  # of the classes; empty while the data is absent
     flip: bool
     missing: str = ""  # why it is absent, and how to get it
 
@@ -51,9 +56,15 @@ def find_data(file: StudyFile, scale: Scale) -> DataRef:
     except DataMissing as error:
         if choice.shape is None or choice.classes is None:
             raise
+        absent = [name for name in needs if name not in choice.classes]
+        if absent:
+            raise CabenchError(
+                f"scale '{scale.scale}': data '{choice.source}': classes says nothing of "
+                f"{', '.join(absent)}"
+            ) from None
         classes = {name: choice.classes[name] for name in needs}
         return DataRef(
-            choice.source, choice.options, None, choice.shape, classes,
+            choice.source, choice.options, None, choice.shape, classes, {},
             bool(choice.options.get("flip", False)), str(error),
         )  # fmt: skip
     absent = [name for name in needs if name not in data.classes]
@@ -63,9 +74,15 @@ def find_data(file: StudyFile, scale: Scale) -> DataRef:
             f"it has {', '.join(data.classes)}"
         )
     classes = {name: len(data.classes[name]) for name in needs}
+    try:  # making a scorer is cheap, and refuses more samples than real pictures can judge
+        chosen = metrics.needing("samples", scale.metrics)
+        metrics.SampleScorer(data, scale.sampling.n, Path(), metrics=chosen)
+    except CabenchError as error:
+        raise CabenchError(f"scale '{scale.scale}': sampling.n: {error}") from None
     return DataRef(
-        choice.source, choice.options, data.fingerprint, tuple(data.shape), classes, data.flip
-    )
+        choice.source, choice.options, data.fingerprint, tuple(data.shape), classes,
+        {name: data.classes[name] for name in needs}, data.flip,
+    )  # fmt: skip
 
 
 def source_streams(source: str | list[str], needs: list[str]) -> list[str]:
@@ -153,16 +170,16 @@ def resolve_model(file: StudyFile, scale: Scale, data: DataRef, arm_name: str) -
     if modulated and arm.gate == "static":
         raise file.fault(("arms", arm_name, "gate"), "a norm modulator brings its own gate")
     kinds = {s for kind, o in entries for s in METHODS.get(kind).sites(o, backbone.sites)}
-    preset = backbone.presets[choice.preset]
     return {
         "backbone": {
             "kind": name, "version": backbone.version, "shape": list(data.shape),
-            **preset, "patch": choice.patch, "ffn_hidden": 4 * preset["width"],
+            **backbone.sizes(choice.preset, choice.patch),
             "depthwise": arm.depthwise == "static" or "depthwise" in kinds,
             "norm_affine": not modulated, "static_gate": arm.gate == "static",
         },
         "embedder": {
-            "version": condition.VERSION, "width": preset["width"], "normalise": True,
+            "version": condition.VERSION, "normalise": True,
+            "width": backbone.presets[choice.preset]["width"],
             "classes": dict(data.classes),
         },
         "methods": [
@@ -177,30 +194,43 @@ def resolve_model(file: StudyFile, scale: Scale, data: DataRef, arm_name: str) -
 
 def _set_size(spec: dict[str, Any], by: str, size: int) -> bool:
     """Writes the free size into a model spec; False when the model has none such."""
-    if by == "ffn_hidden":
-        spec["backbone"]["ffn_hidden"] = size
+    if by in spec["backbone"]:
+        spec["backbone"][by] = size
         return True
-    free = [m["options"] for m in spec["methods"] if m["options"].get("generator") == "bottleneck"]
-    for options in free:
-        options["rank"] = size
-    return bool(free)
+    found = False
+    for method in spec["methods"]:
+        options = METHODS.get(method["kind"]).Options.model_validate(method["options"])
+        found |= options.set_size(by, size)
+        method["options"] = options.model_dump(mode="json")
+    return found
+
+
+def _match(file: StudyFile, name: str, spec: dict[str, Any], target: int) -> None:
+    """Finds the whole size with which the arm comes nearest to `target` parameters."""
+    by = file.study.arms[name].match.by
+    if not _set_size(spec, by, 1):
+        raise file.fault(("arms", name, "match", "by"), f"the arm has no free size '{by}'")
+    one = parameter_counts(spec)["total"]
+    _set_size(spec, by, 2)
+    slope = parameter_counts(spec)["total"] - one  # the count is linear in the size
+    _set_size(spec, by, max(1, 1 + round((target - one) / slope)))
+    found = parameter_counts(spec)["total"]
+    if abs(found / target - 1) > MATCH_TOLERANCE:
+        raise file.fault(
+            ("arms", name, "match"),
+            f"{target:,} parameters can't be met: the nearest is {found:,}",
+        )
 
 
 def resolve_models(file: StudyFile, scale: Scale, data: DataRef) -> dict[str, dict[str, Any]]:
-    """Model specs of all arms, matched sizes found, `max_params` held."""
+    """Model specs of all arms, sizes matched."""
     models = {name: resolve_model(file, scale, data, name) for name in file.study.arms}
     for name, arm in file.study.arms.items():
-        spec = models[name]
         if arm.match is not None:
-            if not _set_size(spec, arm.match.by, 1):
-                raise file.fault(("arms", name, "match"), "no bottleneck generator to size")
             target = parameter_counts(models[arm.match.params_of])["total"]
-            one = parameter_counts(spec)["total"]
-            _set_size(spec, arm.match.by, 2)
-            slope = parameter_counts(spec)["total"] - one  # the count is linear in the size
-            _set_size(spec, arm.match.by, max(1, 1 + round((target - one) / slope)))
-        for method in spec["methods"]:
-            options = method["options"]
-            if options.get("generator") == "bottleneck" and options["rank"] is None:
-                raise file.fault(("arms", name), "a bottleneck needs a rank, or match: {by: rank}")
+            _match(file, name, models[name], target)
+        for method in models[name]["methods"]:
+            options = METHODS.get(method["kind"]).Options.model_validate(method["options"])
+            if problem := options.problem():
+                raise file.fault(("arms", name), problem)
     return models

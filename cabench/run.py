@@ -17,10 +17,13 @@ from cabench.executors import local
 from cabench.outputs import write_outputs
 from cabench.plan import Plan, Trial, manifest, plan
 from cabench.progress import Progress, clock
+from cabench.registry import near
 from cabench.store import Store, write_json
 from cabench.study import read_scale, read_study
 
 REFERENCE = Path("results/reference")
+DEVICES = ("cpu", "cuda", "mps")
+LARGEST_SEED = 100_000
 
 
 @dataclass
@@ -47,7 +50,7 @@ def parse_seeds(text: str | None) -> list[int] | None:
         seeds = [int(part) for part in text.split(",") if part.strip()]
     except ValueError:
         seeds = []
-    if not seeds or min(seeds) < 0 or len(set(seeds)) < len(seeds) or seeds == [0] == [text]:
+    if not seeds or min(seeds) < 0 or max(seeds) > LARGEST_SEED or len(set(seeds)) < len(seeds):
         raise CabenchError(f"--seeds: found '{text}'; a count such as 5, or a list such as 0,1,7")
     if "," in text:
         return seeds
@@ -61,9 +64,13 @@ def pick_device(asked: str) -> str:
 
     if asked == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
+    if asked.split(":")[0] not in DEVICES:
+        raise CabenchError(
+            f"--device: found '{asked}'{near(asked, DEVICES)}; allowed: auto, {', '.join(DEVICES)}"
+        )
     try:
         torch.empty(1, device=asked)
-    except (RuntimeError, AssertionError) as error:
+    except Exception as error:  # torch raises many kinds, one for each backend
         reason = str(error).splitlines()[0]
         raise CabenchError(f"--device: '{asked}' can't be used here: {reason}") from None
     return asked
@@ -79,7 +86,7 @@ def prepare(
     store = Store(results, cache, REFERENCE if use_reference else None)
     device = pick_device(device)
     jobs = jobs or (local.default_jobs() if device == "cpu" else 1)
-    made = Prepared(planned, store, device, jobs, manifest(planned, planned.scale.scale))
+    made = Prepared(planned, store, device, jobs, manifest(planned))
     distinct = {t.key: t for t in planned.trials}.values()  # arms may ask for the same trial
     for trial in distinct if not planned.data.missing else []:
         record = store.record(trial.key)
@@ -159,7 +166,7 @@ def dry(p: Prepared) -> int:
     )  # fmt: skip
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("arm", no_wrap=True)
-    for title in ("to run", "MACs", "generator", "params", "time a trial"):
+    for title in ("to run", "MACs", "conditioning", "params", "time a trial"):
         table.add_column(title, justify="right", no_wrap=True)
     models = {arm: p.plan.models[arm] for arm in p.plan.arms}
     costs = {arm: cost(model) for arm, model in models.items()}
@@ -188,7 +195,7 @@ def dry(p: Prepared) -> int:
     console.print(
         f"estimate: {clock(total / side)} on this machine, from training steps timed just now; "
         "scoring and trials that share a machine take a third more; "
-        "MACs: batch 1, one evaluation, generator (share) included",
+        "MACs: batch 1, one evaluation, conditioning (its share beside) included",
         highlight=False, soft_wrap=True,
     )  # fmt: skip
     if p.failed:

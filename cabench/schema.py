@@ -12,7 +12,7 @@ Rate = Annotated[float, Field(ge=0, lt=1)]
 
 
 class Part(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
 class Match(Part):
@@ -105,7 +105,7 @@ class Sweep(Part):
 
 class Sampling(Part):
     sampler: Literal["dpmpp_2m", "unipc", "ddim", "ddpm"] = "dpmpp_2m"
-    steps: Positive
+    steps: Annotated[int, Field(gt=0, le=1000)]
     n: Positive  # samples
     batch: Positive = 250
     guidance: Annotated[float, Field(ge=0)] = 1.0
@@ -118,6 +118,12 @@ class Heldout(Part):
     images: Positive
     bins: Positive = 10
     repeats: Positive = 1
+
+    @model_validator(mode="after")
+    def every_bin_has_a_picture(self) -> Heldout:
+        if self.bins > self.images:
+            raise ValueError(f"bins: {self.bins} bins need at least as many images")
+        return self
 
 
 class Scale(Part):

@@ -28,12 +28,13 @@ def show_status(results: Path) -> None:
     for path in manifests:
         told = read_json(path)
         records = store.records([t["key"] for t in told["trials"]])
-        failed = [t for t in told["trials"] if records.get(t["key"], {}).get("status") == "failed"]
+        found = [t for t in told["trials"] if t["key"] in records]
+        failed = [t for t in found if records[t["key"]]["status"] == "failed"]
         trials = len(told["trials"])
         table.add_row(
             told["study"], told["scale"], *map(str, (
-                len(told["arms"]), len(told["seeds"]), trials, len(records) - len(failed),
-                len(failed), trials - len(records))),
+                len(told["arms"]), len(told["seeds"]), trials, len(found) - len(failed),
+                len(failed), trials - len(found))),
             study_file_state(told),
         )  # fmt: skip
         errors += [f"{t['arm']}, seed {t['seed']}: {records[t['key']]['error']}" for t in failed]

@@ -47,9 +47,13 @@ def atomic_path(path: Path) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
+def as_text(content: Any) -> str:
+    return json.dumps(content, indent=1, allow_nan=False) + "\n"
+
+
 def write_json(path: Path, content: Any) -> None:
     with atomic_path(path) as part:
-        part.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        part.write_text(as_text(content), encoding="utf-8")
 
 
 def read_json(path: Path) -> Any:
@@ -89,11 +93,10 @@ class Store:
         return {key: record for key, record in found.items() if record is not None}
 
     def write_record(self, record: Mapping[str, Any]) -> None:
-        size = len(json.dumps(record))
+        """Raises ValueError, and writes nothing, when a number isn't finite or it is too large."""
+        size = len(as_text(record))
         if size > RECORD_LIMIT:
-            raise CabenchError(
-                f"record {record['key']} has {size} bytes; the limit is {RECORD_LIMIT}"
-            )
+            raise ValueError(f"the record has {size} bytes; the limit is {RECORD_LIMIT}")
         write_json(self.record_path(record["key"]), record)
 
     def beside(self, key: str, suffix: str) -> Path:

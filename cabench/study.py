@@ -65,9 +65,18 @@ def _check_references(file: StudyFile) -> None:
     arm_named(study.baseline, "baseline")
     one_of(study.primary, metrics.names(), "metric", "primary")
     one_of(study.backbones[0], BACKBONES.names(), "backbone", "backbones", 0)
+    ids = [claim.id for claim in study.claims]
     for i, claim in enumerate(study.claims):
+        if ids.index(claim.id) < i:
+            raise file.fault(("claims", i, "id"), f"'{claim.id}' stands there twice")
+        if claim.better == claim.than:
+            raise file.fault(("claims", i, "than"), f"'{claim.than}' is compared with itself")
         arm_named(claim.better, "claims", i, "better")
         arm_named(claim.than, "claims", i, "than")
+        for side in ("better", "than"):
+            if arms[getattr(claim, side)].bound:
+                text = f"'{getattr(claim, side)}' is a bound, which has no verdict"
+                raise file.fault(("claims", i, side), text)
         one_of(claim.metric, metrics.names(), "metric", "claims", i, "metric")
     for name, arm in arms.items():
         if arm.match is not None:
@@ -85,7 +94,8 @@ def scale_names() -> list[str]:
 
 def read_scale(name: str) -> Scale:
     """A scale of the package by name, or a YAML file by path."""
-    if name in scale_names():
+    packaged = name in scale_names()
+    if packaged:
         path = Path(str(resources.files("cabench") / "scales" / f"{name}.yaml"))
     elif name.endswith((".yaml", ".yml")) and Path(name).is_file():
         path = Path(name)
@@ -96,6 +106,9 @@ def read_scale(name: str) -> Scale:
         )
     content = read_yaml(path, "scale")
     scale = check(Scale, path, content)
+    if not packaged and scale.scale in scale_names():
+        text = f"'{scale.scale}' is the name of a scale that comes with cabench; take another"
+        raise fault(path, content, ("scale",), text)
     for i, metric in enumerate(scale.metrics):
         if metric not in metrics.names():
             text = unknown("metric", metric, metrics.names())

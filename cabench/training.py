@@ -20,8 +20,10 @@ from cabench.errors import CabenchError
 from cabench.models.model import build, build_initialised
 from cabench.seeds import generator
 from cabench.store import atomic_path
+from cabench.streams import Values, take
 
 RECIPE = 1  # raise it whenever the same spec would train to other weights
+CURVE = (1000, 10)  # report pictures and bins of the held-out loss in the curve
 
 Progress = Callable[[int, float], None]  # images seen, last loss
 
@@ -40,11 +42,8 @@ class Data:
     def __len__(self) -> int:
         return len(self.images)
 
-    def take(self, index: Tensor, device: str) -> tuple[Tensor, dict[str, Tensor]]:
-        return (
-            self.images[index].to(device),
-            {name: s[index].to(device) for name, s in self.streams.items()},
-        )
+    def take(self, index: Tensor, device: str) -> tuple[Tensor, dict[str, Values]]:
+        return self.images[index].to(device), take(self.streams, index, device)
 
 
 class Order:
@@ -135,8 +134,7 @@ class Trainer:
             keys = [k for k in ("step", "exp_avg", "exp_avg_sq") if f"{k}.{name}" in tensors]
             if keys:  # a parameter that no arm's method uses has no moments
                 self.optimiser.state[p] = {
-                    k: tensors[f"{k}.{name}"].to("cpu" if k == "step" else self.device)
-                    for k in keys
+                    k: tensors[f"{k}.{name}"].to(self.device) for k in keys
                 }
 
 
@@ -202,7 +200,8 @@ def denoising_loss(
     images = min(images, len(data))
     index = torch.linspace(0, len(data) - 1, images).long().repeat(repeats)
     g = generator(0, "denoising loss")
-    bin_of = torch.arange(len(index)) % bins
+    place = torch.arange(len(index))
+    bin_of = (place + place // images) % bins  # a picture meets another bin in each repeat
     u = (bin_of + torch.rand(len(index), generator=g)) / bins
     noise = torch.randn((len(index), *data.images.shape[1:]), generator=g)
     total = torch.zeros(bins, dtype=torch.float64)
@@ -221,9 +220,8 @@ def train(
     images: int,
     dataset: Any,
     folder: Path,  # one training run: averaged networks by images seen, and the last state
-    heldout: int,  # pictures of the report split for the curve's held-out loss
     snapshot_every: int,  # images
-    keep_state: bool = True,  # network and optimiser at the last snapshot, to go on from there
+    keep_state: bool = True,  # after the end, too, so that a longer run goes on from there
     device: str = "cpu",
     progress: Progress = lambda seen, loss: None,
 ) -> Path:
@@ -267,12 +265,14 @@ def train(
         if trainer.seen in stops:
             spent += time.perf_counter() - began
             model = trainer.ema.module
-            errors = denoising_loss(model, trainer.process, report, heldout, 10, device=device)
+            errors = denoising_loss(model, trainer.process, report, *CURVE, device=device)
             curve["heldout"]["images"].append(trainer.seen)
             curve["heldout"]["loss"].append(round(float(errors.mean()), 6))
             told = {"curve": curve, "seconds": spent}
             save(snapshot_path(folder, trainer.seen), prefixed("ema.", model), **told)
-            if keep_state and trainer.seen > held:
+            if trainer.seen > held:
                 save(state, trainer.state(), seen=trainer.seen, **told)
             began = time.perf_counter()
+    if not keep_state:
+        state.unlink(missing_ok=True)
     return final

@@ -24,7 +24,7 @@ from cabench.data import load_dataset
 from cabench.diffusion import Process, sample
 from cabench.metrics.scorer import SampleScorer
 from cabench.plan import Trial
-from cabench.registry import METRICS
+from cabench.registry import BACKBONES, METRICS
 from cabench.store import Store, atomic_path, write_json
 from cabench.training import load_ema, metadata, save, train
 
@@ -54,16 +54,17 @@ def run_trial(trial: Trial, store: Store, device: str = "cpu",
         if record is not None and record["status"] == "complete":
             return record  # another process was quicker
         record = {"key": trial.key, "status": "complete", "error": None, "spec": trial.spec}
+        record["environment"] = environment(device)
         try:
             with store.lock(trial.train_key):
                 record |= measure(trial, store, device, progress)
+            store.write_record(record)
         except Exception as error:  # any fault of one arm must not end the study
             record |= {
                 "status": "failed", "error": describe(error),
                 "metrics": {}, "protocol": {}, "cost": {}, "timing": {},
             }  # fmt: skip
-        record["environment"] = environment(device)
-        store.write_record(record)
+            store.write_record(record)
         return record
 
 
@@ -81,27 +82,30 @@ def measure(trial: Trial, store: Store, device: str, progress: Progress) -> dict
     if dataset.fingerprint != spec["train"]["data"]["fingerprint"]:
         raise ValueError(f"data '{where[0]}' changed since the study was read")
 
+    chosen = spec["score"]["metrics"]
+    by_samples = tuple(metrics.needing("samples", chosen))
+    scorer = _scorer(*where, spec["sample"]["n"], store.cache, by_samples)
+
     images = spec["images"]
     snapshot = train(
         spec["train"], images, dataset, store.training(trial.train_key),
-        heldout=spec["score"]["heldout"]["images"], device=device, **trial.snapshots,
+        device=device, **trial.snapshots,
         progress=lambda seen, loss: progress("train", min(1, seen / images), f"loss {loss:.4f}"),
     )  # fmt: skip
     told = metadata(snapshot)
     timing |= {"train_s": told["seconds"], "train_images_per_s": images / told["seconds"]}
 
-    chosen = spec["score"]["metrics"]
-    by_samples = tuple(metrics.needing("samples", chosen))
-    scorer = _scorer(*where, spec["sample"]["n"], store.cache, by_samples)
     progress("score", 0.0, "real pictures")
     began = time.perf_counter()
     scorer.prepare()
     timing["reference_s"] = time.perf_counter() - began
     measured: dict[str, float] = {}
+    backbone = spec["train"]["model"]["backbone"]
+    classes = len(dataset.classes["label"])
     for guidance in [spec["guidance"], *spec["sweep"]]:
         suffix = "" if guidance == spec["guidance"] else f"/g{guidance:g}"
         began = time.perf_counter()
-        drawn = draw(trial, store, snapshot, scorer.labels, guidance, device, progress)
+        drawn = draw(trial, store, snapshot, scorer, guidance, device, progress)
         timing[f"sample_s{suffix}"] = time.perf_counter() - began
         progress("score", 0.5, f"guidance {guidance:g}")
         began = time.perf_counter()
@@ -109,11 +113,11 @@ def measure(trial: Trial, store: Store, device: str, progress: Progress) -> dict
         timing[f"score_s{suffix}"] = time.perf_counter() - began
         measured |= {f"{name}{suffix}": value for name, value in scores.items()}
         if not suffix:
-            sheet = write_sheet(store.beside(trial.key, ".png"), drawn, scorer.labels)
+            sheet = write_sheet(store.beside(trial.key, ".png"), drawn, scorer.labels, classes)
     real = store.beside(f"data-{dataset.fingerprint[:16]}", ".png")
     if not real.exists():
         report = dataset.split("report")
-        write_sheet(real, report.images, report.streams["label"], sheet["rows"])
+        write_sheet(real, report.images, report.streams["label"], classes, sheet["rows"])
     process = Process(**spec["train"]["diffusion"])
     model = load_ema(spec["train"], snapshot, device)
     for name in metrics.needing("model", chosen):
@@ -123,23 +127,15 @@ def measure(trial: Trial, store: Store, device: str, progress: Progress) -> dict
     return {
         "metrics": measured,
         "protocol": scorer.protocol | {
-            "data": dataset.name, "backbone": backbone_line(spec["train"]["model"]["backbone"]),
+            "data": dataset.name, "backbone": BACKBONES.get(backbone["kind"]).describe(backbone),
             "training": training_line(spec["train"]),
             "images": images, "guidance": spec["guidance"], **spec["sample"],
             "floor": scorer.floor(), "heldout_split": "report",
             "heldout_pictures": spec["score"]["heldout"]["images"], "sheet": sheet,
-            "classes": dataset.classes["label"],
         },
         "cost": cost(spec["train"]["model"]),
         "timing": timing | {"peak_rss_mb": peak_rss_mb()},
     }  # fmt: skip
-
-
-def backbone_line(backbone: dict[str, Any]) -> str:
-    _, height, width = backbone["shape"]
-    tokens = height * width // backbone["patch"] ** 2
-    sizes = f"{backbone['depth']} deep, {backbone['width']} wide, {tokens} tokens"
-    return f"{backbone['kind']} {sizes}"
 
 
 def training_line(train: dict[str, Any]) -> str:
@@ -150,18 +146,19 @@ def training_line(train: dict[str, Any]) -> str:
     )
 
 
-def draw(trial: Trial, store: Store, snapshot: Path, labels: np.ndarray, guidance: float,
+def draw(trial: Trial, store: Store, snapshot: Path, scorer: SampleScorer, guidance: float,
          device: str, progress: Progress) -> np.ndarray:  # fmt: skip
     """The samples (n, C, H, W) uint8 of one guidance value: from the cache, or drawn and kept."""
     path = store.samples(trial.sample_key(guidance))
     if path.exists():
         return load_file(path)["images"].numpy()
     spec, drawing = trial.spec["train"], trial.spec["sample"]
-    n = drawing["n"]
+    n, needed = drawing["n"], spec["model"]["embedder"]["classes"]
+    told = {name: torch.from_numpy(scorer.conditions[name]) for name in needed}
     images = sample(
-        load_ema(spec, snapshot, device), Process(**spec["diffusion"]),
-        {"label": torch.from_numpy(labels)}, tuple(spec["model"]["backbone"]["shape"]),
-        seed=spec["seed"], sampler=drawing["sampler"], steps=drawing["steps"], guidance=guidance,
+        load_ema(spec, snapshot, device), Process(**spec["diffusion"]), told,
+        tuple(spec["model"]["backbone"]["shape"]), seed=spec["seed"],
+        sampler=drawing["sampler"], steps=drawing["steps"], guidance=guidance,
         batch=drawing["batch"], device=device,
         progress=lambda done: progress("sample", done / n, f"guidance {guidance:g}"),
     )  # fmt: skip
@@ -170,18 +167,23 @@ def draw(trial: Trial, store: Store, snapshot: Path, labels: np.ndarray, guidanc
 
 
 def write_sheet(
-    path: Path, images: np.ndarray, labels: np.ndarray, rows: int = SHEET_ROWS
+    path: Path, images: np.ndarray, labels: np.ndarray, classes: int, rows: int = SHEET_ROWS
 ) -> dict[str, int]:
-    """A PNG with one column a class and as many rows as fit the limit; returns its layout."""
-    classes = int(labels.max()) + 1
-    places = [np.flatnonzero(labels == c)[:rows] for c in range(classes)]
-    rows = min(len(p) for p in places)
+    """A PNG with one column a class and as many rows as fit the limit; returns its layout.
+
+    images (n, C, H, W) uint8, labels (n,); cells of a class that has too few stay black.
+    """
     _, channels, height, width = images.shape
     while True:
-        picked = np.stack([images[p[:rows]] for p in places])  # (classes, rows, C, H, W)
-        sheet = picked.transpose(1, 3, 0, 4, 2).reshape(rows * height, classes * width, channels)
+        cells = np.zeros((rows, classes, height, width, channels), np.uint8)
+        for c in range(classes):
+            found = images[np.flatnonzero(labels == c)[:rows]]
+            cells[: len(found), c] = found.transpose(0, 2, 3, 1)
+        sheet = cells.transpose(0, 2, 1, 3, 4).reshape(rows * height, classes * width, channels)
         with atomic_path(path) as part:
-            Image.fromarray(sheet.squeeze()).save(part, format="PNG", optimize=True)
+            Image.fromarray(sheet.squeeze(2) if channels == 1 else sheet).save(
+                part, format="PNG", optimize=True
+            )
             size = part.stat().st_size
         if size <= SHEET_LIMIT or rows == 1:
             return {"rows": rows, "columns": classes, "height": height, "width": width}

@@ -32,6 +32,8 @@ def read_yaml(path: Path, what: str) -> CommentedMap:
         where = f":{mark.line + 1}" if mark else ""
         problem = (error.problem or str(error)).splitlines()[0]
         raise CabenchError(f"{path}{where}: not valid YAML: {problem}") from None
+    except RecursionError:
+        raise CabenchError(f"{path}: not valid YAML: nested too deeply") from None
     except (YAMLError, ValueError) as error:
         raise CabenchError(f"{path}: not valid YAML: {str(error).splitlines()[0]}") from None
     if not isinstance(content, CommentedMap):
@@ -74,7 +76,10 @@ def first_fault(error: ValidationError, model: type[BaseModel]) -> tuple[tuple[A
     union's branches, the one that fitted furthest).
     """
     telling = min(
-        error.errors(), key=lambda e: (e["type"] != "extra_forbidden", -len(e["loc"]))
+        error.errors(),
+        key=lambda e: (
+            e["type"] != "extra_forbidden", -len(e["loc"]), e["type"] == "literal_error"
+        ),  # fmt: skip
     )
     # pydantic names a union's branches in the path, such as list[str]: those are no keys
     where = tuple(p for p in telling["loc"] if not (isinstance(p, str) and "[" in p))

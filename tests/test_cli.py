@@ -119,6 +119,32 @@ def test_a_failing_arm_is_a_record_and_the_others_go_on(tiny, capsys):
     assert "failed: can-3, seed 0: Diverged" in text
 
 
+def test_a_number_that_is_not_finite_fails_its_trial_only(tiny, capsys, monkeypatch):
+    from cabench.metrics.sample_metrics import Kid
+
+    real, calls = Kid.compute, []
+
+    def second_is_nan(*args):
+        calls.append(1)
+        return float("nan") if len(calls) == 2 else real(*args)
+
+    monkeypatch.setattr(Kid, "compute", staticmethod(second_is_nan))
+    code, text = run(*STUDY, capsys=capsys)
+    states = sorted(r["status"] for r in records(tiny).values())
+    assert code == 1 and states == ["complete"] * 3 + ["failed"], text
+
+
+def test_a_closed_pipe_does_not_hold_up_the_workers(tiny):
+    """`cabench run ... | head -1`: the reader goes away, the trials go on to the end."""
+    words = ["run", "tiny.yaml", "--scale", "scale.yaml", "--jobs", "2"]
+    call = [sys.executable, "-m", "cabench.cli", *words]
+    driver = subprocess.Popen(call, cwd=tiny, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    driver.stdout.readline()
+    driver.stdout.close()
+    driver.wait(timeout=120)
+    assert len(records(tiny)) == 4
+
+
 def test_dry_run_prints_cost_and_runs_nothing(tiny, capsys):
     code, text = run(*STUDY, "--dry-run", capsys=capsys)
     assert code == 0 and "estimate:" in text and "can-3" in text
@@ -148,6 +174,8 @@ def test_dry_run_without_the_data(tiny, capsys):
 @pytest.mark.parametrize(
     "words,said",
     [
+        ((*STUDY, "--device", "hpu"), "--device: found 'hpu'"),
+        ((*STUDY, "--seeds", "9999999999"), "--seeds: found '9999999999'"),
         (("run", "gone.yaml"), "no study file 'gone.yaml'"),
         (("run", "tiny.yaml", "--scale", "quik"), "did you mean 'quick'"),
         ((*STUDY, "--seeds", "zero"), "--seeds: found 'zero'"),
@@ -181,7 +209,8 @@ def test_help_imports_nothing_heavy():
     assert done.returncode == 0, done.stderr
 
 
-def test_status_imports_no_torch(tiny):
+def test_status_imports_no_torch(tiny, capsys):
+    assert run(*STUDY, "--dry-run", capsys=capsys)[0] == 0  # a manifest to read
     script = (
         "import sys; from pathlib import Path; from cabench.status import show_status\n"
         "show_status(Path('results')); sys.exit('torch' in sys.modules)"

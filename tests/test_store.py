@@ -49,5 +49,5 @@ def test_the_reference_stands_in_only_when_asked(tmp_path):
 
 
 def test_records_have_a_limit(tmp_path):
-    with pytest.raises(CabenchError, match="bytes; the limit is"):
+    with pytest.raises(ValueError, match="bytes; the limit is"):
         Store(tmp_path, tmp_path).write_record({"key": "k", "spec": "x" * 30_000})

@@ -82,7 +82,7 @@ def test_keys_are_nested(placement):
 
 
 def test_the_manifest_says_what_was_asked(placement):
-    told = manifest(placement, "quick")
+    told = manifest(placement)
     assert {t["key"] for t in told["trials"]} == {t.key for t in placement.trials}
     assert told["metrics"]["kid"]["label"] == "KID-lite0@2000"
     assert next(a for a in told["arms"] if a["name"] == "unconditional")["bound"]
@@ -109,6 +109,11 @@ WRONG = {
     "claim's test": ("superiority", "equivalence", r":9: claims.0.test: .*'superiority'.*found 'equivalence'"),
     "needs": ("baseline:", "needs: [text]\nbaseline:", r":3: needs: scale 'tiny' has no data with text"),
     "rank": ("{sites: all}", "{generator: bottleneck}", r":7: arms.can-all: a bottleneck needs a rank"),
+    "no site": ("{sites: all}", "{sites: []}", r":7: arms.can-all.*sites.*at least 1 item"),
+    "rank of a linear": ("{sites: all}", "{rank: 3}", r":7: .*rank is the size of a bottleneck"),
+    "no match": ("{methods: [native], depthwise: static}", "{methods: [native], match: {params_of: can-all, by: rank}}", r":5: .*no free size 'rank'"),
+    "itself": ("than: native+dw", "than: can-3", r":9: claims.0.than: 'can-3' is compared with itself"),
+    "a bound": ("depthwise: static}", "depthwise: static, bound: true}", r":9: claims.0.than: 'native\+dw' is a bound"),
     "yaml": ("arms:", "arms: [", r"not valid YAML"),
     "twice": ("baseline: native+dw", "baseline: native+dw\nbaseline: can-3", r"not valid YAML.*duplicate key"),
     "a list": ("study: tiny", "- study", r"(a study is a mapping|not valid YAML)"),
@@ -137,8 +142,42 @@ def test_too_many_parameters_are_refused(tiny):
 
 def test_too_few_samples_are_refused(tiny):
     write(tiny / "few.yaml", (tiny / "scale.yaml").read_text().replace("n: 100", "n: 10"))
-    with pytest.raises(CabenchError, match="sampling.n: kid needs at least 100 samples; found 10"):
+    with pytest.raises(CabenchError, match="sampling.n: kid: 10 samples are too few, at least 100"):
         plan(read_study(tiny / "tiny.yaml"), read_scale("few.yaml"))
+
+
+WRONG_SCALES = {
+    "infinite": ("lr: 2.0e-3", "lr: .inf", "training.lr: .*finite"),
+    "bins": ("{images: 40, bins: 4}", "{images: 40, bins: 50}", "heldout: .*at least as many images"),
+    "steps": ("steps: 3", "steps: 1001", "sampling.steps: .*1000"),
+    "a packaged name": ("scale: tiny", "scale: quick", "scale: 'quick' is the name of a scale that"),
+    "more than there are": ("n: 100", "n: 5000", "sampling.n: .*need"),
+    "an option": ("source: digits", "source: digits, options: {size: 8}", "unknown option 'size'"),
+    "a truth": ("source: digits", "source: folder, options: {path: x, size: 8, flip: no}",
+                "option 'flip': .*valid boolean; found 'no'"),
+    "sampler": ("steps: 3", "sampler: ddim, steps: 3", "'ddim' can't follow flow"),
+    "patch": ("patch: 4", "patch: 3", "patch 3 doesn't divide pictures of 8x8"),
+    "preset": ("preset: micro", "preset: mikro", "unknown preset 'mikro' .did you mean 'micro'"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", WRONG_SCALES)
+def test_wrong_scales_get_one_line(tiny, case):
+    old, new, said = WRONG_SCALES[case]
+    text = (tiny / "scale.yaml").read_text()
+    assert old in text
+    write(tiny / "wrong.yaml", text.replace(old, new))
+    with pytest.raises(CabenchError, match=said) as error:
+        plan(read_study(tiny / "tiny.yaml"), read_scale("wrong.yaml"))
+    assert "\n" not in str(error.value)
+
+
+def test_a_key_does_not_depend_on_the_order_of_seeds(placement):
+    there, back = (
+        {t.seed: t.key for t in plan(placement.file, placement.scale, seeds).trials}
+        for seeds in ([0, 1], [1, 0])
+    )
+    assert there == back
 
 
 def test_missing_files_name_the_near_match(tiny):

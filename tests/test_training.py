@@ -7,6 +7,7 @@ import torch
 from safetensors.torch import load_file
 from specs import METHODS, model_spec
 
+from cabench import training
 from cabench.data import load_dataset
 from cabench.training import (
     Data,
@@ -40,7 +41,7 @@ def digits():
 
 
 def run(folder, digits, images, every=64, **what):
-    path = train(spec(**what), images, digits, folder, heldout=20, snapshot_every=every)
+    path = train(spec(**what), images, digits, folder, snapshot_every=every)
     return load_file(path)
 
 
@@ -72,7 +73,7 @@ def test_a_killed_run_goes_on_with_the_same_bits(tmp_path, digits):
             raise Killed
 
     with pytest.raises(Killed):
-        train(spec(), 192, digits, tmp_path / "a", heldout=20, snapshot_every=64, progress=die)
+        train(spec(), 192, digits, tmp_path / "a", snapshot_every=64, progress=die)
     assert metadata(tmp_path / "a" / "state.safetensors")["seen"] == 128
     assert same(run(tmp_path / "a", digits, 192), run(tmp_path / "b", digits, 192))
 
@@ -134,7 +135,7 @@ def test_the_average_is_the_lerp_of_the_formula(digits):
 
 def test_loss_falls_and_the_condition_helps(tmp_path, digits):
     folder = tmp_path / "a"
-    path = train(spec("can-3"), 6400, digits, folder, heldout=100, snapshot_every=800)
+    path = train(spec("can-3"), 6400, digits, folder, snapshot_every=800)
     curve = metadata(path)["curve"]["heldout"]["loss"]
     assert curve[-1] < 0.8 * curve[0]
     model, data = load_ema(spec("can-3"), path), Data(digits.split("report"), ("label",))
@@ -156,19 +157,54 @@ def test_denoising_loss_by_hand(digits):
 
 def test_divergence_is_said(tmp_path, digits):
     with pytest.raises(Diverged, match="after [0-9]+ images"):
-        train(spec(lr=1e30), 640, digits, tmp_path, heldout=20, snapshot_every=640)
+        train(spec(lr=1e30), 640, digits, tmp_path, snapshot_every=640)
 
 
-GOLDEN = (1, 0.7743)  # RECIPE, held-out loss below
+def test_state_is_kept_while_training_and_dropped_at_the_end_if_asked(tmp_path, digits):
+    class Killed(BaseException):
+        pass
+
+    def die(seen, loss):
+        if seen >= 130:
+            raise Killed
+
+    drop = {"keep_state": False, "snapshot_every": 64}
+    with pytest.raises(Killed):
+        train(spec(), 192, digits, tmp_path, progress=die, **drop)
+    assert (tmp_path / "state.safetensors").exists()
+    final = train(spec(), 192, digits, tmp_path, **drop)
+    assert final.exists() and not (tmp_path / "state.safetensors").exists()
+
+
+def test_flips_mirror_half_the_pictures_and_only_when_asked(digits):
+    data = Data(digits.split("generator-train"), ("label",))
+    order = Order(len(data), 32, 0)
+    flipped = spec()
+    flipped["data"] = {"flip": True}
+    inputs = []
+    for trainer in (Trainer(spec()), Trainer(flipped)):
+        trainer.model.register_forward_pre_hook(lambda m, a: inputs.append(a[0]))
+        trainer.step(data, order)
+    difference = (inputs[0] - inputs[1]).flatten(1).abs().sum(1) > 0  # the noise is the same
+    assert 8 <= difference.sum() <= 24
+
+
+def test_bfloat16_and_clipping_train(tmp_path, digits):
+    path = train(spec(precision="bfloat16", clip=1.0), 640, digits, tmp_path, snapshot_every=320)
+    losses = metadata(path)["curve"]["heldout"]["loss"]
+    assert losses[-1] < losses[0]
+
+
+GOLDEN = (1, 0.48012)  # training.RECIPE and the loss that belongs to it
 
 
 def test_golden_loss_belongs_to_the_recipe(tmp_path, digits):
-    """Fails when training changes and RECIPE doesn't: then old records would pass for new ones.
-
-    After a wanted change raise training.RECIPE, and write the new pair here.
+    """Fails when training changes and RECIPE (or a part's `version`) doesn't: then old records
+    would pass for new ones. After a wanted change raise that, and write the new pair here.
     """
-    from cabench import training
-
-    path = train(spec("native+can-3"), 1280, digits, tmp_path, heldout=100, snapshot_every=1280)
+    golden = spec("native+can-3", weight_decay=0.1, clip=0.5, ema_half_life=600)
+    golden["diffusion"] = {"prediction": "v", "schedule": "cosine"}
+    golden["data"] = {"flip": True}
+    path = train(golden, 1280, digits, tmp_path, snapshot_every=1280)
     loss = metadata(path)["curve"]["heldout"]["loss"][-1]
-    assert (training.RECIPE, loss) == (GOLDEN[0], pytest.approx(GOLDEN[1], rel=1e-3))
+    assert (training.RECIPE, loss) == (GOLDEN[0], pytest.approx(GOLDEN[1], rel=2e-5))

@@ -53,6 +53,11 @@ def study_arms(manifest: dict[str, Any]) -> list[dict[str, Any]]:
     return [arm for arm in manifest["arms"] if arm["name"] in asked]
 
 
+def has_native(manifest: dict[str, Any], arm: str) -> bool:
+    """Does the arm hold the backbone's native method, alone or beside others?"""
+    return any(a.get("native") for a in manifest["arms"] if a["name"] == arm)
+
+
 def is_bound(manifest: dict[str, Any], arm: str) -> bool:
     return any(entry["name"] == arm and entry.get("bound") for entry in manifest["arms"])
 

@@ -129,7 +129,7 @@ def _cost(manifest: Manifest, records: Records, arms: list[str]) -> dict[str, li
     size, unit = count_unit(table["macs"])
     cells = {f"MACs ({unit})": _counts(table["macs"] / size)}
     if (table["generator_macs"] > 0).any():
-        cells[f"generated MACs ({unit})"] = _counts(table["generator_macs"] / size)
+        cells[f"conditioning MACs ({unit})"] = _counts(table["generator_macs"] / size)
     size, unit = count_unit(table["params"])
     cells[f"params ({unit})"] = _counts(table["params"] / size)
     cells["images/s"] = [f"{r:,.0f}" if r == r else NONE for r in table["images_per_s"]]

@@ -6,7 +6,6 @@ and weight generation included; norms, activations, embedding look-ups and biase
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import math
 import warnings
@@ -15,20 +14,34 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from cabench.errors import CabenchError
 from cabench.models.model import build, build_meta
 
+VERSION = 1  # of the counting: in every key, so that records of another convention are not mixed
 META_ABOVE = 50_000_000  # parameters: larger models are counted on the meta device
 
-# Element-wise, look-up and layout operators: no multiply-accumulates by the convention above.
+# Element-wise and look-up operators: no multiply-accumulates by the convention above. Sums are not
+# among them: a product summed over an axis is a matrix product in disguise.
 UNCOUNTED = {
     "aten::add", "aten::add_", "aten::sub", "aten::mul", "aten::div", "aten::neg", "aten::pow",
     "aten::addcmul", "aten::rsqrt", "aten::sqrt", "aten::exp", "aten::sin", "aten::cos",
     "aten::gelu", "aten::silu", "aten::sigmoid", "aten::tanh", "aten::relu", "aten::softmax",
-    "aten::mean", "aten::sum", "aten::where", "aten::embedding", "aten::rms_norm",
-    "aten::layer_norm", "aten::clamp", "aten::unflatten", "aten::pixel_shuffle",
-    "aten::pixel_unshuffle",
+    "aten::where", "aten::embedding", "aten::rms_norm",
+    "aten::clamp", "aten::unflatten", "aten::pixel_shuffle", "aten::pixel_unshuffle",
+}  # fmt: skip
+# As they appear on the meta device, below autograd.
+LAYOUT = {
+    "aten::view", "aten::_unsafe_view", "aten::t", "aten::transpose", "aten::permute",
+    "aten::expand", "aten::unsqueeze", "aten::squeeze", "aten::slice", "aten::select",
+    "aten::split", "aten::unbind", "aten::cat", "aten::clone", "aten::_to_copy", "aten::detach",
+    "aten::alias", "aten::reshape", "aten::zeros", "aten::arange",
+}  # fmt: skip
+COUNTED_ON_META = {
+    "aten::mm", "aten::addmm", "aten::bmm", "aten::baddbmm", "aten::convolution",
+    "aten::_safe_softmax",  # attention is two bmm and this
+    "aten::native_layer_norm", "aten::mean",  # norms (RMS: pow, mean, rsqrt): by convention none
 }  # fmt: skip
 
 
@@ -90,12 +103,7 @@ def fvcore_macs(spec: Mapping[str, Any]) -> dict[str, int]:
     analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
     analysis.tracer_warnings("none")
     total = int(analysis.total())
-    odd = set(analysis.unsupported_ops()) - UNCOUNTED
-    if odd:
-        raise CabenchError(
-            f"MACs: no rule to count {', '.join(sorted(odd))}; add a handle or, for an "
-            "element-wise operator, its name to cabench.cost.macs.UNCOUNTED"
-        )
+    _refuse(set(analysis.unsupported_ops()) - UNCOUNTED)
     return _split(int(analysis.by_module()["model.backbone"]), total)
 
 
@@ -106,16 +114,35 @@ def meta_macs(spec: Mapping[str, Any]) -> dict[str, int]:
     model = build_meta(spec)
     x, t, *rest = _inputs(spec, "meta")
     streams = dict(zip(spec["embedder"]["classes"], rest, strict=True))
-    counts = []
-    with torch.no_grad(), contextlib.ExitStack() as stack:
-        stack.enter_context(torch.device("meta"))
+    with torch.no_grad(), torch.device("meta"), _Operators() as seen:
         with FlopCounterMode(display=False) as counter:
             given = model.given(t, streams, None)
-        counts.append(counter.get_total_flops() // 2)
+        generator = counter.get_total_flops() // 2
         with FlopCounterMode(display=False) as counter:
             model.backbone(x, given)
-        counts.append(counter.get_total_flops() // 2)
-    return _split(counts[1], sum(counts))
+        backbone = counter.get_total_flops() // 2
+    _refuse(seen.names - UNCOUNTED - LAYOUT - COUNTED_ON_META)
+    return _split(backbone, backbone + generator)
+
+
+class _Operators(TorchDispatchMode):
+    """Notes the names of all operators that run."""
+
+    def __init__(self):
+        super().__init__()
+        self.names: set[str] = set()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.names.add(func._schema.name)
+        return func(*args, **(kwargs or {}))
+
+
+def _refuse(odd: set[str]) -> None:
+    if odd:
+        raise CabenchError(
+            f"MACs: no rule to count {', '.join(sorted(odd))}; add a handle or, for an "
+            "element-wise operator, its name to cabench.cost.macs.UNCOUNTED"
+        )
 
 
 def _split(backbone: int, total: int) -> dict[str, int]:
@@ -129,6 +156,8 @@ def parameter_counts(spec: Mapping[str, Any]) -> dict[str, int]:
         name: sum(p.numel() for p in getattr(model, name).parameters())
         for name in ("backbone", "embedder", "methods")
     }
+    if not spec["methods"]:
+        parts["embedder"] = 0  # nobody asks it
     return parts | {"total": sum(parts.values())}
 
 

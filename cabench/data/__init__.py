@@ -5,6 +5,8 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
+from pydantic import ConfigDict, ValidationError, validate_call
+
 from cabench.data import digits, emoji, fashion16, fashion_mnist, folder  # noqa: F401  (they register)
 from cabench.data.dataset import SPLITS, Dataset, Split
 from cabench.errors import CabenchError
@@ -26,4 +28,11 @@ def load_dataset(name: str, **options: Any) -> Dataset:
     for option, parameter in known.items():
         if parameter.default is parameter.empty and option not in options:
             raise CabenchError(f"data set '{name}' needs the option '{option}'")
-    return source(**options)
+    try:
+        return validate_call(source, config=ConfigDict(strict=True))(**options)
+    except ValidationError as error:  # a value of the wrong type, such as YAML's `no` for false
+        first = error.errors()[0]
+        raise CabenchError(
+            f"data set '{name}': option '{first['loc'][0]}': {first['msg'].lower()}; "
+            f"found {first['input']!r}"
+        ) from None

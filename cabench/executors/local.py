@@ -61,13 +61,16 @@ def _in_pool(
 ) -> None:
     context = multiprocessing.get_context("spawn")
     news = context.SimpleQueue()
-    hearing = threading.Thread(target=_hear, args=(news, listener), daemon=True)
+    faults: list[Exception] = []
+    hearing = threading.Thread(target=_hear, args=(news, listener, faults), daemon=True)
     hearing.start()
     pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_begin, initargs=(news,))
     try:
         futures = [pool.submit(_work, trial, store, device) for trial in trials]
         for future in as_completed(futures):
             future.result()
+        news.put(None)
+        hearing.join()
     except BrokenProcessPool:
         raise CabenchError(
             "a worker process died (out of memory?); finished trials are kept, "
@@ -79,8 +82,8 @@ def _in_pool(
         raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
-        news.put(None)
-        hearing.join(timeout=5)
+    if faults:
+        raise faults[0]
 
 
 def _begin(news: Any) -> None:
@@ -89,7 +92,6 @@ def _begin(news: Any) -> None:
     _news = news
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_die_with_driver, daemon=True).start()
-    os.environ["OMP_NUM_THREADS"] = "1"
     import torch
 
     torch.set_num_threads(1)
@@ -109,13 +111,17 @@ def _work(trial: Trial, store: Store, device: str) -> None:
     def tell(stage: str, part: float, note: str) -> None:
         _news.put(("heard", astuple(Event(trial.key, stage, part, note))))
 
-    _news.put(("finished", run_trial(trial, store, device, tell)))
+    record = run_trial(trial, store, device, tell)
+    _news.put(("finished", {name: record[name] for name in ("key", "status", "error", "timing")}))
 
 
-def _hear(news: Any, listener: Listener) -> None:
+def _hear(news: Any, listener: Listener, faults: list[Exception]) -> None:
+    """Passes news on; a listener that fails is left alone, but the queue is still emptied."""
     while (message := news.get()) is not None:
+        if faults:
+            continue
         kind, content = message
-        if kind == "heard":
-            listener.heard(Event(*content))
-        else:
-            getattr(listener, kind)(content)
+        try:
+            getattr(listener, kind)(Event(*content) if kind == "heard" else content)
+        except Exception as error:  # such as a closed pipe behind the console
+            faults.append(error)

@@ -53,6 +53,14 @@ class SampleScorer:
         }
         self._folder = Path(cache) / "judge"
 
+    @cached_property
+    def conditions(self) -> dict[str, np.ndarray]:
+        """What each sample is told, by stream (n,): rows of the report split, in labels' order."""
+        rows = np.empty(self.n, np.int64)
+        rows[np.argsort(self.labels, kind="stable")] = self.chosen[REFERENCE]  # both label by label
+        streams = self.dataset.split(REFERENCE).streams
+        return {name: values[rows] for name, values in streams.items()}
+
     def score(self, images: np.ndarray, labels: np.ndarray) -> dict[str, float]:
         """Every metric of samples (n, C, H, W) uint8 made for `labels` (n,), in any order."""
         if images.shape != (self.n, *self.dataset.shape):

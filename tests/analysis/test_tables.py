@@ -79,7 +79,7 @@ def test_costs_in_one_unit(study):
     manifest, records, _ = study()
     body = tables.summary(manifest, records).set_index("arm")
     assert body.loc["static", "MACs (M)"] == "7.40"
-    assert body.loc["native", "generated MACs (M)"] == "0.20"
+    assert body.loc["native", "conditioning MACs (M)"] == "0.20"
     assert body.loc["native+dw-wide", "params (K)"] == "1,210"
     assert body.loc["static", "images/s"] == "1,910"        # mean of 1900, 1910, 1920
 

@@ -37,6 +37,7 @@ def test_can_on_attn_out_by_arithmetic():
     can = macs.fvcore_macs(model_spec(methods, affine=True, preset="nano"))
     assert can["backbone"] == base["backbone"]
     embedder = 256 * 64 + 64 * 64  # the timestep's two linear layers
+    assert base["generator"] == 0
     assert can["generator"] == 64 * 64 * 64 + embedder
 
 
@@ -44,5 +45,18 @@ def test_an_operator_without_a_rule_is_refused(monkeypatch):
     from cabench.models.backbones import dit
 
     monkeypatch.setattr(dit, "residual", lambda x, u, g: x + torch.cumsum(u, 1))
-    with pytest.raises(CabenchError, match="aten::cumsum"):
-        macs.fvcore_macs(model_spec([], affine=True))
+    for count in (macs.fvcore_macs, macs.meta_macs):
+        with pytest.raises(CabenchError, match="aten::cumsum"):
+            count(model_spec([], affine=True))
+
+
+def test_a_product_in_disguise_is_refused(monkeypatch):
+    """(c * W).sum(-1) is a matrix product that no counter sees."""
+    from cabench.models.conditioning import can
+
+    def disguised(self, c):
+        return (c[:, None, :] * self.weight).sum(-1).unflatten(1, self.shape)
+
+    monkeypatch.setattr(can.LinearGenerator, "forward", disguised)
+    with pytest.raises(CabenchError, match="aten::sum"):
+        macs.fvcore_macs(model_spec(**METHODS["can-3"]))

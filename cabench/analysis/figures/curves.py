@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from cabench.analysis.figures.style import BOUND, CYCLE, FAINT, INK, caption, save, sheet
-from cabench.analysis.frame import is_bound, study_arms
+from cabench.analysis.frame import has_native, is_bound, study_arms
 
 LINE = 0.155  # inches of height that a direct label needs
 
@@ -77,7 +77,7 @@ def _looks(manifest: dict[str, Any], arms: list[str]) -> dict[str, dict[str, Any
         elif arm == manifest["baseline"]:
             looks[arm] = {"color": INK, "linestyle": "-"}
         else:
-            dashes = "-" if arm.startswith("native") else (0, (4, 1.5))
+            dashes = "-" if has_native(manifest, arm) else (0, (4, 1.5))
             looks[arm] = {"color": CYCLE[used % len(CYCLE)], "linestyle": dashes}
             used += 1
     return looks

@@ -18,7 +18,7 @@ from cabench.analysis.figures.style import (
     save,
     sheet,
 )
-from cabench.analysis.frame import by_seed, is_bound, study_arms, tidy
+from cabench.analysis.frame import by_seed, has_native, is_bound, study_arms, tidy
 from cabench.analysis.labels import SUPPORT, Metric, fold, primary_metric, study_metrics
 from cabench.analysis.statistics import ALPHA, Estimate, holm, paired_difference
 
@@ -68,7 +68,7 @@ def _panel(
     axes.axvline(0, color=INK, linewidth=0.9, zorder=1)
     for y, (arm, estimate, bound, p) in enumerate(zip(arms, found, bounds, adjusted, strict=True)):
         axes.axhline(y, color=FAINT, linewidth=0.5, zorder=0)
-        colour = ladder(arm, bound)
+        colour = ladder(has_native(manifest, arm), bound)
         mean = estimate.mean * metric.scale
         if not estimate.n:
             _note(axes, low + 0.015 * (high - low), y, "no result", "#777777", "left")

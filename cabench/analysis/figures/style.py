@@ -28,9 +28,9 @@ RC = {
 }  # fmt: skip
 
 
-def ladder(arm: str, bound: bool = False) -> str:
+def ladder(native: bool, bound: bool = False) -> str:
     """The colour of an arm's ladder: on top of the native method, or alone."""
-    return BOUND if bound else NATIVE if arm.startswith("native") else ALONE
+    return BOUND if bound else NATIVE if native else ALONE
 
 
 @contextmanager

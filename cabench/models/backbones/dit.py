@@ -119,6 +119,19 @@ class DiT(nn.Module):
         self.norm = ModulatedNorm(width, norm_affine, gated=False)
         self.head = SiteLinear("head", width, self.out_channels * patch**2, init="zeros")
 
+    @classmethod
+    def sizes(cls, preset: str, patch: int) -> dict[str, int]:
+        """The arguments that a preset and a patch stand for, all spelt out."""
+        sizes = cls.presets[preset]
+        return {**sizes, "patch": patch, "ffn_hidden": 4 * sizes["width"]}
+
+    @staticmethod
+    def describe(options: dict) -> str:
+        """'dit 4 deep, 64 wide, 16 tokens' of the arguments in a spec."""
+        _, height, breadth = options["shape"]
+        tokens = height * breadth // options["patch"] ** 2
+        return f"dit {options['depth']} deep, {options['width']} wide, {tokens} tokens"
+
     @staticmethod
     def problem(shape: tuple[int, int, int], patch: int) -> str | None:
         """Why this input can't be cut into patches, or None."""

@@ -19,6 +19,14 @@ class MethodOptions(BaseModel):
         "both", description="streams it is told: both (timestep + label), a stream, or a list"
     )
 
+    def set_size(self, by: str, size: int) -> bool:
+        """Takes `size` as the size named `by` (as in an arm's `match`); False if it has none."""
+        return False
+
+    def problem(self) -> str | None:
+        """What is still missing once sizes are matched, or None."""
+        return None
+
 
 class Method(nn.Module):
     """One way to inject the condition.

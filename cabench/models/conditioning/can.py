@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from cabench.models.condition import gather
@@ -47,7 +47,7 @@ class BottleneckGenerator(LinearGenerator):
 
 
 class CANOptions(MethodOptions):
-    sites: Literal["all"] | list[Literal[SITES]] = Field(
+    sites: Literal["all"] | Annotated[list[Literal[SITES]], Field(min_length=1)] = Field(
         ["depthwise", "patch_embed", "attn_out"], description="kinds of layer to make aware"
     )
     generator: Literal["linear", "bottleneck"] = "linear"
@@ -57,6 +57,23 @@ class CANOptions(MethodOptions):
         "but for depthwise and patch_embed",
     )  # fmt: skip
     bias: bool = Field(False, description="a bias in the generator")
+
+    @model_validator(mode="after")
+    def rank_is_a_bottlenecks(self) -> CANOptions:
+        if self.rank is not None and self.generator != "bottleneck":
+            raise ValueError("rank is the size of a bottleneck: say generator: bottleneck")
+        return self
+
+    def set_size(self, by: str, size: int) -> bool:
+        if by != "rank" or self.generator != "bottleneck":
+            return False
+        self.rank = size
+        return True
+
+    def problem(self) -> str | None:
+        if self.generator == "bottleneck" and self.rank is None:
+            return "a bottleneck needs a rank, or match: {by: rank}"
+        return None
 
 
 def group(site: Site, shared: bool) -> str:
