@@ -178,7 +178,7 @@ def resolve_model(file: StudyFile, scale: Scale, data: DataRef, arm_name: str) -
             "norm_affine": not modulated, "static_gate": arm.gate == "static",
         },
         "embedder": {
-            "version": condition.VERSION, "normalise": True,
+            "version": condition.VERSION, "normalise": study.embedder == "normalised",
             "width": backbone.presets[choice.preset]["width"],
             "classes": dict(data.classes),
         },

@@ -49,6 +49,7 @@ class Study(Part):
     needs: list[str] = ["label"]  # streams the data must carry
     backbones: Annotated[list[str], Field(min_length=1, max_length=1)] = ["dit"]
     primary: str = "kid"  # the metric the arms are ranked by
+    embedder: Literal["normalised", "raw"] = "normalised"  # raw: embeddings as in DiT
     baseline: str
     arms: dict[Name, Arm]
     claims: list[Claim] = []

@@ -99,11 +99,34 @@ def measure(trial: Trial, store: Store, device: str, progress: Progress) -> dict
     began = time.perf_counter()
     scorer.prepare()
     timing["reference_s"] = time.perf_counter() - began
-    measured: dict[str, float] = {}
+    measured = score_samples(trial, store, snapshot, scorer, device, progress, timing)
+    measured |= score_model(trial, snapshot, dataset, device)
+
+    write_json(store.beside(trial.key, ".curves.json"), told["curve"])
     backbone = spec["train"]["model"]["backbone"]
-    classes = len(dataset.classes["label"])
-    for guidance in [spec["guidance"], *spec["sweep"]]:
-        suffix = "" if guidance == spec["guidance"] else f"/g{guidance:g}"
+    return {
+        "metrics": measured,
+        "protocol": scorer.protocol | {
+            "data": dataset.name, "backbone": BACKBONES.get(backbone["kind"]).describe(backbone),
+            "training": training_line(spec["train"]),
+            "images": images, "guidance": spec["guidance"], **spec["sample"],
+            "floor": scorer.floor(), "heldout_split": "report",
+            "heldout_pictures": spec["score"]["heldout"]["images"],
+            "sheet": write_sheets(trial, store, dataset, scorer),
+        },
+        "cost": cost(spec["train"]["model"]),
+        "timing": timing | {"peak_rss_mb": peak_rss_mb()},
+    }  # fmt: skip
+
+
+def score_samples(
+    trial: Trial, store: Store, snapshot: Path, scorer: SampleScorer, device: str,
+    progress: Progress, timing: dict[str, float],
+) -> dict[str, float]:  # fmt: skip
+    """Scores at the primary guidance ('kid') and at the swept ones ('kid/g2')."""
+    measured: dict[str, float] = {}
+    for guidance in [trial.spec["guidance"], *trial.spec["sweep"]]:
+        suffix = "" if guidance == trial.spec["guidance"] else f"/g{guidance:g}"
         began = time.perf_counter()
         drawn = draw(trial, store, snapshot, scorer, guidance, device, progress)
         timing[f"sample_s{suffix}"] = time.perf_counter() - began
@@ -112,30 +135,19 @@ def measure(trial: Trial, store: Store, device: str, progress: Progress) -> dict
         scores = scorer.score(drawn, scorer.labels)
         timing[f"score_s{suffix}"] = time.perf_counter() - began
         measured |= {f"{name}{suffix}": value for name, value in scores.items()}
-        if not suffix:
-            sheet = write_sheet(store.beside(trial.key, ".png"), drawn, scorer.labels, classes)
-    real = store.beside(f"data-{dataset.fingerprint[:16]}", ".png")
-    if not real.exists():
-        report = dataset.split("report")
-        write_sheet(real, report.images, report.streams["label"], classes, sheet["rows"])
-    process = Process(**spec["train"]["diffusion"])
-    model = load_ema(spec["train"], snapshot, device)
-    for name in metrics.needing("model", chosen):
+    return measured
+
+
+def score_model(trial: Trial, snapshot: Path, dataset: Any, device: str) -> dict[str, float]:
+    """Scores of the averaged network itself."""
+    train_spec, told = trial.spec["train"], trial.spec["score"]
+    process = Process(**train_spec["diffusion"])
+    model = load_ema(train_spec, snapshot, device)
+    measured: dict[str, float] = {}
+    for name in metrics.needing("model", told["metrics"]):
         metric = METRICS.get(name)
-        measured |= metric.compute(model, process, dataset, spec["score"]["heldout"], device)
-    write_json(store.beside(trial.key, ".curves.json"), told["curve"])
-    return {
-        "metrics": measured,
-        "protocol": scorer.protocol | {
-            "data": dataset.name, "backbone": BACKBONES.get(backbone["kind"]).describe(backbone),
-            "training": training_line(spec["train"]),
-            "images": images, "guidance": spec["guidance"], **spec["sample"],
-            "floor": scorer.floor(), "heldout_split": "report",
-            "heldout_pictures": spec["score"]["heldout"]["images"], "sheet": sheet,
-        },
-        "cost": cost(spec["train"]["model"]),
-        "timing": timing | {"peak_rss_mb": peak_rss_mb()},
-    }  # fmt: skip
+        measured |= metric.compute(model, process, dataset, told["heldout"], device)
+    return measured
 
 
 def training_line(train: dict[str, Any]) -> str:
@@ -164,6 +176,20 @@ def draw(trial: Trial, store: Store, snapshot: Path, scorer: SampleScorer, guida
     )  # fmt: skip
     save(path, {"images": images})
     return images.numpy()
+
+
+def write_sheets(
+    trial: Trial, store: Store, dataset: Any, scorer: SampleScorer
+) -> dict[str, int]:
+    """The sheet of the primary samples beside the record, and once that of real pictures."""
+    classes = len(dataset.classes["label"])
+    drawn = load_file(store.samples(trial.sample_key(trial.spec["guidance"])))["images"].numpy()
+    layout = write_sheet(store.beside(trial.key, ".png"), drawn, scorer.labels, classes)
+    real = store.beside(f"data-{dataset.fingerprint[:16]}", ".png")
+    if not real.exists():
+        report = dataset.split("report")
+        write_sheet(real, report.images, report.streams["label"], classes, layout["rows"])
+    return layout
 
 
 def write_sheet(

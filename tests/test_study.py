@@ -66,6 +66,16 @@ def changed(trial: Trial, **parts) -> Trial:
     return dataclasses.replace(trial, spec=spec)
 
 
+def test_the_raw_embedder_is_an_option_of_the_study(tiny):
+    text = (tiny / "tiny.yaml").read_text()
+    write(tiny / "raw.yaml", text.replace("baseline:", "embedder: raw\nbaseline:"))
+    models = [
+        plan(read_study(tiny / name), read_scale("scale.yaml")).models["can-3"]
+        for name in ("tiny.yaml", "raw.yaml")
+    ]
+    assert [m["embedder"]["normalise"] for m in models] == [True, False]
+
+
 def test_keys_are_nested(placement):
     trial = placement.trials[0]
     longer = changed(trial, images=99_999)

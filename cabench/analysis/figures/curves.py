@@ -153,7 +153,7 @@ def _small_print(losses: pd.DataFrame, hidden: list[str]) -> str:
     seeds = f"{n.min()}" if n.min() == n.max() else f"{n.min()} to {n.max()}"
     lines = [
         f"Thick: mean over n = {seeds} seeds; thin: single seeds." if n.max() > 1 else "One seed.",
-        "Solid: with the native method; dashed: without.",
+        "On fewer pictures than the table's loss. Solid: with the native method; dashed: without.",
         "The first sixth of the images may lie off the left panel.",
     ]
     if hidden:
