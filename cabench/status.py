@@ -21,9 +21,9 @@ def show_status(results: Path) -> None:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title in ("study", "scale"):
         table.add_column(title, no_wrap=True)
-    for title in ("arms", "seeds", "trials", "complete", "failed", "missing"):
+    for title in ("arms", "seeds", "trials", "done", "failed", "missing"):
         table.add_column(title, justify="right")
-    table.add_column("study file")
+    table.add_column("study file", no_wrap=True)
     errors = []
     for path in manifests:
         told = read_json(path)
@@ -48,4 +48,4 @@ def study_file_state(told: dict) -> str:
     if not path.is_file():
         return "gone"
     same = hashlib.sha256(path.read_bytes()).hexdigest() == told["study_sha256"]
-    return "unchanged" if same else "changed since: run it again"
+    return "same" if same else "changed"

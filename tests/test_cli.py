@@ -76,7 +76,7 @@ def test_a_study_from_file_to_figures(tiny, capsys):
     assert cached == {p: p.stat().st_mtime_ns for p in (tiny / ".cabench").rglob("*.safetensors")}
 
     code, text = run("status", capsys=capsys)
-    assert code == 0 and "tiny" in text and "unchanged" in text
+    assert code == 0 and "tiny" in text and "same" in text
 
 
 def test_two_workers_give_the_same_bits_as_one_process(tiny, capsys):

@@ -34,10 +34,12 @@ def curves(
         left, right = figure.subplots(1, 2)
         _lines(left, losses, arms, looks)
         shown = [a for a in arms if not is_bound(manifest, a)]
-        _zoom(left, losses[losses["arm"].isin(shown or arms)])
+        _zoom(left, losses[losses["arm"].isin(shown or arms)], after=1 / 6)
         left.set(title="held-out loss (lower is better)", xlabel="images seen")
         _lines(right, differences, shown, looks)
         right.axhline(0, color=INK, linewidth=0.9, zorder=1)
+        if not differences.empty:
+            _zoom(right, differences[differences["arm"].isin(shown)], after=1 / 3)
         _label(right, differences, shown, looks)
         right.set(title="less the baseline's, same seed", xlabel="images seen")
         for axes in (left, right):
@@ -101,9 +103,9 @@ def _lines(axes: Axes, losses: pd.DataFrame, arms: list[str], looks: dict[str, A
             axes.plot(mean.index, mean, linewidth=1.5, marker=marker, markersize=4, **looks[arm])
 
 
-def _zoom(axes: Axes, losses: pd.DataFrame) -> None:
-    """Cut the first fall off: the range of all that comes after a sixth of the images."""
-    late = losses[losses["images"] >= losses["images"].max() / 6]["loss"]
+def _zoom(axes: Axes, losses: pd.DataFrame, after: float) -> None:
+    """Cut the first fall off: the range of all that comes after that part of the images."""
+    late = losses[losses["images"] >= losses["images"].max() * after]["loss"]
     pad = 0.05 * (late.max() - late.min()) or 0.05 * abs(late.max())
     axes.set_ylim(late.min() - pad, late.max() + pad)
 
@@ -154,7 +156,7 @@ def _small_print(losses: pd.DataFrame, hidden: list[str]) -> str:
     lines = [
         f"Thick: mean over n = {seeds} seeds; thin: single seeds." if n.max() > 1 else "One seed.",
         "On fewer pictures than the table's loss. Solid: with the native method; dashed: without.",
-        "The first sixth of the images may lie off the left panel.",
+        "What comes before a sixth (right: a third) of the images may lie off the panel.",
     ]
     if hidden:
         lines.append(f"Dotted, left only, maybe off it: {', '.join(hidden)} (lower bound).")
