@@ -18,10 +18,9 @@ from cabench.outputs import write_outputs
 from cabench.plan import Plan, Trial, manifest, plan
 from cabench.progress import Progress, clock
 from cabench.registry import near
-from cabench.store import Store, write_json
+from cabench.store import REFERENCE, Store, write_json
 from cabench.study import read_scale, read_study
 
-REFERENCE = Path("results/reference")
 DEVICES = ("cpu", "cuda", "mps")
 LARGEST_SEED = 100_000
 
@@ -87,6 +86,7 @@ def prepare(
     device = pick_device(device)
     jobs = jobs or (local.default_jobs() if device == "cpu" else 1)
     made = Prepared(planned, store, device, jobs, manifest(planned))
+    made.manifest["use_reference"] = use_reference
     distinct = {t.key: t for t in planned.trials}.values()  # arms may ask for the same trial
     for trial in distinct if not planned.data.missing else []:
         record = store.record(trial.key)

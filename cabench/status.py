@@ -8,13 +8,12 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from cabench.store import Store, read_json
+from cabench.store import REFERENCE, Store, read_json
 
 
 def show_status(results: Path) -> None:
     console = Console()
-    store = Store(results, Path(".cabench"))
-    manifests = store.manifests()
+    manifests = sorted(results.glob("*/manifest.json"))
     if not manifests:
         console.print(f"nothing in {results}: start with cabench run studies/layer_placement.yaml")
         return
@@ -27,6 +26,8 @@ def show_status(results: Path) -> None:
     errors = []
     for path in manifests:
         told = read_json(path)
+        reference = REFERENCE if told.get("use_reference") else None
+        store = Store(results, Path(".cabench"), reference)
         records = store.records([t["key"] for t in told["trials"]])
         found = [t for t in told["trials"] if t["key"] in records]
         failed = [t for t in found if records[t["key"]]["status"] == "failed"]

@@ -22,6 +22,7 @@ from filelock import FileLock
 from cabench.errors import CabenchError
 
 RECORD_LIMIT = 20_000  # bytes
+REFERENCE = Path("results/reference")  # what is committed; it counts only when asked for
 
 
 def content_key(*parts: Any) -> str:
@@ -106,10 +107,6 @@ class Store:
 
     def study_folder(self, study: str, scale: str) -> Path:
         return self.results / f"{study}.{scale}"
-
-    def manifests(self) -> list[Path]:
-        roots = [r for r in (self.results, self.reference) if r is not None]
-        return sorted(p for root in roots for p in root.glob("*/manifest.json"))
 
     # -- cache
 

@@ -90,6 +90,14 @@ def test_two_workers_give_the_same_bits_as_one_process(tiny, capsys):
             assert pooled[part] == record[part], part
 
 
+def test_the_reference_stands_in_for_trials_when_asked(tiny, capsys):
+    assert run(*STUDY, "--results", "results/reference", capsys=capsys)[0] == 0
+    code, text = run(*STUDY, "--use-reference", capsys=capsys)
+    assert code == 0 and "trials to run" not in text and "can-3" in text
+    assert (tiny / "results/tiny.tiny/samples.png").exists() and records(tiny) == {}
+    assert "4     4       0        0" in run("status", capsys=capsys)[1]
+
+
 def test_an_interrupted_study_goes_on(tiny, capsys, monkeypatch):
     from cabench import trial
 

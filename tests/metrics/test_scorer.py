@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -135,3 +136,16 @@ def test_a_plugins_metric_is_scored_with_ours(digits, cache, real, monkeypatch):
     assert scorer.score(images // 2, labels)["brightness_gap"] > scorer.floor()["brightness_gap"]
     assert metrics.versions(["brightness_gap"]) == {"brightness_gap": 3}
     assert metrics.describe("brightness_gap", 256)["label"] == "brightness gap@256"
+
+
+def test_conditions_are_rows_of_the_report_split_in_the_labels_order():
+    """Samples are told whole rows, so that streams that go together stay together."""
+    from cabench.data import load_dataset
+
+    emoji = load_dataset("emoji")
+    made = metrics.SampleScorer(emoji, 240, Path("unused"))
+    assert np.array_equal(made.conditions["label"], made.labels)
+    report = emoji.split("report").streams
+    names = ("label", "style", "subgroup")
+    rows = {tuple(row) for row in zip(*(report[n] for n in names), strict=True)}
+    assert {tuple(row) for row in zip(*(made.conditions[n] for n in names), strict=True)} <= rows
