@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from cabench.cost.estimate import seconds_per_image
-from cabench.cost.macs import cost
+from cabench.cost.macs import cost, meta_macs
 from cabench.errors import CabenchError, DataMissing
 from cabench.executors import local
 from cabench.outputs import write_outputs
@@ -135,7 +135,7 @@ def show(told: dict[str, Any], store: Store, console: Console) -> int:
 
 def work(p: Prepared) -> dict[str, float]:
     """Expected work of each missing trial in MACs, by key: for the time left."""
-    macs = {arm: cost(model)["macs"]["total"] for arm, model in p.plan.models.items()}
+    macs = {arm: meta_macs(p.plan.models[arm])["total"] for arm in p.plan.arms}
     return {t.key: macs[t.arm] * evaluations(t) for t in p.missing}
 
 

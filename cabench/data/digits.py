@@ -14,6 +14,7 @@ from cabench.registry import DATASETS
 
 @DATASETS.register("digits")
 def digits() -> Dataset:
+    """scikit-learn's 1,797 handwritten digits, 8x8 grey; for tests and smoke."""
     rows = np.loadtxt(find_table(), delimiter=",", dtype=np.int64)  # (1797, 64 pixels + label)
     images = np.rint(rows[:, :64] * (255 / 16)).astype(np.uint8).reshape(-1, 1, 8, 8)
     labels = rows[:, 64]

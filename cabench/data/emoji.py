@@ -28,6 +28,7 @@ RULES = ("cluster", "style_combo")
 
 @DATASETS.register("emoji")
 def emoji(split: str = "cluster") -> Dataset:
+    """5,383 emoji at 32x32 RGB in three styles, with captions; inside the package."""
     if split not in RULES:
         raise CabenchError(
             f"emoji: unknown split '{split}'{near(split, RULES)}; known: {', '.join(RULES)}"

@@ -33,6 +33,7 @@ CLASSES = [
 
 @DATASETS.register("fashion-mnist")
 def fashion_mnist(path: str | None = None, download: bool = False) -> Dataset:
+    """Fashion-MNIST at 28x28 grey: a folder of IDX files, Debian's package, or a download."""
     images, labels = read_folder(find_folder(path, download))
     return fashion("fashion-mnist", images, labels)
 

@@ -31,6 +31,7 @@ VERSION = 1                        # of the decoding; part of the cache's key
 
 @DATASETS.register("folder")
 def folder(path: str, size: int, flip: bool = False, channels: int = 3) -> Dataset:
+    """Your pictures: path/class/picture, or path/{train,test}/class/picture."""
     if size < 1 or channels not in (1, 3):
         raise CabenchError(
             f"folder: size {size}, channels {channels}; allowed: size >= 1, channels 1 or 3"

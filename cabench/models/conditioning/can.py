@@ -85,6 +85,8 @@ def group(site: Site, shared: bool) -> str:
 
 @METHODS.register("can")
 class CAN(Method):
+    """W + W_c at the chosen sites, W_c generated from the condition, zero at the start."""
+
     Options = CANOptions
 
     @classmethod
