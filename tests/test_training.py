@@ -207,4 +207,4 @@ def test_golden_loss_belongs_to_the_recipe(tmp_path, digits):
     golden["data"] = {"flip": True}
     path = train(golden, 1280, digits, tmp_path, snapshot_every=1280)
     loss = metadata(path)["curve"]["heldout"]["loss"][-1]
-    assert (training.RECIPE, loss) == (GOLDEN[0], pytest.approx(GOLDEN[1], rel=2e-5))
+    assert (training.RECIPE, loss) == (GOLDEN[0], pytest.approx(GOLDEN[1], rel=1e-4))
