@@ -1,6 +1,7 @@
 """Which prediction and noise schedule tells arms apart best per minute, at a scale.
 
     python benchmarks/prediction.py [--scale quick] [--images 20000] [--seeds 3] [--jobs 2]
+        [--batch 32] [--lr 3e-3]
 
 Trains the control (native+dw) and can-3 under each setting on paired seeds, and
 prints for every metric the paired difference in units of its own standard deviation over seeds.
@@ -35,6 +36,8 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=20000)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--jobs", type=int, default=local.default_jobs())
+    parser.add_argument("--batch", type=int, help="instead of the scale's")
+    parser.add_argument("--lr", type=float, help="instead of the scale's")
     asked = parser.parse_args()
 
     study, base = read_study(Path("studies/layer_placement.yaml")), read_scale(asked.scale)
@@ -45,6 +48,8 @@ def main() -> None:
         scale = base.model_copy(deep=True)
         scale.diffusion = Diffusion(prediction=prediction, schedule=schedule)
         scale.training.images = asked.images
+        scale.training.batch = asked.batch or scale.training.batch
+        scale.training.lr = asked.lr or scale.training.lr
         scale.sampling.sweep.guidance = []
         planned = plan(study, scale, seeds)
         for t in planned.trials:

@@ -24,7 +24,8 @@ def heldout_loss(scale: str, arm: str, batch: int, rate: float, images: int, see
     import torch
 
     from cabench.data import load_dataset
-    from cabench.training import metadata, train
+    from cabench.diffusion import Process
+    from cabench.training import Data, denoising_loss, load_ema, train
 
     torch.set_num_threads(1)
     chosen = read_scale(scale)
@@ -32,12 +33,15 @@ def heldout_loss(scale: str, arm: str, batch: int, rate: float, images: int, see
     recipe.batch, recipe.lr, recipe.images = batch, rate, images
     planned = plan(read_study(Path("studies/layer_placement.yaml")), chosen, [seed])
     trial = next(t for t in planned.trials if t.arm == arm)
+    dataset = load_dataset(planned.data.source, **trial.data_options)
     snapshot = train(
-        trial.spec["train"], images, load_dataset(planned.data.source, **trial.data_options),
-        Path(".cabench/bench/training") / trial.train_key,
-        heldout=trial.spec["score"]["heldout"]["images"], snapshot_every=images,
+        trial.spec["train"], images, dataset, Path(".cabench/bench/training") / trial.train_key,
+        snapshot_every=images,
     )  # fmt: skip
-    return metadata(snapshot)["curve"]["heldout"]["loss"][-1]
+    model = load_ema(trial.spec["train"], snapshot)
+    process = Process(**trial.spec["train"]["diffusion"])
+    report = Data(dataset.split("report"), tuple(planned.data.classes))
+    return denoising_loss(model, process, report, **chosen.heldout.model_dump()).mean()
 
 
 def main() -> None:

@@ -15,10 +15,10 @@ from cabench.store import Store, read_json, write_json
 GRID_ROWS = 3  # samples of each class and arm in the grid
 
 
-def write_outputs(manifest: dict[str, Any], store: Store) -> list[Path]:
+def write_outputs(
+    manifest: dict[str, Any], records: dict[str, dict[str, Any]], store: Store
+) -> list[Path]:
     """Writes table and figures beside the manifest, unless they stand there for these records."""
-    keys = [t["key"] for t in manifest["trials"]]
-    records = store.records(keys)
     folder = store.study_folder(manifest["study"], manifest["scale"])
     content = json.dumps([__version__, manifest, records], sort_keys=True)
     state = hashlib.sha256(content.encode()).hexdigest()

@@ -125,7 +125,7 @@ def show(told: dict[str, Any], store: Store, console: Console) -> int:
 
     records = store.records([t["key"] for t in told["trials"]])
     tables.show(told, records, console)
-    paths = write_outputs(told, store)
+    paths = write_outputs(told, records, store)
     console.print("\nWritten:", *(f"  {path}" for path in paths), sep="\n", soft_wrap=True)
     failed = [r for r in records.values() if r["status"] == "failed"]
     if failed:

@@ -40,6 +40,16 @@ def digits():
     return load_dataset("digits")
 
 
+class Killed(BaseException):
+    pass
+
+
+def die(seen, loss):
+    """A progress callback that ends the run as a kill would, past the snapshot at 128 images."""
+    if seen >= 130:
+        raise Killed
+
+
 def run(folder, digits, images, every=64, **what):
     path = train(spec(**what), images, digits, folder, snapshot_every=every)
     return load_file(path)
@@ -65,13 +75,6 @@ def test_a_longer_run_extends_a_shorter_one_with_the_same_bits(tmp_path, digits)
 
 
 def test_a_killed_run_goes_on_with_the_same_bits(tmp_path, digits):
-    class Killed(BaseException):
-        pass
-
-    def die(seen, loss):
-        if seen >= 130:
-            raise Killed
-
     with pytest.raises(Killed):
         train(spec(), 192, digits, tmp_path / "a", snapshot_every=64, progress=die)
     assert metadata(tmp_path / "a" / "state.safetensors")["seen"] == 128
@@ -161,13 +164,6 @@ def test_divergence_is_said(tmp_path, digits):
 
 
 def test_state_is_kept_while_training_and_dropped_at_the_end_if_asked(tmp_path, digits):
-    class Killed(BaseException):
-        pass
-
-    def die(seen, loss):
-        if seen >= 130:
-            raise Killed
-
     drop = {"keep_state": False, "snapshot_every": 64}
     with pytest.raises(Killed):
         train(spec(), 192, digits, tmp_path, progress=die, **drop)

@@ -28,7 +28,7 @@ UNCOUNTED = {
     "aten::add", "aten::add_", "aten::sub", "aten::mul", "aten::div", "aten::neg", "aten::pow",
     "aten::addcmul", "aten::rsqrt", "aten::sqrt", "aten::exp", "aten::sin", "aten::cos",
     "aten::gelu", "aten::silu", "aten::sigmoid", "aten::tanh", "aten::relu", "aten::softmax",
-    "aten::where", "aten::embedding", "aten::rms_norm",
+    "aten::where", "aten::embedding",
     "aten::clamp", "aten::unflatten", "aten::pixel_shuffle", "aten::pixel_unshuffle",
 }  # fmt: skip
 # As they appear on the meta device, below autograd.
