@@ -1,0 +1,83 @@
+"""Studies that were run or planned here, found by name: manifest and records. No torch in here."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cabench.errors import CabenchError
+from cabench.registry import near
+from cabench.store import REFERENCE, Store, read_json
+
+DEFAULT_SCALE = "quick"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A study at a scale: what its manifest asks for, and where its records are."""
+
+    told: dict[str, Any]
+    store: Store
+
+    @property
+    def name(self) -> str:
+        return f"{self.told['study']}.{self.told['scale']}"
+
+    @property
+    def folder(self) -> Path:
+        return self.store.study_folder(self.told["study"], self.told["scale"])
+
+    def records(self) -> dict[str, dict[str, Any]]:
+        """The records that exist, by trial key."""
+        return self.store.records([t["key"] for t in self.told["trials"]])
+
+    @property
+    def study_file_state(self) -> str:
+        """'same', 'changed' or 'gone': the study file since the last run."""
+        path = Path(self.told["study_file"])
+        if not path.is_file():
+            return "gone"
+        same = hashlib.sha256(path.read_bytes()).hexdigest() == self.told["study_sha256"]
+        return "same" if same else "changed"
+
+
+def all_runs(results: Path) -> list[Run]:
+    return [_read(path, results) for path in sorted(results.glob("*/manifest.json"))]
+
+
+def find_run(results: Path, study: str, scale: str | None = None) -> Run:
+    """The run of a study, named as in its file, as STUDY.SCALE, or by the file's path.
+
+    Without a scale it is the only one there is, else that of scale quick.
+    """
+    runs = all_runs(results)
+    here = ", ".join(run.name for run in runs)
+    if not runs:
+        raise CabenchError(f"no study was run in {results} yet: start with cabench run STUDY.yaml")
+    named = [r for r in runs if study in (r.told["study"], r.name, r.told["study_file"])]
+    if not named:
+        known = [word for run in runs for word in (run.told["study"], run.name)]
+        raise CabenchError(f"no study '{study}'{near(study, known)} in {results}; there: {here}")
+    if scale is not None:
+        found = [run for run in named if run.told["scale"] == scale]
+        if not found:
+            scales = [run.told["scale"] for run in named]
+            raise CabenchError(
+                f"'{study}' was not run at scale '{scale}'{near(scale, scales)}; "
+                f"it was at {', '.join(scales)}"
+            )
+        return found[0]
+    if len(named) == 1:
+        return named[0]
+    usual = [run for run in named if run.told["scale"] == DEFAULT_SCALE]
+    if not usual:
+        raise CabenchError(f"'{study}' was run at several scales, name one with --scale: {here}")
+    return usual[0]
+
+
+def _read(path: Path, results: Path) -> Run:
+    told = read_json(path)
+    reference = REFERENCE if told.get("use_reference") else None
+    return Run(told, Store(results, Path(".cabench"), reference))
