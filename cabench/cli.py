@@ -51,8 +51,20 @@ def run(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print trials, cost and time, then stop")
     ] = False,
+    arm: Annotated[
+        list[str] | None, typer.Option(help="A further arm: '{NAME: {methods: [...]}}'")
+    ] = None,
+    plugin: Annotated[
+        list[Path] | None, typer.Option(help="A Python file that registers a method or the like")
+    ] = None,
+    executor: Annotated[
+        str, typer.Option(help="ray, local (one trial at a time, in this process), or auto")
+    ] = "auto",
+    ray_address: Annotated[
+        str | None, typer.Option("--ray-address", help="A running Ray cluster: HOST:PORT or auto")
+    ] = None,
     jobs: Annotated[
-        int | None, typer.Option(min=1, help="Trials side by side; default: one per core")
+        int | None, typer.Option(min=1, help="Trials side by side; default: one per core or GPU")
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
     retry_failed: Annotated[
@@ -65,13 +77,20 @@ def run(
     cache: Annotated[Path, typer.Option(help="Checkpoints, samples, features")] = Path(".cabench"),
 ) -> None:
     """Run a study: train, sample, score what is missing; then print the table and draw figures."""
-    from cabench.run import dry, execute, prepare
+    from cabench.run import Options, execute, prepare
 
-    prepared = prepare(
-        study, scale, seeds, all_arms, results, cache, use_reference, retry_failed, device, jobs
-    )
+    options = Options(
+        scale, seeds, all_arms, tuple(arm or ()), tuple(plugin or ()), results, cache,
+        use_reference, retry_failed, device, jobs, executor, ray_address,
+    )  # fmt: skip
     try:
-        code = dry(prepared) if dry_run else execute(prepared)
+        prepared = prepare(study, options)
+        if dry_run:
+            from cabench.dryrun import dry
+
+            code = dry(prepared)
+        else:
+            code = execute(study, prepared)
     except KeyboardInterrupt:
         typer.echo(
             "cabench: stopped; finished trials are kept, the same command goes on with the rest",
@@ -112,9 +131,15 @@ def main() -> None:
         sys.stdout.reconfigure(line_buffering=True)  # a log file shows each trial as it ends
     try:
         app(standalone_mode=True)
-    except (CabenchError, OSError) as error:  # OSError: a full disk, a folder without permission
-        print(f"cabench: {error}", file=sys.stderr)
-        sys.exit(2)
+    except CabenchError as error:
+        _stop(str(error))
+    except OSError as error:  # a full disk, a folder without permission
+        _stop(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+
+
+def _stop(text: str) -> None:
+    print(f"cabench: {text}", file=sys.stderr)
+    sys.exit(2)
 
 
 if __name__ == "__main__":

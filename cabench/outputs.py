@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from cabench import __version__
-from cabench.store import Store, read_json, write_json
+from cabench.errors import CabenchError
+from cabench.store import Store, atomic_path, read_json, write_json
 
 GRID_ROWS = 3  # samples of each class and arm in the grid
 
@@ -23,15 +24,22 @@ def write_outputs(
     content = json.dumps([__version__, manifest, records], sort_keys=True)
     state = hashlib.sha256(content.encode()).hexdigest()
     marker = folder / "outputs.json"
-    if marker.exists() and (held := read_json(marker))["of"] == state:
-        paths = [folder / name for name in held["files"]]
-        if all(p.exists() for p in paths):
+    if marker.exists():
+        try:
+            held = read_json(marker)
+            paths = [folder / name for name in held["files"] if held["of"] == state]
+        except (CabenchError, KeyError, TypeError):
+            paths = []
+        if paths and all(p.exists() for p in paths):
             return paths
 
     from cabench.analysis import figures, tables
 
-    paths = [tables.to_csv(manifest, records, folder / "table.csv"), folder / "table.md"]
-    paths[1].write_text(tables.to_markdown(manifest, records), encoding="utf-8")
+    paths = [folder / "table.csv", folder / "table.md"]
+    with atomic_path(paths[0]) as part:
+        tables.to_csv(manifest, records, part)
+    with atomic_path(paths[1]) as part:
+        part.write_text(tables.to_markdown(manifest, records), encoding="utf-8")
     if any(r["status"] == "complete" for r in records.values()):
         found = {key: store.find(key, ".curves.json") for key in records}
         curves = {key: read_json(path) for key, path in found.items() if path is not None}
@@ -76,11 +84,28 @@ def sample_grid(path: Path, manifest: dict, records: dict, store: Store) -> list
     return grid(path, arms, samples, labels, real)
 
 
+def readable_picture(path: Path) -> bool:
+    """Is the PNG there, and is each of its parts whole (they carry checksums)?"""
+    from PIL import Image
+
+    try:
+        with Image.open(path) as picture:
+            picture.verify()
+        return True
+    except (OSError, SyntaxError):  # what Pillow raises for a damaged PNG
+        return False
+
+
 def read_sheet(path: Path, layout: dict[str, int]) -> np.ndarray:
     """The pictures of a record's sheet, (columns, rows, C, H, W) uint8."""
     from PIL import Image
 
-    sheet = np.asarray(Image.open(path))
+    try:
+        sheet = np.asarray(Image.open(path))
+    except (OSError, SyntaxError) as error:
+        raise CabenchError(
+            f"{path} is damaged ({error}): `cabench run` makes it again"
+        ) from None
     height, width = layout["height"], layout["width"]
     shape = (sheet.shape[0] // height, height, sheet.shape[1] // width, width, -1)
     return sheet.reshape(shape).transpose(2, 0, 4, 1, 3)

@@ -11,6 +11,7 @@ from cabench.cost.macs import parameter_counts
 from cabench.errors import CabenchError
 from cabench.metrics import probe
 from cabench.metrics.judge import judge_fingerprint
+from cabench.plugins import Plugin
 from cabench.resolve import DataRef, find_data, resolve_models
 from cabench.schema import Arm, Scale
 from cabench.store import content_key
@@ -28,6 +29,8 @@ class Trial:
     spec: dict[str, Any]  # plain JSON; its hash is the key
     data_options: dict[str, Any]
     snapshots: dict[str, Any]  # how often, and whether state is kept: changes no number
+    plugins: tuple[Plugin, ...] = ()  # to be loaded where it runs; their hashes are in the spec
+    tuning: dict[str, Any] | None = None  # the search that found the learning rate
 
     @property
     def train_key(self) -> str:
@@ -55,11 +58,13 @@ class Plan:
     seeds: list[int]
     models: dict[str, dict[str, Any]]
     trials: list[Trial]
+    plugins: tuple[Plugin, ...] = ()
 
 
 def make_trial(
-    scale: Scale, data: DataRef, arm: Arm, name: str, model: dict[str, Any], seed: int
-) -> Trial:
+    scale: Scale, data: DataRef, arm: Arm, name: str, model: dict[str, Any], seed: int,
+    plugins: tuple[Plugin, ...] = (),
+) -> Trial:  # fmt: skip
     recipe = scale.training.model_dump(mode="json")
     snapshots = {k: recipe.pop(k) for k in ("snapshot_every", "keep_state")}
     images = recipe.pop("images")
@@ -83,11 +88,11 @@ def make_trial(
             "cost": macs.VERSION,
         },
     }  # fmt: skip
-    return Trial(name, seed, spec, data.options, snapshots)
+    return Trial(name, seed, spec, data.options, snapshots, plugins)
 
 
-def plan(file: StudyFile, scale: Scale, seeds: list[int] | None = None,
-         all_arms: bool = False) -> Plan:  # fmt: skip
+def plan(file: StudyFile, scale: Scale, seeds: list[int] | None = None, all_arms: bool = False,
+         plugins: tuple[Plugin, ...] = ()) -> Plan:  # fmt: skip
     """Everything that `run` would do, before it does any of it."""
     study = file.study
     if study.primary not in scale.metrics:
@@ -103,7 +108,8 @@ def plan(file: StudyFile, scale: Scale, seeds: list[int] | None = None,
         )
     data = find_data(file, scale)
     models = resolve_models(file, scale, data)
-    arms = [n for n, a in study.arms.items() if all_arms or scale.extra_arms or not a.extra]
+    every = all_arms or scale.extra_arms
+    arms = [n for n, a in study.arms.items() if every or not a.extra or n in file.added]
     for name in arms:
         total = parameter_counts(models[name])["total"]
         if total > scale.max_params:
@@ -115,11 +121,11 @@ def plan(file: StudyFile, scale: Scale, seeds: list[int] | None = None,
         raise file.fault(("baseline",), f"arm '{study.baseline}' is extra and doesn't run here")
     seeds = list(range(scale.seeds)) if seeds is None else seeds
     trials = [
-        make_trial(scale, data, study.arms[arm], arm, models[arm], seed)
+        make_trial(scale, data, study.arms[arm], arm, models[arm], seed, plugins)
         for seed in seeds  # seed by seed: a stopped study has whole pairs
         for arm in arms
     ]
-    return Plan(file, scale, data, arms, seeds, models, trials)
+    return Plan(file, scale, data, arms, seeds, models, trials, plugins)
 
 
 def manifest(plan: Plan) -> dict[str, Any]:
@@ -138,6 +144,21 @@ def manifest(plan: Plan) -> dict[str, Any]:
         "seeds": plan.seeds,
         "trials": [{"arm": t.arm, "seed": t.seed, "key": t.key} for t in plan.trials],
         "metrics": labels, "classes": plan.data.names,
-        "claims": [c.model_dump() for c in study.claims], "caveat": study.caveat,
-        "plugins": [],
+        "claims": [*(c.model_dump() for c in study.claims), *added_claims(plan.file)],
+        "caveat": study.caveat,
+        "plugins": [{"file": p.path, "sha256": p.sha256} for p in plan.plugins],
+        "tuning": {t.arm: t.tuning for t in plan.trials if t.tuning is not None},
+        "added": sorted(set(plan.file.added.values())),
     }  # fmt: skip
+
+
+def added_claims(file: StudyFile) -> list[dict[str, Any]]:
+    """What an arm of the command line is held to: that it beats the baseline."""
+    study = file.study
+    return [
+        {
+            "id": f"A{i}", "says": f"{name} beats {study.baseline}", "better": name,
+            "than": study.baseline, "metric": study.primary, "test": "superiority", "added": True,
+        }
+        for i, name in enumerate((n for n in file.added if not study.arms[n].bound), 1)
+    ]  # fmt: skip

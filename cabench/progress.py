@@ -25,15 +25,58 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{s:02}" if hours else f"{minutes}:{s:02}"
 
 
+class Tally:
+    """Where the time of a run went: trials, the wait for the last ones, the suite itself."""
+
+    def __init__(self) -> None:
+        self.began = time.monotonic()
+        self.places = 1  # trials side by side
+        self.computed = 0.0  # seconds inside trials, summed
+        self.first: float | None = None  # news from within a trial
+        self.last_start = self.began
+        self.ends: list[float] = []
+
+    def started(self) -> None:
+        self.last_start = time.monotonic()
+
+    def heard(self) -> None:
+        self.first = self.first or time.monotonic()
+
+    def finished(self, seconds: float) -> None:
+        self.heard()
+        self.computed += seconds
+        self.ends.append(time.monotonic())
+
+    def line(self) -> str:
+        """'30 trials in 13:49, 2 side by side: ... overhead 12 s (1.5 %), 7 s of it before ...'"""
+        now = time.monotonic()
+        wall = now - self.began
+        first = (self.first or now) - self.began
+        # once the last trial has begun, whoever ends waits
+        waiting = sum(now - end for end in self.ends if end >= self.last_start)
+        waiting += max(0, self.places - len(self.ends)) * (wall - first)
+        overhead = max(0.0, wall - (self.computed + waiting) / self.places)
+        return (
+            f"{len(self.ends)} trials in {clock(wall)}, {self.places} side by side: "
+            f"{clock(self.computed)} of trials, {waiting:.0f} s of workers idle at the end, "
+            f"overhead {overhead:.0f} s ({overhead / wall:.1%}), "
+            f"{first:.0f} s of it before the first trial"
+        )
+
+
 class Progress:
     """A Listener. By trial key: `names` are printed, `work` is the expected cost in any unit."""
 
-    def __init__(self, console: Console, names: dict[str, str], work: dict[str, float]):
+    def __init__(
+        self, console: Console, names: dict[str, str], work: dict[str, float], repeats: int = 1
+    ):
         self.console, self.names, self.work = console, names, work
+        self.total = len(names) * repeats  # a search's key stands for several evaluations
+        self.repeats = repeats
         self.running: dict[str, tuple[float, Event]] = {}  # key -> (part of the trial, last news)
         self.done: list[str] = []
         self.failed: list[str] = []
-        self.began = time.monotonic()
+        self.tally = Tally()
         self.live = Live(console=console, refresh_per_second=2, get_renderable=self.render)
 
     def __enter__(self) -> Progress:
@@ -48,15 +91,24 @@ class Progress:
 
     # -- Listener
 
+    def places(self, count: int) -> None:
+        self.tally.places = count
+
+    def said(self, text: str) -> None:
+        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
     def started(self, key: str) -> None:
+        self.tally.started()
         self.running[key] = (0.0, Event(key, "train", 0.0, "loading"))
 
     def heard(self, event: Event) -> None:
+        self.tally.heard()
         start, end = STAGE_SHARE[event.stage]
         self.running[event.key] = (start + (end - start) * event.part, event)
 
     def finished(self, record: dict[str, Any]) -> None:
         key = record["key"]
+        self.tally.finished(record["timing"].get("trial_s", 0.0))
         self.running.pop(key, None)
         self.done.append(key)
         if record["status"] == "failed":
@@ -66,30 +118,41 @@ class Progress:
             said = f"{record['timing'].get('train_images_per_s', 0):,.0f} images/s"
         left = self.left()
         self.console.print(
-            f"[{len(self.done):>3}/{len(self.names)}] {self.names[key]}: {said}"
-            + (f"; {clock(left)} left" if left and len(self.done) < len(self.names) else ""),
+            f"[{len(self.done):>3}/{self.total}] {self.names[key]}: {said}"
+            + (f"; {clock(left)} left" if left and len(self.done) < self.total else ""),
             markup=False, highlight=False, soft_wrap=True,
         )  # fmt: skip
+
+    def evaluated(self, done: dict[str, Any]) -> None:
+        """A rate of a learning-rate search was tried."""
+        key = done["key"]
+        self.tally.finished(done["timing"]["trial_s"])
+        self.running.pop(key, None)
+        self.done.append(key)
+        self.said(
+            f"[{len(self.done):>3}/{self.total}] {self.names[key]}: rate {done['rate']:g}, "
+            f"loss {done['loss']:.4f}"
+        )
 
     # -- time
 
     def fraction(self) -> float:
         finished = sum(self.work[k] for k in self.done)
         under_way = sum(self.work[k] * part for k, (part, _) in self.running.items())
-        return (finished + under_way) / sum(self.work.values())
+        return (finished + under_way) / (self.repeats * sum(self.work.values()))
 
     def left(self) -> float | None:
         """Seconds, from the work done so far; None while too little is done to tell."""
         fraction = self.fraction()
-        elapsed = time.monotonic() - self.began
+        elapsed = time.monotonic() - self.tally.began
         return elapsed * (1 - fraction) / fraction if fraction > 0.005 else None
 
     def render(self) -> Group:
         left = self.left()
         head = Text(
-            f"{len(self.done)} of {len(self.names)} trials done, {len(self.running)} running"
+            f"{len(self.done)} of {self.total} trials done, {len(self.running)} running"
             + (f", {len(self.failed)} failed" if self.failed else "")
-            + f"   {clock(time.monotonic() - self.began)} gone, "
+            + f"   {clock(time.monotonic() - self.tally.began)} gone, "
             + (f"about {clock(left)} left" if left is not None else "measuring the pace")
         )
         rows = Table.grid(padding=(0, 2))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import fnmatch
+import sys
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -44,6 +45,14 @@ class Registry:
             )
         return self._entries[name]
 
+    def entries(self) -> list[Any]:
+        return list(self._entries.values())
+
+    def forget(self, module: str) -> None:
+        """Drops what a module registered: a plugin that is loaded anew."""
+        kept = {n: e for n, e in self._entries.items() if e.__module__ != module}
+        self._entries = kept
+
     def names(self, pattern: str = "*") -> list[str]:
         return sorted(fnmatch.filter(self._entries, pattern))
 
@@ -55,3 +64,15 @@ BACKBONES = Registry("backbone")
 METHODS = Registry("method")
 DATASETS = Registry("data set")
 METRICS = Registry("metric")
+REGISTRIES = (BACKBONES, METHODS, DATASETS, METRICS)
+
+
+def plugin_of(entry: Any) -> str | None:
+    """The sha256 of the plugin that registered an entry; None for a built-in one."""
+    return getattr(sys.modules.get(entry.__module__), "__cabench_sha256__", None)
+
+
+def versioned(entry: Any) -> dict[str, Any]:
+    """What of an entry's code goes into keys: its version, and a plugin's hash."""
+    plugin = plugin_of(entry)
+    return {"version": entry.version} | ({"plugin": plugin} if plugin else {})

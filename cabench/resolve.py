@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,10 +12,10 @@ from pydantic import ValidationError
 
 from cabench import metrics
 from cabench.cost.macs import parameter_counts
-from cabench.errors import CabenchError, DataMissing
+from cabench.errors import CabenchError, DataMissing, describe
 from cabench.models import condition
 from cabench.models.conditioning.base import MethodOptions
-from cabench.registry import BACKBONES, METHODS, near
+from cabench.registry import BACKBONES, METHODS, near, versioned
 from cabench.schema import DataChoice, Scale
 from cabench.study import StudyFile, unknown
 from cabench.yamlfile import first_fault
@@ -172,7 +174,7 @@ def resolve_model(file: StudyFile, scale: Scale, data: DataRef, arm_name: str) -
     kinds = {s for kind, o in entries for s in METHODS.get(kind).sites(o, backbone.sites)}
     return {
         "backbone": {
-            "kind": name, "version": backbone.version, "shape": list(data.shape),
+            "kind": name, **versioned(backbone), "shape": list(data.shape),
             **backbone.sizes(choice.preset, choice.patch),
             "depthwise": arm.depthwise == "static" or "depthwise" in kinds,
             "norm_affine": not modulated, "static_gate": arm.gate == "static",
@@ -184,7 +186,7 @@ def resolve_model(file: StudyFile, scale: Scale, data: DataRef, arm_name: str) -
         },
         "methods": [
             {
-                "kind": kind, "version": METHODS.get(kind).version,
+                "kind": kind, **versioned(METHODS.get(kind)),
                 "options": options.model_dump(mode="json"),
             }
             for kind, options in entries
@@ -222,15 +224,31 @@ def _match(file: StudyFile, name: str, spec: dict[str, Any], target: int) -> Non
         )
 
 
+@contextmanager
+def _faults_of(file: StudyFile, arm: str) -> Iterator[None]:
+    """A method or backbone that fails while an arm is resolved: one line that names the arm."""
+    try:
+        yield
+    except CabenchError:
+        raise
+    except Exception as error:  # whatever a plugin's code raises
+        raise file.fault(("arms", arm), f"can't build the model: {describe(error)}") from None
+
+
 def resolve_models(file: StudyFile, scale: Scale, data: DataRef) -> dict[str, dict[str, Any]]:
     """Model specs of all arms, sizes matched."""
-    models = {name: resolve_model(file, scale, data, name) for name in file.study.arms}
+    models = {}
+    for name in file.study.arms:
+        with _faults_of(file, name):
+            models[name] = resolve_model(file, scale, data, name)
     for name, arm in file.study.arms.items():
-        if arm.match is not None:
-            target = parameter_counts(models[arm.match.params_of])["total"]
-            _match(file, name, models[name], target)
-        for method in models[name]["methods"]:
-            options = METHODS.get(method["kind"]).Options.model_validate(method["options"])
-            if problem := options.problem():
-                raise file.fault(("arms", name), problem)
+        with _faults_of(file, name):
+            if arm.match is not None:
+                target = parameter_counts(models[arm.match.params_of])["total"]
+                _match(file, name, models[name], target)
+            for method in models[name]["methods"]:
+                options = METHODS.get(method["kind"]).Options.model_validate(method["options"])
+                if problem := options.problem():
+                    raise file.fault(("arms", name), problem)
+            parameter_counts(models[name])  # it can be built
     return models

@@ -1,44 +1,29 @@
-"""The verb `run`: plan, then print it (--dry-run) or execute what is missing and show it."""
+"""The verb `run`: plan what is asked for, execute what of it is missing, and show it."""
 
 from __future__ import annotations
 
-import time
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
-from cabench.cost.estimate import seconds_per_image
-from cabench.cost.macs import cost, meta_macs
+from cabench.cost.macs import meta_macs
+from cabench.devices import pick_device
 from cabench.errors import CabenchError, DataMissing
 from cabench.executors import local
-from cabench.outputs import write_outputs
+from cabench.outputs import readable_picture, write_outputs
 from cabench.plan import Plan, Trial, manifest, plan
-from cabench.progress import Progress, clock
+from cabench.plugins import load_plugins, read_plugins
+from cabench.progress import Progress
 from cabench.registry import near
 from cabench.store import REFERENCE, Store, write_json
 from cabench.study import read_scale, read_study
+from cabench.tuning import Search, searches, tuned
 
-DEVICES = ("cpu", "cuda", "mps")
+EXECUTORS = ("auto", "local", "ray")
 LARGEST_SEED = 100_000
-
-
-@dataclass
-class Prepared:
-    plan: Plan
-    store: Store
-    device: str
-    jobs: int
-    manifest: dict[str, Any]
-    missing: list[Trial] = field(default_factory=list)  # trials without a usable record
-    failed: int = 0  # trials whose failed record stands
-
-    @property
-    def manifest_path(self) -> Path:
-        folder = self.store.study_folder(self.manifest["study"], self.manifest["scale"])
-        return folder / "manifest.json"
 
 
 def parse_seeds(text: str | None) -> list[int] | None:
@@ -58,65 +43,196 @@ def parse_seeds(text: str | None) -> list[int] | None:
     return list(range(seeds[0]))
 
 
-def pick_device(asked: str) -> str:
-    import torch
+@dataclass(frozen=True)
+class Options:
+    """What the command line says beyond the study."""
 
-    if asked == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if asked.split(":")[0] not in DEVICES:
-        raise CabenchError(
-            f"--device: found '{asked}'{near(asked, DEVICES)}; allowed: auto, {', '.join(DEVICES)}"
-        )
-    try:
-        torch.empty(1, device=asked)
-    except Exception as error:  # torch raises many kinds, one for each backend
-        reason = str(error).splitlines()[0]
-        raise CabenchError(f"--device: '{asked}' can't be used here: {reason}") from None
-    return asked
+    scale: str = "quick"
+    seeds: str | None = None
+    all_arms: bool = False
+    arms: tuple[str, ...] = ()  # further arms, as YAML
+    plugins: tuple[Path, ...] = ()
+    results: Path = Path("results")
+    cache: Path = Path(".cabench")
+    use_reference: bool = False
+    retry_failed: bool = False
+    device: str = "auto"
+    jobs: int | None = None  # trials side by side
+    executor: str = "auto"
+    ray_address: str | None = None
 
 
-def prepare(
-    study: Path, scale: str, seeds: str | None, all_arms: bool, results: Path, cache: Path,
-    use_reference: bool, retry_failed: bool, device: str, jobs: int | None,
-) -> Prepared:  # fmt: skip
+@dataclass
+class Prepared:
+    """A run before its first trial: what is asked for, and what of it is missing."""
+
+    options: Options
+    plan: Plan
+    store: Store
+    device: str
+    searches: list[Search] = field(default_factory=list)  # learning rates still to be found
+    missing: list[Trial] = field(default_factory=list)  # trials without a sound record
+    failed: int = 0  # trials whose failed record stands
+
+    @property
+    def told(self) -> dict[str, Any]:
+        return manifest(self.plan) | {"use_reference": self.options.use_reference}
+
+    @property
+    def manifest_path(self) -> Path:
+        study, scale = self.plan.file.study.study, self.plan.scale.scale
+        return self.store.study_folder(study, scale) / "manifest.json"
+
+    @property
+    def executor(self) -> str:
+        """Ray where trials can run side by side, else this process."""
+        if self.options.executor != "auto":
+            return self.options.executor
+        if self.options.ray_address is not None:
+            return "ray"
+        return "ray" if min(self.jobs, len(self.missing)) > 1 else "local"
+
+    @property
+    def jobs(self) -> int:
+        """Trials side by side on this machine: one per core or GPU, or as many as are asked for."""
+        if self.options.jobs is not None:
+            return self.options.jobs
+        resources = self.plan.scale.resources
+        if self.device == "cpu":
+            return max(1, cores() // resources.cpus)
+        if self.device == "cuda":
+            import torch
+
+            return max(1, int(torch.cuda.device_count() / (resources.gpus or 1)))
+        return 1
+
+    @property
+    def asked_device(self) -> str:
+        """As the worker is told: on a cluster each node picks its own."""
+        return self.options.device if self.options.ray_address else self.device
+
+    @property
+    def pool(self) -> Any:
+        from cabench.executors.ray import Pool
+
+        asked, resources = self.options, self.plan.scale.resources
+        gpus = 0.0 if self.device in ("cpu", "mps") else resources.gpus
+        jobs = asked.jobs if asked.ray_address else self.jobs
+        return Pool(jobs, resources.cpus, gpus, asked.ray_address)
+
+
+def cores() -> int:
+    """Those that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def prepare(study: Path, options: Options) -> Prepared:
     """Everything that is known before the first trial."""
-    chosen_seeds = parse_seeds(seeds)
-    planned = plan(read_study(study), read_scale(scale), chosen_seeds, all_arms)
-    store = Store(results, cache, REFERENCE if use_reference else None)
-    device = pick_device(device)
-    jobs = jobs or (local.default_jobs() if device == "cpu" else 1)
-    made = Prepared(planned, store, device, jobs, manifest(planned))
-    made.manifest["use_reference"] = use_reference
-    distinct = {t.key: t for t in planned.trials}.values()  # arms may ask for the same trial
-    for trial in distinct if not planned.data.missing else []:
-        record = store.record(trial.key)
-        if record is None or (record["status"] == "failed" and retry_failed):
+    _check_executor(options)
+    plugins = tuple(read_plugins(options.plugins))
+    load_plugins(plugins)
+    seeds = parse_seeds(options.seeds)
+    file, scale = read_study(study, options.arms), read_scale(options.scale)
+    planned = plan(file, scale, seeds, options.all_arms, plugins)
+    store = Store(options.results, options.cache, REFERENCE if options.use_reference else None)
+    elsewhere = options.ray_address is not None and options.device == "auto"
+    if elsewhere:  # the nodes decide
+        device = "cuda" if scale.resources.gpus else "cpu"
+    else:
+        device = pick_device(options.device)
+    made = Prepared(options, planned, store, device)
+    if planned.data.missing:
+        return made
+    asked = searches(planned)
+    outcomes = {search.arm: search.outcome(store) for search in asked}
+    made.searches = [search for search in asked if outcomes[search.arm] is None]
+    if made.searches:
+        made.missing = list(planned.trials)  # their rates are not known yet
+        return made
+    if asked:
+        made.plan = tuned(planned, outcomes)
+    distinct = {t.key: t for t in made.plan.trials}.values()  # arms may ask for the same trial
+    for trial in distinct:
+        record = store.sound(trial.key)
+        if record is None or (record["status"] == "failed" and options.retry_failed):
             made.missing.append(trial)
         elif record["status"] == "failed":
             made.failed += 1
     return made
 
 
-def execute(p: Prepared) -> int:
+def _check_executor(options: Options) -> None:
+    if options.executor not in EXECUTORS:
+        raise CabenchError(
+            f"--executor: found '{options.executor}'{near(options.executor, EXECUTORS)}; "
+            f"allowed: {', '.join(EXECUTORS)}"
+        )
+    if options.executor == "local" and (options.jobs or 1) > 1:
+        raise CabenchError(f"--jobs: found {options.jobs}; the local executor runs one at a time")
+    if options.executor == "local" and options.ray_address is not None:
+        raise CabenchError("--ray-address: the local executor uses no cluster")
+
+
+def execute(study: Path, p: Prepared) -> int:
     """Runs what is missing; prints table and files. Exit code 1 when a trial failed."""
     if p.plan.data.missing:
         raise DataMissing(p.plan.data.missing)
     console = Console()
-    write_json(p.manifest_path, p.manifest)
-    names = {t.key: f"{t.arm}, seed {t.seed}" for t in p.missing}
+    if p.searches:
+        _search(p, console)
+        p = prepare(study, p.options)
+    write_json(p.manifest_path, p.told)
     if p.missing:
-        done = len({t.key for t in p.plan.trials}) - len(p.missing)
-        console.print(
-            f"{p.manifest['study']} at scale {p.manifest['scale']}: "
-            f"{len(p.missing)} trials to run, {done} done already, "
-            f"{min(p.jobs, len(p.missing))} side by side on {p.device}",
-            highlight=False, soft_wrap=True,
-        )  # fmt: skip
-        began = time.monotonic()
-        with Progress(console, names, work(p)) as view:
-            local.run(p.missing, p.store, p.jobs, p.device, view)
-        console.print(f"{len(p.missing)} trials in {clock(time.monotonic() - began)}\n")
-    return show(p.manifest, p.store, console)
+        _run(p, console)
+    _real_pictures(p)
+    return show(p.told, p.store, console)
+
+
+def _run(p: Prepared, console: Console) -> None:
+    done = len({t.key for t in p.plan.trials}) - len(p.missing)
+    expected = work(p)
+    trials = sorted(p.missing, key=lambda t: -expected[t.key])  # the short ones fill the end
+    where = p.options.ray_address or p.device
+    side = "" if p.options.ray_address else f"{min(p.jobs, len(trials))} side by side "
+    console.print(
+        f"{p.told['study']} at scale {p.told['scale']}: {len(trials)} trials to run, "
+        f"{done} done already, {side}on {where} ({p.executor})", markup=False, highlight=False,
+        soft_wrap=True,
+    )  # fmt: skip
+    names = {t.key: f"{t.arm}, seed {t.seed}" for t in trials}
+    with Progress(console, names, expected) as view:
+        if p.executor == "local":
+            local.run(trials, p.store, p.device, view)
+        else:
+            from cabench.executors import ray
+
+            ray.run(trials, p.store, p.pool, p.asked_device, view)
+    console.print(view.tally.line() + "\n", highlight=False, soft_wrap=True)
+
+
+def _search(p: Prepared, console: Console) -> None:
+    """Finds the learning rates; always on Ray Tune, which drives Optuna."""
+    from cabench.executors import ray
+
+    tries = p.plan.file.study.tune.trials
+    console.print(
+        f"{p.told['study']}: searching the learning rates of {len(p.searches)} arms, {tries} "
+        f"evaluations of {p.searches[0].images:,} images each", markup=False, highlight=False,
+        soft_wrap=True,
+    )  # fmt: skip
+    names = {s.key: s.arm for s in p.searches}
+    with Progress(console, names, dict.fromkeys(names, 1.0), tries) as view:
+        ray.search(p.searches, p.store, p.pool, p.asked_device, view)
+    console.print(view.tally.line() + "\n", highlight=False, soft_wrap=True)
+
+
+def _real_pictures(p: Prepared) -> None:
+    """The sheet of real pictures, made if it is not there or damaged."""
+    path = p.store.beside(f"data-{p.plan.data.fingerprint[:16]}", ".png")
+    if not readable_picture(path):
+        from cabench.trial import write_real
+
+        write_real(path, p.plan.data)
 
 
 def show(told: dict[str, Any], store: Store, console: Console) -> int:
@@ -135,7 +251,12 @@ def show(told: dict[str, Any], store: Store, console: Console) -> int:
 
 def work(p: Prepared) -> dict[str, float]:
     """Expected work of each missing trial in MACs, by key: for the time left."""
-    macs = {arm: meta_macs(p.plan.models[arm])["total"] for arm in p.plan.arms}
+    macs = {}
+    for arm in p.plan.arms:
+        try:
+            macs[arm] = meta_macs(p.plan.models[arm])["total"]
+        except Exception:  # its trials fail, and say why in their records
+            macs[arm] = 1.0
     return {t.key: macs[t.arm] * evaluations(t) for t in p.missing}
 
 
@@ -144,62 +265,3 @@ def evaluations(trial: Trial) -> float:
     sampling = trial.spec["sample"]
     passes = sum(1 if g == 1 else 2 for g in [trial.spec["guidance"], *trial.spec["sweep"]])
     return 3 * trial.spec["images"] + passes * sampling["n"] * sampling["steps"]
-
-
-def amount(count: float) -> str:
-    """'3.58 M', '6.10 G'."""
-    power = 9 if count >= 1e9 else 6
-    return f"{count / 10**power:,.2f} {'G' if power == 9 else 'M'}"
-
-
-def dry(p: Prepared) -> int:
-    """Prints what would run: trials, what is done, MACs, parameters, an estimate of the time."""
-    console = Console()
-    data, scale = p.plan.data, p.plan.scale
-    told = p.manifest
-    if not data.missing and not p.manifest_path.exists():
-        write_json(p.manifest_path, told)
-    missing = {t.key for t in p.missing}
-    console.print(
-        f"{told['study']} at scale {told['scale']}: {told['question']}", highlight=False,
-        soft_wrap=True,
-    )  # fmt: skip
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("arm", no_wrap=True)
-    for title in ("to run", "MACs", "conditioning", "params", "time a trial"):
-        table.add_column(title, justify="right", no_wrap=True)
-    models = {arm: p.plan.models[arm] for arm in p.plan.arms}
-    costs = {arm: cost(model) for arm, model in models.items()}
-    macs = {arm: c["macs"]["total"] for arm, c in costs.items()}
-    pace = seconds_per_image(models, macs, told["baseline"], scale.training.batch, p.device)
-    total = 0.0
-    for arm in p.plan.arms:
-        trials = [t for t in p.plan.trials if t.arm == arm]
-        to_run = [t for t in trials if data.missing or t.key in missing]
-        seconds = sum(evaluations(t) for t in trials) / len(trials) * pace[arm] / 3
-        total += seconds * len(to_run)
-        generator, params = costs[arm]["macs"]["generator"], costs[arm]["params"]["total"]
-        left = "data missing" if data.missing else f"{len(to_run)} of {len(trials)}"
-        table.add_row(
-            arm, left, amount(macs[arm]), f"{generator / macs[arm]:.1%}", amount(params),
-            clock(seconds),
-        )  # fmt: skip
-    console.print(table)
-    side = max(1, min(p.jobs, len(p.plan.trials)))
-    console.print(
-        f"{len(p.plan.trials)} trials: seeds {', '.join(map(str, p.plan.seeds))}; "
-        f"{scale.training.images:,} images a trial; "
-        f"data {data.source}, {'x'.join(map(str, data.shape))}; {side} side by side on {p.device}",
-        highlight=False, soft_wrap=True,
-    )  # fmt: skip
-    console.print(
-        f"estimate: {clock(total / side)} on this machine, from training steps timed just now; "
-        "scoring and trials that share a machine take a third more; "
-        "MACs: batch 1, one evaluation, conditioning (its share beside) included",
-        highlight=False, soft_wrap=True,
-    )  # fmt: skip
-    if p.failed:
-        console.print(f"{p.failed} trials failed earlier; --retry-failed runs them again")
-    if data.missing:
-        console.print(f"data missing: {data.missing}", markup=False, soft_wrap=True)
-    return 0

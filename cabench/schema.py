@@ -33,6 +33,12 @@ class Arm(Part):
     about: str = ""
 
 
+class AddedArms(Part):
+    """Arms given on the command line, as they would stand in a study."""
+
+    arms: dict[Name, Arm]
+
+
 class Claim(Part):
     id: str
     says: str
@@ -40,6 +46,28 @@ class Claim(Part):
     than: str  # arm
     metric: str
     test: Literal["superiority"]
+
+
+class Tune(Part):
+    """A search for each arm's learning rate, equal for all; rates are factors of the scale's."""
+
+    trials: Annotated[int, Field(ge=2, le=1000)]  # rates tried by each arm, start points included
+    budget: Annotated[float, Field(gt=0, le=1)]  # part of the trials' images
+    range: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]]
+    start: Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=1)] = [1.0]
+    seed: Annotated[int, Field(ge=0, le=100_000)] = 1000
+
+    @model_validator(mode="after")
+    def start_points_lie_inside(self) -> Tune:
+        low, high = self.range
+        if not low < high:
+            raise ValueError(f"range: {low:g} to {high:g} holds no rates; the smaller comes first")
+        for factor in self.start:
+            if not low <= factor <= high:
+                raise ValueError(f"start: {factor:g} lies outside the range {low:g} to {high:g}")
+        if len(self.start) > self.trials:
+            raise ValueError(f"start: {len(self.start)} points are more than {self.trials} trials")
+        return self
 
 
 class Study(Part):
@@ -53,6 +81,7 @@ class Study(Part):
     baseline: str
     arms: dict[Name, Arm]
     claims: list[Claim] = []
+    tune: Tune | None = None
     caveat: str = ""  # what the claims' tests here do not say; printed below them
 
 
@@ -127,6 +156,13 @@ class Heldout(Part):
         return self
 
 
+class Resources(Part):
+    """What one trial takes of a machine or cluster."""
+
+    cpus: Positive = 1
+    gpus: Annotated[float, Field(ge=0)] = 0.0  # counted where trials run on CUDA
+
+
 class Scale(Part):
     scale: Name
     about: str = ""
@@ -140,3 +176,4 @@ class Scale(Part):
     seeds: Positive
     max_params: Positive = 100_000_000  # larger arms are refused
     extra_arms: bool = False
+    resources: Resources = Resources()

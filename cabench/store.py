@@ -3,6 +3,9 @@
 results/records/KEY.json          what one trial measured (KEY.curves.json, KEY.png beside it)
 results/STUDY.SCALE/manifest.json what a study asked for: arms, seeds, keys
 .cabench/                         the cache: training runs, samples, features, locks
+
+A record holds its own checksum and those of the files beside it. What is damaged counts as absent:
+it is named (the log `cabench`) and made again.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import logging
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -22,6 +26,8 @@ from filelock import FileLock
 from cabench.errors import CabenchError
 
 RECORD_LIMIT = 20_000  # bytes
+BESIDE = (".curves.json", ".png")  # the files beside a record
+LOG = logging.getLogger("cabench")
 REFERENCE = Path("results/reference")  # what is committed; it counts only when asked for
 
 
@@ -65,6 +71,18 @@ def read_json(path: Path) -> Any:
         raise CabenchError(f"{path} can't be read ({error}); delete it to have it redone") from None
 
 
+def checksum(content: Mapping[str, Any]) -> str:
+    """sha256 of a record's canonical JSON, without its own `checksum`."""
+    plain = {name: value for name, value in content.items() if name != "checksum"}
+    text = json.dumps(plain, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def file_hash(path: Path) -> str:
+    with open(path, "rb") as f:
+        return hashlib.file_digest(f, "sha256").hexdigest()
+
+
 @dataclass(frozen=True)
 class Store:
     """Where results and the cache live."""
@@ -86,22 +104,56 @@ class Store:
         return None
 
     def record(self, key: str) -> dict[str, Any] | None:
+        """The record, if it is there and whole."""
         path = self.find(key)
-        return None if path is None else read_json(path)
+        if path is None:
+            return None
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+            whole = record["checksum"] == checksum(record)
+        except (ValueError, KeyError, TypeError):
+            whole = False
+        if whole:
+            return record
+        LOG.warning("%s is damaged: `cabench run` makes it again", path)
+        return None
+
+    def sound(self, key: str) -> dict[str, Any] | None:
+        """The record, if it and all the files beside it are whole."""
+        record = self.record(key)
+        for suffix, held in (record or {}).get("files", {}).items():
+            path = self.find(key, suffix)
+            if path is None or file_hash(path) != held:
+                name = path or self.beside(key, suffix)
+                LOG.warning("%s is %s: made again", name, "damaged" if path else "gone")
+                return None
+        return record
 
     def records(self, keys: list[str]) -> dict[str, dict[str, Any]]:
         found = {key: self.record(key) for key in keys}
         return {key: record for key, record in found.items() if record is not None}
 
-    def write_record(self, record: Mapping[str, Any]) -> None:
-        """Raises ValueError, and writes nothing, when a number isn't finite or it is too large."""
-        size = len(as_text(record))
+    def write_record(self, record: Mapping[str, Any]) -> dict[str, Any]:
+        """Writes it, sealed; returns what was written.
+
+        Raises ValueError, and writes nothing, when a number isn't finite or it is too large.
+        """
+        beside = {suffix: self.beside(record["key"], suffix) for suffix in BESIDE}
+        sealed = {**record, "files": {s: file_hash(p) for s, p in beside.items() if p.exists()}}
+        sealed["checksum"] = checksum(sealed)
+        size = len(as_text(sealed))
         if size > RECORD_LIMIT:
             raise ValueError(f"the record has {size} bytes; the limit is {RECORD_LIMIT}")
-        write_json(self.record_path(record["key"]), record)
+        write_json(self.record_path(record["key"]), sealed)
+        return sealed
 
     def beside(self, key: str, suffix: str) -> Path:
         return self.results / "records" / f"{key}{suffix}"
+
+    # -- learning-rate searches
+
+    def tuning(self, key: str) -> Path:
+        return self.results / "tuning" / f"{key}.json"
 
     # -- studies
 

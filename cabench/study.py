@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 from typing import Any
+
+from ruamel.yaml.comments import CommentedMap
 
 from cabench import metrics
 from cabench.errors import CabenchError
 from cabench.models import model as _model  # noqa: F401  (registers backbones and methods)
 from cabench.registry import BACKBONES, near
-from cabench.schema import Scale, Study
-from cabench.yamlfile import check, fault, read_yaml
+from cabench.schema import AddedArms, Arm, Scale, Study
+from cabench.yamlfile import check, fault, parse_yaml, read_yaml
+
+ARM_OPTION = Path("--arm")  # stands for a file name in faults
 
 
 @dataclass(frozen=True)
@@ -23,14 +27,18 @@ class StudyFile:
 
     path: Path
     content: Any
-    study: Study
+    study: Study  # with the added arms
     sha256: str
+    added: dict[str, str] = field(default_factory=dict)  # arms of the command line, as written
 
     def fault(self, where: tuple[Any, ...], text: str) -> CabenchError:
+        if where[:1] == ("arms",) and where[1:2] and where[1] in self.added:
+            return fault(ARM_OPTION, None, where, text)
         return fault(self.path, self.content, where, text)
 
 
-def read_study(path: Path) -> StudyFile:
+def read_study(path: Path, arms: Iterable[str] = ()) -> StudyFile:
+    """The study in `path`, with further arms written as YAML: '{NAME: {methods: [...]}}'."""
     if not path.is_file():
         known = sorted(str(p) for p in path.parent.glob("*.yaml")) if path.parent.is_dir() else []
         raise CabenchError(
@@ -39,9 +47,28 @@ def read_study(path: Path) -> StudyFile:
         )
     content = read_yaml(path, "study")
     study = check(Study, path, content)
-    file = StudyFile(path, content, study, hashlib.sha256(path.read_bytes()).hexdigest())
+    added: dict[str, str] = {}
+    for text in arms:
+        for name, arm in _added_arms(text).items():
+            if name in study.arms:
+                text = f"the study has an arm '{name}' already: take another name"
+                raise fault(ARM_OPTION, None, (), text)
+            added[name] = text
+            study.arms[name] = arm
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    file = StudyFile(path, content, study, sha256, added)
     _check_references(file)
     return file
+
+
+def _added_arms(text: str) -> dict[str, Arm]:
+    content = parse_yaml(text, ARM_OPTION, "arm of the command line")
+    for name, arm in content.items():
+        if not isinstance(arm, dict):
+            raise fault(
+                ARM_OPTION, None, (), f"'{name}': write NAME: {{methods: [...]}}, as in a study"
+            )
+    return check(AddedArms, ARM_OPTION, CommentedMap(arms=content)).arms
 
 
 def unknown(what: str, found: str, allowed: Iterable[str]) -> str:

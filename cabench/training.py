@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import hashlib
 import json
 import math
 import time
@@ -11,7 +13,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, safe_open, save_file
+from safetensors import SafetensorError
+from safetensors.torch import safe_open, save_file
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
@@ -19,7 +22,7 @@ from cabench.diffusion import Process, to_float
 from cabench.errors import CabenchError
 from cabench.models.model import build, build_initialised
 from cabench.seeds import generator
-from cabench.store import atomic_path
+from cabench.store import LOG, atomic_path
 from cabench.streams import Values, take
 
 RECIPE = 1  # raise it whenever the same spec would train to other weights
@@ -153,20 +156,54 @@ def load_named(model: nn.Module, tensors: Mapping[str, Tensor], prefix: str) -> 
 
 
 def save(path: Path, tensors: Mapping[str, Tensor], **meta: Any) -> None:
+    """A safetensors file whose metadata holds `meta` and a checksum of everything."""
     plain = {name: t.cpu().contiguous() for name, t in tensors.items()}
+    told = {k: json.dumps(v) for k, v in meta.items()}
+    told["sha256"] = digest(plain, told)
     with atomic_path(path) as part:
-        save_file(plain, part, metadata={k: json.dumps(v) for k, v in meta.items()})
+        try:
+            save_file(plain, part, metadata=told)
+        except SafetensorError as error:  # a full disk is no OSError there
+            raise OSError(errno.EIO, str(error), str(path)) from None
 
 
-def metadata(path: Path) -> dict[str, Any]:
-    with safe_open(path, "pt") as f:
-        return {k: json.loads(v) for k, v in f.metadata().items()}
+def digest(tensors: Mapping[str, Tensor], meta: Mapping[str, str]) -> str:
+    found = hashlib.sha256(json.dumps(meta, sort_keys=True).encode())
+    for name, t in sorted(tensors.items()):
+        found.update(f"{name} {t.dtype} {tuple(t.shape)}".encode())
+        found.update(t.contiguous().view(-1).view(torch.uint8).numpy())
+    return found.hexdigest()
+
+
+def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+    """Tensors and metadata; None when the file is absent or, which is logged, damaged."""
+    if not path.exists():
+        return None
+    try:
+        with safe_open(path, "pt") as f:
+            meta = dict(f.metadata() or {})
+            tensors = {name: f.get_tensor(name) for name in f.keys()}  # noqa: SIM118 (no mapping)
+        whole = meta.pop("sha256", None) == digest(tensors, meta)
+    except (SafetensorError, ValueError, RuntimeError):
+        whole = False
+    if not whole:
+        LOG.warning("%s is damaged: made again", path)
+        return None
+    return tensors, {k: json.loads(v) for k, v in meta.items()}
+
+
+def whole(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """As `load`, of a file that was there a moment ago."""
+    found = load(path)
+    if found is None:
+        raise CabenchError(f"{path} is damaged or gone: the same command makes it again")
+    return found
 
 
 def load_ema(spec: Mapping[str, Any], path: Path, device: str = "cpu") -> nn.Module:
     """The averaged network of a snapshot, ready to sample."""
     model = build(spec["model"])
-    load_named(model, load_file(path), "ema.")
+    load_named(model, whole(path)[0], "ema.")
     return model.to(device).eval()
 
 
@@ -233,7 +270,7 @@ def train(
     stops = marks(recipe["batch"], snapshot_every, images)
     end = stops[-1]
     final = snapshot_path(folder, end)
-    if final.exists():
+    if load(final) is not None:
         return final
     streams = tuple(spec["model"]["embedder"]["classes"])
     data = Data(dataset.split("generator-train"), streams)
@@ -243,12 +280,15 @@ def train(
     curve: dict = {"images": [], "loss": [], "heldout": {"images": [], "loss": []}}
     state = folder / "state.safetensors"
     spent, held = 0.0, 0
-    if state.exists():
-        meta = metadata(state)
+    kept = load(state)
+    if kept is not None:
+        tensors, meta = kept
         held = meta["seen"]
         if held <= end:
-            trainer.restore(load_file(state), held)
+            trainer.restore(tensors, held)
             curve, spent = meta["curve"], meta["seconds"]
+        if held == end:  # its snapshot was lost
+            save(final, prefixed("ema.", trainer.ema.module), curve=curve, seconds=spent)
     began = time.perf_counter()
     every = max(1, end // recipe["batch"] // 100)  # steps a point of the curve
     window: list[Tensor] = []

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import platform
 import resource
 import time
-import traceback
 from collections.abc import Callable
 from functools import lru_cache
 from importlib import metadata as packages
@@ -16,20 +16,23 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from safetensors.torch import load_file
 
 from cabench import metrics
 from cabench.cost.macs import cost
 from cabench.data import load_dataset
 from cabench.diffusion import Process, sample
+from cabench.errors import describe
 from cabench.metrics.scorer import SampleScorer
 from cabench.plan import Trial
+from cabench.plugins import load_plugins
 from cabench.registry import BACKBONES, METRICS
+from cabench.resolve import DataRef
 from cabench.store import Store, atomic_path, write_json
-from cabench.training import load_ema, metadata, save, train
+from cabench.training import load, load_ema, save, train, whole
 
 SHEET_ROWS = 8  # samples of each class beside a record
 SHEET_LIMIT = 100_000  # bytes
+DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
 
 Progress = Callable[[str, float, str], None]  # stage, part done in [0, 1], a short note
 
@@ -48,30 +51,32 @@ def _scorer(
 
 def run_trial(trial: Trial, store: Store, device: str = "cpu",
               progress: Progress = lambda *_: None) -> dict[str, Any]:  # fmt: skip
-    """Measures what is missing and writes the record; an error becomes a failed record."""
+    """Measures what is missing and writes the record; an arm's error becomes a failed record.
+
+    A full disk or a missing permission (OSError, DISK) is no arm's fault: it is raised.
+    """
     with store.lock(trial.key):
-        record = store.record(trial.key)
+        record = store.sound(trial.key)
         if record is not None and record["status"] == "complete":
             return record  # another process was quicker
         record = {"key": trial.key, "status": "complete", "error": None, "spec": trial.spec}
         record["environment"] = environment(device)
+        began = time.perf_counter()
         try:
+            load_plugins(trial.plugins)
             with store.lock(trial.train_key):
                 record |= measure(trial, store, device, progress)
-            store.write_record(record)
-        except Exception as error:  # any fault of one arm must not end the study
-            record |= {
-                "status": "failed", "error": describe(error),
-                "metrics": {}, "protocol": {}, "cost": {}, "timing": {},
-            }  # fmt: skip
-            store.write_record(record)
-        return record
+            record["timing"]["trial_s"] = time.perf_counter() - began
+            return store.write_record(record)
+        except (Exception, SystemExit) as error:  # any fault of one arm must not end the study
+            if isinstance(error, OSError) and error.errno in DISK:
+                raise
+            return store.write_record(failed(record, describe(error)))
 
 
-def describe(error: Exception) -> str:
-    """'ValueError: ... (training.py:120)': what went wrong, and where for who has to mend it."""
-    last = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{type(error).__name__}: {str(error)[:1000]} ({Path(last.filename).name}:{last.lineno})"
+def failed(record: dict[str, Any], error: str) -> dict[str, Any]:
+    empty: dict[str, Any] = {"metrics": {}, "protocol": {}, "cost": {}, "timing": {}}
+    return record | {"status": "failed", "error": error} | empty
 
 
 def measure(trial: Trial, store: Store, device: str, progress: Progress) -> dict[str, Any]:
@@ -92,7 +97,7 @@ def measure(trial: Trial, store: Store, device: str, progress: Progress) -> dict
         device=device, **trial.snapshots,
         progress=lambda seen, loss: progress("train", min(1, seen / images), f"loss {loss:.4f}"),
     )  # fmt: skip
-    told = metadata(snapshot)
+    _, told = whole(snapshot)
     timing |= {"train_s": told["seconds"], "train_images_per_s": images / told["seconds"]}
 
     progress("score", 0.0, "real pictures")
@@ -104,15 +109,16 @@ def measure(trial: Trial, store: Store, device: str, progress: Progress) -> dict
 
     write_json(store.beside(trial.key, ".curves.json"), told["curve"])
     backbone = spec["train"]["model"]["backbone"]
+    tuning = {"tuning": trial.tuning} if trial.tuning is not None else {}
     return {
         "metrics": measured,
-        "protocol": scorer.protocol | {
+        "protocol": scorer.protocol | tuning | {
             "data": dataset.name, "backbone": BACKBONES.get(backbone["kind"]).describe(backbone),
             "training": training_line(spec["train"]),
             "images": images, "guidance": spec["guidance"], **spec["sample"],
             "floor": scorer.floor(), "heldout_split": "report",
             "heldout_pictures": spec["score"]["heldout"]["images"],
-            "sheet": write_sheets(trial, store, dataset, scorer),
+            "sheet": write_drawn(trial, store, dataset, scorer),
         },
         "cost": cost(spec["train"]["model"]),
         "timing": timing | {"peak_rss_mb": peak_rss_mb()},
@@ -162,8 +168,8 @@ def draw(trial: Trial, store: Store, snapshot: Path, scorer: SampleScorer, guida
          device: str, progress: Progress) -> np.ndarray:  # fmt: skip
     """The samples (n, C, H, W) uint8 of one guidance value: from the cache, or drawn and kept."""
     path = store.samples(trial.sample_key(guidance))
-    if path.exists():
-        return load_file(path)["images"].numpy()
+    if (kept := load(path)) is not None:
+        return kept[0]["images"].numpy()
     spec, drawing = trial.spec["train"], trial.spec["sample"]
     n, needed = drawing["n"], spec["model"]["embedder"]["classes"]
     told = {name: torch.from_numpy(scorer.conditions[name]) for name in needed}
@@ -178,18 +184,21 @@ def draw(trial: Trial, store: Store, snapshot: Path, scorer: SampleScorer, guida
     return images.numpy()
 
 
-def write_sheets(
+def write_drawn(
     trial: Trial, store: Store, dataset: Any, scorer: SampleScorer
 ) -> dict[str, int]:
-    """The sheet of the primary samples beside the record, and once that of real pictures."""
-    classes = len(dataset.classes["label"])
-    drawn = load_file(store.samples(trial.sample_key(trial.spec["guidance"])))["images"].numpy()
-    layout = write_sheet(store.beside(trial.key, ".png"), drawn, scorer.labels, classes)
-    real = store.beside(f"data-{dataset.fingerprint[:16]}", ".png")
-    if not real.exists():
-        report = dataset.split("report")
-        write_sheet(real, report.images, report.streams["label"], classes, layout["rows"])
-    return layout
+    """The sheet of the primary samples beside the record; returns its layout."""
+    tensors, _ = whole(store.samples(trial.sample_key(trial.spec["guidance"])))
+    path, classes = store.beside(trial.key, ".png"), len(dataset.classes["label"])
+    return write_sheet(path, tensors["images"].numpy(), scorer.labels, classes)
+
+
+def write_real(path: Path, data: DataRef) -> None:
+    """The sheet of real pictures that a study's samples are shown beside."""
+    dataset = load_dataset(data.source, **data.options)
+    report = dataset.split("report")
+    labels = report.streams["label"]
+    write_sheet(path, report.images, labels, len(dataset.classes["label"]))
 
 
 def write_sheet(

@@ -25,6 +25,11 @@ def read_yaml(path: Path, what: str) -> CommentedMap:
         raise CabenchError(f"{path}: not a {what}: the file isn't UTF-8 text") from None
     except OSError as error:
         raise CabenchError(f"{path}: can't read this {what}: {error.strerror}") from None
+    return parse_yaml(text, path, what)
+
+
+def parse_yaml(text: str, path: Path, what: str) -> CommentedMap:
+    """The mapping in `text`; `path` is only named in faults."""
     try:
         content = YAML(typ="rt").load(text)
     except MarkedYAMLError as error:

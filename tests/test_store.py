@@ -1,11 +1,9 @@
 """Keys, atomic files, records."""
 
-import json
 import os
 
 import pytest
 
-from cabench.errors import CabenchError
 from cabench.store import Store, atomic_path, content_key, read_json, write_json
 
 
@@ -32,20 +30,36 @@ def test_nan_never_reaches_the_disk(tmp_path):
     assert os.listdir(tmp_path) == []
 
 
-def test_a_damaged_record_is_named(tmp_path):
+def test_a_damaged_record_is_named_and_counts_as_absent(tmp_path, caplog):
     store = Store(tmp_path, tmp_path / "cache")
-    store.record_path("abc").parent.mkdir()
-    store.record_path("abc").write_text('{"key": ')
-    with pytest.raises(CabenchError, match="abc.json can't be read"):
-        store.record("abc")
+    store.write_record({"key": "abc", "status": "complete", "metrics": {"kid": 0.25}})
+    path, whole = store.record_path("abc"), store.record_path("abc").read_text()
+    assert store.record("abc")["metrics"] == {"kid": 0.25} and not caplog.messages
+    for damaged in (whole[:40], whole.replace("0.25", "0.24"), "[]", "{}", ""):
+        path.write_text(damaged)
+        assert store.record("abc") is None and store.sound("abc") is None
+        assert f"{path} is damaged" in caplog.messages[-1]
+
+
+def test_a_damaged_file_beside_a_record_is_named(tmp_path, caplog):
+    store = Store(tmp_path, tmp_path / "cache")
+    for suffix in (".png", ".curves.json"):
+        store.beside("abc", suffix).parent.mkdir(exist_ok=True)
+        store.beside("abc", suffix).write_bytes(b"x" * 50)
+    store.write_record({"key": "abc", "status": "complete"})
+    assert store.sound("abc") is not None
+    store.beside("abc", ".png").write_bytes(b"x" * 49 + b"y")
+    assert store.sound("abc") is None and "abc.png is damaged" in caplog.messages[-1]
+    assert store.record("abc") is not None  # its numbers are whole
+    store.beside("abc", ".png").unlink()
+    assert store.sound("abc") is None and "abc.png is gone" in caplog.messages[-1]
 
 
 def test_the_reference_stands_in_only_when_asked(tmp_path):
-    (tmp_path / "reference" / "records").mkdir(parents=True)
-    (tmp_path / "reference" / "records" / "k.json").write_text(json.dumps({"key": "k"}))
+    Store(tmp_path / "reference", tmp_path).write_record({"key": "k"})
     results, cache = tmp_path / "results", tmp_path / "cache"
     assert Store(results, cache).record("k") is None
-    assert Store(results, cache, tmp_path / "reference").record("k") == {"key": "k"}
+    assert Store(results, cache, tmp_path / "reference").record("k")["key"] == "k"
 
 
 def test_records_have_a_limit(tmp_path):

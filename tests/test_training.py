@@ -18,8 +18,8 @@ from cabench.training import (
     ema_decay,
     load_ema,
     marks,
-    metadata,
     train,
+    whole,
 )
 
 
@@ -69,7 +69,7 @@ def test_a_longer_run_extends_a_shorter_one_with_the_same_bits(tmp_path, digits)
     run(tmp_path / "a", digits, 96, every=32)
     longer = run(tmp_path / "a", digits, 192, every=32)
     assert same(longer, run(tmp_path / "b", digits, 192, every=500))
-    curve = metadata(tmp_path / "a" / "ema-0000000192.safetensors")["curve"]
+    curve = whole(tmp_path / "a" / "ema-0000000192.safetensors")[1]["curve"]
     assert curve["heldout"]["images"] == [32, 64, 96, 128, 160, 192]
     assert curve["images"] == sorted(curve["images"]) and curve["images"][-1] == 192
 
@@ -77,14 +77,14 @@ def test_a_longer_run_extends_a_shorter_one_with_the_same_bits(tmp_path, digits)
 def test_a_killed_run_goes_on_with_the_same_bits(tmp_path, digits):
     with pytest.raises(Killed):
         train(spec(), 192, digits, tmp_path / "a", snapshot_every=64, progress=die)
-    assert metadata(tmp_path / "a" / "state.safetensors")["seen"] == 128
+    assert whole(tmp_path / "a" / "state.safetensors")[1]["seen"] == 128
     assert same(run(tmp_path / "a", digits, 192), run(tmp_path / "b", digits, 192))
 
 
 def test_a_shorter_run_keeps_the_state_of_the_longer_one(tmp_path, digits):
     run(tmp_path, digits, 192, every=96)
     run(tmp_path, digits, 32, every=96)
-    assert metadata(tmp_path / "state.safetensors")["seen"] == 192
+    assert whole(tmp_path / "state.safetensors")[1]["seen"] == 192
 
 
 def test_arms_see_the_same_pictures_noise_times_and_dropout(digits, monkeypatch):
@@ -139,7 +139,7 @@ def test_the_average_is_the_lerp_of_the_formula(digits):
 def test_loss_falls_and_the_condition_helps(tmp_path, digits):
     folder = tmp_path / "a"
     path = train(spec("can-3"), 6400, digits, folder, snapshot_every=800)
-    curve = metadata(path)["curve"]["heldout"]["loss"]
+    curve = whole(path)[1]["curve"]["heldout"]["loss"]
     assert curve[-1] < 0.8 * curve[0]
     model, data = load_ema(spec("can-3"), path), Data(digits.split("report"), ("label",))
     process = Trainer(spec()).process
@@ -187,7 +187,7 @@ def test_flips_mirror_half_the_pictures_and_only_when_asked(digits):
 
 def test_bfloat16_and_clipping_train(tmp_path, digits):
     path = train(spec(precision="bfloat16", clip=1.0), 640, digits, tmp_path, snapshot_every=320)
-    losses = metadata(path)["curve"]["heldout"]["loss"]
+    losses = whole(path)[1]["curve"]["heldout"]["loss"]
     assert losses[-1] < losses[0]
 
 
@@ -202,5 +202,5 @@ def test_golden_loss_belongs_to_the_recipe(tmp_path, digits):
     golden["diffusion"] = {"prediction": "v", "schedule": "cosine"}
     golden["data"] = {"flip": True}
     path = train(golden, 1280, digits, tmp_path, snapshot_every=1280)
-    loss = metadata(path)["curve"]["heldout"]["loss"][-1]
+    loss = whole(path)[1]["curve"]["heldout"]["loss"][-1]
     assert (training.RECIPE, loss) == (GOLDEN[0], pytest.approx(GOLDEN[1], rel=1e-4))

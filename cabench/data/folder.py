@@ -24,6 +24,7 @@ from PIL import Image, ImageOps
 from cabench.data.dataset import SPLITS, Dataset, Split, fingerprint
 from cabench.errors import CabenchError, DataMissing
 from cabench.registry import DATASETS
+from cabench.store import LOG
 
 CACHE = Path(".cabench/data")
 VERSION = 1                        # of the decoding; part of the cache's key
@@ -41,17 +42,41 @@ def folder(path: str, size: int, flip: bool = False, channels: int = 3) -> Datas
     made = CACHE / f"folder-{cache_key(root, members, (VERSION, size, channels))}"
     if not made.is_dir():
         decode_all(root, classes, members, (channels, size, size), made)
-    splits = {}
-    for name in SPLITS:
-        images = np.load(made / f"{name}.npy", mmap_mode="c")  # left on disk until it is read
-        splits[name] = Split(images, {"label": labels_of(members[name], classes)})
+    dataset = _read(made, classes, members, flip)
+    if dataset is None:
+        LOG.warning("%s is damaged: decoded again", made)
+        shutil.rmtree(made)
+        decode_all(root, classes, members, (channels, size, size), made)
+        dataset = _read(made, classes, members, flip)
+    return dataset
+
+
+def _read(
+    made: Path, classes: list[str], members: dict[str, list[str]], flip: bool
+) -> Dataset | None:
+    """What was decoded; None when it isn't what was written."""
+    try:
+        told = json.loads((made / "facts.json").read_text("utf-8"))["fingerprint"]
+        splits = {
+            # left on disk until it is read
+            name: Split(
+                np.load(made / f"{name}.npy", mmap_mode="c"),
+                {"label": labels_of(members[name], classes)},
+            )
+            for name in SPLITS
+        }
+        whole = fingerprint(splits, {"label": classes}) == told
+    except (OSError, ValueError, KeyError):
+        whole = False
+    if not whole:
+        return None
     return Dataset(
         name="folder",
         licence="that of the pictures in the folder",
         classes={"label": classes},
         flip=flip,
         splits=splits,
-        fingerprint=json.loads((made / "facts.json").read_text("utf-8"))["fingerprint"],
+        fingerprint=told,
     )
 
 

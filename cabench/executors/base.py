@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
+
+from cabench.store import LOG
 
 
 @dataclass(frozen=True)
@@ -17,8 +22,31 @@ class Event:
 
 
 class Listener(Protocol):
-    """Hears what happens; called from one thread at a time."""
+    """Hears what happens, in the driver's main thread."""
 
     def started(self, key: str) -> None: ...
     def heard(self, event: Event) -> None: ...
+    def said(self, text: str) -> None: ...  # a line to keep, such as a file found damaged
     def finished(self, record: dict[str, Any]) -> None: ...  # key, status, error, timing
+
+
+class _Passing(logging.Handler):
+    def __init__(self, tell: Callable[[str], None]):
+        super().__init__(logging.WARNING)
+        self.tell = tell
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.tell(record.getMessage())
+
+
+@contextmanager
+def log_to(tell: Callable[[str], None]) -> Iterator[None]:
+    """What is logged in the block is told to `tell` instead."""
+    handler, propagated = _Passing(tell), LOG.propagate
+    LOG.addHandler(handler)
+    LOG.propagate = False
+    try:
+        yield
+    finally:
+        LOG.removeHandler(handler)
+        LOG.propagate = propagated

@@ -30,7 +30,7 @@ from cabench.metrics import model_metrics, sample_metrics  # noqa: F401  (they r
 from cabench.metrics.judge import Judge, judge_fingerprint
 from cabench.metrics.reference import report_labels
 from cabench.metrics.scorer import SampleScorer
-from cabench.registry import METRICS
+from cabench.registry import METRICS, versioned
 
 __all__ = [
     "Judge", "SampleScorer", "describe", "judge_fingerprint", "names", "needing", "report_labels",
@@ -38,9 +38,10 @@ __all__ = [
 ]  # fmt: skip
 
 
-def versions(names: Iterable[str]) -> dict[str, int]:
-    """The `version` of each named metric, for trial keys."""
-    return {name: METRICS.get(name).version for name in names}
+def versions(names: Iterable[str]) -> dict[str, object]:
+    """The `version` of each named metric (of a plugin's, its hash, too), for trial keys."""
+    told = {name: versioned(METRICS.get(name)) for name in names}
+    return {name: t if "plugin" in t else t["version"] for name, t in told.items()}
 
 
 def names() -> list[str]:

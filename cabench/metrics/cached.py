@@ -1,48 +1,55 @@
-"""Files made once and shared by processes: a lock, a temporary file, an atomic rename."""
+"""Files made once and shared by processes: a lock, a temporary file, an atomic rename.
+
+A `.sha256` beside each tells a damaged one, which is then named in the log and made again.
+"""
 
 from __future__ import annotations
 
 import os
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+
+from cabench.store import LOG, file_hash
 
 Arrays = dict[str, np.ndarray]
 
 
 def once(path: Path, make: Callable[[Path], None]) -> Path:
     """`path`, written by `make(temporary)` if it is absent; whoever comes second waits for it."""
-    if path.exists():
+    if _whole(path):
         return path
     from filelock import FileLock
 
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{path}.lock"):
-        if not path.exists():
+        if not _whole(path):
+            if path.exists():
+                LOG.warning("%s is damaged: made again", path)
             temporary = path.with_name(f"{path.stem}.{os.getpid()}.tmp{path.suffix}")
             try:
                 make(temporary)
+                _seal(path).write_text(file_hash(temporary))
                 os.replace(temporary, path)
             finally:
                 temporary.unlink(missing_ok=True)
     return path
 
 
+def _seal(path: Path) -> Path:
+    return path.with_name(f"{path.name}.sha256")
+
+
+def _whole(path: Path) -> bool:
+    return path.exists() and _seal(path).exists() and _seal(path).read_text() == file_hash(path)
+
+
 def arrays_once(path: Path, make: Callable[[], Arrays]) -> Arrays:
-    """The arrays in the .npz at `path` (no pickles), made if absent, remade if broken."""
+    """The arrays in the .npz at `path` (no pickles), made if absent."""
 
     def write(temporary: Path) -> None:
         np.savez(temporary, **make())
 
-    try:
-        return _read(once(path, write))
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile):
-        path.unlink(missing_ok=True)
-        return _read(once(path, write))
-
-
-def _read(path: Path) -> Arrays:
-    with np.load(path, allow_pickle=False) as arrays:
+    with np.load(once(path, write), allow_pickle=False) as arrays:
         return dict(arrays)

@@ -42,7 +42,8 @@ class ConditionalModel(nn.Module):
 
 def build(spec: Mapping[str, Any]) -> ConditionalModel:
     """The model of a resolved spec (resolve.resolve_model); its parameters are not yet drawn."""
-    options = {k: v for k, v in spec["backbone"].items() if k not in ("kind", "version")}
+    named = ("kind", "version", "plugin")
+    options = {k: v for k, v in spec["backbone"].items() if k not in named}
     backbone = BACKBONES.get(spec["backbone"]["kind"])(**options)
     layout = address_layers(backbone)
     width = spec["embedder"]["width"]

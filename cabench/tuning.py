@@ -1,0 +1,155 @@
+"""The learning-rate search that a study may ask for: equal budget and start points for every arm.
+
+An evaluation trains an arm at one rate on a seed that no trial has, for a part of the trials'
+images, and takes the denoising loss on judge-train, on which no model trains or is scored. A search
+is one arm's evaluations; each and its outcome are kept under a content key in results/tuning/.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from cabench.errors import CabenchError
+from cabench.plan import Plan
+from cabench.plugins import Plugin, load_plugins
+from cabench.store import LOG, Store, checksum, content_key, read_json, write_json
+
+VERSION = 1  # raise it whenever the same search would find another rate
+DIVERGED = 1e3  # what the sampler is told of a rate at which the loss isn't finite
+
+
+@dataclass(frozen=True)
+class Search:
+    """One arm's search: what is trained, and the rates that may be tried."""
+
+    arm: str
+    train: dict[str, Any]  # the `train` part of a trial's spec, with the scale's own rate
+    images: int  # of one evaluation
+    options: dict[str, Any]  # the study's `tune`
+    heldout: dict[str, Any]
+    data_options: dict[str, Any]
+    plugins: tuple[Plugin, ...] = ()
+
+    @property
+    def key(self) -> str:
+        asked = [VERSION, self.train, self.images, self.options, self.heldout]
+        return content_key("search", asked)
+
+    def at(self, factor: float) -> dict[str, Any]:
+        """The training spec at `factor` times the scale's rate, cut to three digits."""
+        spec = copy.deepcopy(self.train)
+        spec["training"]["lr"] = float(f"{spec['training']['lr'] * factor:.3g}")
+        return spec
+
+    def outcome(self, store: Store) -> dict[str, Any] | None:
+        """The finished search: `lr`, and `tried`, the pairs (rate, loss) in their order."""
+        return _sealed(store, self.key)
+
+
+def searches(plan: Plan) -> list[Search]:
+    """One for each arm of a study that says `tune`."""
+    tune = plan.file.study.tune
+    if tune is None:
+        return []
+    if tune.seed in plan.seeds:
+        raise plan.file.fault(
+            ("tune", "seed"), f"{tune.seed} is a seed of the trials: rates are tuned on another"
+        )
+    found = []
+    for arm in plan.arms:
+        trial = next(t for t in plan.trials if t.arm == arm)
+        train = copy.deepcopy(trial.spec["train"])
+        train["seed"] = tune.seed
+        images = max(train["training"]["batch"], round(trial.spec["images"] * tune.budget))
+        found.append(
+            Search(
+                arm, train, images, tune.model_dump(mode="json"),
+                trial.spec["score"]["heldout"], trial.data_options, trial.plugins,
+            )
+        )  # fmt: skip
+    return found
+
+
+def evaluate(search: Search, factor: float, store: Store, device: str, progress: Any) -> float:
+    """Loss (mean squared error of the prediction) at `factor` times the rate; DIVERGED if none."""
+    from cabench.data import load_dataset
+    from cabench.diffusion import Process
+    from cabench.training import Data, Diverged, denoising_loss, load_ema, train
+
+    spec = search.at(factor)
+    key = content_key("evaluation", [VERSION, spec, search.images, search.heldout])
+    with store.lock(key):
+        if (kept := _sealed(store, key)) is not None:
+            return kept["loss"]
+        load_plugins(search.plugins)
+        dataset = load_dataset(spec["data"]["source"], **search.data_options)
+        train_key = content_key("train", spec)
+        try:
+            with store.lock(train_key):
+                snapshot = train(
+                    spec, search.images, dataset, store.training(train_key),
+                    snapshot_every=search.images, keep_state=False, device=device,
+                    progress=progress,
+                )  # fmt: skip
+            judged = Data(dataset.split("judge-train"), tuple(spec["model"]["embedder"]["classes"]))
+            errors = denoising_loss(
+                load_ema(spec, snapshot, device), Process(**spec["diffusion"]), judged,
+                **search.heldout, device=device,
+            )  # fmt: skip
+            loss = min(float(errors.mean()), DIVERGED)
+        except OSError:
+            raise
+        except Exception as error:  # its trials will fail, and say so in their records
+            if not isinstance(error, Diverged):
+                LOG.warning("%s at rate %g: %s", search.arm, spec["training"]["lr"], error)
+            loss = DIVERGED
+        content = {"key": key, "arm": search.arm, "spec": spec, "images": search.images}
+        _seal(store, key, content | {"loss": loss})
+        return loss
+
+
+def conclude(search: Search, tried: list[tuple[float, float]], store: Store) -> None:
+    """Keeps the outcome of a search; `tried` holds (factor, loss) in the order tried."""
+    rates = [(search.at(factor)["training"]["lr"], loss) for factor, loss in tried]
+    best = min(rates, key=lambda pair: pair[1])
+    told = {
+        "key": search.key, "arm": search.arm, "lr": best[0], "tried": rates,
+        "images": search.images, "seed": search.train["seed"], "options": search.options,
+        "judged": "denoising loss on judge-train",
+    }  # fmt: skip
+    _seal(store, search.key, told)
+
+
+def tuned(plan: Plan, outcomes: Mapping[str, dict[str, Any]]) -> Plan:
+    """The plan with each arm's trials at the rate that its search found."""
+    trials = []
+    for trial in plan.trials:
+        told = outcomes[trial.arm]
+        spec = copy.deepcopy(trial.spec)
+        spec["train"]["training"]["lr"] = told["lr"]
+        search = {k: told[k] for k in ("key", "lr", "tried", "images", "seed", "judged")}
+        trials.append(dataclasses.replace(trial, spec=spec, tuning=search))
+    return dataclasses.replace(plan, trials=trials)
+
+
+def _sealed(store: Store, key: str) -> dict[str, Any] | None:
+    path = store.tuning(key)
+    if not path.exists():
+        return None
+    try:
+        content = read_json(path)
+        if content["checksum"] == checksum(content):
+            return content
+    except (CabenchError, KeyError, TypeError):
+        pass
+    return None  # damaged: made again
+
+
+def _seal(store: Store, key: str, content: dict[str, Any]) -> None:
+    content = json.loads(json.dumps(content))
+    write_json(store.tuning(key), content | {"checksum": checksum(content)})
