@@ -284,7 +284,7 @@ class _Hearing(tune.Callback):
 
     def __init__(self, trials: Sequence[Trial | Search], store: Store, listener: Listener):
         self.trials, self.store, self.listener = trials, store, listener
-        self.fault: Exception | None = None
+        self.fault: BaseException | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Tune saves its callbacks; nothing is ever restored
@@ -295,7 +295,7 @@ class _Hearing(tune.Callback):
             return
         try:
             getattr(self.listener, kind)(content)
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # rich makes SystemExit of a broken pipe
             self.fault = error
 
     def on_trial_start(self, iteration: int, trials: list, trial: Any, **_: Any) -> None:
