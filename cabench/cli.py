@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from cabench import __version__
-from cabench.errors import CabenchError
+from cabench.errors import CabenchError, disk_fault
 
 app = typer.Typer(
     name="cabench", no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False,
@@ -134,7 +134,7 @@ def main() -> None:
     except CabenchError as error:
         _stop(str(error))
     except OSError as error:  # a full disk, a folder without permission
-        _stop(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+        _stop(disk_fault(error))
 
 
 def _stop(text: str) -> None:

@@ -24,7 +24,7 @@ from ray import tune
 from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 
-from cabench.errors import CabenchError
+from cabench.errors import CabenchError, disk_fault
 from cabench.executors.base import Event, Listener, log_to
 from cabench.plan import Trial
 from cabench.store import Store
@@ -128,7 +128,7 @@ class _EachArm(Searcher):
     depends on that arm's losses alone, however many arms run side by side."""
 
     def __init__(self, searches: Sequence[Search]):
-        super().__init__(metric="loss", mode="min")
+        super().__init__()
         self.left = [s.options["trials"] for s in searches]
         self.busy: dict[str, tuple[int, float]] = {}  # Tune's id -> place, factor
         self.tried: list[list[tuple[float, float]]] = [[] for _ in searches]
@@ -187,7 +187,11 @@ def _fit(
             checkpoint_config=tune.CheckpointConfig(num_to_keep=1),
         ),
     )  # fmt: skip
-    tuner.fit()
+    try:
+        tuner.fit()
+    except Exception:  # Tune wraps what a callback raises
+        if hearing.fault is None:
+            raise
     if hearing.fault is not None:
         raise hearing.fault
 
@@ -271,11 +275,6 @@ def _teller(key: str) -> Callable[[str, float, str], None]:
     return tell
 
 
-def disk_fault(error: OSError) -> str:
-    where = f"{error.filename}: " if error.filename else ""
-    return f"{where}{error.strerror or error}; finished trials are kept, the same command goes on"
-
-
 # ---- in the driver -----------------------------------------------------------------------------
 
 
@@ -305,7 +304,8 @@ class _Hearing(tune.Callback):
         self, iteration: int, trials: list, trial: Any, result: dict, **_: Any
     ) -> None:
         if "halt" in result:
-            raise CabenchError(result["halt"])
+            self.fault = CabenchError(result["halt"])
+            raise self.fault
         for kind in ("heard", "said", "finished", "evaluated"):
             if kind in result:
                 content = result[kind]
