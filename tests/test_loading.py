@@ -1,0 +1,134 @@
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from specs import ROOT
+
+import cabench
+from cabench.errors import CabenchError
+
+REFERENCE = ROOT / "results" / "reference"
+
+
+@pytest.fixture(scope="module")
+def frame():
+    return cabench.load("layer_placement", results=REFERENCE)
+
+
+def record(key: str) -> dict:
+    return json.loads((REFERENCE / "records" / f"{key}.json").read_text())
+
+
+def test_every_number_of_every_record_is_a_row(frame):
+    assert len(frame["key"].unique()) == 30
+    for key, rows in frame.groupby("key"):
+        stored = record(key)
+        assert len(rows) == len(stored["metrics"])
+        for row in rows.to_dict("records"):
+            swept = row["guidance"] not in (1.0,) and row["guidance"] == row["guidance"]
+            name = row["metric"] + (f"/g{row['guidance']:g}" if swept else "")
+            assert row["value"] == stored["metrics"][name]
+            assert row["seed"] == stored["spec"]["train"]["seed"]
+            assert row["macs"] == stored["cost"]["macs"]["total"]
+            assert row["params"] == stored["cost"]["params"]["total"]
+            assert row["train_images_per_s"] == stored["timing"]["train_images_per_s"]
+    assert set(frame["status"]) == {"complete"}
+    assert set(frame["study"]) == {"layer_placement"} and set(frame["scale"]) == {"quick"}
+
+
+def test_another_guidance_is_a_value_of_the_same_metric(frame):
+    assert not frame["metric"].str.contains("/g").any()
+    kid = frame[frame["metric"] == "kid"]
+    assert sorted(kid["guidance"].unique()) == [1.0, 2.0]
+    assert len(kid[kid["guidance"] == 1.0]) == 30
+    assert set(kid[kid["guidance"] == 2.0]["seed"]) == {0}
+    assert not frame.duplicated(["arm", "seed", "metric", "guidance"]).any()
+
+
+def test_a_loss_has_neither_guidance_nor_samples(frame):
+    losses = frame["metric"].str.contains("loss")
+    assert frame[losses]["guidance"].isna().all() and frame[losses]["n"].isna().all()
+    assert (frame[~losses]["n"] == 2000).all()
+
+
+def test_the_readmes_means_come_out(frame):
+    """The table of the README, from the frame with pandas alone."""
+    chosen = frame[(frame["metric"] == "kid") & (frame["guidance"] == 1)]
+    means = chosen.groupby("arm")["value"].mean()
+    printed = {"native+dw": 2.65, "native+can-dw": 2.45, "can-3": 3.00, "unconditional": 4.74}
+    for arm, mean in printed.items():
+        assert means[arm] == pytest.approx(mean, abs=0.005)
+
+
+def on_disk(folder, manifest, records, curves):
+    for path, content in {
+        f"{manifest['study']}.{manifest['scale']}/manifest.json": manifest,
+        **{f"records/{key}.json": r for key, r in records.items()},
+        **{f"records/{key}.curves.json": c for key, c in curves.items()},
+    }.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_text(json.dumps(content))
+
+
+@pytest.fixture
+def half_done(tmp_path):
+    """The reference's manifest with one trial failed and one gone."""
+    manifest = json.loads((REFERENCE / "layer_placement.quick" / "manifest.json").read_text())
+    keys = {(t["arm"], t["seed"]): t["key"] for t in manifest["trials"]}
+    records = {key: record(key) for key in keys.values()}
+    failed = records[keys["can-3", 1]]
+    for part in ("metrics", "protocol", "cost", "timing"):
+        del failed[part]
+    failed |= {"status": "failed", "error": "Diverged: the loss became nan after 64 images"}
+    del records[keys["can-3", 2]]
+    on_disk(tmp_path, manifest, records, {})
+    return tmp_path
+
+
+def test_what_failed_or_is_missing_stays_visible(half_done):
+    found = cabench.load("layer_placement.quick", results=half_done)
+    rows = found[(found["arm"] == "can-3") & (found["metric"] == "kid") & (found["guidance"] == 1)]
+    assert rows.set_index("seed")["status"].to_dict() == {0: "complete", 1: "failed", 2: "missing"}
+    assert rows["value"].isna().tolist() == [False, True, True]
+    assert rows["n"].isna().tolist() == rows["params"].isna().tolist() == [False, True, True]
+    assert cabench.load_curves("layer_placement", results=half_done).empty
+
+
+def test_curves_are_the_points_on_disk():
+    found = cabench.load_curves("layer_placement", scale="quick", results=REFERENCE)
+    for (key, kind), rows in found.groupby(["key", "kind"]):
+        told = json.loads((REFERENCE / "records" / f"{key}.curves.json").read_text())
+        told = told if kind == "train" else told["heldout"]
+        assert rows["images"].tolist() == told["images"] and rows["loss"].tolist() == told["loss"]
+    assert set(found["kind"]) == {"train", "heldout"} and found["key"].nunique() == 30
+    last = found[found["kind"] == "heldout"].groupby("key")["images"].max()
+    assert (last == 22400).all()
+
+
+def test_columns_have_one_type(frame, half_done):
+    other = cabench.load("layer_placement", results=half_done)
+    assert other.dtypes.equals(frame.dtypes)
+    assert frame["value"].dtype == np.float64 and frame["params"].dtype == pd.Int64Dtype()
+
+
+def test_faults_name_what_is_there():
+    with pytest.raises(CabenchError, match="did you mean 'layer_placement'"):
+        cabench.load("layer_placment", results=REFERENCE)
+    with pytest.raises(CabenchError, match="was not run at scale 'cpu'"):
+        cabench.load("layer_placement", scale="cpu", results=str(REFERENCE))
+    with pytest.raises(AttributeError, match="no attribute 'laod'"):
+        _ = cabench.laod
+
+
+def test_importing_the_package_loads_nothing_and_loading_needs_no_torch():
+    script = (
+        "import sys, cabench\n"
+        "assert not {'pandas', 'numpy', 'torch'} & set(sys.modules)\n"
+        f"cabench.load('layer_placement', results={str(REFERENCE)!r})\n"
+        "assert not {'torch', 'ray', 'matplotlib'} & set(sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
