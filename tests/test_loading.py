@@ -5,12 +5,10 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
-from specs import ROOT
+from rundir import REFERENCE, fail, reference, write_run
 
 import cabench
 from cabench.errors import CabenchError
-
-REFERENCE = ROOT / "results" / "reference"
 
 
 @pytest.fixture(scope="module")
@@ -28,8 +26,7 @@ def test_every_number_of_every_record_is_a_row(frame):
         stored = record(key)
         assert len(rows) == len(stored["metrics"])
         for row in rows.to_dict("records"):
-            swept = row["guidance"] not in (1.0,) and row["guidance"] == row["guidance"]
-            name = row["metric"] + (f"/g{row['guidance']:g}" if swept else "")
+            name = row["metric"] + ("/g2" if row["guidance"] == 2 else "")
             assert row["value"] == stored["metrics"][name]
             assert row["seed"] == stored["spec"]["train"]["seed"]
             assert row["macs"] == stored["cost"]["macs"]["total"]
@@ -63,29 +60,13 @@ def test_the_readmes_means_come_out(frame):
         assert means[arm] == pytest.approx(mean, abs=0.005)
 
 
-def on_disk(folder, manifest, records, curves):
-    for path, content in {
-        f"{manifest['study']}.{manifest['scale']}/manifest.json": manifest,
-        **{f"records/{key}.json": r for key, r in records.items()},
-        **{f"records/{key}.curves.json": c for key, c in curves.items()},
-    }.items():
-        (folder / path).parent.mkdir(parents=True, exist_ok=True)
-        (folder / path).write_text(json.dumps(content))
-
-
 @pytest.fixture
 def half_done(tmp_path):
-    """The reference's manifest with one trial failed and one gone."""
-    manifest = json.loads((REFERENCE / "layer_placement.quick" / "manifest.json").read_text())
-    keys = {(t["arm"], t["seed"]): t["key"] for t in manifest["trials"]}
-    records = {key: record(key) for key in keys.values()}
-    failed = records[keys["can-3", 1]]
-    for part in ("metrics", "protocol", "cost", "timing"):
-        del failed[part]
-    failed |= {"status": "failed", "error": "Diverged: the loss became nan after 64 images"}
-    del records[keys["can-3", 2]]
-    on_disk(tmp_path, manifest, records, {})
-    return tmp_path
+    """The reference's run with one trial failed and one gone."""
+    manifest, records = reference()
+    fail(records["can-3", 1])
+    del records["can-3", 2]
+    return write_run(tmp_path, manifest, records)
 
 
 def test_what_failed_or_is_missing_stays_visible(half_done):

@@ -1,13 +1,11 @@
 import json
 
 import pytest
-from specs import ROOT
+from rundir import REFERENCE, cabench, fail, reference, write_run
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from cabench.manifests import find_run
 from cabench.tensorboard import write_tensorboard
-
-REFERENCE = ROOT / "results" / "reference"
 
 
 @pytest.fixture
@@ -53,18 +51,22 @@ def test_writing_again_replaces_and_leaves_other_files(run, tmp_path):
 
 
 def test_a_failed_trial_shows_its_curve_and_one_not_run_nothing(tmp_path):
-    manifest = {
-        "study": "s", "scale": "t", "study_file": "s.yaml",
-        "trials": [{"arm": "a", "seed": s, "key": f"key{s}"} for s in range(3)],
-    }  # fmt: skip
-    (tmp_path / "s.t").mkdir()
-    (tmp_path / "records").mkdir()
-    (tmp_path / "s.t" / "manifest.json").write_text(json.dumps(manifest))
-    failed = {"key": "key0", "status": "failed", "error": "Diverged", "spec": {"images": 9}}
-    (tmp_path / "records" / "key0.json").write_text(json.dumps(failed))
-    (tmp_path / "records" / "key1.json").write_text(json.dumps(failed | {"key": "key1"}))
+    manifest, records = reference()
+    manifest["trials"] = [t for t in manifest["trials"] if t["arm"] == "can-3"]
+    kept = {pair: records[pair] for pair in (("can-3", 0), ("can-3", 1))}
+    for record in kept.values():
+        fail(record)
     curve = {"images": [4, 8], "loss": [1.0, 0.5], "norm": [3, 4]}  # without held-out points
-    (tmp_path / "records" / "key0.curves.json").write_text(json.dumps(curve))
-    assert write_tensorboard(find_run(tmp_path, "s"), tmp_path / "board") == 1
-    assert read(tmp_path / "board" / "a" / "seed-0") == {"loss/train": [(4, 1.0), (8, 0.5)]}
-    assert not (tmp_path / "board" / "a" / "seed-1").exists()
+    write_run(tmp_path, manifest, kept, {kept["can-3", 0]["key"]: curve})
+    assert write_tensorboard(find_run(tmp_path, "layer_placement"), tmp_path / "board") == 1
+    assert read(tmp_path / "board" / "can-3" / "seed-0") == {"loss/train": [(4, 1.0), (8, 0.5)]}
+    assert not (tmp_path / "board" / "can-3" / "seed-1").exists()
+
+
+def test_the_verb(tmp_path, capsys):
+    command = ("tensorboard", "layer_placement", tmp_path, "--results", REFERENCE)
+    code, out, _ = cabench(capsys, *command)
+    assert code == 0 and out.startswith("30 trials in")
+    assert read(tmp_path / "can-3" / "seed-2")["loss/heldout"][-1][0] == 22400
+    code, _, err = cabench(capsys, *command, "--scale", "cpu")
+    assert code == 2 and err.count("\n") == 1 and "it was at quick" in err

@@ -178,6 +178,7 @@ def _bits(content: Any) -> str:
 @dataclass(frozen=True)
 class MetricRow:
     metric: Metric
+    title: str             # without an arrow where the study doesn't say which way is better
     a: Estimate
     b: Estimate
     difference: Estimate   # A - B, paired by seed
@@ -192,8 +193,10 @@ def metric_rows(a: Side, b: Side) -> list[MetricRow]:
     for name in names:
         one, other = by_seed(ours, a.arm, name), by_seed(theirs, b.arm, name)
         if len(one) and len(other):
+            metric = metric_named(a.manifest, name)
+            title = metric.title if _base(name) in a.manifest["metrics"] else metric.label
             estimates = mean_interval(one), mean_interval(other), paired_difference(one, other)
-            rows.append(MetricRow(metric_named(a.manifest, name), *estimates))
+            rows.append(MetricRow(metric, title, *estimates))
     return rows
 
 
@@ -202,12 +205,17 @@ def metric_named(manifest: dict[str, Any], name: str) -> Metric:
     known = study_metrics(manifest)
     if name in known:
         return known[name]
-    base, _, rest = name.partition("/")
+    base, rest = _base(name), name.partition("/")[2]
     rest = rest.replace("bin", "bin ") if rest.startswith("bin") else rest
     rest = f"guidance {rest[1:]}" if rest[:1] == "g" and rest[1:2].isdigit() else rest
     of = known.get(base, Metric(base, base.replace("_", " ")))
     label = f"{of.label} {rest}".strip()
     return Metric(name, label, of.higher_is_better, of.scale)
+
+
+def _base(name: str) -> str:
+    """'kid' of 'kid/g2'."""
+    return name.partition("/")[0]
 
 
 @dataclass(frozen=True)

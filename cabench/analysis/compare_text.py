@@ -135,7 +135,7 @@ def _metric_tables(a: Side, b: Side, layout: Layout, unlike: bool) -> list[Table
     tests["n"] = [str(row.difference.n) for row in rows]
     if not unlike:
         tests["p"] = [_p(row.difference.p) for row in rows]
-    return layout.blocks("", [row.metric.title for row in rows], [means, tests])
+    return layout.blocks("", [row.title for row in rows], [means, tests])
 
 
 def _cost_tables(a: Side, b: Side, layout: Layout) -> list[Table]:
