@@ -54,7 +54,7 @@ def find_side(target: Target) -> Side:
                 f"no arm '{target.arm}'{near(target.arm, arms)} in {name}; there: {', '.join(arms)}"
             )
         name = f"{target.arm} of {name}"
-    side = Side(name, run.told, run.records(), target.arm)
+    side = Side(name, run.told, run.records(), target.arm, run.study_file_state)
     if not side.done:
         known = {"trials": [t for t in run.told["trials"] if t["key"] in side.trials]}
         reasons = failures(known, side.records)

@@ -6,6 +6,7 @@ Read from manifest and records alone, so that neither torch nor the study's data
 from __future__ import annotations
 
 import re
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ def load(study: str, scale: str | None = None, results: str | Path = "results") 
     """A study's results, a row per arm x seed x metric, arms and metrics in the study's order.
 
     `study` is the name in its file, STUDY.SCALE, or the file's path; without `scale` it is the only
-    scale that was run, else quick.
+    scale that was run, else quick. Warns when the study file has changed since.
 
     study, scale        names
     arm, seed           of the trial
@@ -100,7 +101,11 @@ def curve_points(run: Run, key: str) -> list[tuple[str, int, float]]:
 
 
 def _find(study: str, scale: str | None, results: str | Path) -> Run:
-    return find_run(Path(results), str(study), scale)
+    run = find_run(Path(results), str(study), scale)
+    if run.study_file_state == "changed":
+        text = f"{run.told['study_file']} has changed since {run.name} was run; this is what was run"
+        warnings.warn(text, stacklevel=3)
+    return run
 
 
 def _named(run: Run, row: dict[str, Any]) -> dict[str, Any]:

@@ -1,3 +1,4 @@
+import hashlib
 import json
 import subprocess
 import sys
@@ -93,6 +94,20 @@ def test_columns_have_one_type(frame, half_done):
     other = cabench.load("layer_placement", results=half_done)
     assert other.dtypes.equals(frame.dtypes)
     assert frame["value"].dtype == np.float64 and frame["params"].dtype == pd.Int64Dtype()
+
+
+def test_a_study_file_that_changed_since_is_told(tmp_path, recwarn):
+    manifest, records = reference()
+    path = tmp_path / "study.yaml"
+    path.write_text("study: layer_placement\n")
+    manifest["study_file"] = str(path)
+    manifest["study_sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
+    write_run(tmp_path, manifest, records)
+    cabench.load("layer_placement", results=tmp_path)
+    assert not recwarn.list
+    path.write_text("study: layer_placement # edited\n")
+    with pytest.warns(UserWarning, match="study.yaml has changed since layer_placement.quick"):
+        cabench.load("layer_placement", results=tmp_path)
 
 
 def test_faults_name_what_is_there():

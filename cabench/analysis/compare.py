@@ -24,6 +24,7 @@ class Side:
     manifest: dict[str, Any]
     records: dict[str, Record]
     arm: str | None = None
+    study_file: str = "same"  # or 'changed', 'gone', since the run
 
     @property
     def done(self) -> list[Record]:

@@ -196,7 +196,8 @@ def _p(p: float) -> str:
 
 
 def two_runs(a: Side, b: Side, layout: Layout) -> list[Any]:
-    parts = [*_sides(a, b), "", *_agreement(agreement(a, b))]
+    same = _agreement(agreement(a, b)) or [Text("No trial is the same.")]
+    parts = [*_sides(a, b), "", *same]
     parts.append(_protocol(run_differences(a, b)))
     common = arms(a, b)
     for difference, names in changed_models(a, b).items():
@@ -250,7 +251,9 @@ def _sides(a: Side, b: Side) -> list[Text]:
         trials, done = side.trials, len(side.done)
         seeds = sorted({seed for _, seed in trials.values()})
         text = f"{letter}  {side.name}: {done} of {len(trials)} trials done, seeds "
-        lines.append(Text(text + ", ".join(map(str, seeds)), style="bold"))
+        text += ", ".join(map(str, seeds))
+        text += "; the study file has changed since" if side.study_file == "changed" else ""
+        lines.append(Text(text, style="bold"))
     return lines
 
 
