@@ -103,7 +103,7 @@ def curve_points(run: Run, key: str) -> list[tuple[str, int, float]]:
 def _find(study: str, scale: str | None, results: str | Path) -> Run:
     run = find_run(Path(results), str(study), scale)
     if run.study_file_state == "changed":
-        text = f"{run.told['study_file']} has changed since {run.name} was run; this is what was run"
+        text = f"{run.told['study_file']} has changed since {run.name} was run"
         warnings.warn(text, stacklevel=3)
     return run
 
