@@ -1,26 +1,54 @@
-"""The command line: run, status, list, macs. Heavy libraries are imported inside the verbs."""
+"""The command line: a verb a function. Heavy libraries are imported inside the verbs."""
 
 from __future__ import annotations
 
 import io
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from cabench import __version__
+from cabench import __version__, completion
 from cabench.errors import CabenchError, disk_fault
 
 app = typer.Typer(
-    name="cabench", no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False,
+    name="cabench", no_args_is_help=True, pretty_exceptions_enable=False, add_completion=True,
     help="Which way of telling a diffusion transformer its condition works best, at what cost, "
     "and how sure are we?",
 )  # fmt: skip
 
-StudyFile = Annotated[Path, typer.Argument(help="Study file, such as studies/layer_placement.yaml")]
+StudyFile = Annotated[
+    Path,
+    typer.Argument(
+        help="Study file, such as studies/layer_placement.yaml",
+        autocompletion=completion.study_files,
+    ),
+]
 ScaleName = Annotated[
-    str, typer.Option("--scale", help="smoke, quick, cpu, gpu, or a YAML file of your own")
+    str,
+    typer.Option(
+        "--scale", help="smoke, quick, cpu, gpu, or a YAML file of your own",
+        autocompletion=completion.scales,
+    ),
+]  # fmt: skip
+StudyName = Annotated[
+    str,
+    typer.Argument(
+        help="A study that was run, such as layer_placement", autocompletion=completion.run_names
+    ),
+]
+RunScale = Annotated[
+    str | None,
+    typer.Option(
+        "--scale", help="Of those it was run at; default: the only one, else quick",
+        autocompletion=completion.run_scales,
+    ),
+]  # fmt: skip
+Target = Annotated[
+    str,
+    typer.Argument(help="[FOLDER/]STUDY[.SCALE][:ARM]", autocompletion=completion.targets),
 ]
 Seeds = Annotated[
     str | None, typer.Option(help="How many seeds ('5'), or which ('0,1,7'); default: the scale's")
@@ -108,6 +136,33 @@ def status(results: Results = Path("results")) -> None:
     show_status(results)
 
 
+@app.command()
+def compare(a: Target, b: Target, results: Results = Path("results")) -> None:
+    """Two arms side by side, or two runs of a study: differences, cost, the same trials.
+
+    Such as: layer_placement:can-3 layer_placement:native+dw, or
+    results/layer_placement.quick results/reference/layer_placement.quick to check a reproduction.
+    """
+    from cabench.compare import compare
+
+    compare(a, b, results)
+
+
+@app.command()
+def tensorboard(
+    study: StudyName,
+    folder: Annotated[Path, typer.Argument(help="Where the event files go, as ARM/seed-S")],
+    scale: RunScale = None,
+    results: Results = Path("results"),
+) -> None:
+    """Write a study's curves and scores as TensorBoard event files."""
+    from cabench.manifests import find_run
+    from cabench.tensorboard import write_tensorboard
+
+    written = write_tensorboard(find_run(results, study, scale), folder)
+    typer.echo(f"{written} trials in {folder}: tensorboard --logdir {folder}")
+
+
 @app.command("list")
 def list_() -> None:
     """Studies, scales, backbones, methods, data sets and metrics that are known."""
@@ -129,6 +184,7 @@ def macs(
 def main() -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=True)  # a log file shows each trial as it ends
+    completion.join_colons(os.environ)
     try:
         app(standalone_mode=True)
     except CabenchError as error:
