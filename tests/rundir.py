@@ -9,6 +9,8 @@ from typing import Any
 
 from specs import ROOT
 
+from cabench.store import checksum
+
 REFERENCE = ROOT / "results" / "reference"
 
 
@@ -24,6 +26,8 @@ def reference() -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
 
 def write_run(folder: Path, manifest: dict, records: dict, curves: dict | None = None) -> Path:
     """As a run would lie in `folder`; `curves` by key."""
+    for record in records.values():
+        record["checksum"] = checksum(record)
     files = {f"{manifest['study']}.{manifest['scale']}/manifest.json": manifest}
     files |= {f"records/{r['key']}.json": r for r in records.values()}
     files |= {f"records/{key}.curves.json": curve for key, curve in (curves or {}).items()}

@@ -62,7 +62,7 @@ def workers_of(driver: psutil.Process) -> list[psutil.Process]:
     found = []
     for process in driver.children(recursive=True):
         try:
-            if process.cmdline()[:1] and process.cmdline()[0].startswith("ray::"):
+            if process.cmdline()[:1] == ["ray::ImplicitFunc.train"]:
                 found.append(process)
         except psutil.Error:
             pass
@@ -84,7 +84,7 @@ def test_random_kills_of_driver_and_workers(tiny, undisturbed):
                 if driver.poll() is not None:
                     break
             time.sleep(moments.uniform(0, 8))
-            victims = [p for p in found if p.is_running()]
+            victims = [p for p in workers_of(watched) if p.is_running()]
             if victims:
                 moments.choice(victims).send_signal(signal.SIGKILL)
                 killed["worker"] += 1

@@ -33,6 +33,7 @@ from cabench.tuning import Search, conclude, evaluate
 DEATHS = 3  # of a trial's worker; then the trial has failed
 OBJECT_STORE = 100 * 2**20  # bytes: trials travel by files
 NEWS_EVERY = 0.5  # seconds
+LOST = "Ray lost a node that trials ran on; what is finished is kept, the same command goes on"
 
 
 @dataclass(frozen=True)
@@ -48,8 +49,8 @@ class Pool:
 @contextmanager
 def started(pool: Pool) -> Iterator[int]:
     """Ray up, and down again at the end; yields how many trials run side by side."""
-    quiet = {"logging_level": "ERROR", "log_to_driver": False}
-    logging.getLogger("ray").setLevel(logging.ERROR)
+    quiet = {"logging_level": logging.CRITICAL, "log_to_driver": False}
+    logging.getLogger("ray").setLevel(logging.CRITICAL)
     try:
         if pool.address is None:
             cpus = {"num_cpus": max(1, pool.jobs or 1) * pool.cpus}
@@ -319,6 +320,9 @@ class _Hearing(tune.Callback):
         from cabench.trial import failed
 
         ours = self.trials[trial.config["trial"]]
+        if "node has died" in str(trial.get_error()):  # no fault of the arm
+            self.fault = self.fault or CabenchError(LOST)
+            return
         if isinstance(ours, Search):
             return
         reason = f"its worker process died {DEATHS} times (out of memory, or killed)"
