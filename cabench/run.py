@@ -18,7 +18,7 @@ from cabench.plan import Plan, Trial, manifest, plan
 from cabench.plugins import load_plugins, read_plugins
 from cabench.progress import Progress
 from cabench.registry import near
-from cabench.store import REFERENCE, Store, write_json
+from cabench.store import LOG, REFERENCE, Store, write_json
 from cabench.study import read_scale, read_study
 from cabench.tuning import Search, searches, tuned
 
@@ -232,6 +232,8 @@ def _real_pictures(p: Prepared) -> None:
     if not readable_picture(path):
         from cabench.trial import write_real
 
+        if path.exists():
+            LOG.warning("%s is damaged: made again", path)
         write_real(path, p.plan.data)
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import socket
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -46,6 +47,19 @@ class Pool:
     address: str | None = None  # of a running cluster; None: workers on this machine
 
 
+def _reach(address: str) -> None:
+    """Refuses an address that nobody answers at: Ray itself would try for minutes."""
+    host, _, port = address.rpartition(":")
+    if address == "auto":
+        return
+    if not host or "/" in host or not port.isdigit():
+        raise CabenchError(f"--ray-address: found '{address}'; allowed: HOST:PORT, or auto")
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except (OSError, OverflowError) as error:
+        raise CabenchError(f"--ray-address '{address}': nobody answers there ({error})") from None
+
+
 @contextmanager
 def started(pool: Pool) -> Iterator[int]:
     """Ray up, and down again at the end; yields how many trials run side by side."""
@@ -57,6 +71,7 @@ def started(pool: Pool) -> Iterator[int]:
             local = {"include_dashboard": False, "object_store_memory": OBJECT_STORE}
             ray.init("local", **cpus, **local, **quiet)
         else:
+            _reach(pool.address)
             ray.init(pool.address, **quiet)
     except (ConnectionError, ValueError, RuntimeError, OSError) as error:
         where = f"--ray-address '{pool.address}'" if pool.address else "Ray on this machine"
