@@ -1,4 +1,4 @@
-"""The command line: run, status, list, macs. Heavy libraries are imported inside the verbs."""
+"""The command line: a verb a function. Heavy libraries are imported inside the verbs."""
 
 from __future__ import annotations
 
@@ -87,6 +87,21 @@ def status(results: Results = Path("results")) -> None:
     from cabench.status import show_status
 
     show_status(results)
+
+
+@app.command()
+def report(
+    study: Annotated[str, typer.Argument(help="A study that was run, such as layer_placement")],
+    scale: Annotated[
+        str | None, typer.Option(help="Which of its scales; default: the only one, or quick")
+    ] = None,
+    results: Results = Path("results"),
+    out: Annotated[Path, typer.Option(help="Folder for the report")] = Path("reports"),
+) -> None:
+    """Write a study's report: PDF, CSV and Markdown. Trains nothing, needs no GPU."""
+    from cabench.reporting.report import show_report
+
+    show_report(study, scale, results, out)
 
 
 @app.command("list")

@@ -40,7 +40,7 @@ def summary(manifest: Manifest, records: Records) -> pd.DataFrame:
     floor = {"arm": FLOOR, "status": ""}
     for metric in _ordered(manifest):
         out[metric.title], floor[metric.title] = _level_cells(
-            table[table["metric"] == metric.name], metric, _floor(manifest, records, metric)
+            table[table["metric"] == metric.name], metric, floor_score(manifest, records, metric)
         )
         if metric.name in (manifest["primary"], SUPPORT):
             rows = table[table["metric"] == metric.name]
@@ -95,7 +95,7 @@ def verdict_word(p_holm: float, difference: float, metric: Metric) -> str:
     return "better" if metric.is_better(difference) else "worse"
 
 
-def _floor(manifest: Manifest, records: Records, metric: Metric) -> float:
+def floor_score(manifest: Manifest, records: Records, metric: Metric) -> float:
     """The score of a disjoint real set; NaN where no trial says."""
     done = complete_records(manifest, records)
     found = [(r.get("protocol", {}).get("floor") or {}).get(metric.name) for r in done]
