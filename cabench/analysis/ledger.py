@@ -87,7 +87,7 @@ def outcome(rows: list[dict[str, Any]]) -> str:
     """'None of the 3 tested claims is supported: 3 unresolved; 1 not tested.'"""
     found = []
     for added, noun in ((False, "claim"), (True, "claim added to the study")):
-        family = [row for row in rows if row["added"] is added]
+        family = [row for row in rows if row["added"] == added]
         tests = [row["verdict"] for row in family if row["test"] != "by_construction"]
         facts = [row["verdict"] for row in family if row["test"] == "by_construction"]
         found += [_of_tests(tests, noun)] * bool(tests) + [_of_facts(facts, noun)] * bool(facts)
@@ -103,7 +103,7 @@ def _of_tests(verdicts: list[str], noun: str) -> str:
     if len(tested) == 1:
         text = f"The one tested {noun} is {tested[0]}"
     elif won == len(tested):
-        text = f"All {won} tested {nouns} are supported"
+        text = f"{'Both' if won == 2 else f'All {won}'} tested {nouns} are supported"
     else:
         lost = [f"{tested.count(v)} {v}" for v in ("contradicted", "unresolved") if v in tested]
         text = f"{won or 'None'} of the {len(tested)} tested {nouns} {'are' if won > 1 else 'is'} "

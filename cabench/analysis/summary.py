@@ -127,13 +127,17 @@ def costs(manifest: Manifest, records: Records) -> pd.DataFrame:
 def _cost(manifest: Manifest, records: Records, arms: list[str]) -> dict[str, list[str]]:
     table = costs(manifest, records).set_index("arm").loc[arms]
     size, unit = count_unit(table["macs"])
-    cells = {f"MACs ({unit})": _counts(table["macs"] / size)}
+    cells = {_with_unit("MACs", unit): _counts(table["macs"] / size)}
     if (table["generator_macs"] > 0).any():
-        cells[f"conditioning MACs ({unit})"] = _counts(table["generator_macs"] / size)
+        cells[_with_unit("conditioning MACs", unit)] = _counts(table["generator_macs"] / size)
     size, unit = count_unit(table["params"])
-    cells[f"params ({unit})"] = _counts(table["params"] / size)
+    cells[_with_unit("params", unit)] = _counts(table["params"] / size)
     cells["images/s"] = [f"{r:,.0f}" if r == r else NONE for r in table["images_per_s"]]
     return cells
+
+
+def _with_unit(title: str, unit: str) -> str:
+    return f"{title} ({unit})" if unit else title
 
 
 def _counts(values: pd.Series) -> list[str]:

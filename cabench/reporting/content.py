@@ -14,7 +14,6 @@ from cabench.analysis.ledger import (
     COUNT_TITLES,
     counts,
     effect,
-    identity,
     limit,
     means,
     outcome,
@@ -32,7 +31,7 @@ RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 def content(manifest: Manifest, records: Records) -> dict[str, Any]:
     """Every text of the report but its pictures."""
-    done = complete_records(manifest, records)
+    found, done = list(records.values()), complete_records(manifest, records)
     claims = judge(manifest, records).to_dict("records")
     warned = notes.warnings(done)
     return {
@@ -43,7 +42,9 @@ def content(manifest: Manifest, records: Records) -> dict[str, Any]:
         "ledger": ledger(manifest, claims), "caveat": soft(manifest.get("caveat", "")),
         "table": table(manifest, records),
         "footnotes": [
-            soft(typeset(text)) for text in notes.footnotes(manifest, records) if text not in warned
+            soft(typeset(text))
+            for text in notes.footnotes(manifest | {"caveat": ""}, records)
+            if text not in warned
         ],
         "guidance": guidance_table(manifest, records),
         "protocol": [[title, soft(text)] for title, text in protocol.protocol(manifest, records)],
@@ -54,11 +55,11 @@ def content(manifest: Manifest, records: Records) -> dict[str, Any]:
         ],
         "failures": [soft(text) for text in failures(manifest, records)],
         "left_out": [a["name"] for a in manifest["arms"] if a not in study_arms(manifest)],
-        "assumptions": assumptions(list(records.values())),
+        "assumptions": assumptions(found),
         "command": protocol.command(manifest),
         "study_sha256": manifest.get("study_sha256", ""),
-        "software": protocol.software(done), "machines": protocol.machines(done),
-        "time": protocol.training_time(done),
+        "software": protocol.software(found), "machines": protocol.machines(found),
+        "time": protocol.training_time(found),
     }  # fmt: skip
 
 
@@ -72,6 +73,8 @@ def progress_notices(manifest: Manifest, records: Records) -> list[str]:
     parts = [f"{total['failed']} failed"] if total["failed"] else []
     if total["missing"]:
         parts.append(f"{total['missing']} {'has' if total['missing'] == 1 else 'have'} not run")
+    if not total["complete"]:
+        return [f"No trial is complete: {', '.join(parts)}."]
     return [
         f"{total['complete']} of {total['asked']} trials are complete: {', '.join(parts)}. "
         "What follows rests on the complete ones."
@@ -86,7 +89,8 @@ def ledger(manifest: Manifest, claims: list[dict[str, Any]]) -> list[dict[str, A
     metrics = study_metrics(manifest)
     return [
         {
-            "id": soft(identity(row)), "says": soft(row["paper"] or row["says"]),
+            "id": fold(str(row["id"]), 12), "added": bool(row["added"]),
+            "says": soft(row["paper"] or row["says"]),
             "found": _found(row, metrics), "reason": soft(row["reason"]),
             "n": str(row["n"]) if row["n"] else "–",
             "effect": _effects(row, metrics), "verdict": row["verdict"], "p": _p(row),
@@ -153,17 +157,24 @@ def guidance_table(manifest: Manifest, records: Records) -> dict[str, Any]:
 
 
 def _columns(columns: dict[str, list[str]]) -> list[dict[str, Any]]:
-    """Cells as number and word ('better', 'worse'), so that the numbers stay in line."""
+    """Cells as number and word ('better', 'worse'), so that the numbers stay in line.
+
+    `together`: how many columns from here on belong together: a metric and its difference, the
+    costs.
+    """
+    titles = [*columns, ""]
     return [
         {
-            "title": typeset(title), "cost": title.startswith("MACs"),
+            "title": typeset(title).replace(" ↓", "\u00a0↓").replace(" ↑", "\u00a0↑"),
+            "together": len(columns) - i if title.startswith("MACs")
+            else 1 + titles[i + 1].startswith("diff."),
             "cells": [
                 [typeset(part) for part in
                  re.fullmatch(r"(.*?)(?: (better|worse))?", cell).groups("")]
                 for cell in cells
             ],
         }
-        for title, cells in columns.items()
+        for i, (title, cells) in enumerate(columns.items())
     ]  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from cabench.analysis.frame import complete_records, study_arms
 
 Spec = dict[str, Any]
-IN_IMAGES = ("images", "warmup", "ema_half_life")  # lengths that are counted in pictures seen
+IN_IMAGES = ("warmup", "ema_half_life")  # lengths that are counted in pictures seen
 
 
 def protocol(manifest: dict[str, Any], records: dict[str, dict[str, Any]]) -> list[list[str]]:
@@ -27,6 +27,7 @@ def protocol(manifest: dict[str, Any], records: dict[str, dict[str, Any]]) -> li
             told.get("data") or data.get("source"),
             _about("pictures of", _by(model.get("backbone", {}).get("shape"))),
             "mirrored at random in training" if data.get("flip") else "",
+            "generator, probe and scores see three disjoint sets of real pictures" * bool(data),
             _about("fingerprint", str(data.get("fingerprint", ""))[:16]))),
         ("Backbone", _joined(
             told.get("backbone"),
@@ -43,13 +44,13 @@ def protocol(manifest: dict[str, Any], records: dict[str, dict[str, Any]]) -> li
         ("Sampling", _joined(
             listed(spec.get("sample", {}), skip=("recipe",)),
             _about("guidance", spec.get("guidance")),
-            _about("others", ", ".join(_guidances(manifest, records)), "on some seeds"))),
+            _about("beside it", _guidances(records)))),
         ("Judge", _joined(
             told.get("judge"), told.get("judge_resize"),
             _about("fingerprint", str(told.get("judge_fingerprint", ""))[:16]),
             _about("against real pictures of split", reference.get("split")),
             _about("labels", reference.get("labels")))),
-        ("KID", listed(told.get("kid", {}))),
+        ("KID", listed({k.removeprefix("kid_"): v for k, v in told.get("kid", {}).items()})),
         ("FID", listed(told.get("fid", {}))),
         ("Condition accuracy", _joined(
             _about("probe:", probe.get("kind")),
@@ -71,9 +72,17 @@ def _typical(manifest: dict[str, Any], records: dict[str, dict[str, Any]]) -> di
     return done[0] if done else {}
 
 
-def _guidances(manifest: dict[str, Any], records: dict[str, dict[str, Any]]) -> list[str]:
-    swept = {g for record in records.values() for g in record.get("spec", {}).get("sweep", [])}
-    return [f"{g:g}" for g in sorted(swept)]
+def _guidances(records: dict[str, dict[str, Any]]) -> str:
+    """'2 (seed 0)': the other guidance values, and the seeds that have them."""
+    seeds: dict[float, set[int]] = {}
+    for record in records.values():
+        spec = record.get("spec", {})
+        for guidance in spec.get("sweep", []):
+            seeds.setdefault(guidance, set()).add(spec["train"]["seed"])
+    return ", ".join(
+        f"{g:g} (seed{'s' * (len(found) > 1)} {', '.join(map(str, sorted(found)))})"
+        for g, found in sorted(seeds.items())
+    )
 
 
 # ---- arms --------------------------------------------------------------------------------------
@@ -146,10 +155,8 @@ def training_time(records: list[dict[str, Any]]) -> str:
     found = sorted(s for r in records if (s := r.get("timing", {}).get("train_s")))
     if not found:
         return ""
-    return (
-        f"{found[0]:,.0f} to {found[-1]:,.0f} s of training a trial, "
-        f"{sum(found) / 60:,.0f} min in all"
-    )
+    ends = list(dict.fromkeys(f"{s:,.0f}" for s in (found[0], found[-1])))
+    return f"{' to '.join(ends)} s of training a trial, {sum(found) / 60:,.0f} min in all"
 
 
 def _environments(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -199,7 +206,7 @@ def _value(value: Any) -> str:
     if isinstance(value, int | float):
         return f"{value:,}" if isinstance(value, int) else f"{value:g}"
     if isinstance(value, list | tuple):
-        return " + ".join(_value(v) for v in value)
+        return (" + " if all(isinstance(v, str) for v in value) else ", ").join(map(_value, value))
     if isinstance(value, dict):
         return ", ".join(f"{k} {_value(v)}" for k, v in value.items())
     return str(value)

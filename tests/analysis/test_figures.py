@@ -131,8 +131,8 @@ def test_curves_of_one_seed_one_point_and_none(study, tmp_path, drawn):
 def test_curves_on_the_right_are_paired_differences(study, tmp_path, drawn):
     manifest, _, curves = study(["native", "native+dw", "can-3"], seeds=2)
     for s in range(2):
-        base = curves[f"native+dw:{s}"]["heldout"]["loss"]
-        curves[f"can-3:{s}"]["heldout"]["loss"] = [v - 0.25 for v in base]
+        base = curves[f"native+dw@{s}"]["heldout"]["loss"]
+        curves[f"can-3@{s}"]["heldout"]["loss"] = [v - 0.25 for v in base]
     figures.curves(tmp_path / "c", manifest, curves)
     flat = [
         line for line in drawn[0].axes[1].lines if np.allclose(line.get_ydata(), -0.25)
@@ -153,8 +153,8 @@ def test_spread_keeps_order_and_distance():
 def test_bins_are_relative_to_the_baseline(study, tmp_path):
     manifest, records, _ = study(["static", "native", "native+dw", "can-3"], seeds=2)
     for s in range(2):
-        records[f"native+dw:{s}"]["metrics"]["heldout_loss/bin4"] = 0.4 + 0.1 * s
-        records[f"can-3:{s}"]["metrics"]["heldout_loss/bin4"] = (0.4 + 0.1 * s) * 0.9
+        records[f"native+dw@{s}"]["metrics"]["heldout_loss/bin4"] = 0.4 + 0.1 * s
+        records[f"can-3@{s}"]["metrics"]["heldout_loss/bin4"] = (0.4 + 0.1 * s) * 0.9
     table = by_bin(manifest, records)
     assert list(table.index) == ["native", "can-3"] and list(table.columns) == list(range(10))
     assert table.loc["can-3", 4] == pytest.approx(-10)

@@ -20,7 +20,7 @@ from cabench.analysis.figures.style import (
     sheet,
 )
 from cabench.analysis.frame import by_seed, has_native, is_bound, study_arms, tidy
-from cabench.analysis.labels import Metric, count_unit, primary_metric
+from cabench.analysis.labels import count_unit, primary_metric
 from cabench.analysis.statistics import Estimate, mean_interval
 from cabench.analysis.summary import costs, floor_score
 
@@ -58,12 +58,13 @@ def cost(
             _panel(axes, manifest, shown, table[count], styles)
             _count_axis(axes, table.loc[list(shown), count].to_numpy(), TITLES[count])
         floor = floor_score(manifest, records, metric) * metric.scale
-        _floor_line(panels, floor, look)
+        for axes in panels if low <= floor <= high else []:
+            axes.axhline(floor, color=BOUND, linewidth=1, linestyle=(0, (4, 2)), zorder=1)
         better = "↑ better" if metric.higher_is_better else "↓ better"
         panels[0].set_ylabel(f"{axis_title(metric.title[:-2])}   ({better})")
         ends = {arm: (table.loc[arm, "params"], e.mean) for arm, e in shown.items()}
         label_ends(panels[1], ends, styles, look)
-        text = _small_print(manifest, found, off, metric, floor)
+        text = _small_print(manifest, found, off, floor, (low, high))
         return finish(figure, path, look, "Quality against cost", text)
 
 
@@ -115,27 +116,9 @@ def _count_axis(axes: Axes, counts: np.ndarray, title: str) -> None:
     axes.set_xlabel(f"{title} ({unit})" if unit else title)
 
 
-def _floor_line(panels: Any, floor: float, look: Look) -> None:
-    """Real against real: a dashed line, or an arrow where it lies off the panel."""
-    low, high = panels[0].get_ylim()
-    if floor != floor:
-        return
-    if low <= floor <= high:
-        for axes in panels:
-            axes.axhline(floor, color=BOUND, linewidth=1, linestyle=(0, (4, 2)), zorder=1)
-        y, text, side = floor, "real vs real", "bottom"
-    else:
-        y, side = (low, "bottom") if floor < low else (high, "top")
-        text = f"{'↓' if floor < low else '↑'} real vs real {floor:z.2g}"
-    panels[0].annotate(
-        text, xy=(0, y), xycoords=("axes fraction", "data"), xytext=(3, 2 if y != high else -2),
-        textcoords="offset points", va=side, fontsize=7.5 * look.size, color="#555555",
-    )  # fmt: skip
-
-
 def _small_print(
-    manifest: dict[str, Any], found: dict[str, Estimate], off: list[str], metric: Metric,
-    floor: float,
+    manifest: dict[str, Any], found: dict[str, Estimate], off: list[str], floor: float,
+    limits: tuple[float, float],
 ) -> str:  # fmt: skip
     n = [e.n for e in found.values()]
     seeds = f"{min(n)}" if min(n) == max(n) else f"{min(n)} to {max(n)}"
@@ -145,8 +128,9 @@ def _small_print(
     text += f"Square: the baseline, {manifest['baseline']}; filled: with the native method. "
     text += "A name's colour and height hold in both panels. "
     if floor == floor:
-        text += "Real vs real: a disjoint real set, judged alike. "
+        low, high = limits
+        where = "dashed line" if low <= floor <= high else f"{floor:z.2g}, off the panel"
+        text += f"Real pictures against real ones: {where}. "
     if off:
-        far = ", ".join(f"{arm} ({found[arm].mean:z.3g})" for arm in off)
-        text += f"Off the panel: {far}."
+        text += f"Off the panel: {', '.join(f'{arm} ({found[arm].mean:z.3g})' for arm in off)}."
     return text.strip()

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import seaborn
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from cabench.analysis.figures.style import SCREEN, Look, finish, sheet
 from cabench.analysis.frame import study_arms
@@ -25,12 +26,13 @@ def weights(
     order = [a["name"] for a in study_arms(manifest) if a["name"] in set(found["arm"])]
     sites = list(dict.fromkeys(found["site"]))
     mean = found.groupby(["arm", "site"])[["static", "generated"]].mean()
-    ratio = (mean["generated"] / mean["static"]).replace([np.inf, -np.inf], np.nan)
+    ratio = (mean["generated"] / mean["static"]).replace([np.inf, -np.inf, 0], np.nan)
     cells = pd.Series(
         [f"{g:.3g} / {s:.3g}" for g, s in zip(mean["generated"], mean["static"], strict=True)],
         index=mean.index,
     )
-    share = ratio.unstack().reindex(index=order, columns=sites)
+    share = np.log2(ratio).unstack().reindex(index=order, columns=sites)
+    size = float(np.nanmax(np.abs(share.to_numpy()), initial=1))
     text = cells.unstack().reindex(index=order, columns=sites).fillna("")
     names = ["\n".join(fold(arm, 30 if look.titled else 24)) for arm in order]
     rows = sum(0.29 + 0.13 * name.count("\n") for name in names)
@@ -38,20 +40,22 @@ def weights(
                look) as figure:  # fmt: skip
         axes = figure.subplots()
         seaborn.heatmap(
-            share, ax=axes, cmap="PuOr_r", center=1, vmin=0, vmax=max(2, np.nanmax(share)),
-            yticklabels=names, annot=text, fmt="", annot_kws={"size": 7.5 * look.size},
-            linewidths=0.5, cbar_kws={"label": "generated / static", "fraction": 0.03},
+            share, ax=axes, cmap="PuOr_r", vmin=-size, vmax=size, yticklabels=names,
+            annot=text, fmt="", annot_kws={"size": 7.5 * look.size}, linewidths=0.5,
+            cbar_kws={"fraction": 0.03, "ticks": MaxNLocator(5, integer=True),
+                      "format": FuncFormatter(lambda x, _: f"{2**x:.2g}")},
         )  # fmt: skip
         axes.tick_params(length=0, axis="both")
+        axes.tick_params(axis="y", rotation=0)
         axes.set(xlabel="", ylabel="")
         axes.set_xticklabels(sites, rotation=0 if len(sites) <= 6 else 30)
         n = found.groupby(["arm", "site"])["seed"].nunique()
-        seeds = f"{n.min()}" if n.min() == n.max() else f"{n.min()} to {n.max()}"
+        seeds = f"n = {n.min()}" if n.min() == n.max() else f"n = {n.min()} to {n.max()}"
         return finish(
             figure, path, look, "Generated weights beside static ones",
             "Frobenius norm, generated / static: mean over the layers of a kind (generated: also "
-            f"over the conditions sampled) and over n = {seeds} seeds. Orange: the generated part "
-            "is the larger. Empty: this arm generates nothing there.",
+            f"over the conditions sampled) and over seeds, {seeds}. Colour: their ratio, orange "
+            "where the generated part is the larger. Empty: this arm generates nothing there.",
         )  # fmt: skip
 
 
