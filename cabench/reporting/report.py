@@ -99,9 +99,11 @@ def _strips(manifest: dict[str, Any], sheets: Drawn, folder: Path) -> dict[str, 
     columns = sorted(set(np.linspace(0, kinds - 1, min(CLASSES, kinds)).round().astype(int)))
     strips = []
     for i, (name, images) in enumerate(blocks.items()):
-        file = f"strip{i}.png" if images is not None else None
-        if file:
-            figures.strip(folder / file, images[columns, :rows])
-        strips.append({"name": name, "file": file})
+        file, ratio = None, None
+        if images is not None:
+            shown, file = images[columns, :rows], f"strip{i}.png"
+            figures.strip(folder / file, shown)
+            ratio = rows * shown.shape[3] / (len(columns) * shown.shape[4])
+        strips.append({"name": name, "file": file, "ratio": ratio})
     chosen = [sheets.classes[c] for c in columns]
     return {"strips": strips, "classes": chosen, "of": kinds, "seed": sheets.seed}
