@@ -54,7 +54,6 @@ def content(manifest: Manifest, records: Records) -> dict[str, Any]:
             for arm in protocol.arms(manifest, records)
         ],
         "failures": [soft(text) for text in failures(manifest, records)],
-        "left_out": [a["name"] for a in manifest["arms"] if a not in study_arms(manifest)],
         "assumptions": assumptions(found),
         "command": protocol.command(manifest),
         "study_sha256": manifest.get("study_sha256", ""),
