@@ -163,6 +163,19 @@ def tensorboard(
     typer.echo(f"{written} trials in {folder}: tensorboard --logdir {folder}")
 
 
+@app.command()
+def report(
+    study: StudyName,
+    scale: RunScale = None,
+    results: Results = Path("results"),
+    out: Annotated[Path, typer.Option(help="Folder for the report")] = Path("reports"),
+) -> None:
+    """Write a study's report: PDF, CSV and Markdown. Trains nothing, needs no GPU."""
+    from cabench.reporting.report import show_report
+
+    show_report(study, scale, results, out)
+
+
 @app.command("list")
 def list_() -> None:
     """Studies, scales, backbones, methods, data sets and metrics that are known."""
