@@ -231,7 +231,7 @@ def _faults_of(file: StudyFile, arm: str) -> Iterator[None]:
         yield
     except CabenchError:
         raise
-    except Exception as error:  # whatever a plugin's code raises
+    except (Exception, SystemExit) as error:  # whatever a plugin's code raises
         raise file.fault(("arms", arm), f"can't build the model: {describe(error)}") from None
 
 

@@ -76,7 +76,8 @@ class Prepared:
 
     @property
     def told(self) -> dict[str, Any]:
-        return manifest(self.plan) | {"use_reference": self.options.use_reference}
+        asked = {"scale_file": self.options.scale, "use_reference": self.options.use_reference}
+        return manifest(self.plan) | asked
 
     @property
     def manifest_path(self) -> Path:
@@ -257,7 +258,7 @@ def work(p: Prepared) -> dict[str, float]:
     for arm in p.plan.arms:
         try:
             macs[arm] = meta_macs(p.plan.models[arm])["total"]
-        except Exception:  # its trials fail, and say why in their records
+        except (Exception, SystemExit):  # its trials fail, and say why in their records
             macs[arm] = 1.0
     return {t.key: macs[t.arm] * evaluations(t) for t in p.missing}
 
