@@ -101,6 +101,9 @@ def run(
     use_reference: Annotated[
         bool, typer.Option("--use-reference", help="Let committed reference results stand in")
     ] = False,
+    tensorboard: Annotated[
+        Path | None, typer.Option(help="Also write curves and scores as TensorBoard event files")
+    ] = None,
     results: Results = Path("results"),
     cache: Annotated[Path, typer.Option(help="Checkpoints, samples, features")] = Path(".cabench"),
 ) -> None:
@@ -109,7 +112,7 @@ def run(
 
     options = Options(
         scale, seeds, all_arms, tuple(arm or ()), tuple(plugin or ()), results, cache,
-        use_reference, retry_failed, device, jobs, executor, ray_address,
+        use_reference, retry_failed, device, jobs, executor, ray_address, tensorboard,
     )  # fmt: skip
     try:
         prepared = prepare(study, options)

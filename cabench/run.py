@@ -13,6 +13,7 @@ from cabench.cost.macs import meta_macs
 from cabench.devices import pick_device
 from cabench.errors import CabenchError, DataMissing
 from cabench.executors import local
+from cabench.manifests import Run
 from cabench.outputs import readable_picture, write_outputs
 from cabench.plan import Plan, Trial, manifest, plan
 from cabench.plugins import load_plugins, read_plugins
@@ -60,6 +61,7 @@ class Options:
     jobs: int | None = None  # trials side by side
     executor: str = "auto"
     ray_address: str | None = None
+    tensorboard: Path | None = None
 
 
 @dataclass
@@ -183,9 +185,14 @@ def execute(study: Path, p: Prepared) -> int:
         _search(p, console)
         p = prepare(study, p.options)
     write_json(p.manifest_path, p.told)
+    p.store.sweep()
     if p.missing:
         _run(p, console)
     _real_pictures(p)
+    if p.options.tensorboard is not None:
+        from cabench.tensorboard import write_tensorboard
+
+        write_tensorboard(Run(p.told, p.store), p.options.tensorboard)
     return show(p.told, p.store, console)
 
 
