@@ -108,13 +108,13 @@ def run(
     cache: Annotated[Path, typer.Option(help="Checkpoints, samples, features")] = Path(".cabench"),
 ) -> None:
     """Run a study: train, sample, score what is missing; then print the table and draw figures."""
-    from cabench.run import Options, execute, prepare
-
-    options = Options(
-        scale, seeds, all_arms, tuple(arm or ()), tuple(plugin or ()), results, cache,
-        use_reference, retry_failed, device, jobs, executor, ray_address, tensorboard,
-    )  # fmt: skip
     try:
+        from cabench.run import Options, execute, prepare
+
+        options = Options(
+            scale, seeds, all_arms, tuple(arm or ()), tuple(plugin or ()), results, cache,
+            use_reference, retry_failed, device, jobs, executor, ray_address, tensorboard,
+        )  # fmt: skip
         prepared = prepare(study, options)
         if dry_run:
             from cabench.dryrun import dry
