@@ -33,7 +33,7 @@ def first_fault(
     An unknown key comes first (a missing one is often the same slip), then the deepest place (of a
     union's branches, the one that fitted furthest). Branches that failed alike are joined by 'or'.
     """
-    found = [(_place(e["loc"], value), e) for e in error.errors()]
+    found = [(_place(e, value), e) for e in error.errors()]
     where, telling = min(
         found, key=lambda f: (f[1]["type"] != "extra_forbidden", -len(f[0]), f[1]["loc"])
     )
@@ -52,15 +52,15 @@ def first_fault(
     return where, text + _near(telling["input"], kinds)
 
 
-def _place(loc: tuple[Any, ...], value: Any) -> tuple[Any, ...]:
+def _place(error: Any, value: Any) -> tuple[Any, ...]:
     """Keys and indices of an error's place: pydantic names a union's branches in it, too."""
     where: list[Any] = []
-    for i, part in enumerate(loc):
+    last = len(error["loc"]) - 1
+    for i, part in enumerate(error["loc"]):
         inside = (isinstance(value, dict) and part in value) or (
             isinstance(value, list) and isinstance(part, int) and part < len(value)
         )
-        absent = i == len(loc) - 1 and (isinstance(value, dict) or isinstance(part, int))
-        if inside or (absent and part != "[key]"):
+        if inside or (i == last and error["type"] == "missing"):
             where.append(part)
         value = value[part] if inside else value
     return tuple(where)

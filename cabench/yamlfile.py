@@ -79,7 +79,8 @@ def _check_form(text: str) -> None:
     for event in YAML(typ="rt").parse(text):
         problem = ""
         if tag := getattr(event, "tag", None):
-            problem = f"tags are not used here; found {shown(str(tag))}"
+            found = str(tag).replace("tag:yaml.org,2002:", "!!")
+            problem = f"tags are not used here; found {shown(found)}"
         if isinstance(event, ScalarEvent) and not event.style and len(event.value) > LONGEST_WORD:
             problem = f"{len(event.value):,} characters without quotes; at most {LONGEST_WORD:,}"
         depth += isinstance(event, CollectionStartEvent) - isinstance(event, CollectionEndEvent)
@@ -89,9 +90,25 @@ def _check_form(text: str) -> None:
             raise MarkedYAMLError(problem=problem, problem_mark=event.start_mark)
 
 
+PROBLEMS = {  # the parser's words (a pattern), and what mends it
+    r"mapping values are not allowed": "a second ': ' in a value, which wants quotes, or a line "
+    "indented too far",
+    r"expected <block end>": "this line's indentation doesn't fit the lines above",
+    r"expected '?<document start>": "this stands outside of the mapping: mend the indentation",
+    r"could not find expected ':'": "a key without its ': '",
+    r"found character '\\t'": "a tab: indent with blanks",
+    r"expected ',' or '[]}]'": "a bracket [ or { is not closed, or a comma is missing",
+    r"unexpected end of stream": "a quote is not closed",
+    r"another document": "a second document (---); one is allowed",
+}
+
+
 def _problem(error: MarkedYAMLError) -> str:
     text = error.problem or str(error)
-    text = re.sub(r'^(found duplicate key .*?) with value .*', r"\1", text, flags=re.DOTALL)
+    for words, ours in PROBLEMS.items():
+        if re.search(words, text):
+            return ours
+    text = re.sub(r"^(found duplicate key .*?) with value .*", r"\1", text, flags=re.DOTALL)
     return cut(text.splitlines()[0], 200)
 
 
@@ -121,7 +138,8 @@ def line_of(content: Any, where: tuple[Any, ...]) -> int:
 def fault(path: Path | str, content: Any, where: tuple[Any, ...], text: str) -> CabenchError:
     """'FILE:LINE: KEY: TEXT'; no line where there is no file, hence no `content`."""
     line = "" if content is None else f":{line_of(content, where)}"
-    key = cut(".".join(cut(str(p), FOUND) for p in where), 3 * FOUND)
+    parts = [str(p) if str(p).strip() == str(p) != "" else repr(p) for p in where]
+    key = cut(".".join(cut(part, FOUND) for part in parts), 3 * FOUND)
     return CabenchError(f"{path}{line}: {key + ': ' if key else ''}{text}")
 
 
@@ -153,7 +171,7 @@ def plain(path: Path, content: Any) -> Any:
             for key in node:
                 if not isinstance(key, str):
                     text = f"a key is text: put it in quotes; found {shown(key)}"
-                    raise fault(path, content, (*where, key), text)
+                    raise fault(path, content, where, text)
                 if problem := _unfit(key):
                     raise fault(path, content, (*where, key), f"key: {problem}")
             return {str(key): walk(value, (*where, key)) for key, value in node.items()}
@@ -172,5 +190,6 @@ def _unfit(value: Any) -> str:
     if isinstance(value, float) and not math.isfinite(value):
         return f"should be a finite number; found {shown(float(value))}"
     if isinstance(value, int) and abs(value) > LARGEST_INT:
-        return f"should be a number of at most {len(str(LARGEST_INT))} digits"
+        most = len(str(LARGEST_INT))
+        return f"should be a number of at most {most} digits; found {len(str(abs(value)))}"
     return ""
