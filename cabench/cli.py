@@ -1,4 +1,4 @@
-"""The command line: run, status, list, macs. Heavy libraries are imported inside the verbs."""
+"""The command line: a verb a function. Heavy libraries are imported inside the verbs."""
 
 from __future__ import annotations
 
@@ -30,6 +30,14 @@ def _folder(path: Path) -> Path:
     return path
 
 
+def _file(path: Path | None) -> Path | None:
+    """A file that can be written: its folder is there."""
+    if path is not None and (path.is_dir() or not path.parent.is_dir()):
+        found = "is a folder" if path.is_dir() else "lies in no folder that is there"
+        raise typer.BadParameter(f"a file is wanted; {shown(str(path))} {found}")
+    return path
+
+
 def _count(text: str) -> int:
     if not (text.isascii() and text.isdigit() and 0 < int(text[:9]) <= 10_000):
         raise typer.BadParameter(f"found {shown(text)}; a whole number from 1 to 10000 is wanted")
@@ -42,6 +50,9 @@ ScaleName = Annotated[
 ]
 Seeds = Annotated[
     str | None, typer.Option(help="How many seeds ('5'), or which ('0,1,7'); default: the scale's")
+]
+Plugins = Annotated[
+    list[Path] | None, typer.Option(help="A Python file that registers a method or the like")
 ]
 AllArms = Annotated[bool, typer.Option("--all-arms", help="Also the arms marked extra")]
 Results = Annotated[
@@ -74,9 +85,7 @@ def run(
     arm: Annotated[
         list[str] | None, typer.Option(help="A further arm: '{NAME: {methods: [...]}}'")
     ] = None,
-    plugin: Annotated[
-        list[Path] | None, typer.Option(help="A Python file that registers a method or the like")
-    ] = None,
+    plugin: Plugins = None,
     executor: Annotated[
         str, typer.Option(help="ray, local (one trial at a time, in this process), or auto")
     ] = "auto",
@@ -142,8 +151,21 @@ def list_() -> None:
 
 
 @app.command()
+def schema(
+    kind: Annotated[str, typer.Argument(help="study or scale")],
+    plugin: Plugins = None,
+) -> None:
+    """Print the JSON schema of study or scale files, for editors."""
+    from cabench.json_schema import show_schema
+
+    show_schema(kind, plugin or [])
+
+
+@app.command()
 def macs(
-    csv: Annotated[Path | None, typer.Option(help="Also write the table here")] = None,
+    csv: Annotated[
+        Path | None, typer.Option(callback=_file, help="Also write the table here")
+    ] = None,
 ) -> None:
     """Parameters and MACs of published models, beside the published figures."""
     from cabench.cost.published import show_published
@@ -173,7 +195,7 @@ def _usage(error: Any) -> str:
     """'--sedes: no such option (did you mean '--seeds'?); see cabench run --help'."""
     verb, words = getattr(error.ctx, "command_path", "cabench"), error.format_message()
     command = getattr(error.ctx, "command", None)
-    text = error.message
+    text = error.message[:1].lower() + error.message[1:]
     if hasattr(error, "possibilities"):
         options = [name for option in command.params for name in option.opts]
         text = f"{error.option_name}: no such option{near(error.option_name, options)}"
@@ -184,7 +206,7 @@ def _usage(error: Any) -> str:
         found = next((w for w in sys.argv[1:] if not w.startswith("-")), "")
         verbs = [*command.commands]
         text = f"no such verb {shown(found)}{near(found, verbs)}; verbs: {listed(verbs)}"
-    return f"{text[:1].lower()}{text[1:].rstrip('.')}; see {verb} --help"
+    return f"{text.rstrip('.')}; see {verb} --help"
 
 
 def _stop(text: str) -> None:

@@ -35,7 +35,7 @@ def first_fault(
     """
     found = [(_place(e, value), e) for e in error.errors()]
     where, telling = min(
-        found, key=lambda f: (f[1]["type"] != "extra_forbidden", -len(f[0]), f[1]["loc"])
+        found, key=lambda f: (f[1]["type"] != "extra_forbidden", -len(f[0]))
     )
     if telling["type"] == "extra_forbidden":
         allowed = allowed_keys(model, where[:-1])

@@ -108,13 +108,23 @@ def _problem(kind: str, entry: Any) -> str | None:
     if kind == "method" and not _is_a(entry.Options, MethodOptions):
         return "its Options is no subclass of MethodOptions"
     if kind == "data set":
-        return None if callable(entry) else "it is no function"
+        return _data_problem(entry)
     absent = [name for name in NEEDED[kind] if not hasattr(entry, name)]
     if absent:
         return f"it has no {listed(absent)}"
     if not isinstance(entry.version, int):
         return f"its version is a whole number; found {shown(entry.version)}"
     return _metric_problem(entry) if kind == "metric" else None
+
+
+def _data_problem(entry: Any) -> str | None:
+    from cabench.data import options_model
+
+    try:
+        options_model(entry.name)
+    except Exception as error:  # an annotation that names nothing, or no kind of value
+        return f"its arguments can't be options: {cut(f'{type(error).__name__}: {error}', 200)}"
+    return None
 
 
 def _metric_problem(entry: Any) -> str | None:
@@ -142,7 +152,7 @@ def _line(plugin: Plugin, entry: Any) -> int:
 
 def _where(plugin: Plugin, error: BaseException) -> str:
     """'my_idea.py:12: NameError: ...'."""
-    if isinstance(error, SyntaxError) and error.filename == plugin.path:
+    if isinstance(error, SyntaxError) and error.filename in (plugin.path, None):
         return f"{plugin.path}:{error.lineno or 1}: not valid Python: {error.msg}"
     lines = [f.lineno for f in traceback.extract_tb(error.__traceback__)
              if f.filename == plugin.path]  # fmt: skip

@@ -15,6 +15,7 @@ from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.constructor import RoundTripConstructor
 from ruamel.yaml.error import MarkedYAMLError
 from ruamel.yaml.events import CollectionEndEvent, CollectionStartEvent, ScalarEvent
+from ruamel.yaml.parser import RoundTripParser
 from ruamel.yaml.reader import ReaderError
 
 from cabench.errors import FOUND, CabenchError, cut, shown
@@ -25,6 +26,28 @@ LONGEST_WORD = 1_000  # characters of a number or an unquoted text
 DEEPEST = 30  # mappings and lists inside each other
 MOST_VALUES = 100_000  # once aliases are followed
 LARGEST_INT = 2**63 - 1
+
+
+class _Parser(RoundTripParser):
+    """Refuses tags, deep nesting and endless words before anything is built of them."""
+
+    depth = 0
+
+    def get_event(self) -> Any:
+        event = super().get_event()
+        problem = ""
+        if tag := getattr(event, "tag", None):
+            found = str(tag).replace("tag:yaml.org,2002:", "!!")
+            problem = f"tags are not used here; found {shown(found)}"
+        if isinstance(event, ScalarEvent) and not event.style and len(event.value) > LONGEST_WORD:
+            problem = f"{len(event.value):,} characters without quotes; at most {LONGEST_WORD:,}"
+        self.depth += isinstance(event, CollectionStartEvent)
+        self.depth -= isinstance(event, CollectionEndEvent)
+        if self.depth > DEEPEST:
+            problem = f"nested more than {DEEPEST} deep"
+        if problem:
+            raise MarkedYAMLError(problem=problem, problem_mark=event.start_mark)
+        return event
 
 
 class _Constructor(RoundTripConstructor):
@@ -54,9 +77,8 @@ def parse_yaml(text: str, path: Path, what: str) -> CommentedMap:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of a name given to two anchors
-            _check_form(text)
             reader = YAML(typ="rt")
-            reader.Constructor = _Constructor
+            reader.Parser, reader.Constructor = _Parser, _Constructor
             content = reader.load(text)
     except ReaderError as error:
         where, problem = text.count("\n", 0, error.position) + 1, _character(error.character)
@@ -71,23 +93,6 @@ def parse_yaml(text: str, path: Path, what: str) -> CommentedMap:
         kinds = "a mapping of keys to values"
         raise CabenchError(f"{path}:1: {what}: should be {kinds}; found {shown(content)}")
     raise CabenchError(f"{path}:{where}: not valid YAML: {problem}")
-
-
-def _check_form(text: str) -> None:
-    """Refuses tags, deep nesting and endless words before anything is built of them."""
-    depth = 0
-    for event in YAML(typ="rt").parse(text):
-        problem = ""
-        if tag := getattr(event, "tag", None):
-            found = str(tag).replace("tag:yaml.org,2002:", "!!")
-            problem = f"tags are not used here; found {shown(found)}"
-        if isinstance(event, ScalarEvent) and not event.style and len(event.value) > LONGEST_WORD:
-            problem = f"{len(event.value):,} characters without quotes; at most {LONGEST_WORD:,}"
-        depth += isinstance(event, CollectionStartEvent) - isinstance(event, CollectionEndEvent)
-        if depth > DEEPEST:
-            problem = f"nested more than {DEEPEST} deep"
-        if problem:
-            raise MarkedYAMLError(problem=problem, problem_mark=event.start_mark)
 
 
 PROBLEMS = {  # the parser's words (a pattern), and what mends it
