@@ -53,9 +53,9 @@ class Registry:
         def add(entry: Any) -> Any:
             held = self._entries.get(name)
             if held is not None and held.__module__ != entry.__module__:
-                raise CabenchError(
-                    f"{self.kind} '{name}' is already registered by {held.__module__}"
-                )
+                module = sys.modules.get(held.__module__)
+                by = module.__file__ if plugin_of(held) else held.__module__
+                raise CabenchError(f"{self.kind} '{name}' is already registered by {by}")
             if not callable(entry):
                 raise CabenchError(f"{self.kind} '{name}' is no class or function")
             if any(entry is other for other in self._entries.values()):

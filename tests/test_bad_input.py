@@ -415,6 +415,10 @@ def test_plugins_that_are_no_python_files(tiny):
     put(tiny / "other" / "mine.py", METRIC)
     said = refused(*DRY, "--plugin", "mine.py", "--plugin", "other/mine.py")
     assert re.match(r"--plugin: other/mine.py: a plugin of this file name is given already: mine", said)
+    (tiny / "other" / "mine.py").rename(tiny / "yours.py")
+    said = refused(*DRY, "--plugin", "mine.py", "--plugin", "yours.py")
+    assert said == "yours.py:2: metric 'mine' is already registered by mine.py"
+    REGISTRIES[-1].forget("cabench_plugin_mine")
 
 
 FAULTY = BASE + """

@@ -1,6 +1,7 @@
 """The exported JSON schemas: what is sound fits them, what is wrong in itself doesn't."""
 
 import json
+import sys
 
 import jsonschema
 import pytest
@@ -10,6 +11,7 @@ from specs import ROOT, write
 from test_bad_input import refused, run
 from test_study import WRONG, WRONG_SCALES
 
+from cabench.registry import METHODS
 from cabench.schema import Scale, Study
 from cabench.study import scale_names
 
@@ -107,11 +109,16 @@ def test_a_plugins_method_is_known(tmp_path):
     path = write(tmp_path / "mine_for_editors.py", PLUGIN)
     text = TINY_STUDY.replace("can: {sites: all}", "mine: {strength: 2}")
     assert text != TINY_STUDY and faults(exported("study"), text)
-    validator = exported("study", "--plugin", str(path))
+    try:
+        validator = exported("study", "--plugin", str(path))
+    finally:
+        METHODS.forget("cabench_plugin_mine_for_editors")
+        del sys.modules["cabench_plugin_mine_for_editors"]
     assert faults(validator, text) == []
     assert faults(validator, text.replace("strength", "strenght"))
 
 
 def test_what_can_not_be_exported():
-    assert refused("schema", "stduy").startswith("KIND: unknown kind of file 'stduy' (did you mean 'study'?)")
+    said = refused("schema", "stduy")
+    assert said.startswith("KIND: unknown kind of file 'stduy' (did you mean 'study'?)")
     assert refused("schema").startswith("KIND is missing")
