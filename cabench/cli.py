@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from cabench import __version__
-from cabench.errors import CabenchError, one_line, shown
+from cabench import __version__, completion
+from cabench.errors import CabenchError, disk_fault, one_line, shown
 from cabench.registry import listed, near
 
 UsageError = typer.BadParameter.__base__  # click's, which typer has under a name of its own
 
 app = typer.Typer(
-    name="cabench", no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False,
+    name="cabench", no_args_is_help=True, pretty_exceptions_enable=False, add_completion=True,
     help="Which way of telling a diffusion transformer its condition works best, at what cost, "
     "and how sure are we?",
 )  # fmt: skip
@@ -44,9 +45,36 @@ def _count(text: str) -> int:
     return int(text)
 
 
-StudyFile = Annotated[Path, typer.Argument(help="Study file, such as studies/layer_placement.yaml")]
+StudyFile = Annotated[
+    Path,
+    typer.Argument(
+        help="Study file, such as studies/layer_placement.yaml",
+        autocompletion=completion.study_files,
+    ),
+]
 ScaleName = Annotated[
-    str, typer.Option("--scale", help="smoke, quick, cpu, gpu, or a YAML file of your own")
+    str,
+    typer.Option(
+        "--scale", help="smoke, quick, cpu, gpu, or a YAML file of your own",
+        autocompletion=completion.scales,
+    ),
+]  # fmt: skip
+StudyName = Annotated[
+    str,
+    typer.Argument(
+        help="A study that was run, such as layer_placement", autocompletion=completion.run_names
+    ),
+]
+RunScale = Annotated[
+    str | None,
+    typer.Option(
+        "--scale", help="Of those it was run at; default: the only one, else quick",
+        autocompletion=completion.run_scales,
+    ),
+]  # fmt: skip
+Target = Annotated[
+    str,
+    typer.Argument(help="[FOLDER/]STUDY[.SCALE][:ARM]", autocompletion=completion.targets),
 ]
 Seeds = Annotated[
     str | None, typer.Option(help="How many seeds ('5'), or which ('0,1,7'); default: the scale's")
@@ -142,6 +170,46 @@ def status(results: Results = Path("results")) -> None:
     show_status(results)
 
 
+@app.command()
+def compare(a: Target, b: Target, results: Results = Path("results")) -> None:
+    """Two arms side by side, or two runs of a study: differences, cost, the same trials.
+
+    Such as: layer_placement:can-3 layer_placement:native+dw, or
+    results/layer_placement.quick results/reference/layer_placement.quick to check a reproduction.
+    """
+    from cabench.compare import compare
+
+    compare(a, b, results)
+
+
+@app.command()
+def tensorboard(
+    study: StudyName,
+    folder: Annotated[Path, typer.Argument(help="Where the event files go, as ARM/seed-S")],
+    scale: RunScale = None,
+    results: Results = Path("results"),
+) -> None:
+    """Write a study's curves and scores as TensorBoard event files."""
+    from cabench.manifests import find_run
+    from cabench.tensorboard import write_tensorboard
+
+    written = write_tensorboard(find_run(results, study, scale), folder)
+    typer.echo(f"{written} trials in {folder}: tensorboard --logdir {folder}")
+
+
+@app.command()
+def report(
+    study: StudyName,
+    scale: RunScale = None,
+    results: Results = Path("results"),
+    out: Annotated[Path, typer.Option(help="Folder for the report")] = Path("reports"),
+) -> None:
+    """Write a study's report: PDF, CSV and Markdown. Trains nothing, needs no GPU."""
+    from cabench.reporting.report import show_report
+
+    show_report(study, scale, results, out)
+
+
 @app.command("list")
 def list_() -> None:
     """Studies, scales, backbones, methods, data sets and metrics that are known."""
@@ -177,6 +245,7 @@ def main() -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         # a log file shows each trial as it ends; an ASCII terminal gets escapes
         sys.stdout.reconfigure(line_buffering=True, errors="backslashreplace")
+    completion.join_colons(os.environ)
     words = sys.argv[1:] or ["--help"]
     try:
         code = app(words, prog_name="cabench", standalone_mode=False)
@@ -187,7 +256,7 @@ def main() -> None:
     except typer.Abort:
         code = 130
     except OSError as error:  # a full disk, a folder without permission
-        _stop(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+        _stop(disk_fault(error))
     sys.exit(code)
 
 

@@ -43,6 +43,7 @@ def study() -> dict[str, Any]:
     made["properties"]["arms"]["additionalProperties"] = False  # other names than the pattern's
     _choose(made["properties"]["backbones"], BACKBONES.names())
     _choose(made["properties"]["primary"], metrics.names())
+    _choose(parts["Claim"]["properties"]["metric"], [*metrics.names(), *models.COUNTS])
     return made
 
 

@@ -73,7 +73,7 @@ def find_run(results: Path, study: str, scale: str | None = None) -> Run:
         return named[0]
     usual = [run for run in named if run.told["scale"] == DEFAULT_SCALE]
     if not usual:
-        raise CabenchError(f"'{study}' was run at several scales, name one with --scale: {here}")
+        raise CabenchError(f"'{study}' was run at several scales, name one as STUDY.SCALE: {here}")
     return usual[0]
 
 

@@ -54,34 +54,21 @@ def write_outputs(
 def sample_grid(path: Path, manifest: dict, records: dict, store: Store) -> list[Path]:
     """A block of rows for each arm: one seed, and in each cell the same label and noise."""
     from cabench.analysis.figures import grid
+    from cabench.analysis.sheets import drawn
 
-    keys = {(t["arm"], t["seed"]): t["key"] for t in manifest["trials"]}
-    arms = [a["name"] for a in manifest["arms"]]
-
-    def drawn(arm: str, seed: int) -> np.ndarray | None:
-        record = records.get(keys.get((arm, seed)))
-        sheet = store.find(record["key"], ".png") if record else None
-        if sheet is None or record["status"] != "complete":
-            return None
-        return read_sheet(sheet, record["protocol"]["sheet"])
-
-    for seed in manifest["seeds"]:
-        found = {arm: p for arm in arms if (p := drawn(arm, seed)) is not None}
-        if found:
-            break
-    else:
+    found = drawn(manifest, records, store)
+    if found is None:
         return []
-    rows = min(GRID_ROWS, *(p.shape[1] for p in found.values()))
-    record = records[keys[next(iter(found)), seed]]
-    sheet = store.find(f"data-{record['spec']['train']['data']['fingerprint'][:16]}", ".png")
-    real = None
-    if sheet is not None:
-        real = read_sheet(sheet, record["protocol"]["sheet"])
-        rows = min(rows, real.shape[1])
-        real = real[:, :rows].reshape(-1, *real.shape[2:])
-    samples = {a: p[:, :rows].reshape(-1, *p.shape[2:]) for a, p in found.items()}
-    labels = [name for name in manifest["classes"]["label"] for _ in range(rows)]
-    return grid(path, arms, samples, labels, real)
+    sheets = [*found.samples.values(), *([] if found.real is None else [found.real])]
+    rows = min(GRID_ROWS, *(sheet.shape[1] for sheet in sheets))
+
+    def images(sheet: np.ndarray) -> np.ndarray:
+        return sheet[:, :rows].reshape(-1, *sheet.shape[2:])
+
+    samples = {arm: images(sheet) for arm, sheet in found.samples.items()}
+    labels = [name for name in found.classes for _ in range(rows)]
+    real = None if found.real is None else images(found.real)
+    return grid(path, [a["name"] for a in manifest["arms"]], samples, labels, real)
 
 
 def readable_picture(path: Path) -> bool:
@@ -94,18 +81,3 @@ def readable_picture(path: Path) -> bool:
         return True
     except (OSError, SyntaxError):  # what Pillow raises for a damaged PNG
         return False
-
-
-def read_sheet(path: Path, layout: dict[str, int]) -> np.ndarray:
-    """The pictures of a record's sheet, (columns, rows, C, H, W) uint8."""
-    from PIL import Image
-
-    try:
-        sheet = np.asarray(Image.open(path))
-    except (OSError, SyntaxError) as error:
-        raise CabenchError(
-            f"{path} is damaged ({error}): `cabench run` makes it again"
-        ) from None
-    height, width = layout["height"], layout["width"]
-    shape = (sheet.shape[0] // height, height, sheet.shape[1] // width, width, -1)
-    return sheet.reshape(shape).transpose(2, 0, 4, 1, 3)

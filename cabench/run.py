@@ -21,7 +21,7 @@ from cabench.progress import Progress
 from cabench.registry import near
 from cabench.schema import MOST_SEEDS
 from cabench.screen import screen
-from cabench.store import REFERENCE, Store, write_json
+from cabench.store import LOG, REFERENCE, Store, write_json
 from cabench.study import read_scale, read_study
 from cabench.tuning import Search, searches, tuned
 
@@ -246,6 +246,8 @@ def _real_pictures(p: Prepared) -> None:
     if not readable_picture(path):
         from cabench.trial import write_real
 
+        if path.exists():
+            LOG.warning("%s is damaged: made again", path)
         write_real(path, p.plan.data)
 
 

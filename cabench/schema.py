@@ -10,12 +10,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     PrivateAttr,
     StringConstraints,
     model_validator,
-)  # fmt: skip
+)
 
 NAME = r"^[a-z0-9][a-z0-9_+.\-]{0,59}$"
 Name = Annotated[str, StringConstraints(pattern=NAME)]
@@ -25,6 +26,23 @@ MOST_SEEDS = 1000
 Classes = Annotated[int, Field(ge=2, le=1_000_000)]
 Factor = Annotated[float, Field(ge=1e-6, le=1e6)]
 Rate = Annotated[float, Field(ge=0, lt=1)]
+
+COUNTS = ("macs", "params")  # what a claim by construction may be about
+PLANNED = ("equivalence", "non_inferiority", "difference_of_differences")  # tests to come
+
+
+def _exists(test: Any) -> Any:
+    if isinstance(test, str) and test.replace("-", "_").replace(" ", "_") in PLANNED:
+        text = "this test doesn't exist yet; allowed: 'superiority' or 'by_construction'"
+        raise ValueError(text)
+    return test
+
+
+def _metrics(found: Any) -> Any:
+    listed = found if isinstance(found, list) else [found]
+    if not listed or not all(isinstance(name, str) for name in listed):
+        raise ValueError("the name of a metric, or a list of names that the claim needs all of")
+    return found
 
 
 class Part(BaseModel):
@@ -57,11 +75,13 @@ class AddedArms(Part):
 
 class Claim(Part):
     id: str
-    says: str
+    says: str  # what is tested here
+    paper: str = ""  # what the paper says, where `says` puts it otherwise
     better: str  # arm
     than: str  # arm
-    metric: str
-    test: Literal["superiority"]
+    metric: Annotated[str | list[str], BeforeValidator(_metrics)]  # a list: all of them
+    test: Annotated[Literal["superiority", "by_construction"], BeforeValidator(_exists)]
+    ratio: Annotated[float, Field(gt=0)] | None = None  # by_construction: at most so many times
 
 
 class Tune(Part):

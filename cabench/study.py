@@ -15,7 +15,7 @@ from cabench import metrics
 from cabench.errors import CabenchError, shown
 from cabench.models import model as _model  # noqa: F401  (registers backbones and methods)
 from cabench.registry import BACKBONES, listed, near
-from cabench.schema import AddedArms, Arm, Scale, Study
+from cabench.schema import COUNTS, AddedArms, Arm, Claim, Scale, Study
 from cabench.yamlfile import check, fault, parse_yaml, read_yaml
 
 ARM_OPTION = Path("--arm")  # stands for a file name in faults
@@ -126,7 +126,7 @@ def _check_references(file: StudyFile) -> None:
             if arms[getattr(claim, side)].bound:
                 text = f"'{getattr(claim, side)}' is a bound, which has no verdict"
                 raise file.fault(("claims", i, side), text)
-        one_of(claim.metric, metrics.names(), "metric", "claims", i, "metric")
+        _check_metric(file, claim, i)
     for name, arm in arms.items():
         if arm.match is not None:
             arm_named(arm.match.params_of, "arms", name, "match", "params_of")
@@ -134,6 +134,23 @@ def _check_references(file: StudyFile) -> None:
                 raise file.fault(
                     ("arms", name, "match"), f"'{arm.match.params_of}' is itself a matched arm"
                 )
+
+
+def _check_metric(file: StudyFile, claim: Claim, i: int) -> None:
+    """Scores for a test of superiority, counts for what holds by construction."""
+    where = ("claims", i, "metric")
+    counted = claim.test == "by_construction"
+    if counted and not isinstance(claim.metric, str):
+        raise file.fault(where, f"by_construction takes one of {', '.join(COUNTS)}")
+    found = [claim.metric] if isinstance(claim.metric, str) else claim.metric
+    allowed = COUNTS if counted else metrics.names()
+    for name in found:
+        if name not in allowed:
+            raise file.fault(where, unknown("count" if counted else "metric", name, allowed))
+        if found.count(name) > 1:
+            raise file.fault(where, f"'{name}' stands there twice")
+    if claim.ratio is not None and not counted:
+        raise file.fault(("claims", i, "ratio"), "only test by_construction takes a ratio")
 
 
 def scale_names() -> list[str]:

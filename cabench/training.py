@@ -6,6 +6,8 @@ import errno
 import hashlib
 import json
 import math
+import os
+import re
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -163,8 +165,10 @@ def save(path: Path, tensors: Mapping[str, Tensor], **meta: Any) -> None:
     with atomic_path(path) as part:
         try:
             save_file(plain, part, metadata=told)
-        except SafetensorError as error:  # a full disk is no OSError there
-            raise OSError(errno.EIO, str(error), str(path)) from None
+        except SafetensorError as error:  # what a full disk raises there
+            found = re.search(r"\(os error (\d+)\)", str(error))
+            code = int(found[1]) if found else errno.EIO
+            raise OSError(code, os.strerror(code)) from None
 
 
 def digest(tensors: Mapping[str, Tensor], meta: Mapping[str, str]) -> str:

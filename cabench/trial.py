@@ -16,10 +16,12 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
+from torch import nn
 
 from cabench import metrics
 from cabench.cost.macs import cost
 from cabench.data import load_dataset
+from cabench.diagnostics import weight_norms
 from cabench.diffusion import Process, sample
 from cabench.errors import describe
 from cabench.metrics.scorer import SampleScorer
@@ -105,9 +107,11 @@ def measure(trial: Trial, store: Store, device: str, progress: Progress) -> dict
     scorer.prepare()
     timing["reference_s"] = time.perf_counter() - began
     measured = score_samples(trial, store, snapshot, scorer, device, progress, timing)
-    measured |= score_model(trial, snapshot, dataset, device)
+    model = load_ema(spec["train"], snapshot, device)
+    measured |= score_model(trial, model, dataset, device)
+    weights = weight_norms(model, spec["train"]["model"]["embedder"]["classes"], device)
 
-    write_json(store.beside(trial.key, ".curves.json"), told["curve"])
+    write_json(store.beside(trial.key, ".curves.json"), told["curve"] | {"weights": weights})
     backbone = spec["train"]["model"]["backbone"]
     tuning = {"tuning": trial.tuning} if trial.tuning is not None else {}
     return {
@@ -144,11 +148,10 @@ def score_samples(
     return measured
 
 
-def score_model(trial: Trial, snapshot: Path, dataset: Any, device: str) -> dict[str, float]:
+def score_model(trial: Trial, model: nn.Module, dataset: Any, device: str) -> dict[str, float]:
     """Scores of the averaged network itself."""
     train_spec, told = trial.spec["train"], trial.spec["score"]
     process = Process(**train_spec["diffusion"])
-    model = load_ema(train_spec, snapshot, device)
     measured: dict[str, float] = {}
     for name in metrics.needing("model", told["metrics"]):
         metric = METRICS.get(name)

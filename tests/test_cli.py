@@ -41,7 +41,7 @@ def test_a_study_from_file_to_figures(tiny, capsys):
     assert len(found) == 4 and {r["status"] for r in found.values()} == {"complete"}
     for record in found.values():
         assert set(record) == {"key", "status", "error", "spec", "metrics", "protocol", "cost",
-                               "timing", "environment"}  # fmt: skip
+                               "timing", "environment", "files", "checksum"}  # fmt: skip
         assert {"kid", "condition_accuracy", "heldout_loss", "train_loss"} <= set(record["metrics"])
         assert all(isinstance(v, float) for v in record["metrics"].values())
         assert record["cost"]["macs"]["counter"] == "fvcore"

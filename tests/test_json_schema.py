@@ -66,6 +66,8 @@ def test_wrong_scales_do_not(case):
 WRONG_KINDS = {
     "a text for a number": ("trials: 8", "trials: '8'"),
     "rank": ("{sites: all}", "{rank: 0}"),
+    "a claim's metric": ("metric: kid", "metric: fid"),
+    "a claim's metrics": ("metric: kid", "metric: [kid, fid]"),
     "a metric": ("baseline:", "primary: fid\nbaseline:"),
     "two methods in one": ("[{can: {sites: all}}]", "[{can: {sites: all}, adaln_zero: {}}]"),
     "no arms": (TINY_STUDY[TINY_STUDY.index("arms:") :], "arms: {}\n"),

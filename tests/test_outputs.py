@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from cabench.outputs import read_sheet
+from cabench.analysis.sheets import read_sheet
 from cabench.trial import SHEET_LIMIT, SHEET_ROWS, write_sheet
 
 

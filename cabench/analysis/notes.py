@@ -26,6 +26,10 @@ def footnotes(manifest: dict[str, Any], records: dict[str, dict[str, Any]]) -> l
         notes.append("One seed: no interval and no test; differences may be chance.")
     if manifest.get("claims"):
         text = "Claims are fixed beforehand: the same test, Holm over those tested."
+        if any(not isinstance(claim["metric"], str) for claim in manifest["claims"]):
+            text += " Over several metrics: the largest of their p's."
+        if any(claim.get("added") for claim in manifest["claims"]):
+            text += " Added claims were not; Holm over them alone."
         notes.append(f"{text} {manifest.get('caveat', '')}".strip())
     if any(_floor(record) for record in done):
         notes.append(

@@ -40,7 +40,7 @@ def summary(manifest: Manifest, records: Records) -> pd.DataFrame:
     floor = {"arm": FLOOR, "status": ""}
     for metric in _ordered(manifest):
         out[metric.title], floor[metric.title] = _level_cells(
-            table[table["metric"] == metric.name], metric, _floor(manifest, records, metric)
+            table[table["metric"] == metric.name], metric, floor_score(manifest, records, metric)
         )
         if metric.name in (manifest["primary"], SUPPORT):
             rows = table[table["metric"] == metric.name]
@@ -95,7 +95,7 @@ def verdict_word(p_holm: float, difference: float, metric: Metric) -> str:
     return "better" if metric.is_better(difference) else "worse"
 
 
-def _floor(manifest: Manifest, records: Records, metric: Metric) -> float:
+def floor_score(manifest: Manifest, records: Records, metric: Metric) -> float:
     """The score of a disjoint real set; NaN where no trial says."""
     done = complete_records(manifest, records)
     found = [(r.get("protocol", {}).get("floor") or {}).get(metric.name) for r in done]
@@ -127,13 +127,17 @@ def costs(manifest: Manifest, records: Records) -> pd.DataFrame:
 def _cost(manifest: Manifest, records: Records, arms: list[str]) -> dict[str, list[str]]:
     table = costs(manifest, records).set_index("arm").loc[arms]
     size, unit = count_unit(table["macs"])
-    cells = {f"MACs ({unit})": _counts(table["macs"] / size)}
+    cells = {_with_unit("MACs", unit): _counts(table["macs"] / size)}
     if (table["generator_macs"] > 0).any():
-        cells[f"conditioning MACs ({unit})"] = _counts(table["generator_macs"] / size)
+        cells[_with_unit("conditioning MACs", unit)] = _counts(table["generator_macs"] / size)
     size, unit = count_unit(table["params"])
-    cells[f"params ({unit})"] = _counts(table["params"] / size)
+    cells[_with_unit("params", unit)] = _counts(table["params"] / size)
     cells["images/s"] = [f"{r:,.0f}" if r == r else NONE for r in table["images_per_s"]]
     return cells
+
+
+def _with_unit(title: str, unit: str) -> str:
+    return f"{title} ({unit})" if unit else title
 
 
 def _counts(values: pd.Series) -> list[str]:

@@ -16,10 +16,12 @@ from rich.text import Text
 from cabench.analysis import notes
 from cabench.analysis.claims import judge
 from cabench.analysis.frame import failures, progress, tidy
-from cabench.analysis.labels import Metric, decimals, fold, p_text, study_metrics
+from cabench.analysis.labels import fold
+from cabench.analysis.ledger import ledger, outcome
 from cabench.analysis.statistics import numbers
 from cabench.analysis.summary import NONE, Manifest, Records, costs, guidance, summary
 from cabench.screen import screen
+from cabench.store import atomic_path
 
 __all__ = ["costs", "guidance", "ledger", "render", "show", "summary", "to_csv", "to_markdown"]
 
@@ -27,6 +29,7 @@ NAME_WIDTH = 26
 COLOURS = {
     "better": "bold green", "worse": "bold red", "supported": "bold green",
     "contradicted": "bold red", "unresolved": "yellow", "not tested": "dim",
+    "by construction": "green",
 }  # fmt: skip
 ASCII = str.maketrans({"±": "+-", "↓": "(low)", "↑": "(high)", "─": "-"})
 
@@ -60,12 +63,7 @@ def plain(manifest: Manifest, records: Records, width: int = 120, encoding: str 
 def render(manifest: Manifest, records: Records, width: int = 100) -> Group:
     """All that a terminal of `width` columns shows: table (in blocks that fit), notes, claims."""
     body = summary(manifest, records)
-    frame = tidy(manifest, records)
-    done = {arm: progress(frame, arm)["complete"] for arm in body["arm"][:-1]}
-    columns = {"n": [*(str(n) for n in done.values()), NONE]}
-    for title in body.columns[2:]:  # n stays in a cell only where it is not the row's
-        known = [f" (n={done.get(arm)})" for arm in body["arm"]]
-        columns[title] = [c.removesuffix(k) for c, k in zip(body[title], known, strict=True)]
+    columns = compact(manifest, records, body)
     names = [
         fold(arm, NAME_WIDTH) + ([f"  {line}" for line in fold(s, NAME_WIDTH - 2)] if s else [])
         for arm, s in zip(body["arm"], body["status"], strict=True)
@@ -85,6 +83,17 @@ def render(manifest: Manifest, records: Records, width: int = 100) -> Group:
     if manifest.get("claims"):
         parts += ["", Text("Claims", style="bold"), _claims_table(manifest, records)]
     return Group(*parts)
+
+
+def compact(manifest: Manifest, records: Records, body: pd.DataFrame) -> dict[str, list[str]]:
+    """The table's cells by title, n in a column of its own where it is the whole row's."""
+    frame = tidy(manifest, records)
+    done = {arm: progress(frame, arm)["complete"] for arm in body["arm"][:-1]}
+    columns = {"n": [*(str(n) for n in done.values()), NONE]}
+    for title in body.columns[2:]:
+        known = [f" (n={done.get(arm)})" for arm in body["arm"]]
+        columns[title] = [c.removesuffix(k) for c, k in zip(body[title], known, strict=True)]
+    return columns
 
 
 def _blocks(names: list[list[str]], columns: dict[str, list[str]], width: int) -> list[Any]:
@@ -146,45 +155,16 @@ def _coloured(cell: str) -> Text:
 
 
 def _claims_table(manifest: Manifest, records: Records) -> Table:
-    metrics = study_metrics(manifest)
     table = _table()
     table.add_column("id", no_wrap=True)
     table.add_column("verdict", no_wrap=True)
     table.add_column("says", ratio=2)
     table.add_column("evidence", ratio=3)
-    for row in judge(manifest, records).to_dict("records"):
-        verdict = _coloured(row["verdict"])
-        table.add_row(str(row["id"]), verdict, str(row["says"]), evidence(row, metrics))
+    for row in ledger(manifest, records).to_dict("records"):
+        table.add_row(
+            Text(row["id"]), _coloured(row["verdict"]), Text(row["says"]), Text(row["evidence"])
+        )
     return table
-
-
-# ---- claims as text ----------------------------------------------------------------------------
-
-
-def ledger(manifest: Manifest, records: Records) -> pd.DataFrame:
-    """A row per claim, ready to print: id, verdict, says, evidence."""
-    metrics = study_metrics(manifest)
-    rows = judge(manifest, records).to_dict("records")
-    return pd.DataFrame(
-        [[r["id"], r["verdict"], r["says"], evidence(r, metrics)] for r in rows],
-        columns=["id", "verdict", "says", "evidence"],
-    )
-
-
-def evidence(row: dict[str, Any], metrics: dict[str, Metric]) -> str:
-    """'KID x10^3 @2000 ↓: can-3 - native+dw = -1.2 [-1.9, -0.5], n = 3, p = .012, after ...'."""
-    metric = metrics.get(row["metric"])
-    if metric is None or row["n"] == 0:
-        return row["reason"]
-    diff, low, high = (row[k] * metric.scale for k in ("diff", "low", "high"))
-    places = decimals([diff], [(high - low) / 2], digits=2)
-    text = f"{metric.title}: {row['better']} - {row['than']} = {diff:+z.{places}f}"
-    if low == low:
-        text += f" [{low:+z.{places}f}, {high:+z.{places}f}]"
-    text += f", n = {row['n']}"
-    if row["p_holm"] == row["p_holm"]:
-        text += f", {p_text(row['p'])}, after Holm {p_text(row['p_holm'])}"
-    return f"{text}; {row['reason']}" if row["reason"] else text
 
 
 # ---- files -------------------------------------------------------------------------------------
@@ -197,7 +177,8 @@ def to_csv(manifest: Manifest, records: Records, path: str | Path) -> Path:
     metrics = known + sorted(set(frame["metric"]) - set(known))
     table = numbers(manifest, records, metrics).merge(costs(manifest, records), on="arm")
     path = Path(path)
-    table.to_csv(path, index=False)
+    with atomic_path(path) as part:
+        table.to_csv(part, index=False)
     return path
 
 
@@ -206,7 +187,10 @@ def to_markdown(manifest: Manifest, records: Records) -> str:
     body = summary(manifest, records)
     if (body["status"] == "").all():
         body = body.drop(columns="status")
-    parts = [f"# {manifest['study']}", manifest["question"], _pipes(body)]
+    parts = [f"# {manifest['study']}", manifest["question"]]
+    if manifest.get("claims"):
+        parts.append(outcome(judge(manifest, records).to_dict("records")))
+    parts.append(_pipes(body))
     problems = [f"failed: {line}" for line in failures(manifest, records)]
     parts.append("\n".join(f"- {n}" for n in problems + notes.footnotes(manifest, records)))
     swept = guidance(manifest, records)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import socket
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -24,7 +25,7 @@ from ray import tune
 from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 
-from cabench.errors import CabenchError
+from cabench.errors import CabenchError, disk_fault
 from cabench.executors.base import Event, Listener, log_to
 from cabench.plan import Trial
 from cabench.store import Store
@@ -33,6 +34,7 @@ from cabench.tuning import Search, conclude, evaluate
 DEATHS = 3  # of a trial's worker; then the trial has failed
 OBJECT_STORE = 100 * 2**20  # bytes: trials travel by files
 NEWS_EVERY = 0.5  # seconds
+LOST = "Ray lost a node that trials ran on; what is finished is kept, the same command goes on"
 
 
 @dataclass(frozen=True)
@@ -45,17 +47,31 @@ class Pool:
     address: str | None = None  # of a running cluster; None: workers on this machine
 
 
+def _reach(address: str) -> None:
+    """Refuses an address that nobody answers at: Ray itself would try for minutes."""
+    host, _, port = address.rpartition(":")
+    if address == "auto":
+        return
+    if not host or "/" in host or not port.isdigit():
+        raise CabenchError(f"--ray-address: found '{address}'; allowed: HOST:PORT, or auto")
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except (OSError, OverflowError) as error:
+        raise CabenchError(f"--ray-address '{address}': nobody answers there ({error})") from None
+
+
 @contextmanager
 def started(pool: Pool) -> Iterator[int]:
     """Ray up, and down again at the end; yields how many trials run side by side."""
-    quiet = {"logging_level": "ERROR", "log_to_driver": False}
-    logging.getLogger("ray").setLevel(logging.ERROR)
+    quiet = {"logging_level": logging.CRITICAL, "log_to_driver": False}
+    logging.getLogger("ray").setLevel(logging.CRITICAL)
     try:
         if pool.address is None:
             cpus = {"num_cpus": max(1, pool.jobs or 1) * pool.cpus}
             local = {"include_dashboard": False, "object_store_memory": OBJECT_STORE}
             ray.init("local", **cpus, **local, **quiet)
         else:
+            _reach(pool.address)
             ray.init(pool.address, **quiet)
     except (ConnectionError, ValueError, RuntimeError, OSError) as error:
         where = f"--ray-address '{pool.address}'" if pool.address else "Ray on this machine"
@@ -128,7 +144,7 @@ class _EachArm(Searcher):
     depends on that arm's losses alone, however many arms run side by side."""
 
     def __init__(self, searches: Sequence[Search]):
-        super().__init__(metric="loss", mode="min")
+        super().__init__()
         self.left = [s.options["trials"] for s in searches]
         self.busy: dict[str, tuple[int, float]] = {}  # Tune's id -> place, factor
         self.tried: list[list[tuple[float, float]]] = [[] for _ in searches]
@@ -187,7 +203,11 @@ def _fit(
             checkpoint_config=tune.CheckpointConfig(num_to_keep=1),
         ),
     )  # fmt: skip
-    tuner.fit()
+    try:
+        tuner.fit()
+    except Exception:  # Tune wraps what a callback raises
+        if hearing.fault is None:
+            raise
     if hearing.fault is not None:
         raise hearing.fault
 
@@ -271,11 +291,6 @@ def _teller(key: str) -> Callable[[str, float, str], None]:
     return tell
 
 
-def disk_fault(error: OSError) -> str:
-    where = f"{error.filename}: " if error.filename else ""
-    return f"{where}{error.strerror or error}; finished trials are kept, the same command goes on"
-
-
 # ---- in the driver -----------------------------------------------------------------------------
 
 
@@ -284,7 +299,7 @@ class _Hearing(tune.Callback):
 
     def __init__(self, trials: Sequence[Trial | Search], store: Store, listener: Listener):
         self.trials, self.store, self.listener = trials, store, listener
-        self.fault: Exception | None = None
+        self.fault: BaseException | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Tune saves its callbacks; nothing is ever restored
@@ -295,7 +310,7 @@ class _Hearing(tune.Callback):
             return
         try:
             getattr(self.listener, kind)(content)
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # rich makes SystemExit of a broken pipe
             self.fault = error
 
     def on_trial_start(self, iteration: int, trials: list, trial: Any, **_: Any) -> None:
@@ -305,7 +320,8 @@ class _Hearing(tune.Callback):
         self, iteration: int, trials: list, trial: Any, result: dict, **_: Any
     ) -> None:
         if "halt" in result:
-            raise CabenchError(result["halt"])
+            self.fault = CabenchError(result["halt"])
+            raise self.fault
         for kind in ("heard", "said", "finished", "evaluated"):
             if kind in result:
                 content = result[kind]
@@ -319,6 +335,9 @@ class _Hearing(tune.Callback):
         from cabench.trial import failed
 
         ours = self.trials[trial.config["trial"]]
+        if "node has died" in str(trial.get_error()):  # no fault of the arm
+            self.fault = self.fault or CabenchError(LOST)
+            return
         if isinstance(ours, Search):
             return
         reason = f"its worker process died {DEATHS} times (out of memory, or killed)"

@@ -5,13 +5,12 @@ A `.sha256` beside each tells a damaged one, which is then named in the log and 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
-from cabench.store import LOG, file_hash
+from cabench.store import LOG, atomic_path, file_hash
 
 Arrays = dict[str, np.ndarray]
 
@@ -25,15 +24,12 @@ def once(path: Path, make: Callable[[Path], None]) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{path}.lock"):
         if not _whole(path):
-            if path.exists():
+            if path.exists() and _seal(path).exists():
                 LOG.warning("%s is damaged: made again", path)
-            temporary = path.with_name(f"{path.stem}.{os.getpid()}.tmp{path.suffix}")
-            try:
+            with atomic_path(path) as temporary:
                 make(temporary)
-                _seal(path).write_text(file_hash(temporary))
-                os.replace(temporary, path)
-            finally:
-                temporary.unlink(missing_ok=True)
+                with atomic_path(_seal(path)) as seal:
+                    seal.write_text(file_hash(temporary))
     return path
 
 
@@ -49,7 +45,8 @@ def arrays_once(path: Path, make: Callable[[], Arrays]) -> Arrays:
     """The arrays in the .npz at `path` (no pickles), made if absent."""
 
     def write(temporary: Path) -> None:
-        np.savez(temporary, **make())
+        with open(temporary, "wb") as f:  # given a name, savez would add a suffix to it
+            np.savez(f, **make())
 
     with np.load(once(path, write), allow_pickle=False) as arrays:
         return dict(arrays)

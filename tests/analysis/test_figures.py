@@ -1,3 +1,4 @@
+import json
 import subprocess
 import sys
 
@@ -131,8 +132,8 @@ def test_curves_of_one_seed_one_point_and_none(study, tmp_path, drawn):
 def test_curves_on_the_right_are_paired_differences(study, tmp_path, drawn):
     manifest, _, curves = study(["native", "native+dw", "can-3"], seeds=2)
     for s in range(2):
-        base = curves[f"native+dw:{s}"]["heldout"]["loss"]
-        curves[f"can-3:{s}"]["heldout"]["loss"] = [v - 0.25 for v in base]
+        base = curves[f"native+dw@{s}"]["heldout"]["loss"]
+        curves[f"can-3@{s}"]["heldout"]["loss"] = [v - 0.25 for v in base]
     figures.curves(tmp_path / "c", manifest, curves)
     flat = [
         line for line in drawn[0].axes[1].lines if np.allclose(line.get_ydata(), -0.25)
@@ -153,8 +154,8 @@ def test_spread_keeps_order_and_distance():
 def test_bins_are_relative_to_the_baseline(study, tmp_path):
     manifest, records, _ = study(["static", "native", "native+dw", "can-3"], seeds=2)
     for s in range(2):
-        records[f"native+dw:{s}"]["metrics"]["heldout_loss/bin4"] = 0.4 + 0.1 * s
-        records[f"can-3:{s}"]["metrics"]["heldout_loss/bin4"] = (0.4 + 0.1 * s) * 0.9
+        records[f"native+dw@{s}"]["metrics"]["heldout_loss/bin4"] = 0.4 + 0.1 * s
+        records[f"can-3@{s}"]["metrics"]["heldout_loss/bin4"] = (0.4 + 0.1 * s) * 0.9
     table = by_bin(manifest, records)
     assert list(table.index) == ["native", "can-3"] and list(table.columns) == list(range(10))
     assert table.loc["can-3", 4] == pytest.approx(-10)
@@ -237,3 +238,74 @@ def test_analysis_imports_no_torch():
         "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_a_figure_for_a_page_leaves_its_words_beside_it(study, tmp_path):
+    manifest, records, _ = study(["native", "native+dw", "can-3"])
+    svg, words = figures.forest(tmp_path / "forest", manifest, records, figures.PAGE)
+    told = json.loads(words.read_text())
+    assert told["title"] == "Difference to native+dw" and "n = 3" in told["text"]
+    assert told["width"] == pytest.approx(6.69)
+    assert "<text" not in svg.read_text() and not (tmp_path / "forest.png").exists()
+
+
+@pytest.mark.parametrize("many", [False, True])
+@pytest.mark.parametrize("look", [figures.SCREEN, figures.PAGE])
+def test_quality_against_cost_names_every_arm_once(study, long_names, tmp_path, drawn, many, look):
+    manifest, records, _ = study(long_names) if many else study()
+    figures.cost(tmp_path / "cost", manifest, records, look)
+    left, right = drawn[0].axes
+    names = [t.get_text() for t in right.texts]
+    inside = [a["name"] for a in manifest["arms"] if not a["bound"]]  # the bound is far off
+    assert sorted(names) == sorted(inside)
+    assert not _texts_overlap(drawn[0], right.texts) and _inside(drawn[0], right.texts)
+    marks = [line for line in left.lines if len(line.get_xdata()) == 1]
+    assert sum(line.get_marker() == "s" for line in marks) == 1  # the baseline
+    for arm, line in zip(inside, marks, strict=True):
+        values = [records[f"{arm}@{s}"]["metrics"]["kid"] for s in range(3)]
+        assert line.get_ydata()[0] == pytest.approx(1000 * sum(values) / 3)
+        assert line.get_xdata()[0] == records[f"{arm}@0"]["cost"]["macs"]["total"]
+
+
+def test_the_floor_is_a_line_when_it_is_near(study, tmp_path, drawn):
+    manifest, records, _ = study(["native", "native+dw", "can-3"])
+    figures.cost(tmp_path / "far", manifest, records)
+    for record in records.values():
+        record["protocol"]["floor"]["kid"] = 0.0115
+    figures.cost(tmp_path / "near", manifest, records)
+    far, near = drawn
+    assert "off the panel" in far.get_supxlabel() and "dashed line" in near.get_supxlabel()
+    dashed = [line for line in near.axes[0].lines if list(line.get_ydata()) == [11.5, 11.5]]
+    assert len(dashed) == 1 and dashed[0].get_linestyle() == "--"
+
+
+def test_cost_without_counts_draws_nothing(study, tmp_path):
+    manifest, records, _ = study()
+    for record in records.values():
+        record["cost"] = {}
+    assert figures.cost(tmp_path / "c", manifest, records) == []
+
+
+def test_weights_are_means_over_seeds_and_their_ratio(study, tmp_path, drawn):
+    manifest, _, curves = study(["native", "native+dw", "can-3"])
+    assert figures.weights(tmp_path / "w", manifest, curves) == []     # older records
+    for s, generated in enumerate([1.0, 2.0, 6.0]):
+        curves[f"can-3@{s}"]["weights"] = {
+            "depthwise": {"static": 1.5, "generated": generated, "layers": 4}
+        }
+    figures.weights(tmp_path / "w", manifest, curves)
+    axes = drawn[0].axes[0]
+    assert [t.get_text() for t in axes.texts] == ["3 / 1.5"]
+    assert axes.collections[0].get_array().data.ravel()[0] == pytest.approx(1.0)  # log2 of 2
+    assert [t.get_text() for t in axes.get_yticklabels()] == ["can-3"]
+
+
+def test_a_strip_holds_the_pictures_enlarged(tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (3, 2, 1, 4, 6), dtype=np.uint8)
+    (path,) = figures.strip(tmp_path / "s", images)
+    found = np.asarray(Image.open(path))
+    assert found.shape == (2 * (4 * 8 + 2) - 2, 3 * (6 * 8 + 2) - 2)
+    for c in range(3):
+        for r in range(2):
+            cell = found[r * 34 : r * 34 + 32, c * 50 : c * 50 + 48]
+            assert np.array_equal(cell[::8, ::8], images[c, r, 0])

@@ -9,7 +9,7 @@ def test_a_row_per_trial_and_metric(study):
     assert list(frame.columns[:6]) == ["arm", "seed", "key", "metric", "value", "status"]
     assert not frame.duplicated(["arm", "seed", "metric"]).any()
     one = frame[(frame["arm"] == "can-3") & (frame["seed"] == 1) & (frame["metric"] == "kid")]
-    assert one["value"].item() == records["can-3:1"]["metrics"]["kid"]
+    assert one["value"].item() == records["can-3@1"]["metrics"]["kid"]
     assert set(frame[frame["metric"] == "kid/g2"]["seed"]) == {0}
 
 
@@ -26,8 +26,8 @@ def test_what_failed_or_is_missing_stays_visible(study):
 
 def test_numbers_that_are_none_or_infinite_are_not_used(study):
     manifest, records, _ = study()
-    records["native:0"]["metrics"]["kid"] = None
-    records["native:1"]["metrics"]["kid"] = float("inf")
+    records["native@0"]["metrics"]["kid"] = None
+    records["native@1"]["metrics"]["kid"] = float("inf")
     assert list(by_seed(tidy(manifest, records), "native", "kid").index) == [2]
 
 

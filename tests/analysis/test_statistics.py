@@ -89,7 +89,7 @@ def test_numbers_hold_every_arm_and_adjust_within_a_metric(study):
     tested = kid[kid["role"] == "arm"]
     assert list(tested["p_holm"]) == pytest.approx(holm(list(tested["p"])))
     by_hand = [
-        records[f"native+can-3:{s}"]["metrics"]["kid"] - records[f"native+dw:{s}"]["metrics"]["kid"]
+        records[f"native+can-3@{s}"]["metrics"]["kid"] - records[f"native+dw@{s}"]["metrics"]["kid"]
         for s in range(3)
     ]
     assert kid.loc["native+can-3", "diff"] == pytest.approx(sum(by_hand) / 3)

@@ -37,8 +37,8 @@ def test_no_line_too_wide_and_no_number_cut(case):
 def test_cells_hold_mean_half_width_and_n(study):
     manifest, records, _ = study()
     for s, kid in enumerate((0.010, 0.011, 0.012)):  # sd .001
-        records[f"can-3:{s}"]["metrics"]["kid"] = kid
-        records[f"native+dw:{s}"]["metrics"]["kid"] = kid + 0.002 + 0.0001 * (s - 1)
+        records[f"can-3@{s}"]["metrics"]["kid"] = kid
+        records[f"native+dw@{s}"]["metrics"]["kid"] = kid + 0.002 + 0.0001 * (s - 1)
     body = tables.summary(manifest, records).set_index("arm")
     level = body.loc["can-3", "KID x10^3 @2000 ↓"]
     mean, half, n = re.fullmatch(r"(\S+) ± (\S+) \(n=(\d)\)", level).groups()
@@ -109,7 +109,7 @@ def test_the_footnote_states_the_protocol(study):
 
 def test_trials_measured_differently_are_called_out(study):
     manifest, records, _ = study()
-    records["can-3:0"]["protocol"]["n"] = 500
+    records["can-3@0"]["protocol"]["n"] = 500
     assert "WARNING: trials differ in protocol 'n' (2000 / 500)" in tables.plain(
         manifest, records, 160
     )
@@ -118,7 +118,7 @@ def test_trials_measured_differently_are_called_out(study):
 def test_other_guidance_is_compared_on_the_same_seeds(study):
     manifest, records, _ = study()
     row = tables.guidance(manifest, records).set_index("arm").loc["can-3"]
-    kid = 1000 * records["can-3:0"]["metrics"]["kid"]
+    kid = 1000 * records["can-3@0"]["metrics"]["kid"]
     before, after = map(float, row["KID x10^3 @2000 ↓"].split(" -> "))
     assert row["seeds"] == "0" and before == pytest.approx(kid, abs=0.06)
     assert after == pytest.approx(1.4 * kid, abs=0.06)
@@ -130,10 +130,10 @@ def test_other_guidance_is_compared_on_the_same_seeds(study):
 def test_csv_holds_numbers_in_stored_units(study, tmp_path):
     manifest, records, _ = study()
     found = pd.read_csv(tables.to_csv(manifest, records, tmp_path / "t.csv"))
-    kid = [records[f"can-3:{s}"]["metrics"]["kid"] for s in range(3)]
+    kid = [records[f"can-3@{s}"]["metrics"]["kid"] for s in range(3)]
     row = found[(found["arm"] == "can-3") & (found["metric"] == "kid")].iloc[0]
     assert row["mean"] == pytest.approx(sum(kid) / 3) and row["n"] == 3
-    assert row["params"] == records["can-3:0"]["cost"]["params"]["total"]
+    assert row["params"] == records["can-3@0"]["cost"]["params"]["total"]
     assert "heldout_loss/bin9" in set(found["metric"])
 
 

@@ -10,35 +10,38 @@ import numpy as np
 import pandas as pd
 import seaborn
 
-from cabench.analysis.figures.style import caption, save, sheet
+from cabench.analysis.figures.style import SCREEN, Look, finish, sheet
 from cabench.analysis.frame import study_arms, tidy
 from cabench.analysis.labels import SUPPORT, fold
 
 
-def bins(path: str | Path, manifest: dict[str, Any], records: dict[str, Any]) -> list[Path]:
-    """PNG and SVG heat map, arms x bins; nothing is written when no trial has bins."""
+def bins(
+    path: str | Path, manifest: dict[str, Any], records: dict[str, Any], look: Look = SCREEN
+) -> list[Path]:
+    """Heat map, arms x bins; nothing is written when no trial has bins."""
     table = by_bin(manifest, records)
     if table.empty:
         return []
-    names = ["\n".join(fold(arm, 30)) for arm in table.index]
+    names = ["\n".join(fold(arm, 30 if look.titled else 24)) for arm in table.index]
     rows = sum(0.26 + 0.13 * name.count("\n") for name in names)
     size = float(np.nanquantile(np.abs(table.to_numpy()), 0.95)) or 1.0
-    with sheet(9.0, 1.7 + rows) as figure:
+    height = 1.7 + rows if look.titled else 0.55 + look.size * rows
+    with sheet(9.0, height, look) as figure:
         axes = figure.subplots()
         seaborn.heatmap(
             table, ax=axes, cmap="PuOr_r", vmin=-size, vmax=size, yticklabels=names,
-            annot=True, fmt="+.1f", annot_kws={"size": 7.5},
-            cbar_kws={"label": "% (purple: better)", "aspect": 6 * rows, "fraction": 0.03},
+            annot=True, fmt="+.1f", annot_kws={"size": 7.5 * look.size},
+            cbar_kws={"aspect": 6 * rows, "fraction": 0.03},
         )  # fmt: skip
         axes.tick_params(length=0)
+        axes.tick_params(axis="y", rotation=0)
         axes.set(xlabel="noise bin: equal parts of t, 0 is the least noise", ylabel="")
-        caption(
-            figure,
+        return finish(
+            figure, path, look,
             f"Held-out loss by noise bin, relative to {manifest['baseline']}",
             "Mean over the seeds that both have of 100 (loss / baseline's loss - 1); "
-            "negative is better. No test: this says where, not whether.",
-        )
-        return save(figure, path)
+            "negative (purple) is better. No test: this says where, not whether.",
+        )  # fmt: skip
 
 
 def by_bin(manifest: dict[str, Any], records: dict[str, Any]) -> pd.DataFrame:

@@ -9,16 +9,26 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from cabench.analysis.figures.style import BOUND, CYCLE, FAINT, INK, caption, save, sheet
+from cabench.analysis.figures.style import (
+    BOUND,
+    CYCLE,
+    FAINT,
+    INK,
+    SCREEN,
+    Look,
+    finish,
+    sheet,
+)
 from cabench.analysis.frame import has_native, is_bound, study_arms
 
 LINE = 0.155  # inches of height that a direct label needs
 
 
 def curves(
-    path: str | Path, manifest: dict[str, Any], curves: dict[str, dict[str, Any]]
-) -> list[Path]:
-    """PNG and SVG from each trial's curves (by key); nothing is written when there are none.
+    path: str | Path, manifest: dict[str, Any], curves: dict[str, dict[str, Any]],
+    look: Look = SCREEN,
+) -> list[Path]:  # fmt: skip
+    """From each trial's curves (by key); nothing is written when there are none.
 
     Left: mean over seeds (thick) and single seeds (thin). Right: the same less the baseline's at
     the same seed and images, where arms that differ by a few per cent come apart.
@@ -27,10 +37,11 @@ def curves(
     if losses.empty:
         return []
     arms = [a["name"] for a in study_arms(manifest) if a["name"] in set(losses["arm"])]
-    looks = _looks(manifest, arms)
+    looks = arm_styles(manifest, arms)
     differences = _paired(losses, manifest["baseline"])
     label = 0.075 * max(map(len, arms))
-    with sheet(8.2 + label, max(4.2, 1.4 + LINE * len(arms))) as figure:
+    low, line = (4.2, LINE) if look.titled else (2.9, look.size * LINE)
+    with sheet(8.2 + label, max(low, 1.4 + line * len(arms)), look) as figure:
         left, right = figure.subplots(1, 2)
         _lines(left, losses, arms, looks)
         shown = [a for a in arms if not is_bound(manifest, a)]
@@ -40,15 +51,16 @@ def curves(
         right.axhline(0, color=INK, linewidth=0.9, zorder=1)
         if not differences.empty:
             _zoom(right, differences[differences["arm"].isin(shown)], after=1 / 3)
-        _label(right, differences, shown, looks)
+        ends = {a: _mean(differences[differences["arm"] == a]) for a in shown}
+        ends = {a: (mean.index[-1], mean.iloc[-1]) for a, mean in ends.items() if len(mean)}
+        label_ends(right, ends, looks, look)
         right.set(title="less the baseline's, same seed", xlabel="images seen")
         for axes in (left, right):
             axes.xaxis.set_major_formatter(lambda x, _: f"{x / 1000:,g}K" if x else "0")
             axes.grid(axis="y", color=FAINT, linewidth=0.4)
         hidden = [a for a in arms if a not in shown]
         text = f"Baseline: {manifest['baseline']}. {_small_print(losses, hidden)}"
-        caption(figure, "Held-out loss while training", text)
-        return save(figure, path)
+        return finish(figure, path, look, "Held-out loss while training", text)
 
 
 def heldout(manifest: dict[str, Any], curves: dict[str, dict[str, Any]]) -> pd.DataFrame:
@@ -70,7 +82,7 @@ def _paired(losses: pd.DataFrame, baseline: str) -> pd.DataFrame:
     return both.assign(loss=both["loss"] - both["loss_base"]).drop(columns="loss_base")
 
 
-def _looks(manifest: dict[str, Any], arms: list[str]) -> dict[str, dict[str, Any]]:
+def arm_styles(manifest: dict[str, Any], arms: list[str]) -> dict[str, dict[str, Any]]:
     """A colour in turn; solid with the native method, dashed alone, dotted grey for a bound."""
     looks, used = {}, 0
     for arm in arms:
@@ -110,19 +122,20 @@ def _zoom(axes: Axes, losses: pd.DataFrame, after: float) -> None:
     axes.set_ylim(late.min() - pad, late.max() + pad)
 
 
-def _label(axes: Axes, losses: pd.DataFrame, arms: list[str], looks: dict[str, Any]) -> None:
-    """Each line's name at its right end, pushed apart where lines end close together."""
-    ends = {a: _mean(losses[losses["arm"] == a]) for a in arms if (losses["arm"] == a).any()}
-    ends = {arm: (mean.index[-1], mean.iloc[-1]) for arm, mean in ends.items()}
+def label_ends(
+    axes: Axes, ends: dict[str, tuple[float, float]], styles: dict[str, Any], look: Look
+) -> None:
+    """Names to the right of the panel, each tied to its point, pushed apart where too close."""
     bottom, top = axes.get_ylim()
     axes.set_ylim(bottom, top)
-    height = axes.get_figure().get_figheight() - 1.3
+    height = axes.get_figure().get_figheight() - (1.3 if look.titled else 0.75)
     wanted = {arm: (y - bottom) / (top - bottom) for arm, (_, y) in ends.items()}
-    for arm, place in spread(wanted, LINE / height).items():
+    for arm, place in spread(wanted, look.size * LINE / height).items():
+        colour = styles[arm]["color"]
         axes.annotate(
             arm, xy=ends[arm], xytext=(1.05, place), textcoords=axes.transAxes, va="center",
-            fontsize=8, color=looks[arm]["color"], annotation_clip=False,
-            arrowprops={"arrowstyle": "-", "color": looks[arm]["color"], "linewidth": 0.5,
+            fontsize=8 * look.size, color=colour, annotation_clip=False,
+            arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.5,
                         "alpha": 0.6, "relpos": (0, 0.5), "shrinkA": 1, "shrinkB": 1},
         )  # fmt: skip
 

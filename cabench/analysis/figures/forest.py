@@ -12,10 +12,11 @@ from matplotlib.ticker import MaxNLocator
 from cabench.analysis.figures.style import (
     FAINT,
     INK,
+    SCREEN,
+    Look,
     axis_title,
-    caption,
+    finish,
     ladder,
-    save,
     sheet,
 )
 from cabench.analysis.frame import by_seed, has_native, is_bound, study_arms, tidy
@@ -25,8 +26,10 @@ from cabench.analysis.statistics import ALPHA, Estimate, holm, paired_difference
 OFF_SCALE = 6  # an arm farther out than this many times the median arm is an arrow at the edge
 
 
-def forest(path: str | Path, manifest: dict[str, Any], records: dict[str, Any]) -> list[Path]:
-    """PNG and SVG: the primary metric and the held-out loss side by side, arms in study order."""
+def forest(
+    path: str | Path, manifest: dict[str, Any], records: dict[str, Any], look: Look = SCREEN
+) -> list[Path]:
+    """The primary metric and the held-out loss side by side, arms in study order."""
     baseline, frame = manifest["baseline"], tidy(manifest, records)
     arms = [arm["name"] for arm in study_arms(manifest) if arm["name"] != baseline]
     first, metrics = primary_metric(manifest), study_metrics(manifest)
@@ -40,27 +43,26 @@ def forest(path: str | Path, manifest: dict[str, Any], records: dict[str, Any]) 
     }
     if not any(e.n for e in found[first.name]):
         return []
-    names = ["\n".join(fold(arm, 30)) for arm in arms]
+    names = ["\n".join(fold(arm, 30 if look.titled else 24)) for arm in arms]
     rows = sum(0.29 + 0.13 * name.count("\n") for name in names)
-    with sheet(9.5, 1.75 + rows) as figure:
+    height = 1.75 + rows if look.titled else 0.6 + look.size**2 * rows
+    with sheet(9.5, height, look) as figure:
         panels = figure.subplots(1, len(shown), sharey=True, squeeze=False)[0]
         for axes, metric in zip(panels, shown, strict=True):
-            _panel(axes, manifest, metric, arms, found[metric.name])
+            _panel(axes, manifest, metric, arms, found[metric.name], look)
         panels[0].set_yticks(range(len(arms)), names)
         panels[0].set_ylim(len(arms) - 0.4, -0.6)
         for axes in panels:
             axes.tick_params(axis="y", length=0, labelleft=axes is panels[0])
-        caption(
-            figure,
-            f"{manifest['question']} Difference to {baseline}",
-            _small_print(found[first.name], arms),
-        )
-        return save(figure, path)
+        title = f"Difference to {baseline}"
+        title = f"{manifest['question']} {title}" if look.titled else title
+        return finish(figure, path, look, title, _small_print(found[first.name], arms))
 
 
 def _panel(
-    axes: Axes, manifest: dict[str, Any], metric: Metric, arms: list[str], found: list[Estimate]
-) -> None:
+    axes: Axes, manifest: dict[str, Any], metric: Metric, arms: list[str],
+    found: list[Estimate], look: Look,
+) -> None:  # fmt: skip
     bounds = [is_bound(manifest, arm) for arm in arms]
     adjusted = holm([float("nan") if b else e.p for e, b in zip(found, bounds, strict=True)])
     low, high = _limits(found, bounds, metric.scale)
@@ -71,13 +73,13 @@ def _panel(
         colour = ladder(has_native(manifest, arm), bound)
         mean = estimate.mean * metric.scale
         if not estimate.n:
-            _note(axes, low + 0.015 * (high - low), y, "no result", "#777777", "left")
+            _note(axes, low + 0.015 * (high - low), y, "no result", "#777777", "left", look)
         elif not low <= mean <= high:
-            _arrow(axes, mean, y, colour)
+            _arrow(axes, mean, y, colour, look)
         else:
             _row(axes, estimate, metric.scale, y, colour, filled=p < ALPHA)
     better = "better →" if metric.higher_is_better else "← better"
-    axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
+    axes.xaxis.set_major_locator(MaxNLocator(6 if look.titled else 4, steps=[1, 2, 5, 10]))
     axes.set_xlabel(f"difference in {axis_title(metric.title[:-2])}   ({better})")
 
 
@@ -103,18 +105,22 @@ def _row(
     )  # fmt: skip
 
 
-def _arrow(axes: Axes, mean: float, y: int, colour: str) -> None:
+def _arrow(axes: Axes, mean: float, y: int, colour: str, look: Look) -> None:
     """An arm off the scale: an arrow at the edge and its number."""
     low, high = axes.get_xlim()
     right = mean > high
     text = f"{mean:+.3g} →" if right else f"← {mean:+.3g}"
-    _note(axes, high if right else low, y, text, colour, "right" if right else "left")
+    _note(axes, high if right else low, y, text, colour, "right" if right else "left", look)
 
 
-def _note(axes: Axes, x: float, y: int, text: str, colour: str, side: str) -> None:
+def _note(
+    axes: Axes, x: float, y: int, text: str, colour: str, side: str, look: Look
+) -> None:
     """A word on a row, the row's line interrupted behind it."""
-    box = {"facecolor": "white", "edgecolor": "none", "pad": 1}
-    axes.text(x, y, text, ha=side, va="center", fontsize=8, color=colour, zorder=3, bbox=box)
+    axes.text(
+        x, y, text, ha=side, va="center", fontsize=8 * look.size, color=colour, zorder=3,
+        bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
+    )  # fmt: skip
 
 
 def _limits(found: list[Estimate], bounds: list[bool], scale: float) -> tuple[float, float]:

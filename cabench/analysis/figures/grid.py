@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from cabench.analysis.figures.style import DPI
 from cabench.analysis.labels import fold
+from cabench.store import atomic_path
 
 CELL, GAP, BLOCK_GAP, MARGIN = 56, 2, 12, 14  # pixels: least cell, between cells, blocks, around
 NAME_LETTERS = 22                             # in a line of an arm's name; 40 take two
@@ -49,8 +50,8 @@ def grid(
     for i, sheet in enumerate(sheets):
         layout.draw(page, sheet, i * layout.width)
     path = Path(path).with_suffix(".png")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    page.save(path, dpi=(DPI, DPI), optimize=True)
+    with atomic_path(path) as part:
+        page.save(part, format="PNG", dpi=(DPI, DPI), optimize=True)
     return [path]
 
 

@@ -1,4 +1,4 @@
-"""What all figures share: a palette for colour-blind readers, text sizes, saving as PNG and SVG."""
+"""What all figures share: a palette for colour-blind readers, text sizes, looks, saving."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ import re
 import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import matplotlib
 from matplotlib.figure import Figure
+
+from cabench.store import atomic_path, write_json
 
 # Okabe & Ito 2008, "Color Universal Design": the first two tell the ladders apart.
 NATIVE, ALONE, BOUND = "#0072B2", "#D55E00", "#8a8a8a"
@@ -25,7 +28,21 @@ RC = {
     "xtick.labelsize": 8, "ytick.labelsize": 8.5, "axes.edgecolor": INK, "text.color": INK,
     "axes.labelcolor": INK, "xtick.color": INK, "ytick.color": INK, "axes.linewidth": 0.8,
     "axes.spines.top": False, "axes.spines.right": False, "svg.hashsalt": "cabench",
+    "svg.fonttype": "path",
 }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Look:
+    """Where a figure will stand."""
+
+    size: float    # of text, relative to RC
+    width: float | None = None  # inches of all figures; None: each has its own
+    titled: bool = True  # title and small print in the picture, else beside it as JSON
+
+
+SCREEN = Look(1.0)                               # a PNG and an SVG that stand alone
+PAGE = Look(0.85, width=6.69, titled=False)      # an SVG for a column of 170 mm, captioned there
 
 
 def ladder(native: bool, bound: bool = False) -> str:
@@ -34,12 +51,26 @@ def ladder(native: bool, bound: bool = False) -> str:
 
 
 @contextmanager
-def sheet(width: float, height: float) -> Iterator[Figure]:
+def sheet(width: float, height: float, look: Look = SCREEN) -> Iterator[Figure]:
     """An empty figure in inches, constrained layout, our text sizes."""
-    with matplotlib.rc_context(RC):
-        figure = Figure(figsize=(width, height), layout="constrained")
-        figure.get_layout_engine().set(w_pad=0.08, h_pad=0.06)
+    sized = {k: v * look.size if isinstance(v, float | int) and "size" in k else v
+             for k, v in RC.items()}  # fmt: skip
+    with matplotlib.rc_context(sized):
+        figure = Figure(figsize=(look.width or width, height), layout="constrained")
+        figure.get_layout_engine().set(w_pad=0.08 * look.size, h_pad=0.06 * look.size)
         yield figure
+
+
+def finish(figure: Figure, path: str | Path, look: Look, title: str, text: str) -> list[Path]:
+    """Saves with title and small print: in the picture, or beside it for a page to set."""
+    if look.titled:
+        caption(figure, title, text)
+        return save(figure, path)
+    written = save(figure, path, ("svg",))
+    width, height = figure.get_size_inches()
+    words = written[0].with_suffix(".json")
+    write_json(words, {"title": title, "text": text, "width": width, "height": height})
+    return [*written, words]
 
 
 def caption(figure: Figure, title: str, text: str) -> None:
@@ -56,11 +87,12 @@ def axis_title(label: str) -> str:
 
 
 def save(figure: Figure, path: str | Path, kinds: tuple[str, ...] = ("png", "svg")) -> list[Path]:
-    """`path` in each kind, its suffix replaced; equal input gives equal bytes."""
+    """`path` in each kind, its suffix replaced; atomic; equal input gives equal bytes."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     stem = path.with_suffix("") if path.suffix in (".png", ".svg") else path
     written = [stem.with_name(f"{stem.name}.{kind}") for kind in kinds]
     for file, kind in zip(written, kinds, strict=True):
-        figure.savefig(file, dpi=DPI, metadata={"Date": None} if kind == "svg" else None)
+        with atomic_path(file) as part:
+            metadata = {"Date": None} if kind == "svg" else None
+            figure.savefig(part, format=kind, dpi=DPI, metadata=metadata)
     return written

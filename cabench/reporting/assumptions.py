@@ -1,0 +1,40 @@
+"""Where the paper (CAN, arXiv 2404.01143) is silent: what was assumed here instead."""
+
+from __future__ import annotations
+
+from typing import Any
+
+# (which backbone or method it is about, '' for every study; what was assumed)
+ASSUMPTIONS = (
+    ("can", "'Output projection' is read as that of self-attention, not as the network's head."),
+    ("can", "The layers of a kind that have equal shapes share one generated weight; each keeps a "
+            "static weight of its own. An arm may unshare them."),
+    ("can", "The weight generator is one linear layer, zero-initialised, from the sum of the "
+            "embedded conditions, unless an arm says otherwise."),
+    ("kernel_mixture", "The number of base kernels of adaptive kernel selection is not given; "
+                       "it is an option of an arm."),
+    ("dit", "DiT has no depthwise convolution: a 3x3 one goes into the middle of the feed-forward "
+            "part, on the expanded channels, as h + act(dw(h)), zero-initialised. So the control "
+            "has the same convolution, static."),
+    ("dit", "DiT predicts no variance: its own loss for that would add a second objective."),
+    ("uvit", "U-ViT has no depthwise convolution: a 3x3 one goes into the middle of the "
+             "feed-forward part as in DiT; tokens that are not of the picture pass it by."),
+    ("cat", "CaT's widths and depths were never published: the presets are reconstructions that "
+            "meet its MACs. Ratios of MACs hold by construction; its FIDs are untested."),
+    ("", "The baseline of an ablation is the backbone with its native method; 'CAN alone' is "
+         "CAN in that method's place."),
+    ("", "Every arm has the same condition embedder, one recipe and one learning rate; what the "
+         "paper did for each arm is not known."),
+    ("", "The guidance of the paper's ablations is not known: arms are ranked at the guidance "
+         "stated under Protocol."),
+)  # fmt: skip
+
+
+def assumptions(records: list[dict[str, Any]]) -> list[str]:
+    """Those that bear on the backbones and methods in these records."""
+    used = {""}
+    for record in records:
+        model = record.get("spec", {}).get("train", {}).get("model", {})
+        used |= {model.get("backbone", {}).get("kind")}
+        used |= {method["kind"] for method in model.get("methods", [])}
+    return [text for about, text in ASSUMPTIONS if about in used]

@@ -1,0 +1,59 @@
+"""Runs on disk for tests of the verbs that read manifests and records: the real ones, edited."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from specs import ROOT
+
+from cabench.store import checksum
+
+REFERENCE = ROOT / "results" / "reference"
+
+
+def reference() -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """Manifest and records (by arm and seed) of the committed run, free to be edited."""
+    manifest = json.loads((REFERENCE / "layer_placement.quick" / "manifest.json").read_text())
+    records = {
+        (t["arm"], t["seed"]): json.loads((REFERENCE / "records" / f"{t['key']}.json").read_text())
+        for t in manifest["trials"]
+    }
+    return manifest, records
+
+
+def write_run(folder: Path, manifest: dict, records: dict, curves: dict | None = None) -> Path:
+    """As a run would lie in `folder`; `curves` by key."""
+    for record in records.values():
+        record["checksum"] = checksum(record)
+    files = {f"{manifest['study']}.{manifest['scale']}/manifest.json": manifest}
+    files |= {f"records/{r['key']}.json": r for r in records.values()}
+    files |= {f"records/{key}.curves.json": curve for key, curve in (curves or {}).items()}
+    for name, content in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(json.dumps(content), encoding="utf-8")
+    return folder
+
+
+def fail(record: dict[str, Any], error: str = "Diverged: the loss became nan") -> None:
+    """Makes a record that of a failed trial."""
+    for part in ("metrics", "protocol", "cost", "timing"):
+        record.pop(part, None)
+    record |= {"status": "failed", "error": error}
+
+
+def cabench(capsys, *words: Any) -> tuple[int, str, str]:
+    """Exit code, stdout and stderr of a command line, in this process."""
+    from cabench import cli
+
+    old, sys.argv = sys.argv, ["cabench", *map(str, words)]
+    try:
+        cli.main()
+        code = 0
+    except SystemExit as stop:
+        code = stop.code or 0
+    finally:
+        sys.argv = old
+    return code, *capsys.readouterr()

@@ -1,0 +1,130 @@
+import hashlib
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from rundir import REFERENCE, fail, reference, write_run
+
+import cabench
+from cabench.errors import CabenchError
+
+
+@pytest.fixture(scope="module")
+def frame():
+    return cabench.load("layer_placement", results=REFERENCE)
+
+
+def record(key: str) -> dict:
+    return json.loads((REFERENCE / "records" / f"{key}.json").read_text())
+
+
+def test_every_number_of_every_record_is_a_row(frame):
+    assert len(frame["key"].unique()) == 30
+    for key, rows in frame.groupby("key"):
+        stored = record(key)
+        assert len(rows) == len(stored["metrics"])
+        for row in rows.to_dict("records"):
+            name = row["metric"] + ("/g2" if row["guidance"] == 2 else "")
+            assert row["value"] == stored["metrics"][name]
+            assert row["seed"] == stored["spec"]["train"]["seed"]
+            assert row["macs"] == stored["cost"]["macs"]["total"]
+            assert row["params"] == stored["cost"]["params"]["total"]
+            assert row["train_images_per_s"] == stored["timing"]["train_images_per_s"]
+    assert set(frame["status"]) == {"complete"}
+    assert set(frame["study"]) == {"layer_placement"} and set(frame["scale"]) == {"quick"}
+
+
+def test_another_guidance_is_a_value_of_the_same_metric(frame):
+    assert not frame["metric"].str.contains("/g").any()
+    kid = frame[frame["metric"] == "kid"]
+    assert sorted(kid["guidance"].unique()) == [1.0, 2.0]
+    assert len(kid[kid["guidance"] == 1.0]) == 30
+    assert set(kid[kid["guidance"] == 2.0]["seed"]) == {0}
+    assert not frame.duplicated(["arm", "seed", "metric", "guidance"]).any()
+
+
+def test_a_loss_has_neither_guidance_nor_samples(frame):
+    losses = frame["metric"].str.contains("loss")
+    assert frame[losses]["guidance"].isna().all() and frame[losses]["n"].isna().all()
+    assert (frame[~losses]["n"] == 2000).all()
+
+
+def test_the_readmes_means_come_out(frame):
+    """The table of the README, from the frame with pandas alone."""
+    chosen = frame[(frame["metric"] == "kid") & (frame["guidance"] == 1)]
+    means = chosen.groupby("arm")["value"].mean()
+    printed = {"native+dw": 2.65, "native+can-dw": 2.45, "can-3": 3.00, "unconditional": 4.74}
+    for arm, mean in printed.items():
+        assert means[arm] == pytest.approx(mean, abs=0.005)
+
+
+@pytest.fixture
+def half_done(tmp_path):
+    """The reference's run with one trial failed and one gone."""
+    manifest, records = reference()
+    fail(records["can-3", 1])
+    del records["can-3", 2]
+    return write_run(tmp_path, manifest, records)
+
+
+def test_what_failed_or_is_missing_stays_visible(half_done):
+    found = cabench.load("layer_placement.quick", results=half_done)
+    rows = found[(found["arm"] == "can-3") & (found["metric"] == "kid") & (found["guidance"] == 1)]
+    assert rows.set_index("seed")["status"].to_dict() == {0: "complete", 1: "failed", 2: "missing"}
+    assert rows["value"].isna().tolist() == [False, True, True]
+    assert rows["n"].isna().tolist() == rows["params"].isna().tolist() == [False, True, True]
+    assert cabench.load_curves("layer_placement", results=half_done).empty
+
+
+def test_curves_are_the_points_on_disk():
+    found = cabench.load_curves("layer_placement", scale="quick", results=REFERENCE)
+    for (key, kind), rows in found.groupby(["key", "kind"]):
+        told = json.loads((REFERENCE / "records" / f"{key}.curves.json").read_text())
+        told = told if kind == "train" else told["heldout"]
+        assert rows["images"].tolist() == told["images"] and rows["loss"].tolist() == told["loss"]
+    assert set(found["kind"]) == {"train", "heldout"} and found["key"].nunique() == 30
+    last = found[found["kind"] == "heldout"].groupby("key")["images"].max()
+    assert (last == 22400).all()
+
+
+def test_columns_have_one_type(frame, half_done):
+    other = cabench.load("layer_placement", results=half_done)
+    assert other.dtypes.equals(frame.dtypes)
+    assert frame["value"].dtype == np.float64 and frame["params"].dtype == pd.Int64Dtype()
+
+
+def test_a_study_file_that_changed_since_is_told(tmp_path, recwarn):
+    manifest, records = reference()
+    path = tmp_path / "study.yaml"
+    path.write_text("study: layer_placement\n")
+    manifest["study_file"] = str(path)
+    manifest["study_sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
+    write_run(tmp_path, manifest, records)
+    cabench.load("layer_placement", results=tmp_path)
+    assert not recwarn.list
+    path.write_text("study: layer_placement # edited\n")
+    with pytest.warns(UserWarning, match="study.yaml has changed since layer_placement.quick"):
+        cabench.load("layer_placement", results=tmp_path)
+
+
+def test_faults_name_what_is_there():
+    with pytest.raises(CabenchError, match="did you mean 'layer_placement'"):
+        cabench.load("layer_placment", results=REFERENCE)
+    with pytest.raises(CabenchError, match="was not run at scale 'cpu'"):
+        cabench.load("layer_placement", scale="cpu", results=str(REFERENCE))
+    with pytest.raises(AttributeError, match="no attribute 'laod'"):
+        _ = cabench.laod
+
+
+def test_importing_the_package_loads_nothing_and_loading_needs_no_torch():
+    script = (
+        "import sys, cabench\n"
+        "assert not {'pandas', 'numpy', 'torch'} & set(sys.modules)\n"
+        f"cabench.load('layer_placement', results={str(REFERENCE)!r})\n"
+        "assert not {'torch', 'ray', 'matplotlib'} & set(sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
