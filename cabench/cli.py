@@ -202,7 +202,9 @@ def report(
     study: StudyName,
     scale: RunScale = None,
     results: Results = Path("results"),
-    out: Annotated[Path, typer.Option(help="Folder for the report")] = Path("reports"),
+    out: Annotated[
+        Path, typer.Option(callback=_folder, help="Folder for the report")
+    ] = Path("reports"),
 ) -> None:
     """Write a study's report: PDF, CSV and Markdown. Trains nothing, needs no GPU."""
     from cabench.reporting.report import show_report

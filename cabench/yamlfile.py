@@ -143,7 +143,8 @@ def line_of(content: Any, where: tuple[Any, ...]) -> int:
 def fault(path: Path | str, content: Any, where: tuple[Any, ...], text: str) -> CabenchError:
     """'FILE:LINE: KEY: TEXT'; no line where there is no file, hence no `content`."""
     line = "" if content is None else f":{line_of(content, where)}"
-    parts = [str(p) if str(p).strip() == str(p) != "" else repr(p) for p in where]
+    plain_key = re.compile(r"\S(.*\S)?", re.DOTALL)  # blanks at its ends would not be seen
+    parts = [p if isinstance(p, str) and plain_key.fullmatch(p) else shown(p) for p in where]
     key = cut(".".join(cut(part, FOUND) for part in parts), 3 * FOUND)
     return CabenchError(f"{path}{line}: {key + ': ' if key else ''}{text}")
 
@@ -176,7 +177,7 @@ def plain(path: Path, content: Any) -> Any:
             for key in node:
                 if not isinstance(key, str):
                     text = f"a key is text: put it in quotes; found {shown(key)}"
-                    raise fault(path, content, where, text)
+                    raise fault(path, content, (*where, key), text)
                 if problem := _unfit(key):
                     raise fault(path, content, (*where, key), f"key: {problem}")
             return {str(key): walk(value, (*where, key)) for key, value in node.items()}

@@ -297,7 +297,7 @@ FLAGS = {
     (*DRY, "--arm", "{a: {methods: [cna]}}"): r"--arm: arms.a.methods.0: unknown method 'cna' \(did",
     (*DRY, "--arm", "{a: {method: [can]}}"): r"--arm:1: arms.a.method: unknown key \(did you mean 'met",
     (*DRY, "--arm", "{A b: {methods: []}}"): r"--arm:1: arms.A b: a name has 1 to 60 of .*; found 'A b'",
-    (*DRY, "--arm", "{1: {methods: []}}"): r"--arm:1: arms: a key is text: put it in quotes; found 1",
+    (*DRY, "--arm", "{1: {methods: []}}"): r"--arm:1: arms.1: a key is text: put it in quotes; found 1",
     (*DRY, "--arm", "{can-3: {methods: [can]}}"): r"--arm: the study has an arm 'can-3' already",
     (*DRY, "--arm", ARM, "--arm", ARM): r"--arm: the study has an arm 'a' already",
     (*DRY, "--arm", "{a: {methods: [{can: {sites: [hed]}}]}}"): r"--arm: arms.a.methods.0.can.sites.0: .*"
