@@ -6,18 +6,44 @@ import io
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from cabench import __version__, completion
-from cabench.errors import CabenchError, disk_fault
+from cabench.errors import CabenchError, disk_fault, one_line, shown
+from cabench.registry import listed, near
+
+UsageError = typer.BadParameter.__base__  # click's, which typer has under a name of its own
 
 app = typer.Typer(
     name="cabench", no_args_is_help=True, pretty_exceptions_enable=False, add_completion=True,
     help="Which way of telling a diffusion transformer its condition works best, at what cost, "
     "and how sure are we?",
 )  # fmt: skip
+
+
+def _folder(path: Path) -> Path:
+    """A folder that is there or can be made."""
+    for place in (path, *path.parents):
+        if place.exists() and not place.is_dir():
+            raise typer.BadParameter(f"a folder is wanted; {shown(str(place))} is a file")
+    return path
+
+
+def _file(path: Path | None) -> Path | None:
+    """A file that can be written: its folder is there."""
+    if path is not None and (path.is_dir() or not path.parent.is_dir()):
+        found = "is a folder" if path.is_dir() else "lies in no folder that is there"
+        raise typer.BadParameter(f"a file is wanted; {shown(str(path))} {found}")
+    return path
+
+
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 0 < int(text[:9]) <= 10_000):
+        raise typer.BadParameter(f"found {shown(text)}; a whole number from 1 to 10000 is wanted")
+    return int(text)
+
 
 StudyFile = Annotated[
     Path,
@@ -53,8 +79,13 @@ Target = Annotated[
 Seeds = Annotated[
     str | None, typer.Option(help="How many seeds ('5'), or which ('0,1,7'); default: the scale's")
 ]
+Plugins = Annotated[
+    list[Path] | None, typer.Option(help="A Python file that registers a method or the like")
+]
 AllArms = Annotated[bool, typer.Option("--all-arms", help="Also the arms marked extra")]
-Results = Annotated[Path, typer.Option(help="Folder of records, tables and figures")]
+Results = Annotated[
+    Path, typer.Option(callback=_folder, help="Folder of records, tables and figures")
+]
 
 
 def _version(value: bool) -> None:
@@ -82,9 +113,7 @@ def run(
     arm: Annotated[
         list[str] | None, typer.Option(help="A further arm: '{NAME: {methods: [...]}}'")
     ] = None,
-    plugin: Annotated[
-        list[Path] | None, typer.Option(help="A Python file that registers a method or the like")
-    ] = None,
+    plugin: Plugins = None,
     executor: Annotated[
         str, typer.Option(help="ray, local (one trial at a time, in this process), or auto")
     ] = "auto",
@@ -92,7 +121,10 @@ def run(
         str | None, typer.Option("--ray-address", help="A running Ray cluster: HOST:PORT or auto")
     ] = None,
     jobs: Annotated[
-        int | None, typer.Option(min=1, help="Trials side by side; default: one per core or GPU")
+        int | None,
+        typer.Option(
+            parser=_count, metavar="N", help="Trials side by side; default: one per core or GPU"
+        ),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
     retry_failed: Annotated[
@@ -105,7 +137,9 @@ def run(
         Path | None, typer.Option(help="Also write curves and scores as TensorBoard event files")
     ] = None,
     results: Results = Path("results"),
-    cache: Annotated[Path, typer.Option(help="Checkpoints, samples, features")] = Path(".cabench"),
+    cache: Annotated[
+        Path, typer.Option(callback=_folder, help="Checkpoints, samples, features")
+    ] = Path(".cabench"),
 ) -> None:
     """Run a study: train, sample, score what is missing; then print the table and draw figures."""
     try:
@@ -171,7 +205,9 @@ def report(
     study: StudyName,
     scale: RunScale = None,
     results: Results = Path("results"),
-    out: Annotated[Path, typer.Option(help="Folder for the report")] = Path("reports"),
+    out: Annotated[
+        Path, typer.Option(callback=_folder, help="Folder for the report")
+    ] = Path("reports"),
 ) -> None:
     """Write a study's report: PDF, CSV and Markdown. Trains nothing, needs no GPU."""
     from cabench.reporting.report import show_report
@@ -188,8 +224,21 @@ def list_() -> None:
 
 
 @app.command()
+def schema(
+    kind: Annotated[str, typer.Argument(help="study or scale")],
+    plugin: Plugins = None,
+) -> None:
+    """Print the JSON schema of study or scale files, for editors."""
+    from cabench.json_schema import show_schema
+
+    show_schema(kind, plugin or [])
+
+
+@app.command()
 def macs(
-    csv: Annotated[Path | None, typer.Option(help="Also write the table here")] = None,
+    csv: Annotated[
+        Path | None, typer.Option(callback=_file, help="Also write the table here")
+    ] = None,
 ) -> None:
     """Parameters and MACs of published models, beside the published figures."""
     from cabench.cost.published import show_published
@@ -199,18 +248,43 @@ def macs(
 
 def main() -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(line_buffering=True)  # a log file shows each trial as it ends
+        # a log file shows each trial as it ends; an ASCII terminal gets escapes
+        sys.stdout.reconfigure(line_buffering=True, errors="backslashreplace")
     completion.join_colons(os.environ)
+    words = sys.argv[1:] or ["--help"]
     try:
-        app(standalone_mode=True)
+        code = app(words, prog_name="cabench", standalone_mode=False)
+    except UsageError as error:
+        _stop(_usage(error))
     except CabenchError as error:
         _stop(str(error))
+    except typer.Abort:
+        code = 130
     except OSError as error:  # a full disk, a folder without permission
         _stop(disk_fault(error))
+    sys.exit(code)
+
+
+def _usage(error: Any) -> str:
+    """'--sedes: no such option (did you mean '--seeds'?); see cabench run --help'."""
+    verb, words = getattr(error.ctx, "command_path", "cabench"), error.format_message()
+    command = getattr(error.ctx, "command", None)
+    text = error.message[:1].lower() + error.message[1:]
+    if hasattr(error, "possibilities"):
+        options = [name for option in command.params for name in option.opts]
+        text = f"{error.option_name}: no such option{near(error.option_name, options)}"
+    elif (param := getattr(error, "param", None)) is not None:
+        name = max(param.opts, key=len) if param.opts[0].startswith("-") else param.name.upper()
+        text = f"{name}: {text}" if text else f"{name} is missing"
+    elif hasattr(command, "commands") and "command" in words:
+        found = next((w for w in sys.argv[1:] if not w.startswith("-")), "")
+        verbs = [*command.commands]
+        text = f"no such verb {shown(found)}{near(found, verbs)}; verbs: {listed(verbs)}"
+    return f"{text.rstrip('.')}; see {verb} --help"
 
 
 def _stop(text: str) -> None:
-    print(f"cabench: {text}", file=sys.stderr)
+    print(f"cabench: {one_line(text)}", file=sys.stderr)
     sys.exit(2)
 
 

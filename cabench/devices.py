@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cabench.errors import CabenchError
+from cabench.errors import CabenchError, cut, shown
 from cabench.registry import near
 
 DEVICES = ("cpu", "cuda", "mps")
@@ -14,13 +14,15 @@ def pick_device(asked: str) -> str:
 
     if asked == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
-    if asked.split(":")[0] not in DEVICES:
+    kind, _, number = asked.partition(":")
+    if kind not in DEVICES or (number and kind != "cuda"):
         raise CabenchError(
-            f"--device: found '{asked}'{near(asked, DEVICES)}; allowed: auto, {', '.join(DEVICES)}"
+            f"--device: found {shown(asked)}{near(asked, DEVICES)}; allowed: auto, "
+            f"{', '.join(DEVICES)}, or one of several GPUs such as cuda:1"
         )
     try:
         torch.empty(1, device=asked)
     except Exception as error:  # torch raises many kinds, one for each backend
-        reason = str(error).splitlines()[0]
-        raise CabenchError(f"--device: '{asked}' can't be used here: {reason}") from None
+        reason = cut(str(error).splitlines()[0], 200)
+        raise CabenchError(f"--device: {shown(asked)} can't be used here: {reason}") from None
     return asked

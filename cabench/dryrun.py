@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from rich.console import Console
 from rich.table import Table
 
 from cabench.cost.estimate import seconds_per_image
@@ -10,6 +9,7 @@ from cabench.cost.macs import cost
 from cabench.errors import describe
 from cabench.progress import clock
 from cabench.run import Prepared, evaluations
+from cabench.screen import screen
 from cabench.store import write_json
 
 
@@ -21,7 +21,7 @@ def amount(count: float) -> str:
 
 def dry(p: Prepared) -> int:
     """Prints what would run: trials, what is done, MACs, parameters, an estimate of the time."""
-    console = Console()
+    console = screen()
     data, scale = p.plan.data, p.plan.scale
     told = p.told
     if not data.missing and not p.manifest_path.exists():

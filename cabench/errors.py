@@ -2,16 +2,50 @@
 
 from __future__ import annotations
 
+import re
 import traceback
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
+
+FOUND = 60  # characters of what was found that a message repeats
+LONGEST = 1000  # characters of a message; its parts are cut long before
 
 
 class CabenchError(Exception):
     """A user's mistake or a missing resource: the command line prints its text, no traceback."""
 
+    def __init__(self, text: object = ""):
+        super().__init__(cut(one_line(str(text)), LONGEST))
+
 
 class DataMissing(CabenchError):
     """A data source is absent or broken; the text says what was looked for and how to get it."""
+
+
+def one_line(text: str) -> str:
+    """`text` with line breaks as blanks and other unprintable characters escaped."""
+    text = re.sub(r"\s*[\r\n]\s*", " ", text).strip()
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text
+    )
+
+
+def cut(text: str, most: int) -> str:
+    return text if len(text) <= most else text[: most - 3] + "..."
+
+
+def shown(value: Any) -> str:
+    """What was found, as a message repeats it, in YAML's words."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, Mapping):
+        return "a mapping" if value else "an empty mapping"
+    if isinstance(value, list | tuple):
+        return f"a list of {len(value)}" if value else "an empty list"
+    if isinstance(value, str):
+        return repr(cut(str(value), FOUND))
+    return cut(repr(value), FOUND)
 
 
 def describe(error: BaseException) -> str:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
 from cabench import data as _data  # noqa: F401  (registers)
 from cabench import metrics as _metrics  # noqa: F401  (registers)
+from cabench.errors import CabenchError, one_line
 from cabench.models import model as _model  # noqa: F401  (registers)
 from cabench.registry import BACKBONES, DATASETS, METHODS, METRICS
 from cabench.schema import Scale
+from cabench.screen import screen
 from cabench.study import read_scale, scale_names
 from cabench.yamlfile import read_yaml
 
@@ -30,8 +31,10 @@ def backbone_line(backbone: type) -> str:
 
 
 def study_line(path: Path) -> str:
-    content = read_yaml(path, "study")
-    return str(content.get("question", ""))
+    try:
+        return one_line(str(read_yaml(path, "study").get("question", "")))
+    except CabenchError as error:
+        return str(error)
 
 
 def show_known() -> None:
@@ -45,9 +48,9 @@ def show_known() -> None:
         "data sets": {name: first_line(DATASETS.get(name)) for name in DATASETS.names()},
         "metrics": {name: first_line(METRICS.get(name)) for name in METRICS.names()},
     }
-    console = Console()
+    console = screen()
     for title, entries in sections.items():
-        console.print(f"[bold]{title}[/bold]")
+        console.print(title, style="bold")
         table = Table.grid(padding=(0, 2))
         table.add_column(no_wrap=True)
         table.add_column()

@@ -8,14 +8,14 @@ from typing import Any
 from cabench import diffusion, metrics, training
 from cabench.cost import macs
 from cabench.cost.macs import parameter_counts
-from cabench.errors import CabenchError
 from cabench.metrics import probe
 from cabench.metrics.judge import judge_fingerprint
 from cabench.plugins import Plugin
+from cabench.registry import listed
 from cabench.resolve import DataRef, find_data, resolve_models
 from cabench.schema import Arm, Scale
 from cabench.store import content_key
-from cabench.study import StudyFile
+from cabench.study import StudyFile, scale_fault
 
 SAMPLE_RECIPE = 1  # raise it whenever the same network would draw other samples
 
@@ -98,14 +98,12 @@ def plan(file: StudyFile, scale: Scale, seeds: list[int] | None = None, all_arms
     if study.primary not in scale.metrics:
         raise file.fault(
             ("primary",), f"scale '{scale.scale}' doesn't measure '{study.primary}'; "
-            f"it measures {', '.join(scale.metrics)}"
+            f"it measures {listed(scale.metrics)}"
         )  # fmt: skip
     sampler, flow = scale.sampling.sampler, scale.diffusion.prediction == "flow"
     if flow and sampler not in diffusion.FLOW_SAMPLERS:
-        raise CabenchError(
-            f"scale '{scale.scale}': sampling.sampler: '{sampler}' can't follow flow; "
-            f"allowed: {', '.join(diffusion.FLOW_SAMPLERS)}"
-        )
+        text = f"'{sampler}' can't follow flow; allowed: {listed(diffusion.FLOW_SAMPLERS)}"
+        raise scale_fault(scale, ("sampling", "sampler"), text)
     data = find_data(file, scale)
     models = resolve_models(file, scale, data)
     every = all_arms or scale.extra_arms

@@ -6,6 +6,7 @@ runs is what was hashed into the trials' keys.
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import inspect
 import re
@@ -17,8 +18,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cabench.errors import CabenchError
-from cabench.registry import METHODS, REGISTRIES, plugin_of
+from cabench.errors import CabenchError, cut, shown
+from cabench.registry import REGISTRIES, listed
+
+NEEDED = {  # attributes
+    "backbone": ("version", "hooks", "sites", "native", "presets", "sizes", "problem"),
+    "method": ("version",),
+    "metric": ("version", "needs", "higher_is_better", "label", "compute"),
+}
 
 PREFIX = "cabench_plugin_"  # of the modules that plugins become
 
@@ -42,13 +49,16 @@ def read_plugins(paths: Iterable[Path]) -> list[Plugin]:
     plugins: dict[str, Plugin] = {}
     for path in paths:
         try:
-            plugin = Plugin(str(path), path.read_text(encoding="utf-8"))
+            plugin = Plugin(str(path), path.read_text(encoding="utf-8-sig"))
         except UnicodeDecodeError:
             raise CabenchError(f"--plugin: {path}: not a Python file in UTF-8") from None
         except OSError as error:
             raise CabenchError(f"--plugin: {path}: can't be read: {error.strerror}") from None
         if plugin.module in plugins:
-            raise CabenchError(f"--plugin: {path}: a plugin of this file name is given already")
+            raise CabenchError(
+                f"--plugin: {path}: a plugin of this file name is given already: "
+                f"{plugins[plugin.module].path}"
+            )
         plugins[plugin.module] = plugin
     return list(plugins.values())
 
@@ -85,25 +95,76 @@ def _forget(module: str) -> None:
 
 
 def _check(plugin: Plugin) -> None:
+    """Refuses what would fail later, away from the plugin's file."""
+    found = {r.kind: [e for e in r.entries() if e.__module__ == plugin.module] for r in REGISTRIES}
+    if not any(found.values()):
+        raise CabenchError(
+            f"{plugin.path}: it registers nothing: use METHODS.register('name') or the like"
+        )
+    for kind, entries in found.items():
+        for entry in entries:
+            if problem := _problem(kind, entry):
+                place = f"{plugin.path}:{_line(plugin, entry)}"
+                raise CabenchError(f"{place}: {kind} '{entry.name}': {problem}")
+
+
+def _problem(kind: str, entry: Any) -> str | None:
     from cabench.models.conditioning.base import Method, MethodOptions
 
-    entries = [e for r in REGISTRIES for e in r.entries() if e.__module__ == plugin.module]
-    if not entries:
-        raise CabenchError("it registers nothing: use METHODS.register('name') or the like")
-    for method in (e for e in METHODS.entries() if plugin_of(e) == plugin.sha256):
-        if not (inspect.isclass(method) and issubclass(method, Method)):
-            raise CabenchError(f"method '{method.name}' is no subclass of Method")
-        if not issubclass(method.Options, MethodOptions):
-            raise CabenchError(f"method '{method.name}': Options is no subclass of MethodOptions")
+    if kind == "method" and not _is_a(entry, Method):
+        return "it is no subclass of Method"
+    if kind == "method" and not _is_a(entry.Options, MethodOptions):
+        return "its Options is no subclass of MethodOptions"
+    if kind == "data set":
+        return _data_problem(entry)
+    absent = [name for name in NEEDED[kind] if not hasattr(entry, name)]
+    if absent:
+        return f"it has no {listed(absent)}"
+    if not isinstance(entry.version, int):
+        return f"its version is a whole number; found {shown(entry.version)}"
+    return _metric_problem(entry) if kind == "metric" else None
+
+
+def _data_problem(entry: Any) -> str | None:
+    from cabench.data import options_model
+
+    try:
+        options_model(entry.name)
+    except Exception as error:  # an annotation that names nothing, or no kind of value
+        return f"its arguments can't be options: {cut(f'{type(error).__name__}: {error}', 200)}"
+    return None
+
+
+def _metric_problem(entry: Any) -> str | None:
+    if entry.needs not in ("samples", "model"):
+        return f"its needs is 'samples' or 'model'; found {shown(entry.needs)}"
+    if entry.needs == "samples" and not isinstance(getattr(entry, "min_samples", None), int):
+        return "its min_samples is a whole number"
+    try:
+        entry.label.format(n=1)
+    except (AttributeError, LookupError, ValueError):
+        return f"its label is a text that may hold {{n}}; found {shown(entry.label)}"
+    return None
+
+
+def _is_a(entry: Any, parent: type) -> bool:
+    return inspect.isclass(entry) and issubclass(entry, parent)
+
+
+def _line(plugin: Plugin, entry: Any) -> int:
+    """Where the class or function that was registered stands."""
+    named = (ast.ClassDef, ast.FunctionDef)
+    nodes = [n for n in ast.walk(ast.parse(plugin.source)) if isinstance(n, named)]
+    return next((n.lineno for n in nodes if n.name == getattr(entry, "__name__", None)), 1)
 
 
 def _where(plugin: Plugin, error: BaseException) -> str:
     """'my_idea.py:12: NameError: ...'."""
-    text = str(error).splitlines()[0] if str(error) else "no message"
-    if isinstance(error, SyntaxError):
+    if isinstance(error, SyntaxError) and error.filename in (plugin.path, None):
         return f"{plugin.path}:{error.lineno or 1}: not valid Python: {error.msg}"
     lines = [f.lineno for f in traceback.extract_tb(error.__traceback__)
              if f.filename == plugin.path]  # fmt: skip
-    place = f"{plugin.path}:{lines[-1]}" if lines else plugin.path
-    kind = "" if isinstance(error, CabenchError) else f"{type(error).__name__}: "
-    return f"{place}: {kind}{text}"
+    if isinstance(error, CabenchError):
+        return f"{plugin.path}:{lines[-1]}: {error}" if lines else str(error)
+    said = traceback.format_exception_only(error)[-1]  # whatever its own str() does
+    return f"{plugin.path}:{lines[-1] if lines else 1}: {cut(said, 300)}"

@@ -4,17 +4,36 @@ from __future__ import annotations
 
 import difflib
 import fnmatch
+import re
 import sys
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from cabench.errors import CabenchError
+from cabench.errors import CabenchError, cut, shown
+
+LONGEST_WORD = 100  # characters; a longer one resembles nothing
+LONGEST_LIST = 200  # characters of the names that a message lists
+NAME = r"[A-Za-z0-9][\w.+-]{0,59}"  # of what is registered
 
 
 def near(found: str, allowed: Iterable[str]) -> str:
     """A ' (did you mean X?)' suffix when one of `allowed` resembles `found`, else ''."""
+    if len(found) > LONGEST_WORD:  # the search takes the square of it
+        return ""
     match = difflib.get_close_matches(found, list(allowed), n=1, cutoff=0.5)
     return f" (did you mean '{match[0]}'?)" if match else ""
+
+
+def listed(names: Iterable[str]) -> str:
+    """'a, b, c', cut where it gets long: '..., and 12 more'."""
+    names = list(names)
+    fits = 0
+    for name in names:
+        if fits and sum(map(len, names[:fits])) + len(name) > LONGEST_LIST:
+            break
+        fits += 1
+    more = f", and {len(names) - fits} more" if fits < len(names) else ""
+    return ", ".join(cut(name, 80) for name in names[:fits]) + more or "none"
 
 
 class Registry:
@@ -25,14 +44,24 @@ class Registry:
         self._entries: dict[str, Any] = {}
 
     def register(self, name: str) -> Callable[[Any], Any]:
+        if not isinstance(name, str) or not re.fullmatch(NAME, name):
+            raise CabenchError(
+                f"a {self.kind}'s name has 1 to 60 letters, digits, _ + - . and begins with a "
+                f"letter or digit; found {shown(name)}"
+            )
+
         def add(entry: Any) -> Any:
             held = self._entries.get(name)
             if held is not None and held.__module__ != entry.__module__:
-                raise CabenchError(
-                    f"{self.kind} '{name}' is already registered by {held.__module__}"
-                )
-            self._entries[name] = entry
+                module = sys.modules.get(held.__module__)
+                by = module.__file__ if plugin_of(held) else held.__module__
+                raise CabenchError(f"{self.kind} '{name}' is already registered by {by}")
+            if not callable(entry):
+                raise CabenchError(f"{self.kind} '{name}' is no class or function")
+            if any(entry is other for other in self._entries.values()):
+                raise CabenchError(f"{self.kind} '{name}' is registered as '{entry.name}', too")
             entry.name = name
+            self._entries[name] = entry
             return entry
 
         return add
@@ -40,8 +69,8 @@ class Registry:
     def get(self, name: str) -> Any:
         if name not in self._entries:
             raise CabenchError(
-                f"unknown {self.kind} '{name}'{near(name, self._entries)}; "
-                f"known: {', '.join(self.names())}"
+                f"unknown {self.kind} {shown(name)}{near(name, self._entries)}; "
+                f"known: {listed(self.names())}"
             )
         return self._entries[name]
 

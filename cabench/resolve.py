@@ -12,13 +12,15 @@ from pydantic import ValidationError
 
 from cabench import metrics
 from cabench.cost.macs import parameter_counts
-from cabench.errors import CabenchError, DataMissing, describe
+from cabench.data import load_dataset, options_model
+from cabench.errors import CabenchError, DataMissing, cut, describe, shown
+from cabench.faults import first_fault, validate
 from cabench.models import condition
 from cabench.models.conditioning.base import MethodOptions
-from cabench.registry import BACKBONES, METHODS, near, versioned
+from cabench.registry import BACKBONES, DATASETS, METHODS, listed, near, versioned
 from cabench.schema import DataChoice, Scale
-from cabench.study import StudyFile, unknown
-from cabench.yamlfile import first_fault
+from cabench.store import content_key
+from cabench.study import StudyFile, scale_fault, unknown
 
 MATCH_TOLERANCE = 0.03
 
@@ -37,53 +39,66 @@ class DataRef:
     missing: str = ""  # why it is absent, and how to get it
 
 
-def choose_data(file: StudyFile, scale: Scale) -> DataChoice:
+def choose_data(file: StudyFile, scale: Scale) -> int:
+    """The place, in the scale's list, of the first data source that carries what is needed."""
     needs = set(file.study.needs)
-    for choice in scale.data:
+    for i, choice in enumerate(scale.data):
         if needs <= set(choice.streams):
-            return choice
-    offered = "; ".join(f"{c.source}: {', '.join(c.streams)}" for c in scale.data)
-    raise file.fault(
-        ("needs",), f"scale '{scale.scale}' has no data with {', '.join(sorted(needs))} ({offered})"
-    )
+            return i
+    offered = listed(f"{c.source}: {listed(c.streams)}" for c in scale.data)
+    asked = listed(sorted(needs))
+    raise file.fault(("needs",), f"scale '{scale.scale}' has no data with {asked} ({offered})")
+
+
+def _check_source(choice: DataChoice, where: tuple[Any, ...], scale: Scale) -> None:
+    if choice.source not in DATASETS:
+        text = unknown("data set", choice.source, DATASETS.names())
+        raise scale_fault(scale, (*where, "source"), text)
+    model = options_model(choice.source)
+    try:
+        validate(model, choice.options)
+    except ValidationError as error:
+        inner, text = first_fault(error, model, choice.options)
+        raise scale_fault(scale, (*where, "options", *inner), text) from None
 
 
 def find_data(file: StudyFile, scale: Scale) -> DataRef:
     """Loads the data to know its fingerprint; absent data is described from the scale."""
-    from cabench.data import load_dataset
-
-    choice, needs = choose_data(file, scale), file.study.needs
+    place, needs = choose_data(file, scale), file.study.needs
+    choice, where = scale.data[place], ("data", place)
+    _check_source(choice, where, scale)
     try:
-        data = load_dataset(choice.source, **choice.options)
+        found = load_dataset(choice.source, **choice.options)
     except DataMissing as error:
         if choice.shape is None or choice.classes is None:
-            raise
+            raise DataMissing(scale_fault(scale, where, str(error))) from None
         absent = [name for name in needs if name not in choice.classes]
         if absent:
-            raise CabenchError(
-                f"scale '{scale.scale}': data '{choice.source}': classes says nothing of "
-                f"{', '.join(absent)}"
-            ) from None
+            text = f"it says nothing of {listed(absent)}"
+            raise scale_fault(scale, (*where, "classes"), text) from None
         classes = {name: choice.classes[name] for name in needs}
         return DataRef(
             choice.source, choice.options, None, choice.shape, classes, {},
             bool(choice.options.get("flip", False)), str(error),
         )  # fmt: skip
-    absent = [name for name in needs if name not in data.classes]
-    if absent:
-        raise CabenchError(
-            f"data '{choice.source}' has no stream {', '.join(absent)}; "
-            f"it has {', '.join(data.classes)}"
-        )
-    classes = {name: len(data.classes[name]) for name in needs}
+    except CabenchError as error:
+        raise scale_fault(scale, where, str(error)) from None
+    for name in needs:
+        if name not in found.classes:
+            text = f"data '{choice.source}' has no stream {name!r}; it has {listed(found.classes)}"
+            raise scale_fault(scale, (*where, "streams"), text)
+        if len(found.classes[name]) < 2:
+            text = f"{name!r} has one class, {listed(found.classes[name])}; a condition needs two"
+            raise scale_fault(scale, where, text)
+    classes = {name: len(found.classes[name]) for name in needs}
     try:  # making a scorer is cheap, and refuses more samples than real pictures can judge
         chosen = metrics.needing("samples", scale.metrics)
-        metrics.SampleScorer(data, scale.sampling.n, Path(), metrics=chosen)
+        metrics.SampleScorer(found, scale.sampling.n, Path(), metrics=chosen)
     except CabenchError as error:
-        raise CabenchError(f"scale '{scale.scale}': sampling.n: {error}") from None
+        raise scale_fault(scale, ("sampling", "n"), str(error)) from None
     return DataRef(
-        choice.source, choice.options, data.fingerprint, tuple(data.shape), classes,
-        {name: data.classes[name] for name in needs}, data.flip,
+        choice.source, choice.options, found.fingerprint, tuple(found.shape), classes,
+        {name: found.classes[name] for name in needs}, found.flip,
     )  # fmt: skip
 
 
@@ -96,10 +111,10 @@ def source_streams(source: str | list[str], needs: list[str]) -> list[str]:
         if name not in streams:
             allowed = ["both", *streams]
             raise ValueError(
-                f"no stream '{name}'{near(name, allowed)}; allowed: {', '.join(allowed)}"
+                f"no stream {shown(name)}{near(name, allowed)}; allowed: {listed(allowed)}"
             )
     if len(set(asked)) != len(asked) or not asked:
-        raise ValueError(f"a source is a set of streams; found {asked}")
+        raise ValueError(f"a source is a set of streams; found [{', '.join(asked)}]")
     return sorted(asked, key=streams.index)
 
 
@@ -111,16 +126,18 @@ def method_entries(file: StudyFile, arm_name: str) -> list[tuple[str, MethodOpti
         where = ("arms", arm_name, "methods", i)
         for entry in backbone.native if written == "native" else [written]:
             if isinstance(entry, dict) and len(entry) != 1:
-                raise file.fault(where, "a method is a name, or one name with its options")
+                text = f"a method is a name, or one name with its options; found {listed(entry)}"
+                raise file.fault(where, text)
             kind, options = next(iter(entry.items())) if isinstance(entry, dict) else (entry, None)
-            allowed = ["native", *METHODS.names()]
+            if kind == "native":
+                raise file.fault((*where, kind), "it takes no options; write it as a name alone")
             if kind not in METHODS:
-                raise file.fault(where, unknown("method", kind, allowed))
+                raise file.fault(where, unknown("method", kind, ["native", *METHODS.names()]))
             model = METHODS.get(kind).Options
             try:
-                checked = model.model_validate(dict(options or {}))
+                checked = validate(model, options or {})
             except ValidationError as error:
-                inner, text = first_fault(error, model)
+                inner, text = first_fault(error, model, options or {})
                 raise file.fault((*where, kind, *inner), text) from None
             try:
                 checked.source = source_streams(checked.source, file.study.needs)
@@ -158,15 +175,14 @@ def resolve_model(file: StudyFile, scale: Scale, data: DataRef, arm_name: str) -
     name = study.backbones[0]
     backbone = BACKBONES.get(name)
     if name not in scale.backbones:
-        raise CabenchError(f"scale '{scale.scale}' says nothing of backbone '{name}'")
+        text = f"it says nothing of the study's backbone '{name}'; it has {listed(scale.backbones)}"
+        raise scale_fault(scale, ("backbones",), text)
     choice = scale.backbones[name]
     if choice.preset not in backbone.presets:
-        raise CabenchError(
-            f"scale '{scale.scale}': backbones.{name}.preset: unknown preset '{choice.preset}'"
-            f"{near(choice.preset, backbone.presets)}; allowed: {', '.join(backbone.presets)}"
-        )
+        text = unknown("preset", choice.preset, backbone.presets)
+        raise scale_fault(scale, ("backbones", name, "preset"), text)
     if problem := backbone.problem(data.shape, choice.patch):
-        raise CabenchError(f"scale '{scale.scale}': backbones.{name}.patch: {problem}")
+        raise scale_fault(scale, ("backbones", name, "patch"), problem)
     entries = method_entries(file, arm_name)
     modulated = _check_fit(file, arm_name, entries)
     if modulated and arm.gate == "static":
@@ -232,7 +248,8 @@ def _faults_of(file: StudyFile, arm: str) -> Iterator[None]:
     except CabenchError:
         raise
     except (Exception, SystemExit) as error:  # whatever a plugin's code raises
-        raise file.fault(("arms", arm), f"can't build the model: {describe(error)}") from None
+        text = f"can't build the model: {cut(describe(error), 300)}"
+        raise file.fault(("arms", arm), text) from None
 
 
 def resolve_models(file: StudyFile, scale: Scale, data: DataRef) -> dict[str, dict[str, Any]]:
@@ -251,4 +268,5 @@ def resolve_models(file: StudyFile, scale: Scale, data: DataRef) -> dict[str, di
                 if problem := options.problem():
                     raise file.fault(("arms", name), problem)
             parameter_counts(models[name])  # it can be built
+            content_key(models[name])  # and named
     return models

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from rich.console import Console
 
 from cabench.cost.macs import meta_macs
 from cabench.devices import pick_device
-from cabench.errors import CabenchError, DataMissing
+from cabench.errors import CabenchError, DataMissing, shown
 from cabench.executors import local
 from cabench.manifests import Run
 from cabench.outputs import readable_picture, write_outputs
@@ -19,12 +20,15 @@ from cabench.plan import Plan, Trial, manifest, plan
 from cabench.plugins import load_plugins, read_plugins
 from cabench.progress import Progress
 from cabench.registry import near
+from cabench.schema import MOST_SEEDS
+from cabench.screen import screen
 from cabench.store import LOG, REFERENCE, Store, write_json
 from cabench.study import read_scale, read_study
 from cabench.tuning import Search, searches, tuned
 
 EXECUTORS = ("auto", "local", "ray")
 LARGEST_SEED = 100_000
+ADDRESS = re.compile(r"auto|[\w.\-\[\]:]+:\d{1,5}")  # of a Ray cluster
 
 
 def parse_seeds(text: str | None) -> list[int] | None:
@@ -36,11 +40,14 @@ def parse_seeds(text: str | None) -> list[int] | None:
     except ValueError:
         seeds = []
     if not seeds or min(seeds) < 0 or max(seeds) > LARGEST_SEED or len(set(seeds)) < len(seeds):
-        raise CabenchError(f"--seeds: found '{text}'; a count such as 5, or a list such as 0,1,7")
+        raise CabenchError(
+            f"--seeds: found {shown(text)}; a count such as 5, or a list such as 0,1,7 of "
+            f"different seeds up to {LARGEST_SEED}"
+        )
     if "," in text:
         return seeds
-    if seeds[0] == 0:
-        raise CabenchError("--seeds: found '0'; at least one seed is needed")
+    if not 0 < seeds[0] <= MOST_SEEDS:
+        raise CabenchError(f"--seeds: found {shown(text)}; allowed: 1 to {MOST_SEEDS} seeds")
     return list(range(seeds[0]))
 
 
@@ -167,20 +174,26 @@ def prepare(study: Path, options: Options) -> Prepared:
 def _check_executor(options: Options) -> None:
     if options.executor not in EXECUTORS:
         raise CabenchError(
-            f"--executor: found '{options.executor}'{near(options.executor, EXECUTORS)}; "
+            f"--executor: found {shown(options.executor)}{near(options.executor, EXECUTORS)}; "
             f"allowed: {', '.join(EXECUTORS)}"
         )
     if options.executor == "local" and (options.jobs or 1) > 1:
         raise CabenchError(f"--jobs: found {options.jobs}; the local executor runs one at a time")
     if options.executor == "local" and options.ray_address is not None:
-        raise CabenchError("--ray-address: the local executor uses no cluster")
+        raise CabenchError(
+            f"--ray-address: found {shown(options.ray_address)}; the local executor uses no cluster"
+        )
+    if options.ray_address is not None and not ADDRESS.fullmatch(options.ray_address):
+        raise CabenchError(
+            f"--ray-address: found {shown(options.ray_address)}; allowed: HOST:PORT, or auto"
+        )
 
 
 def execute(study: Path, p: Prepared) -> int:
     """Runs what is missing; prints table and files. Exit code 1 when a trial failed."""
     if p.plan.data.missing:
         raise DataMissing(p.plan.data.missing)
-    console = Console()
+    console = screen()
     if p.searches:
         _search(p, console)
         p = prepare(study, p.options)

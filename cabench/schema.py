@@ -1,7 +1,11 @@
-"""What a study and a scale may say: the YAML files as models. No torch in here."""
+"""What a study and a scale may say: the YAML files as models. No torch in here.
+
+A field's trailing comment is also its description in the JSON schema (json_schema.py).
+"""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -9,12 +13,18 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    PrivateAttr,
     StringConstraints,
     model_validator,
 )
 
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_+.\-]{0,59}$")]
+NAME = r"^[a-z0-9][a-z0-9_+.\-]{0,59}$"
+Name = Annotated[str, StringConstraints(pattern=NAME)]
 Positive = Annotated[int, Field(gt=0)]
+Pixels = Annotated[int, Field(gt=0, le=4096)]
+MOST_SEEDS = 1000
+Classes = Annotated[int, Field(ge=2, le=1_000_000)]
+Factor = Annotated[float, Field(ge=1e-6, le=1e6)]
 Rate = Annotated[float, Field(ge=0, lt=1)]
 
 COUNTS = ("macs", "params")  # what a claim by construction may be about
@@ -79,8 +89,8 @@ class Tune(Part):
 
     trials: Annotated[int, Field(ge=2, le=1000)]  # rates tried by each arm, start points included
     budget: Annotated[float, Field(gt=0, le=1)]  # part of the trials' images
-    range: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]]
-    start: Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=1)] = [1.0]
+    range: tuple[Factor, Factor]  # the least and the largest
+    start: Annotated[list[Factor], Field(min_length=1)] = [1.0]  # tried first
     seed: Annotated[int, Field(ge=0, le=100_000)] = 1000
 
     @model_validator(mode="after")
@@ -105,7 +115,7 @@ class Study(Part):
     primary: str = "kid"  # the metric the arms are ranked by
     embedder: Literal["normalised", "raw"] = "normalised"  # raw: embeddings as in DiT
     baseline: str
-    arms: dict[Name, Arm]
+    arms: Annotated[dict[Name, Arm], Field(min_length=1)]
     claims: list[Claim] = []
     tune: Tune | None = None
     caveat: str = ""  # what the claims' tests here do not say; printed below them
@@ -117,8 +127,8 @@ class DataChoice(Part):
     streams: list[str]
     source: str
     options: dict[str, Any] = {}
-    shape: tuple[Positive, Positive, Positive] | None = None  # C, H, W while the data is absent
-    classes: dict[str, Positive] | None = None  # classes of each stream while it is absent
+    shape: tuple[Pixels, Pixels, Pixels] | None = None  # C, H, W while the data is absent
+    classes: dict[str, Classes] | None = None  # number of each stream's, while the data is absent
 
 
 class BackboneChoice(Part):
@@ -162,7 +172,7 @@ class Sweep(Part):
 class Sampling(Part):
     sampler: Literal["dpmpp_2m", "unipc", "ddim", "ddpm"] = "dpmpp_2m"
     steps: Annotated[int, Field(gt=0, le=1000)]
-    n: Positive  # samples
+    n: Annotated[int, Field(gt=0, le=1_000_000)]  # samples
     batch: Positive = 250
     guidance: Annotated[float, Field(ge=0)] = 1.0
     sweep: Sweep = Sweep()
@@ -199,7 +209,8 @@ class Scale(Part):
     sampling: Sampling
     metrics: list[str]
     heldout: Heldout
-    seeds: Positive
+    seeds: Annotated[int, Field(gt=0, le=MOST_SEEDS)]  # 0, 1, ...: each is a trial of every arm
     max_params: Positive = 100_000_000  # larger arms are refused
     extra_arms: bool = False
     resources: Resources = Resources()
+    _file: tuple[Path, Any] | None = PrivateAttr(None)  # path and content, for later faults

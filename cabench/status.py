@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
 from cabench.manifests import all_runs
+from cabench.screen import screen
 
 
 def show_status(results: Path) -> None:
-    console = Console()
+    console = screen()
     runs = all_runs(results)
     if not runs:
         console.print(f"nothing in {results}: start with cabench run studies/layer_placement.yaml")

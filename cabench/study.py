@@ -12,9 +12,9 @@ from typing import Any
 from ruamel.yaml.comments import CommentedMap
 
 from cabench import metrics
-from cabench.errors import CabenchError
+from cabench.errors import CabenchError, shown
 from cabench.models import model as _model  # noqa: F401  (registers backbones and methods)
-from cabench.registry import BACKBONES, near
+from cabench.registry import BACKBONES, listed, near
 from cabench.schema import COUNTS, AddedArms, Arm, Claim, Scale, Study
 from cabench.yamlfile import check, fault, parse_yaml, read_yaml
 
@@ -39,20 +39,16 @@ class StudyFile:
 
 def read_study(path: Path, arms: Iterable[str] = ()) -> StudyFile:
     """The study in `path`, with further arms written as YAML: '{NAME: {methods: [...]}}'."""
-    if not path.is_file():
-        known = sorted(str(p) for p in path.parent.glob("*.yaml")) if path.parent.is_dir() else []
-        raise CabenchError(
-            f"no study file '{path}'{near(str(path), known)}"
-            + (f"; here are: {', '.join(known)}" if known else "")
-        )
+    if not is_file(path):
+        raise CabenchError(f"no study file {_elsewhere(path)}")
     content = read_yaml(path, "study")
     study = check(Study, path, content)
     added: dict[str, str] = {}
     for text in arms:
         for name, arm in _added_arms(text).items():
             if name in study.arms:
-                text = f"the study has an arm '{name}' already: take another name"
-                raise fault(ARM_OPTION, None, (), text)
+                taken = f"the study has an arm '{name}' already: take another name"
+                raise fault(ARM_OPTION, None, (), taken)
             added[name] = text
             study.arms[name] = arm
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -62,17 +58,43 @@ def read_study(path: Path, arms: Iterable[str] = ()) -> StudyFile:
 
 
 def _added_arms(text: str) -> dict[str, Arm]:
-    content = parse_yaml(text, ARM_OPTION, "arm of the command line")
+    content = parse_yaml(text, ARM_OPTION, "an arm")
     for name, arm in content.items():
         if not isinstance(arm, dict):
-            raise fault(
-                ARM_OPTION, None, (), f"'{name}': write NAME: {{methods: [...]}}, as in a study"
-            )
+            how = "write NAME: {methods: [...]}, as in a study"
+            raise fault(ARM_OPTION, None, (), f"{shown(name)}: {how}; found {shown(arm)}")
     return check(AddedArms, ARM_OPTION, CommentedMap(arms=content)).arms
 
 
+def is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name too long for the file system
+        return False
+
+
+def _elsewhere(path: Path) -> str:
+    """A file that isn't there, the near match, and what there is in its place."""
+    try:
+        if path.is_dir():
+            return f"'{path}': it is a folder; its files: {listed(_yaml_files(path))}"
+        known = _yaml_files(path.parent)
+    except OSError:  # a name too long for the file system
+        return f"'{path}'"
+    return f"'{path}'{near(str(path), known)}; here are: {listed(known)}"
+
+
+def _yaml_files(folder: Path) -> list[str]:
+    return sorted(str(p) for p in folder.glob("*.yaml"))
+
+
 def unknown(what: str, found: str, allowed: Iterable[str]) -> str:
-    return f"unknown {what} '{found}'{near(found, allowed)}; allowed: {', '.join(allowed)}"
+    return f"unknown {what} {shown(found)}{near(found, allowed)}; allowed: {listed(allowed)}"
+
+
+def scale_fault(scale: Scale, where: tuple[Any, ...], text: str) -> CabenchError:
+    """A fault of a scale found after it was read, with the line if it was read from a file."""
+    return fault(*(scale._file or (f"scale '{scale.scale}'", None)), where, text)
 
 
 def _check_references(file: StudyFile) -> None:
@@ -82,7 +104,7 @@ def _check_references(file: StudyFile) -> None:
     def arm_named(name: str, *where: Any) -> None:
         if name not in arms:
             raise file.fault(
-                where, f"no arm '{name}'{near(name, arms)}; arms: {', '.join(arms)}"
+                where, f"no arm {shown(name)}{near(name, arms)}; arms: {listed(arms)}"
             )
 
     def one_of(found: str, allowed: list[str], what: str, *where: Any) -> None:
@@ -141,13 +163,10 @@ def read_scale(name: str) -> Scale:
     packaged = name in scale_names()
     if packaged:
         path = Path(str(resources.files("cabench") / "scales" / f"{name}.yaml"))
-    elif name.endswith((".yaml", ".yml")) and Path(name).is_file():
-        path = Path(name)
-    else:
-        raise CabenchError(
-            f"--scale: unknown scale '{name}'{near(name, scale_names())}; "
-            f"allowed: {', '.join(scale_names())}, or a YAML file"
-        )
+    elif not name.endswith((".yaml", ".yml")):
+        raise CabenchError(f"--scale: {unknown('scale', name, scale_names())}, or a YAML file")
+    elif not is_file(path := Path(name)):
+        raise CabenchError(f"--scale: no scale file {_elsewhere(path)}")
     content = read_yaml(path, "scale")
     scale = check(Scale, path, content)
     if not packaged and scale.scale in scale_names():
@@ -157,4 +176,5 @@ def read_scale(name: str) -> Scale:
         if metric not in metrics.names():
             text = unknown("metric", metric, metrics.names())
             raise fault(path, content, ("metrics", i), text)
+    scale._file = path, content
     return scale

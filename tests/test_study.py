@@ -161,13 +161,13 @@ WRONG_SCALES = {
     "bins": ("{images: 40, bins: 4}", "{images: 40, bins: 50}", "heldout: .*at least as many images"),
     "steps": ("steps: 3", "steps: 1001", "sampling.steps: .*1000"),
     "a packaged name": ("scale: tiny", "scale: quick", "scale: 'quick' is the name of a scale that"),
-    "more than there are": ("n: 100", "n: 5000", "sampling.n: .*need"),
-    "an option": ("source: digits", "source: digits, options: {size: 8}", "unknown option 'size'"),
+    "more than there are": ("n: 100", "n: 5000", r":8: sampling.n: .*need"),
+    "an option": ("source: digits", "source: digits, options: {size: 8}", r":3: data.0.options.size: unknown key; allowed: none"),
     "a truth": ("source: digits", "source: folder, options: {path: x, size: 8, flip: no}",
-                "option 'flip': .*valid boolean; found 'no'"),
-    "sampler": ("steps: 3", "sampler: ddim, steps: 3", "'ddim' can't follow flow"),
-    "patch": ("patch: 4", "patch: 3", "patch 3 doesn't divide pictures of 8x8"),
-    "preset": ("preset: micro", "preset: mikro", "unknown preset 'mikro' .did you mean 'micro'"),
+                r":3: data.0.options.flip: should be true or false; found 'no'"),
+    "sampler": ("steps: 3", "sampler: ddim, steps: 3", r":8: sampling.sampler: 'ddim' can't follow flow"),
+    "patch": ("patch: 4", "patch: 3", r":5: backbones.dit.patch: patch 3 doesn't divide pictures of 8x8"),
+    "preset": ("preset: micro", "preset: mikro", r":5: backbones.dit.preset: unknown preset 'mikro' .did you mean 'micro'"),
 }  # fmt: skip
 
 

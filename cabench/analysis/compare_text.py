@@ -30,6 +30,7 @@ from cabench.analysis.compare import (
 from cabench.analysis.labels import SUPPORT, Metric, count_unit, decimals, p_text
 from cabench.analysis.statistics import Estimate
 from cabench.analysis.tables import ASCII
+from cabench.screen import screen
 
 Columns = dict[str, list[str]]  # title -> cells
 NONE = "-"
@@ -38,7 +39,7 @@ FAULTS = 10  # of trials that disagree, printed
 
 def show(a: Side, b: Side, console: Console | None = None) -> None:
     """Print the comparison of two arms, or of two runs where the sides name no arm."""
-    console = console or Console()
+    console = console or screen()
     told = two_runs if a.arm is None else two_arms
     if console.is_terminal:
         console.print(*told(a, b, Layout(console.width, ruled=True)), sep="\n")
@@ -49,7 +50,7 @@ def show(a: Side, b: Side, console: Console | None = None) -> None:
 
 def plain(parts: list[Any], width: int, encoding: str = "utf-8") -> str:
     """Text without colour; ASCII only where the encoding can't say ±."""
-    console = Console(width=width, color_system=None, force_terminal=False, legacy_windows=False)
+    console = screen(width=width, color_system=None, force_terminal=False, legacy_windows=False)
     with console.capture() as capture:
         console.print(*parts, sep="\n")
     text = "\n".join(line.rstrip() for line in capture.get().splitlines()) + "\n"

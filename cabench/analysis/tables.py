@@ -20,6 +20,7 @@ from cabench.analysis.labels import fold
 from cabench.analysis.ledger import ledger, outcome
 from cabench.analysis.statistics import numbers
 from cabench.analysis.summary import NONE, Manifest, Records, costs, guidance, summary
+from cabench.screen import screen
 from cabench.store import atomic_path
 
 __all__ = ["costs", "guidance", "ledger", "render", "show", "summary", "to_csv", "to_markdown"]
@@ -38,7 +39,7 @@ ASCII = str.maketrans({"±": "+-", "↓": "(low)", "↑": "(high)", "─": "-"})
 
 def show(manifest: Manifest, records: Records, console: Console | None = None) -> None:
     """Print the study's table; into a file or pipe as plain text of 120 columns (or $COLUMNS)."""
-    console = console or Console()
+    console = console or screen()
     if console.is_terminal:
         console.print(render(manifest, records, console.width))
     else:
@@ -48,7 +49,7 @@ def show(manifest: Manifest, records: Records, console: Console | None = None) -
 
 def plain(manifest: Manifest, records: Records, width: int = 120, encoding: str = "utf-8") -> str:
     """The rendered table as text without colour; ASCII only where the encoding can't say ±."""
-    console = Console(width=width, color_system=None, force_terminal=False, legacy_windows=False)
+    console = screen(width=width, color_system=None, force_terminal=False, legacy_windows=False)
     with console.capture() as capture:
         console.print(render(manifest, records, width))
     text = "\n".join(line.rstrip() for line in capture.get().splitlines()) + "\n"

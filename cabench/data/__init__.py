@@ -5,34 +5,37 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
-from pydantic import ConfigDict, ValidationError, validate_call
+from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from cabench.data import digits, emoji, fashion16, fashion_mnist, folder  # noqa: F401  (they register)
 from cabench.data.dataset import SPLITS, Dataset, Split
 from cabench.errors import CabenchError
-from cabench.registry import DATASETS, near
+from cabench.faults import first_fault, validate
+from cabench.registry import DATASETS
 
-__all__ = ["SPLITS", "Dataset", "Split", "load_dataset"]
+__all__ = ["SPLITS", "Dataset", "Split", "load_dataset", "options_model"]
+
+
+def options_model(name: str) -> type[BaseModel]:
+    """What a source takes, from its function's arguments: their names, types and defaults."""
+    arguments = inspect.signature(DATASETS.get(name), eval_str=True).parameters.values()
+    fields = {
+        a.name: (
+            Any if a.annotation is a.empty else a.annotation,
+            ... if a.default is a.empty else a.default,
+        )
+        for a in arguments
+    }
+    return create_model(f"{name} options", __config__=ConfigDict(extra="forbid"), **fields)
 
 
 def load_dataset(name: str, **options: Any) -> Dataset:
     """The data set registered as `name`, made with its source's options."""
-    source = DATASETS.get(name)
-    known = inspect.signature(source).parameters
-    for option in options:
-        if option not in known:
-            raise CabenchError(
-                f"unknown option '{option}' of data set '{name}'{near(option, known)}; "
-                f"known: {', '.join(known) or 'none'}"
-            )
-    for option, parameter in known.items():
-        if parameter.default is parameter.empty and option not in options:
-            raise CabenchError(f"data set '{name}' needs the option '{option}'")
+    source, model = DATASETS.get(name), options_model(name)
     try:
-        return validate_call(source, config=ConfigDict(strict=True))(**options)
-    except ValidationError as error:  # a value of the wrong type, such as YAML's `no` for false
-        first = error.errors()[0]
-        raise CabenchError(
-            f"data set '{name}': option '{first['loc'][0]}': {first['msg'].lower()}; "
-            f"found {first['input']!r}"
-        ) from None
+        checked = validate(model, options)
+    except ValidationError as error:
+        where, text = first_fault(error, model, options)
+        key = ".".join(map(str, ("options", *where)))
+        raise CabenchError(f"data set '{name}': {key}: {text}") from None
+    return source(**{option: getattr(checked, option) for option in options})

@@ -17,28 +17,31 @@ import json
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Annotated, Literal
 
 import numpy as np
 from PIL import Image, ImageOps
+from pydantic import Field
 
 from cabench.data.dataset import SPLITS, Dataset, Split, fingerprint
-from cabench.errors import CabenchError, DataMissing
+from cabench.errors import DataMissing
 from cabench.registry import DATASETS
 from cabench.store import LOG
 
 CACHE = Path(".cabench/data")
 VERSION = 1                        # of the decoding; part of the cache's key
 
+Side = Annotated[int, Field(ge=1, le=4096)]  # pixels
+
 
 @DATASETS.register("folder")
-def folder(path: str, size: int, flip: bool = False, channels: int = 3) -> Dataset:
+def folder(path: str, size: Side, flip: bool = False, channels: Literal[1, 3] = 3) -> Dataset:
     """Your pictures: path/class/picture, or path/{train,test}/class/picture."""
-    if size < 1 or channels not in (1, 3):
-        raise CabenchError(
-            f"folder: size {size}, channels {channels}; allowed: size >= 1, channels 1 or 3"
-        )
     root = Path(path)
-    classes, members = find_pictures(root)
+    try:
+        classes, members = find_pictures(root)
+    except OSError as error:  # a folder without permission, a name too long
+        raise DataMissing(f"folder: can't read {root}: {error.strerror}") from error
     made = CACHE / f"folder-{cache_key(root, members, (VERSION, size, channels))}"
     if not made.is_dir():
         decode_all(root, classes, members, (channels, size, size), made)
@@ -86,7 +89,7 @@ def find_pictures(root: Path) -> tuple[list[str], dict[str, list[str]]]:
     parts = ("train/", "test/") if official else ("",)
     classes = sorted({p.name for part in parts for p in _folders(root / part)})
     if not classes:
-        found = "no subfolder" if root.is_dir() else "no such folder"
+        found = "no subfolder" if root.is_dir() else "a file" if root.exists() else "no such folder"
         raise DataMissing(
             f"folder: looked for {root}/<class>/<picture> or {root}/{{train,test}}/<class>/"
             f"<picture>, found {found}; name the folder that holds the classes (`path: DIR`)"

@@ -45,9 +45,9 @@ def test_missing(monkeypatch):
 def test_names_and_options():
     with pytest.raises(CabenchError, match="did you mean 'digits'"):
         load_dataset("digit")
-    with pytest.raises(CabenchError, match="unknown option 'size' of data set 'digits'.*none"):
+    with pytest.raises(CabenchError, match="data set 'digits': options.size: unknown key; .*none"):
         load_dataset("digits", size=8)
-    with pytest.raises(CabenchError, match="'folder' needs the option 'size'"):
+    with pytest.raises(CabenchError, match="data set 'folder': options.size: this key is missing"):
         load_dataset("folder", path=".")
 
 

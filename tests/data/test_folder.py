@@ -132,5 +132,5 @@ def test_broken_and_missing(pictures, tmp_path):
     paint(tmp_path / "few/a/1.png", 0)
     with pytest.raises(DataMissing, match="too few pictures"):
         load_dataset("folder", path="few", size=8)
-    with pytest.raises(CabenchError, match="channels 1 or 3"):
+    with pytest.raises(CabenchError, match="options.channels: should be 1 or 3; found 2"):
         load_dataset("folder", path=str(pictures), size=8, channels=2)

@@ -77,7 +77,7 @@ def caption(figure: Figure, title: str, text: str) -> None:
     """A title above and small print below, both to the left, wrapped to the figure's width."""
     columns = int(figure.get_figwidth() * 17)
     title = textwrap.fill(title, int(figure.get_figwidth() * 10))
-    figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold")
+    figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold", parse_math=False)
     figure.supxlabel(textwrap.fill(text, columns), x=0.01, ha="left", fontsize=7.5, color="#555555")
 
 

@@ -51,7 +51,9 @@ class CANOptions(MethodOptions):
         ["depthwise", "patch_embed", "attn_out"], description="kinds of layer to make aware"
     )
     generator: Literal["linear", "bottleneck"] = "linear"
-    rank: Annotated[int, Field(ge=1)] | None = Field(None, description="of a bottleneck")
+    rank: Annotated[int, Field(ge=1, le=100_000)] | None = Field(
+        None, description="of a bottleneck"
+    )
     shared: bool = Field(
         True, description="one generated weight for all layers of equal kind and shape, "
         "but for depthwise and patch_embed",
