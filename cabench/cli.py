@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import os
 import sys
 from pathlib import Path
@@ -251,6 +252,9 @@ def main() -> None:
         # a log file shows each trial as it ends; an ASCII terminal gets escapes
         sys.stdout.reconfigure(line_buffering=True, errors="backslashreplace")
     completion.join_colons(os.environ)
+    told = logging.StreamHandler()
+    told.setFormatter(logging.Formatter("cabench: %(message)s"))
+    logging.getLogger("cabench").handlers = [told]
     words = sys.argv[1:] or ["--help"]
     try:
         code = app(words, prog_name="cabench", standalone_mode=False)

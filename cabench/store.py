@@ -15,6 +15,7 @@ import hashlib
 import json
 import logging
 import os
+import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -22,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from cabench.errors import CabenchError
 
@@ -161,15 +162,29 @@ class Store:
     def tuning(self, key: str) -> Path:
         return self.results / "tuning" / f"{key}.json"
 
-    # -- what killed runs leave
+    # -- what a run needs for itself, and killed ones leave
+
+    @contextlib.contextmanager
+    def scratch(self, name: str) -> Iterator[Path]:
+        """A folder in the cache that is gone after the block; a lock in it says that it is used."""
+        self.cache.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=f"{name}-", suffix=".scratch", dir=self.cache))
+        try:
+            with FileLock(folder / "lock"):
+                yield folder.resolve()
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
     def sweep(self) -> None:
-        """Removes half-written files that nobody has touched for an hour."""
+        """Removes half-written files that nobody has touched for an hour, and unused scratch."""
         for root in (self.results, self.cache):
             for part in root.rglob("*.part"):
                 with contextlib.suppress(OSError):
                     if time.time() - part.stat().st_mtime > STALE:
                         part.unlink()
+        for folder in self.cache.glob("*.scratch"):
+            with contextlib.suppress(Timeout, OSError), FileLock(folder / "lock", timeout=0):
+                shutil.rmtree(folder, ignore_errors=True)
 
     # -- studies
 

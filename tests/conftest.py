@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from pathlib import Path
+
 import pytest
 import torch
+from runs import finish, outcome
 from specs import write
 
 from cabench.plan import plan
@@ -49,6 +53,22 @@ def tiny(tmp_path, monkeypatch):
     write(tmp_path / "tiny.yaml", TINY_STUDY)
     write(tmp_path / "scale.yaml", TINY_SCALE)
     return tmp_path
+
+
+@dataclass(frozen=True)
+class Finished:
+    root: Path
+    outcome: dict[str, dict]  # by key: spec, metrics, cost
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory):
+    """The tiny study run to its end in one process."""
+    root = tmp_path_factory.mktemp("undisturbed")
+    write(root / "tiny.yaml", TINY_STUDY)
+    write(root / "scale.yaml", TINY_SCALE)
+    finish(root, "--executor", "local")
+    return Finished(root, outcome(root / "results"))
 
 
 @pytest.fixture

@@ -76,3 +76,13 @@ def test_what_killed_runs_left_is_swept_up_once_it_is_old(tmp_path):
         os.utime(part, (part.stat().st_mtime - age,) * 2)
     store.sweep()
     assert [part.exists() for part in parts] == [True, False]
+
+
+def test_scratch_is_swept_up_unless_it_is_in_use(tmp_path):
+    store = Store(tmp_path / "results", tmp_path / "cache")
+    left = tmp_path / "cache" / "ray-x.scratch"
+    left.mkdir(parents=True)
+    with store.scratch("ray") as folder:
+        store.sweep()
+        assert folder.exists() and not left.exists()
+    assert not folder.exists()

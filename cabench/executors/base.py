@@ -42,11 +42,9 @@ class _Passing(logging.Handler):
 @contextmanager
 def log_to(tell: Callable[[str], None]) -> Iterator[None]:
     """What is logged in the block is told to `tell` instead."""
-    handler, propagated = _Passing(tell), LOG.propagate
-    LOG.addHandler(handler)
-    LOG.propagate = False
+    held, LOG.handlers = LOG.handlers, [_Passing(tell)]
+    propagated, LOG.propagate = LOG.propagate, False
     try:
         yield
     finally:
-        LOG.removeHandler(handler)
-        LOG.propagate = propagated
+        LOG.handlers, LOG.propagate = held, propagated

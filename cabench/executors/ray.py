@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
 import socket
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -105,7 +103,7 @@ def run(
 
     The results and cache folders must be seen under the same path by every node.
     """
-    with started(pool) as places, _scratch(store) as scratch:
+    with started(pool) as places, store.scratch("ray") as scratch:
         listener.places(places)
         config = {
             "trial": tune.grid_search(list(range(len(trials)))),
@@ -121,7 +119,7 @@ def search(
     searches: Sequence[Search], store: Store, pool: Pool, device: str, listener: Listener
 ) -> None:
     """Learning-rate searches, one an arm, by Optuna; arms side by side, a search one by one."""
-    with started(pool) as places, _scratch(store) as scratch:
+    with started(pool) as places, store.scratch("ray") as scratch:
         listener.places(places)
         config = {"folder": os.getcwd(), "device": device}
         hearing = _Hearing(searches, store, listener)
@@ -208,17 +206,6 @@ def _fit(
             raise
     if hearing.fault is not None:
         raise hearing.fault
-
-
-@contextmanager
-def _scratch(store: Store) -> Iterator[Path]:
-    """A folder for what Tune writes of itself; nobody reads it."""
-    store.cache.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix="ray-", dir=store.cache)).resolve()
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 # ---- in a worker -------------------------------------------------------------------------------

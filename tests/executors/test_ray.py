@@ -2,44 +2,25 @@
 
 import json
 import subprocess
-import sys
 
 import pytest
+from runs import CALL, finish, outcome
 from specs import write
 
 from cabench.executors.ray import Pool, started
 from cabench.run import Options, prepare
-from cabench.store import Store
-
-COMMAND = [sys.executable, "-m", "cabench.cli", "run", "tiny.yaml", "--scale", "scale.yaml"]
 
 
-def outcome(results) -> dict[str, dict]:
-    found = {}
-    for path in sorted((results / "records").glob("*.json")):
-        if "." not in path.stem:
-            record = Store(results, results).sound(path.stem)
-            found[path.stem] = {part: record[part] for part in ("spec", "metrics", "cost")}
-    return found
-
-
-def run(root, *more: str, code: int = 0) -> str:
-    done = subprocess.run([*COMMAND, *more], cwd=root, capture_output=True, text=True, timeout=300)
-    assert done.returncode == code, done.stdout + done.stderr
-    return done.stdout + done.stderr
-
-
-def test_a_cluster_that_loses_a_node_ends_the_study_all_the_same(tiny):
+def test_a_cluster_that_loses_a_node_ends_the_study_all_the_same(tiny, undisturbed):
     """Two nodes on one machine, one killed while its worker trains: nothing lost, nothing twice."""
     from ray.cluster_utils import Cluster
 
-    run(tiny, "--executor", "local", "--results", "alone", "--cache", "alone-cache")
     memory = {"object_store_memory": 80 * 2**20}
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, **memory})
     try:
         second = cluster.add_node(num_cpus=1, **memory)
         driver = subprocess.Popen(
-            [*COMMAND, "--ray-address", cluster.address], cwd=tiny, stdout=subprocess.PIPE,
+            [*CALL, "--ray-address", cluster.address], cwd=tiny, stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT, text=True,
         )  # fmt: skip
         lines = []
@@ -53,13 +34,13 @@ def test_a_cluster_that_loses_a_node_ends_the_study_all_the_same(tiny):
     ended = [line.split(":")[0] for line in lines if line.startswith("[")]
     assert [e[:7] for e in ended] == [f"[  {i}/4]" for i in range(1, 5)]
     assert len({e[8:] for e in ended}) == 4
-    assert outcome(tiny / "results") == outcome(tiny / "alone")
+    assert outcome(tiny / "results") == undisturbed.outcome
 
 
 def test_what_no_node_has_is_refused(tiny):
     text = (tiny / "scale.yaml").read_text()
     write(tiny / "large.yaml", text + "resources: {cpus: 64}\n")
-    call = [*COMMAND[:-1], "large.yaml"]
+    call = [*CALL[:-1], "large.yaml"]
     made = prepare(tiny / "tiny.yaml", Options(scale="large.yaml"))
     assert made.jobs == 1 and made.executor == "local"
     from ray.cluster_utils import Cluster
@@ -80,7 +61,7 @@ def test_no_cluster_at_the_address(tiny):
         ("127.0.0.1:1", "--ray-address '127.0.0.1:1': nobody answers there"),
         ("somewhere", "--ray-address: found 'somewhere'; allowed: HOST:PORT, or auto"),
     ):
-        text = run(tiny, "--ray-address", address, code=2)
+        text = finish(tiny, "--ray-address", address, code=2)
         assert said in text.splitlines()[-1] and "Traceback" not in text, text
 
 
@@ -89,7 +70,7 @@ TUNE = "tune: {trials: 4, budget: 0.5, range: [0.25, 4], start: [1, 2]}\n"
 
 def test_each_arm_is_tuned_with_the_same_effort(tiny):
     write(tiny / "tiny.yaml", (tiny / "tiny.yaml").read_text() + TUNE)
-    text = run(tiny, "--jobs", "2")
+    text = finish(tiny, "--jobs", "2")
     assert "searching the learning rates of 2 arms, 4 evaluations of 96 images each" in text
     told = json.loads((tiny / "results/tiny.tiny/manifest.json").read_text())["tuning"]
     for arm in ("native+dw", "can-3"):
@@ -107,8 +88,8 @@ def test_each_arm_is_tuned_with_the_same_effort(tiny):
             assert record["spec"]["train"]["seed"] in (0, 1)
 
     # the search is not repeated, and alone it finds the same
-    assert "searching" not in run(tiny, "--jobs", "2")
-    run(tiny, "--jobs", "1", "--results", "other", "--cache", "other-cache")
+    assert "searching" not in finish(tiny, "--jobs", "2")
+    finish(tiny, "--jobs", "1", "--results", "other", "--cache", "other-cache")
     other = json.loads((tiny / "other/tiny.tiny/manifest.json").read_text())["tuning"]
     assert other == told
 
@@ -116,7 +97,7 @@ def test_each_arm_is_tuned_with_the_same_effort(tiny):
 def test_a_search_on_a_seed_of_the_trials_is_refused(tiny):
     text = (tiny / "tiny.yaml").read_text() + TUNE.replace("start", "seed: 1, start")
     write(tiny / "tiny.yaml", text)
-    said = run(tiny, code=2)
+    said = finish(tiny, code=2)
     assert "tiny.yaml:10: tune.seed: 1 is a seed of the trials" in said
 
 
@@ -154,7 +135,7 @@ class Deadly(Method):
 def test_an_arm_that_kills_its_workers_fails_and_the_rest_goes_on(tiny):
     write(tiny / "deadly.py", DEADLY)
     arm = "{deadly: {methods: [native, deadly]}}"
-    text = run(
+    text = finish(
         tiny, "--plugin", "deadly.py", "--arm", arm, "--seeds", "1", "--jobs", "2", code=1
     )
     assert "deadly: a worker died; the trial goes on in another" in text
