@@ -133,19 +133,22 @@ def run(
     use_reference: Annotated[
         bool, typer.Option("--use-reference", help="Let committed reference results stand in")
     ] = False,
+    tensorboard: Annotated[
+        Path | None, typer.Option(help="Also write curves and scores as TensorBoard event files")
+    ] = None,
     results: Results = Path("results"),
     cache: Annotated[
         Path, typer.Option(callback=_folder, help="Checkpoints, samples, features")
     ] = Path(".cabench"),
 ) -> None:
     """Run a study: train, sample, score what is missing; then print the table and draw figures."""
-    from cabench.run import Options, execute, prepare
-
-    options = Options(
-        scale, seeds, all_arms, tuple(arm or ()), tuple(plugin or ()), results, cache,
-        use_reference, retry_failed, device, jobs, executor, ray_address,
-    )  # fmt: skip
     try:
+        from cabench.run import Options, execute, prepare
+
+        options = Options(
+            scale, seeds, all_arms, tuple(arm or ()), tuple(plugin or ()), results, cache,
+            use_reference, retry_failed, device, jobs, executor, ray_address, tensorboard,
+        )  # fmt: skip
         prepared = prepare(study, options)
         if dry_run:
             from cabench.dryrun import dry

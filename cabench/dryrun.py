@@ -40,7 +40,7 @@ def dry(p: Prepared) -> int:
     for arm, model in models.items():
         try:
             costs[arm] = cost(model)
-        except Exception as error:  # a method of a plugin whose forward pass is wrong
+        except (Exception, SystemExit) as error:  # a method of a plugin whose forward pass is wrong
             text = f"its forward pass fails: {describe(error)}"
             raise p.plan.file.fault(("arms", arm), text) from None
     macs = {arm: c["macs"]["total"] for arm, c in costs.items()}

@@ -136,7 +136,8 @@ def manifest(plan: Plan) -> dict[str, Any]:
         "backbones": study.backbones, "baseline": study.baseline, "primary": study.primary,
         "arms": [
             {"name": n, "extra": study.arms[n].extra, "bound": study.arms[n].bound,
-             "native": "native" in study.arms[n].methods, "about": study.arms[n].about}
+             "native": "native" in study.arms[n].methods, "about": study.arms[n].about,
+             "added": n in plan.file.added}
             for n in plan.arms
         ],
         "seeds": plan.seeds,
@@ -144,9 +145,9 @@ def manifest(plan: Plan) -> dict[str, Any]:
         "metrics": labels, "classes": plan.data.names,
         "claims": [*(c.model_dump() for c in study.claims), *added_claims(plan.file)],
         "caveat": study.caveat,
-        "plugins": [{"file": p.path, "sha256": p.sha256} for p in plan.plugins],
+        "plugins": [{"path": p.path, "sha256": p.sha256} for p in plan.plugins],
         "tuning": {t.arm: t.tuning for t in plan.trials if t.tuning is not None},
-        "added": sorted(set(plan.file.added.values())),
+        "added": list(dict.fromkeys(plan.file.added.values())),
     }  # fmt: skip
 
 

@@ -27,6 +27,8 @@ NEEDED = {  # attributes
     "metric": ("version", "needs", "higher_is_better", "label", "compute"),
 }
 
+PREFIX = "cabench_plugin_"  # of the modules that plugins become
+
 
 @dataclass(frozen=True)
 class Plugin:
@@ -39,7 +41,7 @@ class Plugin:
 
     @property
     def module(self) -> str:
-        return "cabench_plugin_" + re.sub(r"\W", "_", Path(self.path).stem)
+        return PREFIX + re.sub(r"\W", "_", Path(self.path).stem)
 
 
 def read_plugins(paths: Iterable[Path]) -> list[Plugin]:
@@ -62,10 +64,14 @@ def read_plugins(paths: Iterable[Path]) -> list[Plugin]:
 
 
 def load_plugins(plugins: Iterable[Plugin]) -> None:
-    """Runs each plugin once; what an earlier edition of the file registered is forgotten."""
-    for plugin in plugins:
-        held = sys.modules.get(plugin.module)
-        if held is None or held.__cabench_sha256__ != plugin.sha256:
+    """Makes these the plugins of this process: each is run once, any other is forgotten."""
+    wanted = {plugin.module: plugin for plugin in plugins}
+    for name in [n for n in sys.modules if n.startswith(PREFIX)]:
+        plugin = wanted.get(name)
+        if plugin is None or sys.modules[name].__cabench_sha256__ != plugin.sha256:
+            _forget(name)
+    for name, plugin in wanted.items():
+        if name not in sys.modules:
             _load(plugin)
 
 
@@ -73,17 +79,19 @@ def _load(plugin: Plugin) -> None:
     module: Any = types.ModuleType(plugin.module)
     module.__file__ = plugin.path
     module.__cabench_sha256__ = plugin.sha256
-    for registry in REGISTRIES:
-        registry.forget(plugin.module)
     sys.modules[plugin.module] = module
     try:
         exec(compile(plugin.source, plugin.path, "exec"), module.__dict__)
         _check(plugin)
     except (Exception, SystemExit) as error:
-        del sys.modules[plugin.module]
-        for registry in REGISTRIES:
-            registry.forget(plugin.module)
+        _forget(plugin.module)
         raise CabenchError(_where(plugin, error)) from None
+
+
+def _forget(module: str) -> None:
+    del sys.modules[module]
+    for registry in REGISTRIES:
+        registry.forget(module)
 
 
 def _check(plugin: Plugin) -> None:

@@ -247,7 +247,7 @@ def _faults_of(file: StudyFile, arm: str) -> Iterator[None]:
         yield
     except CabenchError:
         raise
-    except Exception as error:  # whatever a plugin's code raises
+    except (Exception, SystemExit) as error:  # whatever a plugin's code raises
         text = f"can't build the model: {cut(describe(error), 300)}"
         raise file.fault(("arms", arm), text) from None
 

@@ -14,6 +14,7 @@ from cabench.cost.macs import meta_macs
 from cabench.devices import pick_device
 from cabench.errors import CabenchError, DataMissing, shown
 from cabench.executors import local
+from cabench.manifests import Run
 from cabench.outputs import readable_picture, write_outputs
 from cabench.plan import Plan, Trial, manifest, plan
 from cabench.plugins import load_plugins, read_plugins
@@ -27,7 +28,7 @@ from cabench.tuning import Search, searches, tuned
 
 EXECUTORS = ("auto", "local", "ray")
 LARGEST_SEED = 100_000
-ADDRESS = re.compile(r"auto|[^/\s]+:\d{1,5}")  # of a Ray cluster
+ADDRESS = re.compile(r"auto|[\w.\-\[\]:]+:\d{1,5}")  # of a Ray cluster
 
 
 def parse_seeds(text: str | None) -> list[int] | None:
@@ -67,6 +68,7 @@ class Options:
     jobs: int | None = None  # trials side by side
     executor: str = "auto"
     ray_address: str | None = None
+    tensorboard: Path | None = None
 
 
 @dataclass
@@ -83,7 +85,8 @@ class Prepared:
 
     @property
     def told(self) -> dict[str, Any]:
-        return manifest(self.plan) | {"use_reference": self.options.use_reference}
+        asked = {"scale_file": self.options.scale, "use_reference": self.options.use_reference}
+        return manifest(self.plan) | asked
 
     @property
     def manifest_path(self) -> Path:
@@ -195,9 +198,14 @@ def execute(study: Path, p: Prepared) -> int:
         _search(p, console)
         p = prepare(study, p.options)
     write_json(p.manifest_path, p.told)
+    p.store.sweep()
     if p.missing:
         _run(p, console)
     _real_pictures(p)
+    if p.options.tensorboard is not None:
+        from cabench.tensorboard import write_tensorboard
+
+        write_tensorboard(Run(p.told, p.store), p.options.tensorboard)
     return show(p.told, p.store, console)
 
 
@@ -270,7 +278,7 @@ def work(p: Prepared) -> dict[str, float]:
     for arm in p.plan.arms:
         try:
             macs[arm] = meta_macs(p.plan.models[arm])["total"]
-        except Exception:  # its trials fail, and say why in their records
+        except (Exception, SystemExit):  # its trials fail, and say why in their records
             macs[arm] = 1.0
     return {t.key: macs[t.arm] * evaluations(t) for t in p.missing}
 

@@ -16,6 +16,7 @@ import json
 import logging
 import os
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,7 @@ from cabench.errors import CabenchError
 
 RECORD_LIMIT = 20_000  # bytes
 BESIDE = (".curves.json", ".png")  # the files beside a record
+STALE = 3600  # seconds
 LOG = logging.getLogger("cabench")
 REFERENCE = Path("results/reference")  # what is committed; it counts only when asked for
 
@@ -158,6 +160,16 @@ class Store:
 
     def tuning(self, key: str) -> Path:
         return self.results / "tuning" / f"{key}.json"
+
+    # -- what killed runs leave
+
+    def sweep(self) -> None:
+        """Removes half-written files that nobody has touched for an hour."""
+        for root in (self.results, self.cache):
+            for part in root.rglob("*.part"):
+                with contextlib.suppress(OSError):
+                    if time.time() - part.stat().st_mtime > STALE:
+                        part.unlink()
 
     # -- studies
 

@@ -118,7 +118,7 @@ def measure(trial: Trial, store: Store, device: str, progress: Progress) -> dict
         "metrics": measured,
         "protocol": scorer.protocol | tuning | {
             "data": dataset.name, "backbone": BACKBONES.get(backbone["kind"]).describe(backbone),
-            "training": training_line(spec["train"]),
+            "training": training_line(spec["train"], trial.tuning is not None),
             "images": images, "guidance": spec["guidance"], **spec["sample"],
             "floor": scorer.floor(), "heldout_split": "report",
             "heldout_pictures": spec["score"]["heldout"]["images"],
@@ -159,11 +159,12 @@ def score_model(trial: Trial, model: nn.Module, dataset: Any, device: str) -> di
     return measured
 
 
-def training_line(train: dict[str, Any]) -> str:
+def training_line(train: dict[str, Any], tuned: bool) -> str:
     recipe, diffusion = train["training"], train["diffusion"]
     return (
         f"{diffusion['prediction']} prediction, {diffusion['schedule']} schedule, AdamW "
-        f"{recipe['lr']:g}, batch {recipe['batch']}"
+        f"{'at a rate searched for each arm' if tuned else format(recipe['lr'], 'g')}, "
+        f"batch {recipe['batch']}"
     )
 
 

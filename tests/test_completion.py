@@ -36,8 +36,11 @@ def test_verbs_and_options():
     assert complete("compare", "--res") == ["--results"]
 
 
+STUDIES = ROOT / "studies"
+
+
 def test_studies_and_scales(tmp_path):
-    assert complete("run", "") == ["studies/layer_placement.yaml"]
+    assert complete("run", "") == sorted(f"studies/{p.name}" for p in STUDIES.glob("*.yaml"))
     assert complete("run", "studies/lay") == ["studies/layer_placement.yaml"]
     assert complete("run", "--scale", "") == ["cpu", "gpu", "quick", "smoke"]
     assert complete("run", "--scale", "q") == ["quick"]

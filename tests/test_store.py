@@ -65,3 +65,14 @@ def test_the_reference_stands_in_only_when_asked(tmp_path):
 def test_records_have_a_limit(tmp_path):
     with pytest.raises(ValueError, match="bytes; the limit is"):
         Store(tmp_path, tmp_path).write_record({"key": "k", "spec": "x" * 30_000})
+
+
+def test_what_killed_runs_left_is_swept_up_once_it_is_old(tmp_path):
+    store = Store(tmp_path / "results", tmp_path / "cache")
+    parts = [tmp_path / "cache" / "a" / f".x.{age}.part" for age in (10, 4000)]
+    for part, age in zip(parts, (10, 4000), strict=True):
+        part.parent.mkdir(parents=True, exist_ok=True)
+        part.write_text("half")
+        os.utime(part, (part.stat().st_mtime - age,) * 2)
+    store.sweep()
+    assert [part.exists() for part in parts] == [True, False]

@@ -24,6 +24,8 @@ def footnotes(manifest: dict[str, Any], records: dict[str, dict[str, Any]]) -> l
     )
     if len(manifest["seeds"]) == 1:
         notes.append("One seed: no interval and no test; differences may be chance.")
+    if manifest.get("tuning"):
+        notes.append(tuning(manifest["tuning"]))
     if manifest.get("claims"):
         text = "Claims are fixed beforehand: the same test, Holm over those tested."
         if any(not isinstance(claim["metric"], str) for claim in manifest["claims"]):
@@ -73,6 +75,16 @@ def protocol(manifest: dict[str, Any], done: list[dict[str, Any]]) -> str:
         parts.append(f"judge {found['judge']}")
     parts.append("seeds " + ", ".join(map(str, manifest["seeds"])))
     return f"Protocol (scale {manifest['scale']}): {'; '.join(parts)}."
+
+
+def tuning(found: dict[str, dict[str, Any]]) -> str:
+    """'Learning rates were searched ...: native+dw 0.003, can-3 0.0015.'"""
+    one = next(iter(found.values()))
+    rates = ", ".join(f"{arm} {told['lr']:g}" for arm, told in found.items())
+    return (
+        f"Learning rates were searched for each arm alike ({len(one['tried'])} rates, "
+        f"{one['images']:,} images each, seed {one['seed']}, {one['judged']}): {rates}."
+    )
 
 
 def warnings(done: list[dict[str, Any]]) -> list[str]:

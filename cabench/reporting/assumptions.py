@@ -7,8 +7,9 @@ from typing import Any
 # (which backbone or method it is about, '' for every study; what was assumed)
 ASSUMPTIONS = (
     ("can", "'Output projection' is read as that of self-attention, not as the network's head."),
-    ("can", "The layers of a kind that have equal shapes share one generated weight; each keeps a "
-            "static weight of its own. An arm may unshare them."),
+    ("can", "Output projections (and other linear layers) of equal shape share one generated "
+            "weight; each keeps a static weight of its own. Depthwise kernels are generated for "
+            "each layer. An arm may unshare the others, too."),
     ("can", "The weight generator is one linear layer, zero-initialised, from the sum of the "
             "embedded conditions, unless an arm says otherwise."),
     ("kernel_mixture", "The number of base kernels of adaptive kernel selection is not given; "

@@ -89,7 +89,7 @@ def ledger(manifest: Manifest, claims: list[dict[str, Any]]) -> list[dict[str, A
     return [
         {
             "id": fold(str(row["id"]), 12), "added": bool(row["added"]),
-            "says": soft(row["paper"] or row["says"]),
+            "says": soft(row["says"]), "paper": soft(row["paper"] or ""),
             "found": _found(row, metrics), "reason": soft(row["reason"]),
             "n": str(row["n"]) if row["n"] else "–",
             "effect": _effects(row, metrics), "verdict": row["verdict"], "p": _p(row),

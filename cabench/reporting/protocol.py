@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
-from importlib import resources
 from typing import Any
 
 from cabench.analysis.frame import complete_records, study_arms
@@ -171,18 +170,19 @@ def _shares(texts: Any) -> list[str]:
 
 
 def command(manifest: dict[str, Any]) -> str:
-    """What runs the study again. A scale of one's own is named by its file, which isn't known."""
+    """What runs the study again."""
     seeds = manifest["seeds"]
     counted = seeds == list(range(len(seeds)))
     listed_ = ",".join(map(str, seeds)) + "," * (len(seeds) == 1)
-    scale, packaged = manifest["scale"], resources.files("cabench") / "scales"
-    words = ["cabench", "run", manifest["study_file"], "--scale"]
-    words.append(scale if (packaged / f"{scale}.yaml").is_file() else f"{scale}.yaml")
+    scale = manifest.get("scale_file", manifest["scale"])
+    words = ["cabench", "run", manifest["study_file"], "--scale", scale]
     words += ["--seeds", str(len(seeds)) if counted else listed_]
-    words += ["--all-arms"] if any(arm.get("extra") for arm in study_arms(manifest)) else []
+    extra = [a for a in study_arms(manifest) if a.get("extra") and not a.get("added")]
+    words += ["--all-arms"] if extra else []
     for plugin in manifest.get("plugins", []):
-        name = plugin.get("path", "") if isinstance(plugin, dict) else str(plugin)
-        words += ["--plugin", name]
+        words += ["--plugin", plugin["path"]]
+    for arm in manifest.get("added", []):
+        words += ["--arm", arm]
     return shlex.join(words)
 
 

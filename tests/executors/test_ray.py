@@ -79,7 +79,6 @@ def test_no_cluster_at_the_address(tiny):
     for address, said in (
         ("127.0.0.1:1", "--ray-address '127.0.0.1:1': nobody answers there"),
         ("somewhere", "--ray-address: found 'somewhere'; allowed: HOST:PORT, or auto"),
-        ("auto", "--ray-address 'auto': can't start"),
     ):
         text = run(tiny, "--ray-address", address, code=2)
         assert said in text.splitlines()[-1] and "Traceback" not in text, text
@@ -118,7 +117,7 @@ def test_a_search_on_a_seed_of_the_trials_is_refused(tiny):
     text = (tiny / "tiny.yaml").read_text() + TUNE.replace("start", "seed: 1, start")
     write(tiny / "tiny.yaml", text)
     said = run(tiny, code=2)
-    assert "tiny.yaml:9: tune.seed: 1 is a seed of the trials" in said
+    assert "tiny.yaml:10: tune.seed: 1 is a seed of the trials" in said
 
 
 @pytest.mark.parametrize("gpus,fit", [(0, 2), (1, None)])
@@ -133,3 +132,33 @@ def test_places_are_what_the_machine_offers(gpus, fit):
     else:
         with started(pool) as places:
             assert places == fit
+
+
+DEADLY = """
+import os, signal
+from cabench.models.conditioning.base import Method
+from cabench.models.sites import Given
+from cabench.registry import METHODS
+
+@METHODS.register("deadly")
+class Deadly(Method):
+    \"\"\"Does to its worker what the system does when memory runs out.\"\"\"
+
+    def forward(self, embedded):
+        if embedded["timestep"].device.type == "cpu":
+            os.kill(os.getpid(), signal.SIGKILL)
+        return Given()
+"""
+
+
+def test_an_arm_that_kills_its_workers_fails_and_the_rest_goes_on(tiny):
+    write(tiny / "deadly.py", DEADLY)
+    arm = "{deadly: {methods: [native, deadly]}}"
+    text = run(
+        tiny, "--plugin", "deadly.py", "--arm", arm, "--seeds", "1", "--jobs", "2", code=1
+    )
+    assert "deadly: a worker died; the trial goes on in another" in text
+    assert "deadly, seed 0: failed: its worker process died 3 times" in text
+    states = [json.loads(p.read_text())["status"]
+              for p in (tiny / "results/records").glob("*.json") if "." not in p.stem]  # fmt: skip
+    assert sorted(states) == ["complete", "complete", "failed"]

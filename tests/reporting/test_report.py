@@ -27,7 +27,7 @@ def test_the_answer_stands_on_the_first_page(made, text_of, tmp_path):
              "Small networks only.", "Figure 1:", "Results"]  # fmt: skip
     places = [first.index(part) for part in order]
     assert places == sorted(places)
-    assert "CAN alone beats the native method" not in first  # `paper` stands in its place
+    assert "The paper: CAN beats adaptive normalisation" in first
     assert "p = .002 after Holm" in first and "native+can-3' is not run at this scale" in first
 
     whole = " ".join(pages)

@@ -1,0 +1,109 @@
+"""A new idea as a plugin: it runs beside a study's own arms, and its source is in its keys only."""
+
+import json
+import shutil
+import sys
+
+import pytest
+from specs import ROOT, write
+
+from cabench import cli
+
+EXAMPLE = ROOT / "examples" / "gated_kernels.py"
+STUDY = ("run", "tiny.yaml", "--scale", "scale.yaml", "--executor", "local")
+ARM = ("--arm", "{native+gated-dw: {methods: [native, gated_kernels]}}")
+
+
+def run(*words, capsys) -> tuple[int, str]:
+    old, sys.argv = sys.argv, ["cabench", *map(str, words)]
+    try:
+        cli.main()
+        code = 0
+    except SystemExit as stop:
+        code = stop.code or 0
+    finally:
+        sys.argv = old
+    out = capsys.readouterr()
+    return code, out.out + out.err
+
+
+def test_the_example_runs_beside_the_studys_arms_and_gets_a_verdict(tiny, capsys):
+    assert len(EXAMPLE.read_text().splitlines()) <= 60
+    shutil.copy(EXAMPLE, tiny / "idea.py")
+    assert run(*STUDY, capsys=capsys)[0] == 0
+    idea = ("--plugin", "idea.py", *ARM)
+    code, text = run(*STUDY, *idea, capsys=capsys)
+    assert code == 0 and "2 trials to run, 4 done already" in text
+    assert "A1 (added)" in text and "native+gated-dw beats native+dw" in text
+    told = json.loads((tiny / "results/tiny.tiny/manifest.json").read_text())
+    assert told["added"] == [ARM[1]] and told["plugins"][0]["path"] == "idea.py"
+    assert [a["name"] for a in told["arms"] if a["added"]] == ["native+gated-dw"]
+    # nothing is left to do; an edit makes the idea's trials new, and no others
+    assert "trials to run" not in run(*STUDY, *idea, capsys=capsys)[1]
+    (tiny / "idea.py").write_text((tiny / "idea.py").read_text() + "# another thought\n")
+    code, text = run(*STUDY, *idea, capsys=capsys)
+    assert code == 0 and "2 trials to run, 4 done already" in text
+    # the study alone again
+    code, text = run(*STUDY, capsys=capsys)
+    assert code == 0 and "trials to run" not in text and "gated-dw" not in text
+
+
+def test_gated_kernels_are_kernels_times_one_plus_the_gain():
+    import torch
+    from specs import METHODS as forms
+    from specs import method, model_spec
+
+    from cabench.models.model import build_initialised
+    from cabench.plugins import load_plugins, read_plugins
+
+    load_plugins(read_plugins([EXAMPLE]))
+    spec = model_spec([*forms["adaln_zero"]["methods"], method("gated_kernels", bias=True)])
+    model = build_initialised(spec, seed=0)
+    for p in model.parameters():
+        torch.nn.init.normal_(p, std=0.2)
+    x, t, label = torch.randn(1, 1, 8, 8), torch.tensor([300.0]), torch.tensor([3])
+    gated = model(x, t, {"label": label})
+    embedded = model.embedder(t, {"label": label})
+    gains = model.methods["gated_kernels"](embedded).operations
+    with torch.no_grad():
+        for address, (operation,) in gains.items():
+            layer = model.backbone.get_submodule(address)
+            layer.weight.mul_(1 + operation.gain.view(-1, 1, 1, 1))
+        for linear in model.methods["gated_kernels"].maps:
+            linear.weight.zero_()
+            linear.bias.zero_()
+    torch.testing.assert_close(model(x, t, {"label": label}), gated, rtol=1e-4, atol=1e-5)
+
+
+RAISES = """
+from cabench.models.conditioning.base import Method
+from cabench.registry import METHODS
+
+@METHODS.register("raises")
+class Raises(Method):
+    def forward(self, embedded):
+        WHAT
+"""
+
+FAULTS = {
+    "an error": ("raise ValueError('no such thing')", "ValueError: no such thing"),
+    "the program's end": ("raise SystemExit(3)", "SystemExit: 3"),
+    "a missing file": ("open('nowhere.txt')", "FileNotFoundError"),
+    "too much memory": ("import torch; torch.empty(10**15)", "RuntimeError"),
+    "nothing": ("return None", "AttributeError"),
+}
+
+
+@pytest.mark.parametrize("what", FAULTS)
+def test_what_a_plugin_raises_is_a_failed_record_and_the_rest_goes_on(tiny, capsys, what):
+    fault, said = FAULTS[what]
+    write(tiny / "idea.py", RAISES.replace("WHAT", fault))
+    arm = ("--arm", "{idea: {methods: [native, raises]}}", "--seeds", "1")
+    code, text = run(*STUDY, "--plugin", "idea.py", *arm, capsys=capsys)
+    assert code == 1 and f"idea, seed 0: failed: {said}" in text, text
+    assert "Traceback" not in text and "2 trials failed" not in text
+    found = [json.loads(p.read_text()) for p in (tiny / "results/records").glob("*.json")
+             if "." not in p.stem]  # fmt: skip
+    assert sorted(r["status"] for r in found) == ["complete", "complete", "failed"]
+    code, text = run(*STUDY, "--plugin", "idea.py", *arm, "--dry-run", capsys=capsys)
+    assert code == 2 and "arms.idea: its forward pass fails: " in text, text
