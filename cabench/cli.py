@@ -135,7 +135,11 @@ def run(
         bool, typer.Option("--use-reference", help="Let committed reference results stand in")
     ] = False,
     tensorboard: Annotated[
-        Path | None, typer.Option(help="Also write curves and scores as TensorBoard event files")
+        Path | None,
+        typer.Option(
+            callback=lambda path: path and _folder(path),
+            help="Also write curves and scores as TensorBoard event files",
+        ),
     ] = None,
     results: Results = Path("results"),
     cache: Annotated[
@@ -156,7 +160,7 @@ def run(
 
             code = dry(prepared)
         else:
-            code = execute(study, prepared)
+            code = execute(prepared)
     except KeyboardInterrupt:
         typer.echo(
             "cabench: stopped; finished trials are kept, the same command goes on with the rest",
@@ -265,7 +269,7 @@ def main() -> None:
     except typer.Abort:
         code = 130
     except OSError as error:  # a full disk, a folder without permission
-        _stop(disk_fault(error))
+        _stop(disk_fault(error, goes_on=words[0] == "run"))
     sys.exit(code)
 
 

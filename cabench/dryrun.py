@@ -24,7 +24,7 @@ def dry(p: Prepared) -> int:
     console = screen()
     data, scale = p.plan.data, p.plan.scale
     told = p.told
-    if not data.missing and not p.manifest_path.exists():
+    if not (data.missing or p.searches or p.manifest_path.exists()):
         write_json(p.manifest_path, told)
     missing = {t.key for t in p.missing}
     console.print(

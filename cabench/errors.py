@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 import traceback
 from collections.abc import Mapping
@@ -54,7 +55,12 @@ def describe(error: BaseException) -> str:
     return f"{type(error).__name__}: {str(error)[:1000]} ({Path(last.filename).name}:{last.lineno})"
 
 
-def disk_fault(error: OSError) -> str:
+# What says that the disk or a permission failed, not an arm
+DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
+
+
+def disk_fault(error: OSError, goes_on: bool = True) -> str:
     """'FILE: No space left on device; ...': a full disk, a read-only folder, no permission."""
     where = f"{error.filename}: " if error.filename else ""
-    return f"{where}{error.strerror or error}; what is finished is kept, the same command goes on"
+    kept = "; what is finished is kept, the same command goes on" if goes_on else ""
+    return f"{where}{error.strerror or error}{kept}"

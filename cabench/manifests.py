@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from cabench.errors import CabenchError
 from cabench.registry import near
-from cabench.store import REFERENCE, Store, read_json
+from cabench.schema import NAME
+from cabench.store import LOG, REFERENCE, Store, read_json
 
 DEFAULT_SCALE = "quick"
 
@@ -44,7 +46,14 @@ class Run:
 
 
 def all_runs(results: Path) -> list[Run]:
-    return [_read(path, results) for path in sorted(results.glob("*/manifest.json"))]
+    """Those whose manifest is whole and of this version; another is named in the log."""
+    found = []
+    for path in sorted(results.glob("*/manifest.json")):
+        try:
+            found.append(_read(path, results))
+        except CabenchError as error:
+            LOG.warning("%s", error)
+    return found
 
 
 def find_run(results: Path, study: str, scale: str | None = None) -> Run:
@@ -79,5 +88,28 @@ def find_run(results: Path, study: str, scale: str | None = None) -> Run:
 
 def _read(path: Path, results: Path) -> Run:
     told = read_json(path)
+    try:
+        sound = _sound(told)
+    except (KeyError, TypeError, AttributeError):
+        sound = False
+    if not sound:
+        raise CabenchError(f"{path} is no manifest of this version: `cabench run` writes it anew")
     reference = REFERENCE if told.get("use_reference") else None
     return Run(told, Store(results, Path(".cabench"), reference))
+
+
+def _sound(told: Any) -> bool:
+    """Has it all that the verbs read, and no name that could lead out of a folder?"""
+    names = [told["study"], told["scale"], told["baseline"], *(a["name"] for a in told["arms"])]
+    names += [trial["arm"] for trial in told["trials"]]
+    keys = [trial["key"] for trial in told["trials"]]
+    texts = [told["question"], told["study_file"], told["study_sha256"], told["primary"]]
+    mappings = [told["metrics"], told["classes"], *told["claims"], *told["metrics"].values()]
+    return (
+        all(re.fullmatch(NAME, name) for name in names)
+        and all(re.fullmatch(r"\w[\w@+.-]{0,79}", key) for key in keys)
+        and all(isinstance(text, str) for text in texts)
+        and all(isinstance(mapping, dict) for mapping in mappings)
+        and all(isinstance(seed, int) for seed in told["seeds"])
+        and all(isinstance(trial["seed"], int) for trial in told["trials"])
+    )

@@ -44,7 +44,10 @@ class Trial:
     @property
     def key(self) -> str:
         guidances = [self.spec["guidance"], *self.spec["sweep"]]
-        return content_key("score", [self.sample_key(g) for g in guidances], self.spec["score"])
+        asked = [[self.sample_key(g) for g in guidances], self.spec["score"]]
+        if "tuning" in self.spec:  # so that no record tells another study's search
+            asked.append(self.spec["tuning"])
+        return content_key("score", *asked)
 
 
 @dataclass(frozen=True)

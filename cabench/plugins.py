@@ -48,6 +48,8 @@ def read_plugins(paths: Iterable[Path]) -> list[Plugin]:
     """The files' sources, not yet loaded."""
     plugins: dict[str, Plugin] = {}
     for path in paths:
+        if path.exists() and not path.is_file():
+            raise CabenchError(f"--plugin: {path}: not a file")
         try:
             plugin = Plugin(str(path), path.read_text(encoding="utf-8-sig"))
         except UnicodeDecodeError:

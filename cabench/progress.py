@@ -47,7 +47,7 @@ class Tally:
         self.computed += seconds
         self.ends.append(time.monotonic())
 
-    def line(self) -> str:
+    def line(self, what: str = "trials") -> str:
         """'30 trials in 13:49, 2 side by side: ... overhead 12 s (1.5 %), 7 s of it before ...'"""
         now = time.monotonic()
         wall = now - self.began
@@ -57,10 +57,10 @@ class Tally:
         waiting += max(0, self.places - len(self.ends)) * (wall - first)
         overhead = max(0.0, wall - (self.computed + waiting) / self.places)
         return (
-            f"{len(self.ends)} trials in {clock(wall)}, {self.places} side by side: "
-            f"{clock(self.computed)} of trials, {waiting:.0f} s of workers idle at the end, "
+            f"{len(self.ends)} {what} in {clock(wall)}, {self.places} side by side: "
+            f"{clock(self.computed)} of {what}, {waiting:.0f} s of workers idle at the end, "
             f"overhead {overhead:.0f} s ({overhead / wall:.1%}), "
-            f"{first:.0f} s of it before the first trial"
+            f"{first:.0f} s of it before the first began"
         )
 
 

@@ -96,9 +96,13 @@ def find_data(file: StudyFile, scale: Scale) -> DataRef:
         metrics.SampleScorer(found, scale.sampling.n, Path(), metrics=chosen)
     except CabenchError as error:
         raise scale_fault(scale, ("sampling", "n"), str(error)) from None
+    most = len(found.split("report"))
+    if scale.heldout.images > most:
+        text = f"found {scale.heldout.images}; the report split of '{choice.source}' has {most}"
+        raise scale_fault(scale, ("heldout", "images"), text)
     return DataRef(
         choice.source, choice.options, found.fingerprint, tuple(found.shape), classes,
-        {name: found.classes[name] for name in needs}, found.flip,
+        {name: found.classes[name] for name in dict.fromkeys([*needs, "label"])}, found.flip,
     )  # fmt: skip
 
 

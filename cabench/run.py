@@ -83,6 +83,17 @@ class Prepared:
     missing: list[Trial] = field(default_factory=list)  # trials without a sound record
     failed: int = 0  # trials whose failed record stands
 
+    def find_missing(self) -> None:
+        """Which trials have no sound record."""
+        self.missing, self.failed = [], 0
+        distinct = {t.key: t for t in self.plan.trials}.values()  # arms may ask for the same trial
+        for trial in distinct:
+            record = self.store.sound(trial.key)
+            if record is None or (record["status"] == "failed" and self.options.retry_failed):
+                self.missing.append(trial)
+            elif record["status"] == "failed":
+                self.failed += 1
+
     @property
     def told(self) -> dict[str, Any]:
         asked = {"scale_file": self.options.scale, "use_reference": self.options.use_reference}
@@ -115,11 +126,6 @@ class Prepared:
 
             return max(1, int(torch.cuda.device_count() / (resources.gpus or 1)))
         return 1
-
-    @property
-    def asked_device(self) -> str:
-        """As the worker is told: on a cluster each node picks its own."""
-        return self.options.device if self.options.ray_address else self.device
 
     @property
     def pool(self) -> Any:
@@ -161,13 +167,7 @@ def prepare(study: Path, options: Options) -> Prepared:
         return made
     if asked:
         made.plan = tuned(planned, outcomes)
-    distinct = {t.key: t for t in made.plan.trials}.values()  # arms may ask for the same trial
-    for trial in distinct:
-        record = store.sound(trial.key)
-        if record is None or (record["status"] == "failed" and options.retry_failed):
-            made.missing.append(trial)
-        elif record["status"] == "failed":
-            made.failed += 1
+    made.find_missing()
     return made
 
 
@@ -189,24 +189,27 @@ def _check_executor(options: Options) -> None:
         )
 
 
-def execute(study: Path, p: Prepared) -> int:
+def execute(p: Prepared) -> int:
     """Runs what is missing; prints table and files. Exit code 1 when a trial failed."""
     if p.plan.data.missing:
         raise DataMissing(p.plan.data.missing)
     console = screen()
     if p.searches:
-        _search(p, console)
-        p = prepare(study, p.options)
+        found = _search(p, console)
+        known = {s.arm: s.outcome(p.store) for s in searches(p.plan)}
+        p.plan, p.searches = tuned(p.plan, known | found), []
+        p.find_missing()
     write_json(p.manifest_path, p.told)
     p.store.sweep()
     if p.missing:
         _run(p, console)
     _real_pictures(p)
+    code = show(p.told, p.store, console)
     if p.options.tensorboard is not None:
         from cabench.tensorboard import write_tensorboard
 
         write_tensorboard(Run(p.told, p.store), p.options.tensorboard)
-    return show(p.told, p.store, console)
+    return code
 
 
 def _run(p: Prepared, console: Console) -> None:
@@ -227,12 +230,12 @@ def _run(p: Prepared, console: Console) -> None:
         else:
             from cabench.executors import ray
 
-            ray.run(trials, p.store, p.pool, p.asked_device, view)
+            ray.run(trials, p.store, p.pool, p.device, view)
     console.print(view.tally.line() + "\n", highlight=False, soft_wrap=True)
 
 
-def _search(p: Prepared, console: Console) -> None:
-    """Finds the learning rates; always on Ray Tune, which drives Optuna."""
+def _search(p: Prepared, console: Console) -> dict[str, dict[str, Any]]:
+    """Finds the learning rates, by arm; always on Ray Tune, which drives Optuna."""
     from cabench.executors import ray
 
     tries = p.plan.file.study.tune.trials
@@ -243,8 +246,9 @@ def _search(p: Prepared, console: Console) -> None:
     )  # fmt: skip
     names = {s.key: s.arm for s in p.searches}
     with Progress(console, names, dict.fromkeys(names, 1.0), tries) as view:
-        ray.search(p.searches, p.store, p.pool, p.asked_device, view)
-    console.print(view.tally.line() + "\n", highlight=False, soft_wrap=True)
+        found = ray.search(p.searches, p.store, p.pool, p.device, view)
+    console.print(view.tally.line("evaluations") + "\n", highlight=False, soft_wrap=True)
+    return found
 
 
 def _real_pictures(p: Prepared) -> None:

@@ -30,6 +30,7 @@ from cabench.errors import CabenchError
 RECORD_LIMIT = 20_000  # bytes
 BESIDE = (".curves.json", ".png")  # the files beside a record
 STALE = 3600  # seconds
+PART = ".cabench-part"  # ends the names of files that are being written
 LOG = logging.getLogger("cabench")
 REFERENCE = Path("results/reference")  # what is committed; it counts only when asked for
 
@@ -46,7 +47,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     part = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=PART)
         os.close(handle)
         part = Path(name)
         yield part
@@ -177,8 +178,10 @@ class Store:
 
     def sweep(self) -> None:
         """Removes half-written files that nobody has touched for an hour, and unused scratch."""
-        for root in (self.results, self.cache):
-            for part in root.rglob("*.part"):
+        results = (f"{folder}/.*{PART}" for folder in ("records", "tuning", "*.*"))
+        cache = (f"{folder}/.*{PART}" for folder in ("judge", "samples", "training/*"))
+        for root, patterns in ((self.results, results), (self.cache, cache)):
+            for part in (p for pattern in patterns for p in root.glob(pattern)):
                 with contextlib.suppress(OSError):
                     if time.time() - part.stat().st_mtime > STALE:
                         part.unlink()

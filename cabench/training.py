@@ -200,7 +200,7 @@ def whole(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """As `load`, of a file that was there a moment ago."""
     found = load(path)
     if found is None:
-        raise CabenchError(f"{path} is damaged or gone: the same command makes it again")
+        raise OSError(errno.EIO, "damaged or gone", str(path))
     return found
 
 

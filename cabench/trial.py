@@ -23,18 +23,17 @@ from cabench.cost.macs import cost
 from cabench.data import load_dataset
 from cabench.diagnostics import weight_norms
 from cabench.diffusion import Process, sample
-from cabench.errors import describe
+from cabench.errors import DISK, describe
 from cabench.metrics.scorer import SampleScorer
 from cabench.plan import Trial
 from cabench.plugins import load_plugins
 from cabench.registry import BACKBONES, METRICS
 from cabench.resolve import DataRef
-from cabench.store import Store, atomic_path, write_json
+from cabench.store import LOG, Store, atomic_path, write_json
 from cabench.training import load, load_ema, save, train, whole
 
 SHEET_ROWS = 8  # samples of each class beside a record
 SHEET_LIMIT = 100_000  # bytes
-DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
 
 Progress = Callable[[str, float, str], None]  # stage, part done in [0, 1], a short note
 
@@ -70,9 +69,15 @@ def run_trial(trial: Trial, store: Store, device: str = "cpu",
                 record |= measure(trial, store, device, progress)
             record["timing"]["trial_s"] = time.perf_counter() - began
             return store.write_record(record)
-        except (Exception, SystemExit) as error:  # any fault of one arm must not end the study
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # any fault of one arm must not end the study
             if isinstance(error, OSError) and error.errno in DISK:
                 raise
+            held = store.record(trial.key)
+            if held is not None and held["status"] == "complete":  # a file beside it was lost
+                LOG.warning("%s stays as it was: %s", trial.key, describe(error))
+                return held
             return store.write_record(failed(record, describe(error)))
 
 
@@ -87,7 +92,7 @@ def measure(trial: Trial, store: Store, device: str, progress: Progress) -> dict
     where = spec["train"]["data"]["source"], json.dumps(trial.data_options, sort_keys=True)
     dataset = _dataset(*where)
     if dataset.fingerprint != spec["train"]["data"]["fingerprint"]:
-        raise ValueError(f"data '{where[0]}' changed since the study was read")
+        raise OSError(errno.EIO, f"data '{where[0]}' changed since the study was read")
 
     chosen = spec["score"]["metrics"]
     by_samples = tuple(metrics.needing("samples", chosen))

@@ -1,8 +1,9 @@
 """The learning-rate search that a study may ask for: equal budget and start points for every arm.
 
 An evaluation trains an arm at one rate on a seed that no trial has, for a part of the trials'
-images, and takes the denoising loss on judge-train, on which no model trains or is scored. A search
-is one arm's evaluations; each and its outcome are kept under a content key in results/tuning/.
+images, and takes the denoising loss on judge-train, on which no generator trains (the probe and the
+floors use it). A search is one arm's evaluations; each and its outcome are kept under a content key
+in results/tuning/.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ class Search:
     options: dict[str, Any]  # the study's `tune`
     heldout: dict[str, Any]
     data_options: dict[str, Any]
+    snapshot_every: int  # images
     plugins: tuple[Plugin, ...] = ()
 
     @property
@@ -45,6 +47,13 @@ class Search:
         spec = copy.deepcopy(self.train)
         spec["training"]["lr"] = float(f"{spec['training']['lr'] * factor:.3g}")
         return spec
+
+    def told(self, lr: float, tried: list[tuple[float, float]]) -> dict[str, Any]:
+        return {
+            "key": self.key, "arm": self.arm, "lr": lr, "tried": [list(t) for t in tried],
+            "images": self.images, "seed": self.train["seed"], "options": self.options,
+            "judged": "denoising loss on judge-train",
+        }  # fmt: skip
 
     def outcome(self, store: Store) -> dict[str, Any] | None:
         """The finished search: `lr`, and `tried`, the pairs (rate, loss) in their order."""
@@ -69,7 +78,8 @@ def searches(plan: Plan) -> list[Search]:
         found.append(
             Search(
                 arm, train, images, tune.model_dump(mode="json"),
-                trial.spec["score"]["heldout"], trial.data_options, trial.plugins,
+                trial.spec["score"]["heldout"], trial.data_options,
+                trial.snapshots["snapshot_every"], trial.plugins,
             )
         )  # fmt: skip
     return found
@@ -93,7 +103,7 @@ def evaluate(search: Search, factor: float, store: Store, device: str, progress:
             with store.lock(train_key):
                 snapshot = train(
                     spec, search.images, dataset, store.training(train_key),
-                    snapshot_every=search.images, keep_state=False, device=device,
+                    snapshot_every=search.snapshot_every, keep_state=False, device=device,
                     progress=progress,
                 )  # fmt: skip
             judged = Data(dataset.split("judge-train"), tuple(spec["model"]["embedder"]["classes"]))
@@ -102,27 +112,37 @@ def evaluate(search: Search, factor: float, store: Store, device: str, progress:
                 **search.heldout, device=device,
             )  # fmt: skip
             loss = min(float(errors.mean()), DIVERGED)
-        except OSError:
-            raise
-        except Exception as error:  # its trials will fail, and say so in their records
-            if not isinstance(error, Diverged):
-                LOG.warning("%s at rate %g: %s", search.arm, spec["training"]["lr"], error)
+        except Diverged:
             loss = DIVERGED
         content = {"key": key, "arm": search.arm, "spec": spec, "images": search.images}
         _seal(store, key, content | {"loss": loss})
         return loss
 
 
-def conclude(search: Search, tried: list[tuple[float, float]], store: Store) -> None:
+def broken(search: Search, reasons: list[str]) -> dict[str, Any]:
+    """The outcome, not kept, of a search whose evaluations raised.
+
+    When all did, the arm is at fault: its trials fail at the first rate and say why. When some
+    did, its effort would not be the others': a CabenchError.
+    """
+    if len(reasons) < search.options["trials"]:
+        raise CabenchError(
+            f"the search of '{search.arm}': {len(reasons)} of {search.options['trials']} "
+            f"evaluations failed ({reasons[0]}); the same command tries them again"
+        )
+    rate = search.at(search.options["start"][0])["training"]["lr"]
+    return search.told(rate, [])
+
+
+def conclude(
+    search: Search, tried: list[tuple[float, float]], store: Store
+) -> dict[str, Any]:
     """Keeps the outcome of a search; `tried` holds (factor, loss) in the order tried."""
     rates = [(search.at(factor)["training"]["lr"], loss) for factor, loss in tried]
     best = min(rates, key=lambda pair: pair[1])
-    told = {
-        "key": search.key, "arm": search.arm, "lr": best[0], "tried": rates,
-        "images": search.images, "seed": search.train["seed"], "options": search.options,
-        "judged": "denoising loss on judge-train",
-    }  # fmt: skip
+    told = search.told(best[0], rates)
     _seal(store, search.key, told)
+    return told
 
 
 def tuned(plan: Plan, outcomes: Mapping[str, dict[str, Any]]) -> Plan:
@@ -132,6 +152,7 @@ def tuned(plan: Plan, outcomes: Mapping[str, dict[str, Any]]) -> Plan:
         told = outcomes[trial.arm]
         spec = copy.deepcopy(trial.spec)
         spec["train"]["training"]["lr"] = told["lr"]
+        spec["tuning"] = told["key"]
         search = {k: told[k] for k in ("key", "lr", "tried", "images", "seed", "judged")}
         trials.append(dataclasses.replace(trial, spec=spec, tuning=search))
     return dataclasses.replace(plan, trials=trials)
@@ -147,7 +168,8 @@ def _sealed(store: Store, key: str) -> dict[str, Any] | None:
             return content
     except (CabenchError, KeyError, TypeError):
         pass
-    return None  # damaged: made again
+    LOG.warning("%s is damaged: made again", path)
+    return None
 
 
 def _seal(store: Store, key: str, content: dict[str, Any]) -> None:

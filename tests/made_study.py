@@ -162,7 +162,7 @@ def write_run(folder, manifest, records, curves, sheets=True, weights=False) -> 
                 path = store.beside(key, ".png")
                 path.parent.mkdir(parents=True, exist_ok=True)
                 Image.fromarray(noise).save(path)
-        write_json(store.record_path(key), record)
+        store.write_record(record)
         if curve := curves.get(key):
             if weights and "can" in arms[key]:
                 curve = curve | {"weights": {

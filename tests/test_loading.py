@@ -128,3 +128,28 @@ def test_importing_the_package_loads_nothing_and_loading_needs_no_torch():
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("told", ["{}", "[]", "null", '{"study": "../../evil"}', "{"])
+def test_an_odd_manifest_is_named_and_left_out(tmp_path, told, caplog):
+    manifest, records = reference()
+    write_run(tmp_path, manifest, records)
+    (tmp_path / "old.x").mkdir()
+    (tmp_path / "old.x" / "manifest.json").write_text(told)
+    assert len(cabench.load("layer_placement", results=tmp_path)) > 0
+    assert "old.x/manifest.json" in caplog.messages[0]
+
+
+@pytest.mark.parametrize("where", ["study", "scale", "arms"])
+def test_names_that_lead_out_of_a_folder_are_refused(tmp_path, where):
+    manifest, records = reference()
+    if where == "arms":
+        manifest["arms"][0]["name"] = "../../can-3"
+        manifest["trials"][0]["arm"] = "../../can-3"
+    write_run(tmp_path, manifest, records)
+    if where != "arms":
+        manifest[where] = "../../evil"
+        path = tmp_path / "layer_placement.quick" / "manifest.json"
+        path.write_text(json.dumps(manifest))
+    with pytest.raises(CabenchError, match="no study was run"):
+        cabench.load("layer_placement", results=tmp_path)

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from cabench.store import Store, atomic_path, content_key, read_json, write_json
+from cabench.store import PART, Store, atomic_path, content_key, read_json, write_json
 
 
 def test_keys_follow_the_content_not_its_order():
@@ -69,13 +69,14 @@ def test_records_have_a_limit(tmp_path):
 
 def test_what_killed_runs_left_is_swept_up_once_it_is_old(tmp_path):
     store = Store(tmp_path / "results", tmp_path / "cache")
-    parts = [tmp_path / "cache" / "a" / f".x.{age}.part" for age in (10, 4000)]
-    for part, age in zip(parts, (10, 4000), strict=True):
+    judge, mine = tmp_path / "cache" / "judge", tmp_path / "cache" / "film.part"
+    parts = [*(judge / f".x.{age}{PART}" for age in (10, 4000)), mine]
+    for part, age in zip(parts, (10, 4000, 4000), strict=True):
         part.parent.mkdir(parents=True, exist_ok=True)
         part.write_text("half")
         os.utime(part, (part.stat().st_mtime - age,) * 2)
     store.sweep()
-    assert [part.exists() for part in parts] == [True, False]
+    assert [part.exists() for part in parts] == [True, False, True]
 
 
 def test_scratch_is_swept_up_unless_it_is_in_use(tmp_path):

@@ -58,6 +58,11 @@ def has_native(manifest: dict[str, Any], arm: str) -> bool:
     return any(a.get("native") for a in manifest["arms"] if a["name"] == arm)
 
 
+def added_arms(manifest: dict[str, Any]) -> set[str]:
+    """Arms given on the command line."""
+    return {arm["name"] for arm in manifest["arms"] if arm.get("added")}
+
+
 def is_bound(manifest: dict[str, Any], arm: str) -> bool:
     return any(entry["name"] == arm and entry.get("bound") for entry in manifest["arms"])
 

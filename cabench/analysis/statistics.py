@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from cabench.analysis.frame import by_seed, is_bound, study_arms, tidy
+from cabench.analysis.frame import added_arms, by_seed, is_bound, study_arms, tidy
 
 LEVEL = 0.95   # of every interval
 ALPHA = 0.05   # of every verdict, after Holm
@@ -81,6 +81,13 @@ def holm(ps: Sequence[float]) -> list[float]:
     return adjusted
 
 
+def holm_apart(ps: Sequence[float], apart: Sequence[bool]) -> list[float]:
+    """Holm over two families, told apart by `apart`."""
+    families = [holm([p if a is side else NAN for p, a in zip(ps, apart, strict=True)])
+                for side in (False, True)]  # fmt: skip
+    return [both[a] for both, a in zip(zip(*families, strict=True), apart, strict=True)]
+
+
 def numbers(
     manifest: dict[str, Any],
     records: dict[str, dict[str, Any]],
@@ -88,11 +95,12 @@ def numbers(
 ) -> pd.DataFrame:
     """A row per arm x metric: mean, interval, n; paired difference to the baseline and its p.
 
-    Values as stored (not scaled). `p_holm` is adjusted over the arms, within a metric. The baseline
-    and bound arms have no p: a bound is printed beside the contest, not in it.
+    Values as stored (not scaled). `p_holm` is adjusted over the arms, within a metric; those added
+    on the command line are a family of their own, so that an idea changes none of the study's
+    verdicts. The baseline and bound arms have no p: a bound is printed beside the contest.
     """
     frame = tidy(manifest, records)
-    baseline = manifest["baseline"]
+    baseline, added = manifest["baseline"], added_arms(manifest)
     rows = []
     for metric in manifest["metrics"] if metrics is None else metrics:
         base = by_seed(frame, baseline, metric)
@@ -111,7 +119,8 @@ def numbers(
                     "p": diff.p if role == "arm" else NAN,
                 }
             )  # fmt: skip
-        for row, p in zip(block, holm([row["p"] for row in block]), strict=True):
+        adjusted = holm_apart([r["p"] for r in block], [r["arm"] in added for r in block])
+        for row, p in zip(block, adjusted, strict=True):
             rows.append(row | {"p_holm": p})
     columns = "arm role metric n mean low high pairs diff diff_low diff_high p p_holm".split()
     return pd.DataFrame(rows, columns=columns)

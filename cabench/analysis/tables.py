@@ -211,5 +211,10 @@ def _pipes(frame: pd.DataFrame) -> str:
         ["---" if title in text else "---:" for title in frame.columns],
         *frame.astype(str).to_numpy().tolist(),
     ]
-    rows = [" | ".join(cell.replace("|", "\\|") for cell in line) for line in lines]
+    rows = [" | ".join(_markdown(cell) for cell in line) for line in lines]
     return "\n".join(f"| {row} |" for row in rows)
+
+
+def _markdown(cell: str) -> str:
+    """One line, without bars and HTML."""
+    return " ".join(cell.split()).replace("|", "\\|").replace("<", "&lt;")

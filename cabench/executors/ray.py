@@ -19,19 +19,21 @@ from pathlib import Path
 from typing import Any
 
 import ray
+import ray.exceptions
 from ray import tune
 from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 
-from cabench.errors import CabenchError, disk_fault
+from cabench.errors import DISK, CabenchError, describe, disk_fault
 from cabench.executors.base import Event, Listener, log_to
 from cabench.plan import Trial
 from cabench.store import Store
-from cabench.tuning import Search, conclude, evaluate
+from cabench.tuning import DIVERGED, Search, broken, conclude, evaluate
 
 DEATHS = 3  # of a trial's worker; then the trial has failed
 OBJECT_STORE = 100 * 2**20  # bytes: trials travel by files
 NEWS_EVERY = 0.5  # seconds
+DEATH = (ray.exceptions.RayActorError, ray.exceptions.OutOfMemoryError)
 LOST = "Ray lost a node that trials ran on; what is finished is kept, the same command goes on"
 
 
@@ -117,7 +119,7 @@ def run(
 
 def search(
     searches: Sequence[Search], store: Store, pool: Pool, device: str, listener: Listener
-) -> None:
+) -> dict[str, dict[str, Any]]:
     """Learning-rate searches, one an arm, by Optuna; arms side by side, a search one by one."""
     with started(pool) as places, store.scratch("ray") as scratch:
         listener.places(places)
@@ -129,10 +131,11 @@ def search(
             work, {"cpu": pool.cpus, "gpu": pool.gpus}, config, places, scratch, hearing,
             search_alg=each, num_samples=sum(s.options["trials"] for s in searches),
         )  # fmt: skip
-    for found, tried in zip(searches, each.tried, strict=True):
-        if len(tried) < found.options["trials"]:
-            raise CabenchError(f"the search of '{found.arm}' did not end: a worker died too often")
-        conclude(found, tried, store)
+    outcomes = {}
+    for found, tried, reasons in zip(searches, each.tried, each.broken, strict=True):
+        told = broken(found, reasons) if reasons else conclude(found, tried, store)
+        outcomes[found.arm] = told
+    return outcomes
 
 
 class _EachArm(Searcher):
@@ -144,6 +147,7 @@ class _EachArm(Searcher):
         self.left = [s.options["trials"] for s in searches]
         self.busy: dict[str, tuple[int, float]] = {}  # Tune's id -> place, factor
         self.tried: list[list[tuple[float, float]]] = [[] for _ in searches]
+        self.broken: list[list[str]] = [[] for _ in searches]  # why evaluations came to nothing
         self.optuna = [self._study(s.options) for s in searches]
 
     @staticmethod
@@ -177,8 +181,10 @@ class _EachArm(Searcher):
         self, trial_id: str, result: dict | None = None, error: bool = False
     ) -> None:
         place, factor = self.busy.pop(trial_id)
-        if result and "loss" in result:
+        if result and "loss" in result and "broken" not in result:
             self.tried[place].append((factor, result["loss"]))
+        else:
+            self.broken[place].append((result or {}).get("broken", "its worker died"))
         self.optuna[place].on_trial_complete(trial_id, result, error)
 
 
@@ -230,10 +236,16 @@ def _evaluate(config: dict[str, Any], searches: list[Search], store: Store) -> N
 
     def work(device: str) -> None:
         tell, began = _teller(search.key), time.perf_counter()
-        loss = evaluate(
-            search, config["factor"], store, device,
-            lambda seen, loss: tell("train", min(1, seen / search.images), f"loss {loss:.4f}"),
-        )  # fmt: skip
+        try:
+            loss = evaluate(
+                search, config["factor"], store, device,
+                lambda seen, loss: tell("train", min(1, seen / search.images), f"loss {loss:.4f}"),
+            )  # fmt: skip
+        except Exception as error:
+            if isinstance(error, OSError) and error.errno in DISK:
+                raise
+            tune.report({"loss": DIVERGED, "broken": describe(error)})
+            return
         timing = {"trial_s": time.perf_counter() - began}
         rate = search.at(config["factor"])["training"]["lr"]
         done = {"key": search.key, "rate": rate, "loss": loss, "timing": timing}
@@ -260,6 +272,8 @@ def _settled(config: dict[str, Any], work: Callable[[str], None]) -> None:
             work(pick_device(config["device"]))
     except OSError as error:
         tune.report({"halt": disk_fault(error)})
+    except CabenchError as error:
+        tune.report({"halt": str(error)})
 
 
 def _teller(key: str) -> Callable[[str, float, str], None]:
@@ -319,14 +333,22 @@ class _Hearing(tune.Callback):
     def on_trial_error(self, iteration: int, trials: list, trial: Any, **_: Any) -> None:
         from cabench.trial import failed
 
-        ours = self.trials[trial.config["trial"]]
-        if "node has died" in str(trial.get_error()):  # no fault of the arm
+        ours, error = self.trials[trial.config["trial"]], trial.get_error()
+        if "node has died" in str(error):  # no fault of the arm
             self.fault = self.fault or CabenchError(LOST)
+            return
+        if not isinstance(error, DEATH):  # nor is what a worker raises outside of the trial
+            cause = str(getattr(error, "cause", None) or error).strip().splitlines()[-1]
+            self.fault = self.fault or CabenchError(f"a worker can't run trials: {cause}")
             return
         if isinstance(ours, Search):
             return
         reason = f"its worker process died {DEATHS} times (out of memory, or killed)"
         record = failed({"key": ours.key, "spec": ours.spec, "environment": {}}, reason)
-        if self.store.sound(ours.key) is None:
-            self.store.write_record(record)
+        with self.store.lock(ours.key):
+            held = self.store.record(ours.key)
+            if held is not None and held["status"] == "complete":
+                record = held
+            else:
+                self.store.write_record(record)
         self._pass("finished", record)

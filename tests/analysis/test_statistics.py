@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from cabench.analysis.statistics import holm, mean_interval, numbers, paired_difference
+from cabench.analysis.statistics import holm, holm_apart, mean_interval, numbers, paired_difference
 
 
 @pytest.fixture(autouse=True)
@@ -99,3 +99,10 @@ def test_numbers_of_one_seed(study):
     manifest, records, _ = study(seeds=1)
     table = numbers(manifest, records)
     assert table["p"].isna().all() and table["low"].isna().all() and table["mean"].notna().all()
+
+
+def test_an_added_arm_changes_no_verdict_of_the_studys_own():
+    ps = [0.01, 0.04, float("nan"), 0.03]
+    alone = holm([0.01, 0.04, float("nan")])
+    both = holm_apart(ps, [False, False, False, True])
+    assert both[:2] == alone[:2] and both[2] != both[2] and both[3] == 0.03

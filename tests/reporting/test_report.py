@@ -163,7 +163,7 @@ def test_csv_has_a_row_per_arm_seed_and_metric(made, tmp_path):
 def test_the_command_names_seeds_that_are_no_count(made, text_of, tmp_path):
     run = made()
     run.told["seeds"] = [7]
-    run.told["scale"] = "mine"
+    run.told.update(scale="mine", scale_file="mine.yaml")
     whole = " ".join(text_of(write_report(run, tmp_path)[0]))
     assert "cabench run studies/made.yaml --scale mine.yaml --seeds 7," in whole
 

@@ -19,9 +19,9 @@ from cabench.analysis.figures.style import (
     ladder,
     sheet,
 )
-from cabench.analysis.frame import by_seed, has_native, is_bound, study_arms, tidy
+from cabench.analysis.frame import added_arms, by_seed, has_native, is_bound, study_arms, tidy
 from cabench.analysis.labels import SUPPORT, Metric, fold, primary_metric, study_metrics
-from cabench.analysis.statistics import ALPHA, Estimate, holm, paired_difference
+from cabench.analysis.statistics import ALPHA, Estimate, holm_apart, paired_difference
 
 OFF_SCALE = 6  # an arm farther out than this many times the median arm is an arrow at the edge
 
@@ -64,7 +64,9 @@ def _panel(
     found: list[Estimate], look: Look,
 ) -> None:  # fmt: skip
     bounds = [is_bound(manifest, arm) for arm in arms]
-    adjusted = holm([float("nan") if b else e.p for e, b in zip(found, bounds, strict=True)])
+    ps = [float("nan") if b else e.p for e, b in zip(found, bounds, strict=True)]
+    added = added_arms(manifest)
+    adjusted = holm_apart(ps, [arm in added for arm in arms])
     low, high = _limits(found, bounds, metric.scale)
     axes.set_xlim(low, high)
     axes.axvline(0, color=INK, linewidth=0.9, zorder=1)
