@@ -108,7 +108,7 @@ class Progress:
 
     def finished(self, record: dict[str, Any]) -> None:
         key = record["key"]
-        self.tally.finished(record["timing"].get("trial_s", 0.0))
+        self.tally.finished(record.get("timing", {}).get("trial_s", 0.0))
         self.running.pop(key, None)
         self.done.append(key)
         if record["status"] == "failed":

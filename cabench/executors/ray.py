@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import ray
-import ray.exceptions
 from ray import tune
 from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
@@ -33,7 +32,7 @@ from cabench.tuning import DIVERGED, Search, broken, conclude, evaluate
 DEATHS = 3  # of a trial's worker; then the trial has failed
 OBJECT_STORE = 100 * 2**20  # bytes: trials travel by files
 NEWS_EVERY = 0.5  # seconds
-DEATH = (ray.exceptions.RayActorError, ray.exceptions.OutOfMemoryError)
+DEATH = ("actor died", "actor is dead", "low on memory")  # Ray's words for a worker's death
 LOST = "Ray lost a node that trials ran on; what is finished is kept, the same command goes on"
 
 
@@ -290,6 +289,15 @@ def _teller(key: str) -> Callable[[str, float, str], None]:
     return tell
 
 
+def _last_error(trial: Any) -> str:
+    """What Tune wrote of a trial's last failure."""
+    try:
+        text = Path(trial.error_file).read_text(encoding="utf-8")
+    except (OSError, TypeError):
+        return ""
+    return text.rpartition("Failure # ")[2]
+
+
 # ---- in the driver -----------------------------------------------------------------------------
 
 
@@ -333,13 +341,13 @@ class _Hearing(tune.Callback):
     def on_trial_error(self, iteration: int, trials: list, trial: Any, **_: Any) -> None:
         from cabench.trial import failed
 
-        ours, error = self.trials[trial.config["trial"]], trial.get_error()
-        if "node has died" in str(error):  # no fault of the arm
+        ours, error = self.trials[trial.config["trial"]], _last_error(trial)
+        if "node has died" in error:  # no fault of the arm
             self.fault = self.fault or CabenchError(LOST)
             return
-        if not isinstance(error, DEATH):  # nor is what a worker raises outside of the trial
-            cause = str(getattr(error, "cause", None) or error).strip().splitlines()[-1]
-            self.fault = self.fault or CabenchError(f"a worker can't run trials: {cause}")
+        if not any(words in error for words in DEATH):  # raised outside of the trial
+            said = error.strip().splitlines() or ["no reason given"]
+            self.fault = self.fault or CabenchError(f"a worker can't run trials: {said[-1]}")
             return
         if isinstance(ours, Search):
             return
