@@ -258,7 +258,8 @@ def main() -> None:
     completion.join_colons(os.environ)
     told = logging.StreamHandler()
     told.setFormatter(logging.Formatter("cabench: %(message)s"))
-    logging.getLogger("cabench").handlers = [told]
+    completing = "_CABENCH_COMPLETE" in os.environ  # then nothing but words may be printed
+    logging.getLogger("cabench").handlers = [logging.NullHandler() if completing else told]
     words = sys.argv[1:] or ["--help"]
     try:
         code = app(words, prog_name="cabench", standalone_mode=False)

@@ -46,6 +46,12 @@ def one_thread():
     torch.set_num_threads(1)
 
 
+@pytest.fixture(autouse=True)
+def a_wide_page(monkeypatch):
+    """What is printed into a pipe; test runners set a width of their own."""
+    monkeypatch.setenv("COLUMNS", "120")
+
+
 @pytest.fixture
 def tiny(tmp_path, monkeypatch):
     """A folder with tiny.yaml (study) and scale.yaml, made the current one."""

@@ -303,7 +303,7 @@ FLAGS = {
     (*DRY, "--arm", "{a: {methods: [{can: {sites: [hed]}}]}}"): r"--arm: arms.a.methods.0.can.sites.0: .*"
     r"found 'hed' \(did you mean 'head'\?\)",
     (*DRY, "--plugin", "nowhere.py"): r"--plugin: nowhere.py: can't be read: No such file",
-    (*DRY, "--plugin", "."): r"--plugin: \.: can't be read: Is a directory",
+    (*DRY, "--plugin", "."): r"--plugin: \.: not a file",
 }  # fmt: skip
 
 

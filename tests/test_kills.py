@@ -12,7 +12,7 @@ import psutil
 from runs import CALL, COMMAND, finish, outcome
 from specs import ROOT
 
-KILLS = int(os.environ.get("CABENCH_KILLS", "4"))  # random ones; CABENCH_KILLS=50 for a long test
+KILLS = int(os.environ.get("CABENCH_KILLS", "2"))  # random ones; CABENCH_KILLS=50 for a long test
 
 
 def test_killed_at_each_write_it_ends_with_the_same_bits(tiny, undisturbed):
