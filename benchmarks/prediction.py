@@ -15,9 +15,10 @@ from pathlib import Path
 
 import numpy as np
 
-from cabench.executors import local
+from cabench.executors import ray
 from cabench.plan import plan
 from cabench.progress import Progress
+from cabench.run import cores
 from cabench.schema import Diffusion
 from cabench.store import Store
 from cabench.study import read_scale, read_study
@@ -35,7 +36,7 @@ def main() -> None:
     parser.add_argument("--scale", default="quick")
     parser.add_argument("--images", type=int, default=20000)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--jobs", type=int, default=local.default_jobs())
+    parser.add_argument("--jobs", type=int, default=cores())
     parser.add_argument("--batch", type=int, help="instead of the scale's")
     parser.add_argument("--lr", type=float, help="instead of the scale's")
     asked = parser.parse_args()
@@ -61,7 +62,7 @@ def main() -> None:
         from rich.console import Console
 
         with Progress(Console(), names, dict.fromkeys(names, 1.0)) as view:
-            local.run(missing, store, asked.jobs, "cpu", view)
+            ray.run(missing, store, ray.Pool(asked.jobs), "cpu", view)
 
     titles = f"{'control':>9}{'paired difference':>20}{'|d|/sd':>8}"
     print(f"{'setting':<14}{'arm':<14}{'metric':<20}{titles}")

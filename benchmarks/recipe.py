@@ -12,8 +12,8 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 
-from cabench.executors import local
 from cabench.plan import plan
+from cabench.run import cores
 from cabench.study import read_scale, read_study
 
 RECIPES = [(64, 2e-3), (64, 4e-3), (32, 2e-3), (32, 3e-3), (16, 1.5e-3)]  # batch, learning rate
@@ -50,7 +50,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=25600)
     parser.add_argument("--seed", type=int, default=1000)
     asked = parser.parse_args()
-    with ProcessPoolExecutor(local.default_jobs(), mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(cores(), mp_context=get_context("spawn")) as pool:
         jobs = {
             (recipe, arm): pool.submit(
                 heldout_loss, asked.scale, arm, *recipe, asked.images, asked.seed
