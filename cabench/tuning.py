@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -173,5 +172,4 @@ def _sealed(store: Store, key: str) -> dict[str, Any] | None:
 
 
 def _seal(store: Store, key: str, content: dict[str, Any]) -> None:
-    content = json.loads(json.dumps(content))
     write_json(store.tuning(key), content | {"checksum": checksum(content)})

@@ -6,24 +6,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from rundir import cabench
 from specs import write
 
-from cabench import cli
 
-
-def run(*words, capsys=None) -> tuple[int, str]:
+def run(*words, capsys) -> tuple[int, str]:
     """Exit code and all that was printed, in this process."""
-    old = sys.argv
-    sys.argv = ["cabench", *map(str, words)]
-    try:
-        cli.main()
-        code = 0
-    except SystemExit as stop:
-        code = stop.code or 0
-    finally:
-        sys.argv = old
-    out = capsys.readouterr() if capsys else None
-    return code, out.out + out.err if out else ""
+    code, out, err = cabench(capsys, *words)
+    return code, out + err
 
 
 STUDY = ("run", "tiny.yaml", "--scale", "scale.yaml", "--jobs", "1")

@@ -1,9 +1,9 @@
 """What is damaged on disk is found by its checksum, named, and made again."""
 
 import shutil
-import sys
 
 import pytest
+from rundir import cabench
 from runs import COMMAND, outcome
 
 DAMAGE = {
@@ -67,16 +67,6 @@ def test_what_is_damaged_is_named_and_made_again(
 
 
 def run_here(*more: str, capsys) -> str:
-    from cabench import cli
-
-    old, sys.argv = sys.argv, ["cabench", *COMMAND, *more]
-    try:
-        cli.main()
-        code = 0
-    except SystemExit as stop:
-        code = stop.code or 0
-    finally:
-        sys.argv = old
-    out = capsys.readouterr()
-    assert code == 0, out.out + out.err
-    return out.out + out.err
+    code, out, err = cabench(capsys, *COMMAND, *more)
+    assert code == 0, out + err
+    return out + err

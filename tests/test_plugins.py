@@ -2,12 +2,10 @@
 
 import json
 import shutil
-import sys
 
 import pytest
+from rundir import cabench
 from specs import ROOT, write
-
-from cabench import cli
 
 EXAMPLE = ROOT / "examples" / "gated_kernels.py"
 STUDY = ("run", "tiny.yaml", "--scale", "scale.yaml", "--executor", "local")
@@ -15,16 +13,9 @@ ARM = ("--arm", "{native+gated-dw: {methods: [native, gated_kernels]}}")
 
 
 def run(*words, capsys) -> tuple[int, str]:
-    old, sys.argv = sys.argv, ["cabench", *map(str, words)]
-    try:
-        cli.main()
-        code = 0
-    except SystemExit as stop:
-        code = stop.code or 0
-    finally:
-        sys.argv = old
-    out = capsys.readouterr()
-    return code, out.out + out.err
+    """Exit code and all that was printed, in this process."""
+    code, out, err = cabench(capsys, *words)
+    return code, out + err
 
 
 def test_the_example_runs_beside_the_studys_arms_and_gets_a_verdict(tiny, capsys):

@@ -201,7 +201,6 @@ def _fit(
         run_config=tune.RunConfig(
             name="run", storage_path=str(scratch), verbose=0, callbacks=[hearing],
             failure_config=tune.FailureConfig(max_failures=DEATHS - 1),
-            checkpoint_config=tune.CheckpointConfig(num_to_keep=1),
         ),
     )  # fmt: skip
     try:
