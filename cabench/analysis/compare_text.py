@@ -29,7 +29,7 @@ from cabench.analysis.compare import (
 )
 from cabench.analysis.labels import SUPPORT, Metric, count_unit, decimals, p_text
 from cabench.analysis.statistics import Estimate
-from cabench.analysis.tables import ASCII
+from cabench.analysis.tables import as_text
 from cabench.screen import screen
 
 Columns = dict[str, list[str]]  # title -> cells
@@ -45,20 +45,7 @@ def show(a: Side, b: Side, console: Console | None = None) -> None:
         console.print(*told(a, b, Layout(console.width, ruled=True)), sep="\n")
     else:
         width = int(console._environ.get("COLUMNS", 120))
-        console.file.write(plain(told(a, b, Layout(width)), width, console.encoding))
-
-
-def plain(parts: list[Any], width: int, encoding: str = "utf-8") -> str:
-    """Text without colour; ASCII only where the encoding can't say ±."""
-    console = screen(width=width, color_system=None, force_terminal=False, legacy_windows=False)
-    with console.capture() as capture:
-        console.print(*parts, sep="\n")
-    text = "\n".join(line.rstrip() for line in capture.get().splitlines()) + "\n"
-    try:
-        text.encode(encoding)
-        return text
-    except UnicodeEncodeError:
-        return text.translate(ASCII).encode(encoding, "replace").decode(encoding)
+        console.file.write(as_text(told(a, b, Layout(width)), width, console.encoding))
 
 
 @dataclass(frozen=True)

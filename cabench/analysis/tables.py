@@ -48,10 +48,15 @@ def show(manifest: Manifest, records: Records, console: Console | None = None) -
 
 
 def plain(manifest: Manifest, records: Records, width: int = 120, encoding: str = "utf-8") -> str:
-    """The rendered table as text without colour; ASCII only where the encoding can't say ±."""
+    """The rendered table as text, see `as_text`."""
+    return as_text([render(manifest, records, width)], width, encoding)
+
+
+def as_text(parts: list[Any], width: int, encoding: str = "utf-8") -> str:
+    """What rich would print, without colour; ASCII only where the encoding can't say ±."""
     console = screen(width=width, color_system=None, force_terminal=False, legacy_windows=False)
     with console.capture() as capture:
-        console.print(render(manifest, records, width))
+        console.print(*parts, sep="\n")
     text = "\n".join(line.rstrip() for line in capture.get().splitlines()) + "\n"
     try:
         text.encode(encoding)
