@@ -115,6 +115,9 @@ def run(
         list[str] | None, typer.Option(help="A further arm: '{NAME: {methods: [...]}}'")
     ] = None,
     plugin: Plugins = None,
+    backbone: Annotated[
+        str | None, typer.Option(help="Another of the study's backbones than the first")
+    ] = None,
     executor: Annotated[
         str, typer.Option(help="ray, local (one trial at a time, in this process), or auto")
     ] = "auto",
@@ -153,6 +156,7 @@ def run(
         options = Options(
             scale, seeds, all_arms, tuple(arm or ()), tuple(plugin or ()), results, cache,
             use_reference, retry_failed, device, jobs, executor, ray_address, tensorboard,
+            backbone,
         )  # fmt: skip
         prepared = prepare(study, options)
         if dry_run:
@@ -244,11 +248,14 @@ def macs(
     csv: Annotated[
         Path | None, typer.Option(callback=_file, help="Also write the table here")
     ] = None,
+    pdf: Annotated[
+        Path | None, typer.Option(callback=_file, help="Also write it as a page here")
+    ] = None,
 ) -> None:
     """Parameters and MACs of published models, beside the published figures."""
     from cabench.cost.published import show_published
 
-    raise typer.Exit(show_published(csv))
+    raise typer.Exit(show_published(csv, pdf))
 
 
 def main() -> None:

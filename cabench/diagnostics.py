@@ -27,7 +27,7 @@ def weight_norms(model: nn.Module, classes: dict[str, int], device: str) -> dict
     given = model.given(t, streams, None)
     found: dict[str, list[tuple[float, float]]] = {}
     for layer in (m for m in model.backbone.modules() if isinstance(m, SiteLayer)):
-        deltas = [d for o in layer.operations(given) if (d := o.weight()) is not None]
+        deltas = [d for o in layer.operations(given) if (d := o.weight(layer.weight)) is not None]
         if deltas:
             generated = sum(deltas).flatten(1).norm(dim=1).mean().item()
             static = layer.weight.norm().item()

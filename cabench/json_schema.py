@@ -42,6 +42,7 @@ def study() -> dict[str, Any]:
     parts["Arm"]["properties"]["methods"]["items"] = _method(parts)
     made["properties"]["arms"]["additionalProperties"] = False  # other names than the pattern's
     _choose(made["properties"]["backbones"], BACKBONES.names())
+    _choose(parts["Arm"]["properties"]["on"], BACKBONES.names())
     _choose(made["properties"]["primary"], metrics.names())
     _choose(parts["Claim"]["properties"]["metric"], [*metrics.names(), *models.COUNTS])
     return made

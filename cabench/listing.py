@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from rich.console import Console
 from rich.table import Table
 
 from cabench import data as _data  # noqa: F401  (registers)
@@ -30,6 +31,17 @@ def backbone_line(backbone: type) -> str:
     return "; ".join(f"{title}: {', '.join(names)}" for title, names in parts.items())
 
 
+def fits(method: type, backbone: type) -> str:
+    """'yes', or what the backbone lacks for a method with its default options."""
+    missing = [h for h in method.hooks if h not in backbone.hooks]
+    try:
+        wanted = method.sites(method.Options(), backbone.sites)
+        missing += [s for s in wanted if s not in backbone.sites]
+    except Exception:  # whatever a plugin's code raises
+        return "?"
+    return f"no {', '.join(missing)}" if missing else "yes"
+
+
 def study_line(path: Path) -> str:
     try:
         return one_line(str(read_yaml(path, "study").get("question", "")))
@@ -50,6 +62,8 @@ def show_known() -> None:
     }
     console = screen()
     for title, entries in sections.items():
+        if title == "data sets":
+            show_matrix(console)
         console.print(title, style="bold")
         table = Table.grid(padding=(0, 2))
         table.add_column(no_wrap=True)
@@ -57,3 +71,20 @@ def show_known() -> None:
         for name, text in entries.items():
             table.add_row(f"  {name}", text)
         console.print(table, highlight=False)
+
+
+def show_matrix(console: Console) -> None:
+    """Which method, with its default options, acts on which backbone."""
+    console.print("method on backbone", style="bold")
+    table = Table(box=None, pad_edge=False, header_style="")
+    for title in ("  acts on", *BACKBONES.names(), "native of"):
+        table.add_column(title, no_wrap=True)
+    natives = {
+        name: [k for entry in BACKBONES.get(name).native for k in entry]
+        for name in BACKBONES.names()
+    }
+    for name in METHODS.names():
+        cells = [fits(METHODS.get(name), BACKBONES.get(b)) for b in BACKBONES.names()]
+        of = ", ".join(b for b, methods in natives.items() if name in methods)
+        table.add_row(f"  {name}", *cells, of)
+    console.print(table)

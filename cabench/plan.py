@@ -136,7 +136,7 @@ def manifest(plan: Plan) -> dict[str, Any]:
     return {
         "study": study.study, "question": study.question, "scale": plan.scale.scale,
         "study_file": str(plan.file.path), "study_sha256": plan.file.sha256,
-        "backbones": study.backbones, "baseline": study.baseline, "primary": study.primary,
+        "backbone": plan.file.backbone, "baseline": study.baseline, "primary": study.primary,
         "arms": [
             {"name": n, "extra": study.arms[n].extra, "bound": study.arms[n].bound,
              "native": "native" in study.arms[n].methods, "about": study.arms[n].about,

@@ -17,6 +17,7 @@ from cabench.errors import CabenchError, DataMissing, cut, describe, shown
 from cabench.faults import first_fault, validate
 from cabench.models import condition
 from cabench.models.conditioning.base import MethodOptions
+from cabench.models.model import layout_of
 from cabench.registry import BACKBONES, DATASETS, METHODS, listed, near, versioned
 from cabench.schema import DataChoice, Scale
 from cabench.store import content_key
@@ -124,7 +125,7 @@ def source_streams(source: str | list[str], needs: list[str]) -> list[str]:
 
 def method_entries(file: StudyFile, arm_name: str) -> list[tuple[str, MethodOptions]]:
     """The arm's methods with checked options; `native` is spelt out."""
-    backbone = BACKBONES.get(file.study.backbones[0])
+    backbone = BACKBONES.get(file.backbone)
     entries = []
     for i, written in enumerate(file.study.arms[arm_name].methods):
         where = ("arms", arm_name, "methods", i)
@@ -151,9 +152,9 @@ def method_entries(file: StudyFile, arm_name: str) -> list[tuple[str, MethodOpti
     return entries
 
 
-def _check_fit(file: StudyFile, arm_name: str, entries: list[tuple[str, MethodOptions]]) -> bool:
-    """Refuses what clashes or doesn't fit; returns whether a method modulates the norms."""
-    name = file.study.backbones[0]
+def _check_fit(file: StudyFile, arm_name: str, entries: list[tuple[str, MethodOptions]]) -> None:
+    """Refuses what clashes or doesn't fit."""
+    name = file.backbone
     backbone = BACKBONES.get(name)
     taken: dict[str, str] = {}
     for i, (kind, options) in enumerate(entries):
@@ -164,22 +165,31 @@ def _check_fit(file: StudyFile, arm_name: str, entries: list[tuple[str, MethodOp
                 raise file.fault(where, unknown(f"{name} site", site, backbone.sites))
         for hook in method.hooks:
             if hook not in backbone.hooks:
-                raise file.fault(where, unknown(f"{name} hook", hook, backbone.hooks))
+                text = f"'{kind}' wants the hook '{hook}'; '{name}' has {listed(backbone.hooks)}"
+                raise file.fault(where, text)
             if hook in taken:
                 raise file.fault(
                     where, f"'{kind}' and '{taken[hook]}' both want the hook '{hook}'; it holds one"
                 )
             taken[hook] = kind
-    return "norm" in taken
+    modulator = METHODS.get(taken["norm"]) if "norm" in taken else None
+    if modulator is not None and modulator.gated and file.study.arms[arm_name].gate == "static":
+        raise file.fault(("arms", arm_name, "gate"), f"'{taken['norm']}' brings its own gate")
+
+
+def _replaces_affine(entries: list[tuple[str, MethodOptions]]) -> bool:
+    """Is there a norm modulator in the place of the norms' learned affine?"""
+    methods = [METHODS.get(kind) for kind, _ in entries]
+    return any("norm" in m.hooks and m.replaces_affine for m in methods)
 
 
 def resolve_model(file: StudyFile, scale: Scale, data: DataRef, arm_name: str) -> dict[str, Any]:
     """The arm's whole model as plain data: what `models.model.build` needs, and all versions."""
     study, arm = file.study, file.study.arms[arm_name]
-    name = study.backbones[0]
+    name = file.backbone
     backbone = BACKBONES.get(name)
     if name not in scale.backbones:
-        text = f"it says nothing of the study's backbone '{name}'; it has {listed(scale.backbones)}"
+        text = f"it says nothing of the backbone '{name}'; it has {listed(scale.backbones)}"
         raise scale_fault(scale, ("backbones",), text)
     choice = scale.backbones[name]
     if choice.preset not in backbone.presets:
@@ -188,21 +198,18 @@ def resolve_model(file: StudyFile, scale: Scale, data: DataRef, arm_name: str) -
     if problem := backbone.problem(data.shape, choice.patch):
         raise scale_fault(scale, ("backbones", name, "patch"), problem)
     entries = method_entries(file, arm_name)
-    modulated = _check_fit(file, arm_name, entries)
-    if modulated and arm.gate == "static":
-        raise file.fault(("arms", arm_name, "gate"), "a norm modulator brings its own gate")
+    _check_fit(file, arm_name, entries)
     kinds = {s for kind, o in entries for s in METHODS.get(kind).sites(o, backbone.sites)}
+    sizes = backbone.sizes(choice.preset, choice.patch)
     return {
         "backbone": {
-            "kind": name, **versioned(backbone), "shape": list(data.shape),
-            **backbone.sizes(choice.preset, choice.patch),
+            "kind": name, **versioned(backbone), "shape": list(data.shape), **sizes,
             "depthwise": arm.depthwise == "static" or "depthwise" in kinds,
-            "norm_affine": not modulated, "static_gate": arm.gate == "static",
+            "norm_affine": not _replaces_affine(entries), "static_gate": arm.gate == "static",
         },
         "embedder": {
-            "version": condition.VERSION, "normalise": study.embedder == "normalised",
-            "width": backbone.presets[choice.preset]["width"],
-            "classes": dict(data.classes),
+            "version": condition.VERSION, **embedder_options(study.embedder, backbone),
+            "width": backbone.condition_width(sizes), "classes": dict(data.classes),
         },
         "methods": [
             {
@@ -212,6 +219,14 @@ def resolve_model(file: StudyFile, scale: Scale, data: DataRef, arm_name: str) -
             for kind, options in entries
         ],
     }  # fmt: skip
+
+
+def embedder_options(kind: str, backbone: Any) -> dict[str, Any]:
+    """Of the embedder that all methods share, or of the one published with the backbone."""
+    if kind == "shared":
+        return {"normalise": True}
+    published = getattr(backbone, "native_timestep", None)
+    return {"normalise": False} | ({"timestep": published} if published else {})
 
 
 def _set_size(spec: dict[str, Any], by: str, size: int) -> bool:
@@ -244,6 +259,11 @@ def _match(file: StudyFile, name: str, spec: dict[str, Any], target: int) -> Non
         )
 
 
+def _refusal(spec: dict[str, Any], kind: str, options: MethodOptions) -> str | None:
+    problem = METHODS.get(kind).refuses(options, layout_of(spec))
+    return None if problem is None else f"{kind}: {problem}"
+
+
 @contextmanager
 def _faults_of(file: StudyFile, arm: str) -> Iterator[None]:
     """A method or backbone that fails while an arm is resolved: one line that names the arm."""
@@ -269,7 +289,7 @@ def resolve_models(file: StudyFile, scale: Scale, data: DataRef) -> dict[str, di
                 _match(file, name, models[name], target)
             for method in models[name]["methods"]:
                 options = METHODS.get(method["kind"]).Options.model_validate(method["options"])
-                if problem := options.problem():
+                if problem := options.problem() or _refusal(models[name], method["kind"], options):
                     raise file.fault(("arms", name), problem)
             parameter_counts(models[name])  # it can be built
             content_key(models[name])  # and named

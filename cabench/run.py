@@ -69,6 +69,7 @@ class Options:
     executor: str = "auto"
     ray_address: str | None = None
     tensorboard: Path | None = None
+    backbone: str | None = None  # of the study's; None: its first
 
 
 @dataclass
@@ -148,7 +149,7 @@ def prepare(study: Path, options: Options) -> Prepared:
     plugins = tuple(read_plugins(options.plugins))
     load_plugins(plugins)
     seeds = parse_seeds(options.seeds)
-    file, scale = read_study(study, options.arms), read_scale(options.scale)
+    file, scale = read_study(study, options.arms, options.backbone), read_scale(options.scale)
     planned = plan(file, scale, seeds, options.all_arms, plugins)
     store = Store(options.results, options.cache, REFERENCE if options.use_reference else None)
     elsewhere = options.ray_address is not None and options.device == "auto"

@@ -64,6 +64,7 @@ class Arm(Part):
     init_salt: str = ""  # other initial values under the same data and noise (a paired null)
     extra: bool = False  # runs from scale `cpu` up, or with --all-arms
     bound: bool = False  # a bound, printed without a verdict
+    on: Annotated[list[str], Field(min_length=1)] | None = None  # backbones it is for; all
     about: str = ""
 
 
@@ -111,9 +112,9 @@ class Study(Part):
     kind: Literal["train"] = "train"
     question: str
     needs: list[str] = ["label"]  # streams the data must carry
-    backbones: Annotated[list[str], Field(min_length=1, max_length=1)] = ["dit"]
+    backbones: Annotated[list[str], Field(min_length=1)] = ["dit"]  # the first, or --backbone
     primary: str = "kid"  # the metric the arms are ranked by
-    embedder: Literal["normalised", "raw"] = "normalised"  # raw: embeddings as in DiT
+    embedder: Literal["shared", "native"] = "shared"  # native: as published with the backbone
     baseline: str
     arms: Annotated[dict[Name, Arm], Field(min_length=1)]
     claims: list[Claim] = []

@@ -29,6 +29,7 @@ class StudyFile:
     content: Any
     study: Study  # with the added arms
     sha256: str
+    backbone: str  # the one of the study's that is run
     added: dict[str, str] = field(default_factory=dict)  # arms of the command line, as written
 
     def fault(self, where: tuple[Any, ...], text: str) -> CabenchError:
@@ -37,8 +38,11 @@ class StudyFile:
         return fault(self.path, self.content, where, text)
 
 
-def read_study(path: Path, arms: Iterable[str] = ()) -> StudyFile:
-    """The study in `path`, with further arms written as YAML: '{NAME: {methods: [...]}}'."""
+def read_study(path: Path, arms: Iterable[str] = (), backbone: str | None = None) -> StudyFile:
+    """The study in `path`, with further arms written as YAML: '{NAME: {methods: [...]}}'.
+
+    On another of its backbones than the first, the study's name is STUDY-BACKBONE.
+    """
     if not is_file(path):
         raise CabenchError(f"no study file {_elsewhere(path)}")
     content = read_yaml(path, "study")
@@ -52,9 +56,24 @@ def read_study(path: Path, arms: Iterable[str] = ()) -> StudyFile:
             added[name] = text
             study.arms[name] = arm
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-    file = StudyFile(path, content, study, sha256, added)
+    if backbone is not None and backbone not in study.backbones:
+        text = unknown("backbone of the study", backbone, study.backbones)
+        raise CabenchError(f"--backbone: {text}")
+    chosen = backbone or study.backbones[0]
+    if chosen != study.backbones[0]:
+        study.study = f"{study.study}-{chosen}"
+    file = StudyFile(path, content, study, sha256, chosen, added)
     _check_references(file)
+    _leave_out(study, chosen)
     return file
+
+
+def _leave_out(study: Study, backbone: str) -> None:
+    """Takes out the arms that are for other backbones, and the claims about them."""
+    elsewhere = {n for n, arm in study.arms.items() if arm.on and backbone not in arm.on}
+    for name in elsewhere:
+        del study.arms[name]
+    study.claims[:] = [c for c in study.claims if not {c.better, c.than} & elsewhere]
 
 
 def _added_arms(text: str) -> dict[str, Arm]:
@@ -112,8 +131,17 @@ def _check_references(file: StudyFile) -> None:
             raise file.fault(where, unknown(what, found, allowed))
 
     arm_named(study.baseline, "baseline")
+    needed = {"baseline": study.baseline}
+    needed |= {name: arm.match.params_of for name, arm in arms.items() if arm.match is not None}
+    for where, name in needed.items():
+        if name in arms and arms[name].on is not None:
+            text = f"'{where}' needs it on every backbone"
+            raise file.fault(("arms", name, "on"), text)
     one_of(study.primary, metrics.names(), "metric", "primary")
-    one_of(study.backbones[0], BACKBONES.names(), "backbone", "backbones", 0)
+    for i, name in enumerate(study.backbones):
+        one_of(name, BACKBONES.names(), "backbone", "backbones", i)
+        if study.backbones.index(name) < i:
+            raise file.fault(("backbones", i), f"'{name}' stands there twice")
     ids = [claim.id for claim in study.claims]
     for i, claim in enumerate(study.claims):
         if ids.index(claim.id) < i:
@@ -128,6 +156,8 @@ def _check_references(file: StudyFile) -> None:
                 raise file.fault(("claims", i, side), text)
         _check_metric(file, claim, i)
     for name, arm in arms.items():
+        for i, backbone in enumerate(arm.on or []):
+            one_of(backbone, study.backbones, "backbone of the study", "arms", name, "on", i)
         if arm.match is not None:
             arm_named(arm.match.params_of, "arms", name, "match", "params_of")
             if arms[arm.match.params_of].match is not None:

@@ -140,7 +140,7 @@ MATCHED = TINY_STUDY + """
 needs: [label]
 backbones: [dit]
 primary: kid
-embedder: normalised
+embedder: shared
 """ + TUNE  # fmt: skip
 MATCHED = MATCHED.replace("claims:", """\
   matched:

@@ -66,14 +66,89 @@ def changed(trial: Trial, **parts) -> Trial:
     return dataclasses.replace(trial, spec=spec)
 
 
-def test_the_raw_embedder_is_an_option_of_the_study(tiny):
-    text = (tiny / "tiny.yaml").read_text()
-    write(tiny / "raw.yaml", text.replace("baseline:", "embedder: raw\nbaseline:"))
-    models = [
-        plan(read_study(tiny / name), read_scale("scale.yaml")).models["can-3"]
-        for name in ("tiny.yaml", "raw.yaml")
-    ]
-    assert [m["embedder"]["normalise"] for m in models] == [True, False]
+def on_all(tiny, study="tiny.yaml", **edits):
+    """The tiny study with all backbones in study and scale."""
+    text = (tiny / study).read_text()
+    for old, new in edits.items():
+        text = text.replace(old, new)
+    write(tiny / "all.yaml", text.replace("baseline:", "backbones: [dit, uvit, cat]\nbaseline:", 1))
+    small = "{preset: micro, patch: 4}"
+    scale = (tiny / "scale.yaml").read_text()
+    write(tiny / "scales.yaml", scale.replace(
+        "backbones:\n", f"backbones:\n  uvit: {small}\n  cat: {small}\n"))  # fmt: skip
+    return tiny / "all.yaml", read_scale("scales.yaml")
+
+
+def test_the_native_embedder_is_the_published_one(tiny):
+    path, scale = on_all(tiny, question="embedder: native\nquestion")
+    embedders = {
+        name: plan(read_study(path, backbone=name), scale).models["can-3"]["embedder"]
+        for name in ("dit", "uvit")
+    }
+    assert {name: e["normalise"] for name, e in embedders.items()} == {"dit": False, "uvit": False}
+    assert {name: e.get("timestep") for name, e in embedders.items()} == {
+        "dit": None, "uvit": "sinusoid",
+    }  # fmt: skip
+    shared = plan(read_study(tiny / "tiny.yaml"), scale).models["can-3"]["embedder"]
+    assert shared["normalise"] is True
+
+
+def test_a_study_runs_on_each_of_its_backbones(tiny):
+    path, scale = on_all(tiny)
+    plans = {name: plan(read_study(path, backbone=name), scale, all_arms=True)
+             for name in ("dit", "uvit", "cat")}  # fmt: skip
+    assert {n: p.file.study.study for n, p in plans.items()} == {
+        "dit": "tiny", "uvit": "tiny-uvit", "cat": "tiny-cat",
+    }  # fmt: skip
+    native = {n: p.models["native+dw"]["methods"][0]["kind"] for n, p in plans.items()}
+    assert native == {"dit": "adaln_zero", "uvit": "tokens", "cat": "adaln"}
+    assert all(p.models["native+dw"]["backbone"]["kind"] == n for n, p in plans.items())
+    assert len({t.key for p in plans.values() for t in p.trials}) == 3 * 6
+    with pytest.raises(CabenchError, match="--backbone: unknown backbone of the study 'vit'.*dit"):
+        read_study(path, backbone="vit")
+
+
+def test_arms_for_some_backbones_and_their_claims_are_left_out_elsewhere(tiny):
+    path, scale = on_all(tiny)
+    text = path.read_text().replace("can-3: {", "can-3: {on: [dit, cat], ")
+    write(path, text)
+    assert list(read_study(path, backbone="uvit").study.arms) == ["native+dw", "can-all"]
+    assert read_study(path, backbone="uvit").study.claims == []
+    assert len(read_study(path, backbone="cat").study.claims) == 1
+    write(path, text.replace("[dit, cat]", "[dit, vit]"))
+    with pytest.raises(CabenchError, match=r":7: arms.can-3.on.1: unknown backbone .*'vit'"):
+        read_study(path)
+    write(path, text.replace("native+dw: {", "native+dw: {on: [dit], "))
+    with pytest.raises(CabenchError, match="arms.native.dw.on: 'baseline' needs it on every"):
+        read_study(path)
+
+
+UNFIT = {
+    "tokens on cat": ("cat", "tokens", "'tokens' wants the hook 'tokens'; 'cat' has norm, context, ffn"),
+    "a late start": ("uvit", "{tokens: {start: 3}}", "tokens: start: found 3; the backbone has blocks 0 to 2"),
+    "lora of kernels": ("dit", "{lora: {sites: [depthwise]}}", "sites.0: should be .*attn_qkv"),
+    "too many experts": ("dit", "{moe: {experts: 2, top: 3}}", "top: found 3; there are 2 experts"),
+    "told the label": ("dit", "{timestep_mixture: {source: label}}", "source.* should be 'timestep'"),
+    "a site of cat": ("dit", "{can: {sites: [agg]}}", "unknown dit site 'agg'"),
+    "two contexts": ("dit", "cross_attention, cross_attention", "both want the hook 'context'"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", UNFIT)
+def test_methods_that_do_not_fit_are_refused_with_the_reason(tiny, case):
+    backbone, methods, said = UNFIT[case]
+    path, scale = on_all(tiny)
+    wrong = f"{{methods: [{methods}], extra: true}}"
+    write(path, path.read_text().replace("{methods: [{can: {sites: all}}], extra: true}", wrong))
+    with pytest.raises(CabenchError, match=r"all\.yaml:8: arms.can-all") as error:
+        plan(read_study(path, backbone=backbone), scale, all_arms=True)
+    assert re.search(said, str(error.value)), str(error.value)
+
+
+def test_every_committed_study_can_be_planned_on_each_backbone_at_quick():
+    for path in sorted((ROOT / "studies").glob("*.yaml")):
+        for backbone in read_study(path).study.backbones:
+            assert plan(read_study(path, backbone=backbone), read_scale("quick"), all_arms=True)
 
 
 def test_keys_are_nested(placement):
@@ -128,7 +203,7 @@ WRONG = {
     "twice": ("baseline: native+dw", "baseline: native+dw\nbaseline: can-3", r"not valid YAML.*duplicate key"),
     "a list": ("study: tiny", "- study", r"(a study is a mapping|not valid YAML)"),
     "arm's name": ("can-all:", "../../evil:", r"\.\./\.\./evil"),
-    "backbone": ("baseline:", "backbones: [vit]\nbaseline:", r":3: backbones.0: unknown backbone 'vit' \(did you mean 'dit'"),
+    "backbone": ("baseline:", "backbones: [vit]\nbaseline:", r":3: backbones.0: unknown backbone 'vit' \(did you mean 'uvit'"),
 }  # fmt: skip
 
 

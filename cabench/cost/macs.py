@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -18,8 +18,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from cabench.errors import CabenchError
 from cabench.models.model import build, build_meta
+from cabench.models.sites import Branch
+from cabench.streams import Values
 
 VERSION = 1  # of the counting: in every key, so that records of another convention are not mixed
+TEXT_TOKENS = 77  # of a text: CLIP's length
 META_ABOVE = 50_000_000  # parameters: larger models are counted on the meta device
 
 # Element-wise and look-up operators: no multiply-accumulates by the convention above. Sums are not
@@ -28,8 +31,9 @@ UNCOUNTED = {
     "aten::add", "aten::add_", "aten::sub", "aten::mul", "aten::div", "aten::neg", "aten::pow",
     "aten::addcmul", "aten::rsqrt", "aten::sqrt", "aten::exp", "aten::sin", "aten::cos",
     "aten::gelu", "aten::silu", "aten::sigmoid", "aten::tanh", "aten::relu", "aten::softmax",
-    "aten::where", "aten::embedding",
-    "aten::clamp", "aten::unflatten", "aten::pixel_shuffle", "aten::pixel_unshuffle",
+    "aten::where", "aten::embedding", "aten::index", "aten::topk", "aten::repeat_interleave",
+    "aten::clamp", "aten::ones_like", "aten::new_ones", "aten::mT", "aten::unflatten",
+    "aten::pixel_shuffle", "aten::pixel_unshuffle",
 }  # fmt: skip
 # As they appear on the meta device, below autograd.
 LAYOUT = {
@@ -40,7 +44,7 @@ LAYOUT = {
 }  # fmt: skip
 COUNTED_ON_META = {
     "aten::mm", "aten::addmm", "aten::bmm", "aten::baddbmm", "aten::convolution",
-    "aten::_safe_softmax",  # attention is two bmm and this
+    "aten::_safe_softmax", "aten::_softmax",  # attention is two bmm and this
     "aten::native_layer_norm", "aten::mean",  # norms (RMS: pow, mean, rsqrt): by convention none
 }  # fmt: skip
 
@@ -75,18 +79,28 @@ HANDLES = {
 class _Batch1(nn.Module):
     """The model as a function of tensors only, as fvcore's tracer wants it."""
 
-    def __init__(self, model: nn.Module, streams: list[str]):
+    def __init__(self, model: nn.Module, spec: Mapping[str, Any]):
         super().__init__()
-        self.model, self.streams = model, streams
+        self.model, self.spec = model, spec
 
-    def forward(self, x: torch.Tensor, t: torch.Tensor, *streams: torch.Tensor) -> torch.Tensor:
-        return self.model(x, t, dict(zip(self.streams, streams, strict=True)))
+    def forward(self, x: torch.Tensor, t: torch.Tensor, *tensors: torch.Tensor) -> torch.Tensor:
+        return self.model(x, t, _streams(self.spec, tensors))
+
+
+def _streams(spec: Mapping[str, Any], tensors: Iterable[torch.Tensor]) -> dict[str, Values]:
+    """{stream: category} and {stream: (features, mask)} of the tensors that `_inputs` made."""
+    each = iter(tensors)
+    streams: dict[str, Values] = {name: next(each) for name in spec["embedder"]["classes"]}
+    return streams | {name: (next(each), next(each)) for name in spec["embedder"].get("text", {})}
 
 
 def _inputs(spec: Mapping[str, Any], device: str) -> tuple[torch.Tensor, ...]:
     x = torch.zeros(1, *spec["backbone"]["shape"], device=device)
-    streams = [torch.zeros(1, dtype=torch.long, device=device) for _ in spec["embedder"]["classes"]]
-    return (x, torch.zeros(1, device=device), *streams)
+    told = [torch.zeros(1, dtype=torch.long, device=device) for _ in spec["embedder"]["classes"]]
+    for features in spec["embedder"].get("text", {}).values():
+        told.append(torch.zeros(1, TEXT_TOKENS, features, device=device))
+        told.append(torch.ones(1, TEXT_TOKENS, dtype=torch.bool, device=device))
+    return (x, torch.zeros(1, device=device), *told)
 
 
 def fvcore_macs(spec: Mapping[str, Any]) -> dict[str, int]:
@@ -95,7 +109,7 @@ def fvcore_macs(spec: Mapping[str, Any]) -> dict[str, int]:
         warnings.simplefilter("ignore")  # torch.jit is deprecated; fvcore is built on it
         from fvcore.nn import FlopCountAnalysis
 
-    model = _Batch1(build(spec), list(spec["embedder"]["classes"])).eval()
+    model = _Batch1(build(spec), spec).eval()
     for p in model.parameters():
         nn.init.zeros_(p)
     logging.getLogger("fvcore").setLevel(logging.ERROR)
@@ -113,16 +127,28 @@ def meta_macs(spec: Mapping[str, Any]) -> dict[str, int]:
 
     model = build_meta(spec)
     x, t, *rest = _inputs(spec, "meta")
-    streams = dict(zip(spec["embedder"]["classes"], rest, strict=True))
+    streams = _streams(spec, rest)
     with torch.no_grad(), torch.device("meta"), _Operators() as seen:
         with FlopCounterMode(display=False) as counter:
             given = model.given(t, streams, None)
         generator = counter.get_total_flops() // 2
+        branches: list[int] = []  # what methods compute inside the backbone
+
+        def counted(branch: Branch) -> Branch:
+            def run(h: torch.Tensor) -> torch.Tensor:
+                with FlopCounterMode(display=False) as inner:
+                    y = branch(h)
+                branches.append(inner.get_total_flops() // 2)
+                return y
+
+            return run
+
+        given.branches = {address: counted(b) for address, b in given.branches.items()}
         with FlopCounterMode(display=False) as counter:
             model.backbone(x, given)
-        backbone = counter.get_total_flops() // 2
+        whole = counter.get_total_flops() // 2
     _refuse(seen.names - UNCOUNTED - LAYOUT - COUNTED_ON_META)
-    return _split(backbone, backbone + generator)
+    return _split(whole - sum(branches), whole + generator)
 
 
 class _Operators(TorchDispatchMode):

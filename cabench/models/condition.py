@@ -13,26 +13,43 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cabench.models.init import tag
+from cabench.models.init import fixed, tag
+from cabench.streams import Values
 
 VERSION = 1
 TIMESTEP = "timestep"
 
 
-class TimestepEmbedding(nn.Module):
-    """Sinusoid (256) -> linear -> SiLU -> linear, as in DiT. t (B,) in [0, 1000) -> (B, width)."""
+def frequencies(count: int) -> Tensor:
+    """From 1 down to 1 / 10,000, evenly in the logarithm."""
+    return torch.exp(-math.log(10000) * torch.arange(count, dtype=torch.float32) / count)
 
-    def __init__(self, width: int, frequencies: int = 256):
+
+class Sinusoid(nn.Module):
+    """Cosines and sines of t (B,) in [0, 1000) -> (B, width): U-ViT's native embedding of it."""
+
+    def __init__(self, width: int):
         super().__init__()
-        half = frequencies // 2
-        scale = torch.exp(-math.log(10000) * torch.arange(half, dtype=torch.float32) / half)
-        self.register_buffer("scale", scale, persistent=False)
-        self.expand = tag(nn.Linear(frequencies, width), weight="normal02", bias="zeros")
-        self.project = tag(nn.Linear(width, width), weight="normal02", bias="zeros")
+        self.register_buffer("scale", fixed(frequencies, width // 2), persistent=False)
 
     def forward(self, t: Tensor) -> Tensor:
         angles = t.float()[:, None] * self.scale
-        return self.project(F.silu(self.expand(torch.cat([angles.cos(), angles.sin()], dim=1))))
+        return torch.cat([angles.cos(), angles.sin()], dim=1)
+
+
+class TimestepEmbedding(Sinusoid):
+    """Sinusoid (256) -> linear -> SiLU -> linear, as in DiT. t (B,) in [0, 1000) -> (B, width)."""
+
+    def __init__(self, width: int, sinusoid: int = 256):
+        super().__init__(sinusoid)
+        self.expand = tag(nn.Linear(sinusoid, width), weight="normal02", bias="zeros")
+        self.project = tag(nn.Linear(width, width), weight="normal02", bias="zeros")
+
+    def forward(self, t: Tensor) -> Tensor:
+        return self.project(F.silu(self.expand(super().forward(t))))
+
+
+TIMESTEPS = {"mlp": TimestepEmbedding, "sinusoid": Sinusoid}
 
 
 class CategoryEmbedding(nn.Module):
@@ -41,37 +58,98 @@ class CategoryEmbedding(nn.Module):
     def __init__(self, classes: int, width: int):
         super().__init__()
         self.classes = classes
-        self.table = nn.Embedding(classes + 1, width)
+        # empty: `initialise` draws it, and drawing on the meta device costs seconds
+        self.table = nn.Embedding(classes + 1, width, _weight=torch.empty(classes + 1, width))
 
     def forward(self, index: Tensor, drop: Tensor | None) -> Tensor:
         return self.table(index if drop is None else torch.where(drop, self.classes, index))
 
 
+class TextEmbedding(nn.Module):
+    """An encoder's features (B, L, features), mask (B, L) -> tokens (B, L, width); drop: nulls.
+
+    The null text is what a zero feature gives: the linear layer's learned bias.
+    """
+
+    def __init__(self, features: int, width: int):
+        super().__init__()
+        self.linear = tag(nn.Linear(features, width), weight="xavier", bias="zeros")
+
+    def forward(self, features: Tensor, drop: Tensor | None) -> Tensor:
+        if drop is not None:
+            features = torch.where(drop.view(-1, 1, 1), torch.zeros_like(features), features)
+        return self.linear(features)
+
+
+class Embedded(dict):
+    """{stream: (B, width)}, and in `sequences` the streams that are tokens: (B, L, width), mask."""
+
+    def __init__(self, vectors: Mapping[str, Tensor]):
+        super().__init__(vectors)
+        self.sequences: dict[str, tuple[Tensor, Tensor]] = {}
+
+
 class ConditionEmbedder(nn.Module):
     """t (B,), streams {name: (B,)}, drop (B,) bool -> {stream: (B, width)}.
 
-    `drop` replaces all streams but the timestep by their null embedding (classifier-free guidance).
+    A stream of text is (features (B, L, F), mask (B, L) bool); its vector is the mean of its
+    tokens. `drop` replaces all streams but the timestep by their null embedding (classifier-free
+    guidance).
     """
 
-    def __init__(self, width: int, classes: Mapping[str, int], normalise: bool = True):
+    def __init__(
+        self,
+        width: int,
+        classes: Mapping[str, int],  # categories of each stream
+        normalise: bool = True,  # False: raw embeddings, as published models have them
+        timestep: str = "mlp",  # of TIMESTEPS
+        text: Mapping[str, int] | None = None,  # width of the encoder's features of each stream
+    ):
         super().__init__()
-        self.normalise = normalise  # False: as in DiT, raw embeddings
-        self.timestep = TimestepEmbedding(width)
+        self.normalise = normalise
+        self.timestep = TIMESTEPS[timestep](width)
         self.categories = nn.ModuleDict(
             {name: CategoryEmbedding(count, width) for name, count in classes.items()}
         )
+        self.texts = nn.ModuleDict(
+            {name: TextEmbedding(size, width) for name, size in (text or {}).items()}
+        )
 
     def forward(
-        self, t: Tensor, streams: Mapping[str, Tensor], drop: Tensor | None = None
-    ) -> dict[str, Tensor]:
-        embedded = {TIMESTEP: self.timestep(t)}
+        self, t: Tensor, streams: Mapping[str, Values], drop: Tensor | None = None
+    ) -> Embedded:
+        embedded = Embedded({TIMESTEP: self.timestep(t)})
         for name, embedding in self.categories.items():
             embedded[name] = embedding(streams[name], drop)
-        if self.normalise:
-            embedded = {name: F.rms_norm(e, e.shape[-1:]) for name, e in embedded.items()}
+        for name, embedding in self.texts.items():
+            features, mask = streams[name]
+            tokens = self._norm(embedding(features, drop))
+            weights = mask.to(tokens.dtype)
+            weights = weights / weights.mean(1, keepdim=True).clamp(min=1e-6)
+            embedded[name] = (tokens * weights.unsqueeze(2)).mean(1)
+            embedded.sequences[name] = tokens, mask
+        for name, vector in embedded.items():
+            embedded[name] = self._norm(vector)
         return embedded
+
+    def _norm(self, e: Tensor) -> Tensor:
+        return F.rms_norm(e, e.shape[-1:]) if self.normalise else e
 
 
 def gather(embedded: Mapping[str, Tensor], source: Iterable[str]) -> Tensor:
     """The condition a method is told: the sum of its source's streams, (B, width)."""
     return sum(embedded[name] for name in source)
+
+
+def sequence(embedded: Embedded, source: Iterable[str]) -> tuple[Tensor, Tensor | None]:
+    """The same as tokens (B, L, width), one a stream (text: its own); mask (B, L), None: all."""
+    tokens, masks = [], []
+    for name in source:
+        found, mask = embedded.sequences.get(name, (embedded[name].unsqueeze(1), None))
+        tokens.append(found)
+        masks.append(mask)
+    if all(mask is None for mask in masks):
+        return torch.cat(tokens, 1), None
+    whole = [t.new_ones(t.shape[:2], dtype=torch.bool) for t in tokens]
+    kept = [w if mask is None else mask for mask, w in zip(masks, whole, strict=True)]
+    return torch.cat(tokens, 1), torch.cat(kept, 1)

@@ -6,6 +6,8 @@ So two arms that share a parameter's name share its initial value, whatever else
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +20,9 @@ RULES = {
     "ones": lambda p, g: p.fill_(1.0),
     "xavier": lambda p, g: p.uniform_(-1, 1, generator=g).mul_(math.sqrt(6 / sum(fans(p)))),
     "normal02": lambda p, g: p.normal_(0, 0.02, generator=g),
+    "trunc02": lambda p, g: nn.init.trunc_normal_(p, std=0.02, generator=g),
+    "xavier_each": lambda p, g: [RULES["xavier"](part, g) for part in p],  # p: a stack of weights
+    "lecun_each": lambda p, g: [RULES["lecun"](part, g) for part in p],
     "lecun": lambda p, g: p.normal_(0, fans(p)[0] ** -0.5, generator=g),
 }
 
@@ -35,6 +40,14 @@ def tag(module: nn.Module, **rules: str) -> nn.Module:
         if parameter is not None:
             parameter.init = rule
     return module
+
+
+def fixed(make: Callable[..., Tensor], *given: Any) -> Tensor:
+    """`make(*given)` computed on the CPU, then where the model is built (meta: its shape alone)."""
+    here = torch.get_default_device()
+    with torch.device("cpu"):
+        made = make(*given)
+    return made.to(here)
 
 
 def parameter(*shape: int, init: str) -> nn.Parameter:

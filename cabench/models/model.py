@@ -12,7 +12,7 @@ from cabench.models import backbones as _backbones  # noqa: F401  (registers)
 from cabench.models import conditioning as _conditioning  # noqa: F401  (registers)
 from cabench.models.condition import ConditionEmbedder
 from cabench.models.init import initialise
-from cabench.models.sites import Given, address_layers
+from cabench.models.sites import Given, Layout, address_layers
 from cabench.registry import BACKBONES, METHODS
 
 
@@ -40,16 +40,26 @@ class ConditionalModel(nn.Module):
         return self.backbone(x, self.given(t, streams, drop))
 
 
-def build(spec: Mapping[str, Any]) -> ConditionalModel:
-    """The model of a resolved spec (resolve.resolve_model); its parameters are not yet drawn."""
+def build_backbone(spec: Mapping[str, Any]) -> tuple[nn.Module, Layout]:
+    """The backbone of a resolved spec, and what it offers."""
     named = ("kind", "version", "plugin")
     options = {k: v for k, v in spec["backbone"].items() if k not in named}
     backbone = BACKBONES.get(spec["backbone"]["kind"])(**options)
-    layout = address_layers(backbone)
+    return backbone, address_layers(backbone)
+
+
+def layout_of(spec: Mapping[str, Any]) -> Layout:
+    """What the backbone of a resolved spec offers, without memory for its weights."""
+    with torch.device("meta"):
+        return build_backbone(spec)[1]
+
+
+def build(spec: Mapping[str, Any]) -> ConditionalModel:
+    """The model of a resolved spec (resolve.resolve_model); its parameters are not yet drawn."""
+    backbone, layout = build_backbone(spec)
     width = spec["embedder"]["width"]
-    embedder = ConditionEmbedder(
-        width, spec["embedder"]["classes"], normalise=spec["embedder"]["normalise"]
-    )
+    told = {k: v for k, v in spec["embedder"].items() if k != "version"}
+    embedder = ConditionEmbedder(**told)
     methods = nn.ModuleDict()
     for entry in spec["methods"]:
         kind = METHODS.get(entry["kind"])

@@ -1,14 +1,17 @@
 """Sites and hooks: the one seam between backbones and conditioning methods.
 
 A *site* is a layer whose weight may become condition-aware; a *hook* is another place where a
-method may act. A backbone is built from the layers below and passes `given` through; it knows no
-method. A method returns a `Given` and knows no backbone.
+method may act: `norm` (modulates a norm's output), `tokens` (adds tokens to the sequence),
+`context` (a branch after self-attention), `ffn` (a branch beside the feed-forward part). A backbone
+is built from the layers below and passes `given` through; it knows no method. A method returns a
+`Given` and knows no backbone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -17,31 +20,56 @@ from torch import Tensor, nn
 from cabench.models.init import parameter
 
 SITES = (
-    "patch_embed", "depthwise", "attn_qkv", "attn_out", "ffn_in", "ffn_out", "head", "skip",
+    "patch_embed", "depthwise", "agg", "attn_qkv", "attn_out", "ffn_in", "ffn_out", "head", "skip",
 )  # fmt: skip
-HOOKS = ("norm",)
+LINEAR_SITES = ("patch_embed", "attn_qkv", "attn_out", "ffn_in", "ffn_out", "head", "skip")
+HOOKS = ("norm", "tokens", "context", "ffn")
 
 
 class Operation:
     """What a method does at one site for one batch. Several at a site add up."""
 
-    def weight(self) -> Tensor | None:
-        """(B, *static weight) to add to the static weight, or None."""
+    def weight(self, static: Tensor) -> Tensor | None:
+        """(B, *static) to add to the layer's static weight, or None."""
         return None
 
     def output(self, x: Tensor, layer: nn.Module) -> Tensor | None:
-        """What to add to the layer's output for input x, or None (for low-rank forms)."""
+        """What to add to the layer's output for input x, or None."""
         return None
 
 
 @dataclass(frozen=True)
 class DenseDelta(Operation):
-    """W + W_c: a generated weight per sample, added to the static one (CAN, section 3)."""
+    """keep * W + W_c: a generated weight per sample, added to the static one (CAN, section 3)."""
 
     delta: Tensor  # (B, *static weight)
+    keep: Tensor | None = None  # (B,): the share of W that stays; None: all of it
 
-    def weight(self) -> Tensor:
-        return self.delta
+    def weight(self, static: Tensor) -> Tensor:
+        if self.keep is None:
+            return self.delta
+        shares = (self.keep - 1).view(-1, *(1,) * static.dim())
+        return torch.addcmul(self.delta, shares, static)
+
+
+@dataclass(frozen=True)
+class LowRank(Operation):
+    """W + up diag(w) down per sample, never made as one matrix: x down^T w up^T (linear sites)."""
+
+    down: Tensor  # (rank, inputs), or (B, rank, inputs)
+    up: Tensor  # (outputs, rank), or (B, outputs, rank)
+    scale: Tensor | None = None  # w (B, rank)
+
+    def output(self, x: Tensor, layer: nn.Module) -> Tensor:
+        h = x @ self.down.mT  # (B, N, rank)
+        if self.scale is not None:
+            h = h * self.scale.unsqueeze(1)
+        return h @ self.up.mT
+
+    def weight_made(self) -> Tensor:
+        """The same as a dense (B, outputs, inputs), for diagnostics and tests."""
+        up = self.up if self.scale is None else self.up * self.scale.unsqueeze(1)
+        return up @ self.down
 
 
 @dataclass(frozen=True)
@@ -53,17 +81,37 @@ class Modulation:
     gate: Tensor | None = None  # (B, D)
 
 
+@dataclass(frozen=True)
+class ExtraTokens:
+    """Tokens that join the sequence before block `start` and leave it before the head."""
+
+    values: Tensor  # (B, T, D)
+    start: int = 0
+
+
+Branch = Callable[[Tensor], Tensor]  # (B, N, D) -> (B, N, D), to be added
+
+
 @dataclass
 class Given:
     """All that the methods hand to the backbone for one batch, by the layer's address."""
 
     operations: dict[str, list[Operation]] = field(default_factory=dict)
     modulation: dict[str, Modulation] = field(default_factory=dict)
+    tokens: list[ExtraTokens] = field(default_factory=list)
+    branches: dict[str, Branch] = field(default_factory=dict)
 
     def update(self, other: Given) -> None:
         for address, operations in other.operations.items():
             self.operations.setdefault(address, []).extend(operations)
         self.modulation.update(other.modulation)
+        self.tokens.extend(other.tokens)
+        self.branches.update(other.branches)
+
+    def join(self, x: Tensor, block: int) -> Tensor:
+        """x (B, N, D) with the tokens that join before `block`, in front."""
+        joining = [extra.values for extra in self.tokens if extra.start == block]
+        return torch.cat([*(v.expand(len(x), -1, -1) for v in joining), x], 1) if joining else x
 
 
 class SiteLayer(nn.Module):
@@ -80,7 +128,7 @@ class SiteLayer(nn.Module):
         """Static weight, or (B, *weight) when an operation adds a weight per sample."""
         weight = self.weight
         for operation in operations:
-            delta = operation.weight()
+            delta = operation.weight(self.weight)
             if delta is not None:
                 weight = weight + delta
         return weight
@@ -114,17 +162,21 @@ class SiteLinear(SiteLayer):
 
 
 class SiteDepthwise(SiteLayer):
-    """3x3 depthwise convolution on a grid of tokens: x (B, N, C), N = height * width.
+    """Depthwise convolution on a grid of tokens: x (B, N, C), N = height * width.
 
     Per-sample kernels run as one grouped convolution, groups = B * C (CAN, section 3.3).
     """
 
-    def __init__(self, channels: int, grid: tuple[int, int], init: str = "zeros"):
+    def __init__(
+        self, channels: int, grid: tuple[int, int], kernel: int = 3, site: str = "depthwise",
+        bias: bool = True, init: str = "zeros",
+    ):  # fmt: skip
         super().__init__()
-        self.site = "depthwise"
+        self.site = site
         self.grid = grid
-        self.weight = parameter(channels, 1, 3, 3, init=init)
-        self.bias = parameter(channels, init="zeros")
+        self.padding = kernel // 2
+        self.weight = parameter(channels, 1, kernel, kernel, init=init)
+        self.bias = parameter(channels, init="zeros") if bias else None
 
     def forward(self, x: Tensor, given: Given) -> Tensor:
         operations = self.operations(given)
@@ -132,21 +184,38 @@ class SiteDepthwise(SiteLayer):
         b, n, c = x.shape
         if weight.dim() == 4:  # the tokens already lie in channels-last order: no copy
             h = x.view(b, *self.grid, c).permute(0, 3, 1, 2)
-            y = F.conv2d(h, weight, self.bias, padding=1, groups=c)
+            y = F.conv2d(h, weight, self.bias, padding=self.padding, groups=c)
             y = y.permute(0, 2, 3, 1).reshape(b, n, c)
         else:
             h = x.transpose(1, 2).reshape(1, b * c, *self.grid)
-            kernels = weight.expand(b, -1, -1, -1, -1).reshape(b * c, 1, 3, 3)
-            y = F.conv2d(h, kernels, padding=1, groups=b * c)
+            kernels = weight.expand(b, -1, -1, -1, -1).flatten(0, 1)
+            y = F.conv2d(h, kernels, padding=self.padding, groups=b * c)
             # contiguous: what follows is four times slower on strides
-            y = y.view(b, c, n).transpose(1, 2).contiguous() + self.bias
+            y = y.view(b, c, n).transpose(1, 2).contiguous()
+            y = y if self.bias is None else y + self.bias
         return self.plus_outputs(y, x, operations)
+
+
+class Hook(nn.Module):
+    """A place for a branch of a method: x (B, N, D) -> its update (B, N, D), or None."""
+
+    address: str = ""
+
+    def __init__(self, hook: str, width: int, size: int):
+        super().__init__()
+        self.hook = hook  # of HOOKS
+        self.width = width
+        self.size = size  # context: attention heads of the block; ffn: its hidden width
+
+    def forward(self, x: Tensor, given: Given) -> Tensor | None:
+        branch = given.branches.get(self.address)
+        return None if branch is None else branch(x)
 
 
 class ModulatedNorm(nn.Module):
     """LayerNorm (eps 1e-6) with the `norm` hook: x (B, N, D) -> h (B, N, D), gate or None.
 
-    With a modulator there is no affine (as in DiT); without one there is a learned affine.
+    DiT's modulators have no affine beside them; without a modulator there is a learned one.
     """
 
     address: str = ""
@@ -165,12 +234,29 @@ class ModulatedNorm(nn.Module):
         if m is None:
             return h, self.gate
         h = torch.addcmul(m.shift.unsqueeze(1), h, 1 + m.scale.unsqueeze(1))
-        return h, None if m.gate is None else m.gate.unsqueeze(1)
+        return h, self.gate if m.gate is None else m.gate.unsqueeze(1)
 
 
 def residual(x: Tensor, update: Tensor, gate: Tensor | None) -> Tensor:
     """x + gate * update, or x + update where there is no gate."""
     return x + update if gate is None else torch.addcmul(x, gate, update)
+
+
+def plus(x: Tensor, update: Tensor | None) -> Tensor:
+    """x + update, or x where there is none."""
+    return x if update is None else x + update
+
+
+def without_extra(x: Tensor, n: int) -> Tensor:
+    """The last n tokens of x (B, T + n, D): those of the picture."""
+    return x if x.shape[1] == n else x[:, -n:].contiguous()
+
+
+def around(change: Callable[..., Tensor], h: Tensor, n: int, *more: Any) -> Tensor:
+    """`change` of the picture's n tokens of h (B, T + n, D); extra ones, in front, pass it by."""
+    if h.shape[1] == n:
+        return change(h, *more)
+    return torch.cat([h[:, :-n], change(without_extra(h, n), *more)], 1)
 
 
 @dataclass(frozen=True)
@@ -190,16 +276,27 @@ class NormHook:
 
 
 @dataclass(frozen=True)
+class BranchHook:
+    address: str
+    hook: str  # context or ffn
+    width: int
+    size: int  # context: attention heads of the block; ffn: its hidden width
+
+
+@dataclass(frozen=True)
 class Layout:
     """What a built backbone offers to methods."""
 
     sites: tuple[Site, ...]
     norms: tuple[NormHook, ...]
+    branches: tuple[BranchHook, ...] = ()
+    blocks: int = 0  # places where tokens may join
+    width: int = 0  # of a token
 
 
 def address_layers(backbone: nn.Module) -> Layout:
-    """Writes each site's and norm's path into it, and returns the list of them."""
-    sites, norms = [], []
+    """Writes each site's and hook's path into it, and returns the list of them."""
+    sites, norms, branches = [], [], []
     for name, module in backbone.named_modules():
         if isinstance(module, SiteLayer):
             module.address = name
@@ -207,4 +304,8 @@ def address_layers(backbone: nn.Module) -> Layout:
         elif isinstance(module, ModulatedNorm):
             module.address = name
             norms.append(NormHook(name, module.width, module.gated))
-    return Layout(tuple(sites), tuple(norms))
+        elif isinstance(module, Hook):
+            module.address = name
+            branches.append(BranchHook(name, module.hook, module.width, module.size))
+    blocks, width = getattr(backbone, "blocks", ()), getattr(backbone, "width", 0)
+    return Layout(tuple(sites), tuple(norms), tuple(branches), len(blocks), width)

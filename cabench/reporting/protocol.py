@@ -176,6 +176,8 @@ def command(manifest: dict[str, Any]) -> str:
     listed_ = ",".join(map(str, seeds)) + "," * (len(seeds) == 1)
     scale = manifest.get("scale_file", manifest["scale"])
     words = ["cabench", "run", manifest["study_file"], "--scale", scale]
+    if manifest["study"].endswith(f"-{manifest.get('backbone')}"):
+        words += ["--backbone", manifest["backbone"]]
     words += ["--seeds", str(len(seeds)) if counted else listed_]
     extra = [a for a in study_arms(manifest) if a.get("extra") and not a.get("added")]
     words += ["--all-arms"] if extra else []

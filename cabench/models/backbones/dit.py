@@ -5,11 +5,24 @@ The conditioning is not in here: it comes in through `given` (see models/sites.p
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cabench.models.sites import Given, ModulatedNorm, SiteDepthwise, SiteLinear, residual
+from cabench.models.init import fixed
+from cabench.models.sites import (
+    Given,
+    Hook,
+    ModulatedNorm,
+    SiteDepthwise,
+    SiteLinear,
+    around,
+    plus,
+    residual,
+    without_extra,
+)
 from cabench.registry import BACKBONES
 
 
@@ -54,8 +67,11 @@ class FeedForward(nn.Module):
     def forward(self, x: Tensor, given: Given) -> Tensor:
         h = F.gelu(self.expand(x, given), approximate="tanh")  # (B, N, hidden)
         if self.depthwise is not None:
-            h = h + F.gelu(self.depthwise(h, given), approximate="tanh")
+            h = around(self._convolved, h, math.prod(self.depthwise.grid), given)
         return self.project(h, given)
+
+    def _convolved(self, h: Tensor, given: Given) -> Tensor:
+        return h + F.gelu(self.depthwise(h, given), approximate="tanh")
 
 
 class Block(nn.Module):
@@ -63,14 +79,17 @@ class Block(nn.Module):
         super().__init__()
         self.norm1 = ModulatedNorm(width, affine, gated=True, static_gate=static_gate)
         self.attn = Attention(width, heads)
+        self.context = Hook("context", width, heads)
         self.norm2 = ModulatedNorm(width, affine, gated=True, static_gate=static_gate)
         self.ffn = FeedForward(width, hidden, grid, depthwise)
+        self.beside = Hook("ffn", width, hidden)
 
     def forward(self, x: Tensor, given: Given) -> Tensor:
         h, gate = self.norm1(x, given)
         x = residual(x, self.attn(h, given), gate)
+        x = plus(x, self.context(x, given))
         h, gate = self.norm2(x, given)
-        return residual(x, self.ffn(h, given), gate)
+        return residual(x, plus(self.ffn(h, given), self.beside(h, given)), gate)
 
 
 @BACKBONES.register("dit")
@@ -78,7 +97,7 @@ class DiT(nn.Module):
     """forward(x (B, C, H, W), given) -> (B, out_channels, H, W)."""
 
     version = 1
-    hooks = ("norm",)
+    hooks = ("norm", "tokens", "context", "ffn")
     sites = ("patch_embed", "depthwise", "attn_qkv", "attn_out", "ffn_in", "ffn_out", "head")
     native = [{"adaln_zero": {"source": "both"}}]
     presets = {
@@ -107,10 +126,12 @@ class DiT(nn.Module):
         super().__init__()
         channels, height, breadth = shape
         self.patch = patch
+        self.width = width
         self.grid = (height // patch, breadth // patch)
         self.out_channels = out_channels or channels
         hidden = ffn_hidden or 4 * width
-        self.register_buffer("positions", sincos_positions(width, *self.grid), persistent=False)
+        positions = fixed(sincos_positions, width, *self.grid)
+        self.register_buffer("positions", positions, persistent=False)
         self.patch_embed = SiteLinear("patch_embed", channels * patch**2, width)
         self.blocks = nn.ModuleList(
             Block(width, heads, hidden, self.grid, depthwise, norm_affine, static_gate)
@@ -124,6 +145,11 @@ class DiT(nn.Module):
         """The arguments that a preset and a patch stand for, all spelt out."""
         sizes = cls.presets[preset]
         return {**sizes, "patch": patch, "ffn_hidden": 4 * sizes["width"]}
+
+    @staticmethod
+    def condition_width(sizes: dict) -> int:
+        """Width of the condition's embedding."""
+        return sizes["width"]
 
     @staticmethod
     def describe(options: dict) -> str:
@@ -149,7 +175,7 @@ class DiT(nn.Module):
 
     def forward(self, x: Tensor, given: Given) -> Tensor:
         x = self.patch_embed(self.patchify(x), given) + self.positions  # (B, N, D)
-        for block in self.blocks:
-            x = block(x, given)
-        h, _ = self.norm(x, given)
+        for i, block in enumerate(self.blocks):
+            x = block(given.join(x, i), given)
+        h, _ = self.norm(without_extra(x, len(self.positions)), given)
         return self.unpatchify(self.head(h, given))

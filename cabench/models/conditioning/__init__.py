@@ -1,4 +1,14 @@
 """Conditioning methods: one file each. Importing this package registers them."""
 
+from cabench.models.conditioning import adaln as adaln
+from cabench.models.conditioning import adaln_single as adaln_single
 from cabench.models.conditioning import adaln_zero as adaln_zero
 from cabench.models.conditioning import can as can
+from cabench.models.conditioning import cross_attention as cross_attention
+from cabench.models.conditioning import film as film
+from cabench.models.conditioning import hyper_lora as hyper_lora
+from cabench.models.conditioning import kernel_mixture as kernel_mixture
+from cabench.models.conditioning import lora as lora
+from cabench.models.conditioning import moe as moe
+from cabench.models.conditioning import timestep_mixture as timestep_mixture
+from cabench.models.conditioning import tokens as tokens

@@ -17,6 +17,7 @@ class AdaLNZero(Method):
     """SiLU -> zero-initialised linear -> shift, scale (and gate in the blocks) of every norm."""
 
     hooks = ("norm",)
+    gated = True
 
     def __init__(self, options, layout, width):
         super().__init__(options, layout, width)

@@ -32,19 +32,26 @@ class Method(nn.Module):
     """One way to inject the condition.
 
     __init__(options, layout, width): `options` are checked, with `source` a tuple of streams;
-    `layout` lists the backbone's sites and norms; `width` is that of the condition embedding.
+    `layout` lists the backbone's sites and hooks; `width` is that of the condition embedding.
     forward({stream: (B, width)}) -> Given.
     """
 
     name: ClassVar[str]
     version: ClassVar[int] = 1
     hooks: ClassVar[tuple[str, ...]] = ()  # hooks it occupies, of models.sites.HOOKS
+    gated: ClassVar[bool] = False  # a norm modulator that brings gates
+    replaces_affine: ClassVar[bool] = True  # a norm modulator in the place of a learned affine
     Options: ClassVar[type[MethodOptions]] = MethodOptions
 
     @classmethod
     def sites(cls, options: MethodOptions, offered: tuple[str, ...]) -> tuple[str, ...]:
         """Kinds of site it acts on, given the kinds the backbone offers."""
         return ()
+
+    @classmethod
+    def refuses(cls, options: MethodOptions, layout: Layout) -> str | None:
+        """Why it can't act on this backbone with these options, or None."""
+        return None
 
     def __init__(self, options: MethodOptions, layout: Layout, width: int):
         super().__init__()

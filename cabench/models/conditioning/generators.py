@@ -1,0 +1,117 @@
+"""Weight generators: condition (B, width) -> (B, *shape), zero at the start, and their options.
+
+Linear generators have no activation, so the label's and the timestep's parts add up. They have no
+bias either: W already is the part that doesn't depend on the condition, and a second copy of it
+would let W alone learn at twice the rate of the static control's.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Annotated, Literal
+
+import torch.nn.functional as F
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from cabench.models.conditioning.base import MethodOptions
+from cabench.models.init import parameter, tag
+from cabench.models.sites import SITES, Layout, Site
+
+PER_LAYER = ("depthwise", "agg", "patch_embed")  # the others share one weight [assumption]
+Rank = Annotated[int, Field(ge=1, le=100_000)]
+
+
+class Linear(nn.Module):
+    """c (B, width) -> (B, *shape), zero at the start."""
+
+    def __init__(self, width: int, shape: tuple[int, ...], bias: bool):
+        super().__init__()
+        self.shape = shape
+        self.weight = parameter(math.prod(shape), width, init="zeros")
+        self.bias = parameter(math.prod(shape), init="zeros") if bias else None
+
+    def forward(self, c: Tensor) -> Tensor:
+        return F.linear(c, self.weight, self.bias).unflatten(1, self.shape)
+
+
+class Bottleneck(Linear):
+    """c (B, width) -> (B, rank) -> (B, *shape); linear throughout, zero at the start."""
+
+    def __init__(self, width: int, shape: tuple[int, ...], bias: bool, rank: int):
+        super().__init__(rank, shape, bias)
+        self.down = parameter(rank, width, init="lecun")
+
+    def forward(self, c: Tensor) -> Tensor:
+        return super().forward(F.linear(c, self.down))
+
+
+class MLP(Linear):
+    """c (B, width) -> linear -> SiLU (B, hidden) -> (B, *shape), zero at the start."""
+
+    def __init__(self, width: int, shape: tuple[int, ...], bias: bool, hidden: int):
+        super().__init__(hidden, shape, bias)
+        self.hidden = tag(nn.Linear(width, hidden), weight="lecun", bias="zeros")
+
+    def forward(self, c: Tensor) -> Tensor:
+        return super().forward(F.silu(self.hidden(c)))
+
+
+class SiteOptions(MethodOptions):
+    """Options of methods that act on weights: which, and what is shared."""
+
+    sites: Literal["all"] | Annotated[list[Literal[SITES]], Field(min_length=1)] = Field(
+        ["depthwise", "patch_embed", "attn_out"], description="kinds of layer to make aware"
+    )
+    shared: bool = Field(
+        True, description="one generated weight for all layers of equal kind and shape, "
+        "but for depthwise, agg and patch_embed",
+    )  # fmt: skip
+
+
+class GeneratorOptions(SiteOptions):
+    """Options of methods that generate whole weights."""
+
+    generator: Literal["linear", "bottleneck", "mlp"] = "linear"
+    rank: Rank | None = Field(None, description="of a bottleneck; hidden width of an mlp")
+    bias: bool = Field(False, description="a bias in the generator")
+
+    @model_validator(mode="after")
+    def rank_is_not_a_linear_ones(self) -> GeneratorOptions:
+        if self.rank is not None and self.generator == "linear":
+            raise ValueError("rank is the size of a bottleneck: say generator: bottleneck")
+        return self
+
+    def set_size(self, by: str, size: int) -> bool:
+        if by != "rank" or self.generator == "linear":
+            return False
+        self.rank = size
+        return True
+
+    def problem(self) -> str | None:
+        if self.generator == "bottleneck" and self.rank is None:
+            return "a bottleneck needs a rank, or match: {by: rank}"
+        return None
+
+    def build(self, width: int, shape: tuple[int, ...]) -> Linear:
+        return BUILD[self.generator](self, width, shape)
+
+
+BUILD: dict[str, Callable[[GeneratorOptions, int, tuple[int, ...]], Linear]] = {
+    "linear": lambda o, width, shape: Linear(width, shape, o.bias),
+    "bottleneck": lambda o, width, shape: Bottleneck(width, shape, o.bias, o.rank),
+    "mlp": lambda o, width, shape: MLP(width, shape, o.bias, o.rank or width),
+}
+
+
+def chosen(layout: Layout, sites: str | list[str]) -> list[Site]:
+    """The layers of the kinds asked for, or all."""
+    return [s for s in layout.sites if sites == "all" or s.kind in sites]
+
+
+def group(site: Site, shared: bool) -> str:
+    """The name of the generator that serves `site`."""
+    if shared and site.kind not in PER_LAYER:
+        return f"{site.kind}_" + "x".join(map(str, site.shape))
+    return site.address.replace(".", "_")

@@ -1,0 +1,87 @@
+"""Kernel mixture: the CAN paper's adaptive kernel selection (AKS), its rival to direct generation.
+
+K basis kernels of a layer are mixed by coefficients that the condition generates (CondConv,
+arXiv 1904.04971), instead of generating the kernel itself. Nothing is known of the paper's K.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from cabench.models.condition import gather
+from cabench.models.conditioning.base import Method
+from cabench.models.conditioning.generators import SiteOptions, chosen, group
+from cabench.models.init import parameter, tag
+from cabench.models.sites import DenseDelta, Given, Site
+from cabench.registry import METHODS
+
+
+class KernelMixtureOptions(SiteOptions):
+    kernels: Annotated[int, Field(ge=2, le=64)] = Field(4, description="K, basis kernels a layer")
+    form: Literal["add", "condconv", "convex"] = Field(
+        "add", description="add: W + sum a_k B_k; condconv: W is the first of the K kernels, "
+        "coefficients sigmoid; convex: the same with softmax",
+    )  # fmt: skip
+
+
+class Mixture(nn.Module):
+    """c (B, width) -> the mixed kernel of one layer, (B, *shape).
+
+    The bases are drawn with the spread 1/sqrt(fan-in) (linear layers: Xavier), whatever the static
+    kernel has: bases of zeros would never come apart. `add`: the coefficients are linear in c, zero
+    at the start. `condconv`, `convex`: they are equal at the start, scaled so that the mixed kernel
+    has the spread of one basis.
+    """
+
+    def __init__(self, width: int, site: Site, options: KernelMixtureOptions):
+        super().__init__()
+        self.form = options.form
+        k = options.kernels
+        own = options.form != "add"  # the static kernel is one of the K
+        rule = "xavier_each" if len(site.shape) == 2 else "lecun_each"
+        self.bases = parameter(k - own, *site.shape, init=rule)
+        self.coefficients = tag(nn.Linear(width, k, bias=own), weight="zeros")
+        if own:
+            tag(self.coefficients, bias="zeros")
+        self.scale = {"add": 1.0, "condconv": 2 / math.sqrt(k), "convex": math.sqrt(k)}[self.form]
+
+    def forward(self, c: Tensor) -> DenseDelta:
+        a = self.coefficients(c)  # (B, K)
+        if self.form == "add":
+            return DenseDelta(self._mixed(a))
+        a = self.scale * (a.sigmoid() if self.form == "condconv" else a.softmax(1))
+        return DenseDelta(self._mixed(a[:, 1:]), keep=a[:, 0])
+
+    def _mixed(self, a: Tensor) -> Tensor:
+        return torch.mm(a, self.bases.flatten(1)).unflatten(1, self.bases.shape[1:])
+
+
+@METHODS.register("kernel_mixture")
+class KernelMixture(Method):
+    """Adaptive kernel selection: K basis kernels at the chosen sites, mixed by the condition."""
+
+    Options = KernelMixtureOptions
+
+    @classmethod
+    def sites(cls, options, offered):
+        return tuple(offered) if options.sites == "all" else tuple(options.sites)
+
+    def __init__(self, options, layout, width):
+        super().__init__(options, layout, width)
+        self.source = options.source
+        self.served: dict[str, str] = {}  # address -> mixture
+        self.mixtures = nn.ModuleDict()
+        for site in chosen(layout, options.sites):
+            name = self.served[site.address] = group(site, options.shared)
+            if name not in self.mixtures:
+                self.mixtures[name] = Mixture(width, site, options)
+
+    def forward(self, embedded) -> Given:
+        c = gather(embedded, self.source)  # (B, width)
+        made = {name: mixture(c) for name, mixture in self.mixtures.items()}
+        return Given(operations={a: [made[name]] for a, name in self.served.items()})

@@ -1,0 +1,64 @@
+"""LoRA conditioning (arXiv 2405.03958): W + sum_i w_i(c) B_i A_i, on attention's weights."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import torch.nn.functional as F
+from pydantic import Field
+from torch import nn
+
+from cabench.models.condition import gather
+from cabench.models.conditioning.base import Method, MethodOptions
+from cabench.models.conditioning.generators import chosen
+from cabench.models.init import parameter, tag
+from cabench.models.sites import LINEAR_SITES, Given, LowRank, Site
+from cabench.registry import METHODS
+
+
+class LoRAOptions(MethodOptions):
+    sites: Annotated[list[Literal[LINEAR_SITES]], Field(min_length=1)] = Field(
+        ["attn_qkv", "attn_out"], description="kinds of linear layer to adapt"
+    )
+    rank: Annotated[int, Field(ge=1, le=4096)] = Field(4, description="of each basis")
+    bases: Annotated[int, Field(ge=1, le=4096)] = Field(16, description="paper: 11 to 18")
+
+
+class Bases(nn.Module):
+    """One layer's bases, kept side by side: down (bases * rank, in), up (out, bases * rank)."""
+
+    def __init__(self, width: int, site: Site, options: LoRAOptions):
+        super().__init__()
+        outputs, inputs = site.shape
+        self.rank = options.rank
+        self.down = parameter(options.bases * options.rank, inputs, init="lecun")
+        self.up = parameter(outputs, options.bases * options.rank, init="zeros")
+        self.coefficients = tag(nn.Linear(width, options.bases), weight="lecun", bias="zeros")
+
+    def forward(self, h) -> LowRank:
+        w = self.coefficients(h).repeat_interleave(self.rank, dim=1)  # (B, bases * rank)
+        return LowRank(self.down, self.up, w)
+
+
+@METHODS.register("lora")
+class LoRA(Method):
+    """W + a sum of low-rank bases weighted by an MLP of the condition; zero at the start."""
+
+    Options = LoRAOptions
+
+    @classmethod
+    def sites(cls, options, offered):
+        return tuple(options.sites)
+
+    def __init__(self, options, layout, width):
+        super().__init__(options, layout, width)
+        self.source = options.source
+        sites = chosen(layout, options.sites)
+        self.addresses = [site.address for site in sites]
+        self.trunk = tag(nn.Linear(width, width), weight="lecun", bias="zeros")  # of the MLP
+        self.bases = nn.ModuleList(Bases(width, site, options) for site in sites)
+
+    def forward(self, embedded) -> Given:
+        h = F.silu(self.trunk(gather(embedded, self.source)))  # (B, width)
+        pairs = zip(self.addresses, self.bases, strict=True)
+        return Given(operations={address: [bases(h)] for address, bases in pairs})

@@ -1,0 +1,32 @@
+"""Timestep mixture, after Remix-DiT (arXiv 2412.05628): basis networks mixed by the timestep.
+
+Remix-DiT trains K basis networks and mixes them, with learned convex coefficients, into an expert
+for each interval of the timestep. Here the coefficients are a softmax of a linear map of the
+timestep's embedding, for each layer its own: intervals without borders.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from cabench.models.conditioning.kernel_mixture import KernelMixture, KernelMixtureOptions
+from cabench.models.sites import SITES
+from cabench.registry import METHODS
+
+
+class TimestepMixtureOptions(KernelMixtureOptions):
+    source: Literal["timestep"] | list[Literal["timestep"]] = "timestep"
+    sites: Literal["all"] | Annotated[list[Literal[SITES]], Field(min_length=1)] = Field(
+        ["attn_qkv", "attn_out", "ffn_in", "ffn_out"], description="kinds of layer to mix"
+    )
+    shared: bool = Field(False, description="one mixture for all layers of equal kind and shape")
+    form: Literal["convex"] = "convex"
+
+
+@METHODS.register("timestep_mixture")
+class TimestepMixture(KernelMixture):
+    """Remix-DiT: K basis weights a layer, mixed by the timestep (softmax); label untold."""
+
+    Options = TimestepMixtureOptions
