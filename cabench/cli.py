@@ -151,6 +151,8 @@ def run(
 ) -> None:
     """Run a study: train, sample, score what is missing; then print the table and draw figures."""
     try:
+        from cabench.cost.run import run_cost
+        from cabench.cost.spec import kind_of
         from cabench.run import Options, execute, prepare
 
         options = Options(
@@ -158,6 +160,8 @@ def run(
             use_reference, retry_failed, device, jobs, executor, ray_address, tensorboard,
             backbone,
         )  # fmt: skip
+        if kind_of(study) != "train":
+            raise typer.Exit(run_cost(study, results))
         prepared = prepare(study, options)
         if dry_run:
             from cabench.dryrun import dry

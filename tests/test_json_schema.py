@@ -87,7 +87,7 @@ def test_fields_are_described_and_names_spelt_out():
     arm = made["$defs"]["Arm"]["properties"]
     assert arm["bound"]["description"] == "a bound, printed without a verdict"
     can = made["$defs"]["can_options"]["properties"]
-    assert can["rank"]["description"] == "of a bottleneck"
+    assert can["rank"]["description"] == "of a bottleneck; hidden width of an mlp"
     assert set(made["properties"]) == set(Study.model_fields)
     assert set(exported("scale").schema["properties"]) == set(Scale.model_fields)
 
