@@ -192,7 +192,8 @@ def write_run(folder, manifest, records, curves, sheets=True, weights=False) -> 
         store.write_record(record)
         if curve := curves.get(key):
             if weights:
-                curve = curve | {"weights": make_weights(arms[key], record["spec"]["train"]["seed"])}
+                seed = record["spec"]["train"]["seed"]
+                curve = curve | {"weights": make_weights(arms[key], seed)}
             write_json(store.beside(key, ".curves.json"), curve)
     write_json(store.study_folder(told["study"], told["scale"]) / "manifest.json", told)
     return Run(told, store)

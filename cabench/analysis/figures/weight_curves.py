@@ -20,7 +20,7 @@ PANELS = {
     "ratio": "generated\n/ static", "spread_class": "spread over\nclasses",
     "spread_time": "spread over\ntimesteps", "effective_rank": "effective\nrank",
 }  # fmt: skip
-DECADES = 1e4    # a ratio so far below the largest is next to nothing, and off the panel
+NOTHING = 1e4   # a ratio so far below the largest is next to nothing, and off the panel
 LETTER = 0.069  # inches of width of a letter in the key
 
 
@@ -92,11 +92,14 @@ def _scale(axes: Axes, measure: str, values: pd.Series) -> None:
         axes.set_ylim(bottom=0)
         axes.yaxis.set_major_locator(MaxNLocator(4))
         return
-    seen = values[values > values.max() / DECADES]
     axes.set_yscale("log")
+    seen = values[values > values.max() / NOTHING]
     if len(seen):
         axes.set_ylim(seen.min() / 1.3, seen.max() * 1.3)
-    axes.yaxis.set_major_locator(LogLocator(numticks=4))
+    low, high = axes.get_ylim()
+    narrow, wide = high < 6 * low, high > 50 * low
+    places = MaxNLocator(4) if narrow else LogLocator(subs=(1,) if wide else (1, 3), numticks=4)
+    axes.yaxis.set_major_locator(places)
     axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(lambda y, _: f"{y:g}")
 
