@@ -3,11 +3,11 @@
 from typing import Any
 
 __version__ = "0.1.0"
-__all__ = ["load", "load_curves"]
+__all__ = ["load", "load_curves", "load_weights"]
 
 
 def __getattr__(name: str) -> Any:
-    """`load` and `load_curves` on first use: pandas is not paid for by `import cabench`."""
+    """What `loading` offers, on first use: pandas is not paid for by `import cabench`."""
     if name in __all__:
         from cabench import loading
 

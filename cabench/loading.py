@@ -1,4 +1,4 @@
-"""Results as tidy frames, for notebooks and figures of your own: cabench.load, load_curves.
+"""Results as tidy frames, for notebooks and figures of your own: cabench.load and its like.
 
 Read from manifest and records alone, so that neither torch nor the study's data is needed.
 """
@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 
 from cabench.analysis.frame import tidy
+from cabench.analysis.generated import generated_rows
 from cabench.manifests import Run, find_run
 from cabench.store import read_json
 
@@ -22,6 +23,7 @@ COLUMNS = [
     "train_images_per_s", "key",
 ]  # fmt: skip
 CURVE_COLUMNS = ["study", "scale", "arm", "seed", "images", "kind", "loss", "key"]
+WEIGHT_COLUMNS = ["study", "scale", "arm", "seed", "images", "site", "measure", "value", "key"]
 
 
 def load(study: str, scale: str | None = None, results: str | Path = "results") -> pd.DataFrame:
@@ -80,18 +82,44 @@ def load_curves(
     rows = [
         _named(run, trial) | {"images": images, "kind": kind, "loss": loss}
         for trial in run.told["trials"]
-        for kind, images, loss in curve_points(run, trial["key"])
+        for kind, images, loss in curve_points(trial_curves(run, trial["key"]))
     ]
     types = {"seed": int, "images": int, "loss": float}
     return pd.DataFrame(rows, columns=CURVE_COLUMNS).astype(types)
 
 
-def curve_points(run: Run, key: str) -> list[tuple[str, int, float]]:
-    """(kind, images, loss) of one trial in the order of training, 'train' before 'heldout'."""
+def load_weights(
+    study: str, scale: str | None = None, results: str | Path = "results"
+) -> pd.DataFrame:
+    """What a study's weight generators made while training; arguments as of `load`.
+
+    study, scale, arm, seed, key  as in `load`
+    images                        pictures seen up to this point, with repetition
+    site                          kind of layer; values are means over its layers
+    measure, value                of the averaged network, over a grid of classes and timesteps:
+      static                      Frobenius norm of the static weight
+      generated                   of the generated one, mean over conditions
+      spread_class, spread_time   RMS distance from the mean over classes at one timestep (over
+                                  timesteps at one class), in units of the static norm
+      effective_rank              exp of the entropy of the normalised squared singular values of
+                                  [conditions x generated weights], less the mean over conditions
+
+    A trial without weight generators, or run before they were measured, has no rows.
+    """
+    run = _find(study, scale, results)
+    curves = {trial["key"]: trial_curves(run, trial["key"]) for trial in run.told["trials"]}
+    rows = generated_rows(run.told, curves)
+    return rows.assign(study=run.told["study"], scale=run.told["scale"])[WEIGHT_COLUMNS]
+
+
+def trial_curves(run: Run, key: str) -> dict[str, Any]:
+    """What lies beside a trial's record; {} when there is nothing."""
     path = run.store.find(key, ".curves.json")
-    if path is None:
-        return []
-    told = read_json(path)
+    return {} if path is None else read_json(path)
+
+
+def curve_points(told: dict[str, Any]) -> list[tuple[str, int, float]]:
+    """(kind, images, loss) of a trial's curves in the order of training, 'train' first."""
     parts = {"train": told, "heldout": told.get("heldout", {})}
     return [
         (kind, images, loss)

@@ -46,6 +46,8 @@ def write_outputs(
         paths += figures.forest(folder / "forest", manifest, records)
         paths += figures.curves(folder / "curves", manifest, curves)
         paths += figures.bins(folder / "bins", manifest, records)
+        paths += figures.weights(folder / "weights", manifest, curves)
+        paths += figures.weight_curves(folder / "weight_curves", manifest, curves)
         paths += sample_grid(folder / "samples.png", manifest, records, store)
     write_json(marker, {"of": state, "files": [p.name for p in paths]})
     return paths

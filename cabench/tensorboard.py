@@ -5,14 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from cabench.loading import curve_points
+from cabench.analysis.generated import weight_points
+from cabench.loading import curve_points, trial_curves
 from cabench.manifests import Run
 
 SUFFIX = ".cabench"  # of our event files: what other tools wrote beside them stays
 
 
 def write_tensorboard(run: Run, folder: Path) -> int:
-    """Writes loss/train, loss/heldout and score/METRIC of each trial; returns how many trials.
+    """Writes loss/train, loss/heldout, weights/SITE/MEASURE and score/METRIC of each trial.
+
+    Returns of how many trials.
 
     A trial's earlier files are replaced. A trial with neither curves nor scores writes none.
     """
@@ -20,7 +23,9 @@ def write_tensorboard(run: Run, folder: Path) -> int:
     written = 0
     for trial in run.told["trials"]:
         record = records.get(trial["key"], {})
-        scalars = [(f"loss/{kind}", x, y) for kind, x, y in curve_points(run, trial["key"])]
+        told = trial_curves(run, trial["key"])
+        scalars = [(f"loss/{kind}", x, y) for kind, x, y in curve_points(told)]
+        scalars += [(f"weights/{site}/{name}", x, y) for site, name, x, y in weight_points(told)]
         scalars += _scores(record)
         if scalars:
             _write(folder / trial["arm"] / f"seed-{trial['seed']}", scalars)

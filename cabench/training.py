@@ -20,6 +20,7 @@ from safetensors.torch import safe_open, save_file
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
+from cabench.diagnostics import add_point, generated_weights
 from cabench.diffusion import Process, to_float
 from cabench.errors import CabenchError
 from cabench.models.model import build, build_initialised
@@ -268,7 +269,8 @@ def train(
 ) -> Path:
     """Trains to `images`, going on from the folder's state; returns the snapshot's path.
 
-    A snapshot's metadata holds `curve` (losses by images seen) and `seconds` (of training alone).
+    A snapshot's metadata holds `curve` (losses, and what the weight generators make, by images
+    seen) and `seconds` (of training alone).
     """
     recipe = spec["training"]
     stops = marks(recipe["batch"], snapshot_every, images)
@@ -276,12 +278,12 @@ def train(
     final = snapshot_path(folder, end)
     if load(final) is not None:
         return final
-    streams = tuple(spec["model"]["embedder"]["classes"])
-    data = Data(dataset.split("generator-train"), streams)
-    report = Data(dataset.split("report"), streams)
+    classes = spec["model"]["embedder"]["classes"]
+    data = Data(dataset.split("generator-train"), tuple(classes))
+    report = Data(dataset.split("report"), tuple(classes))
     order = Order(len(data), recipe["batch"], spec["seed"])
     trainer = Trainer(spec, device)
-    curve: dict = {"images": [], "loss": [], "heldout": {"images": [], "loss": []}}
+    curve: dict = {"images": [], "loss": [], "heldout": {"images": [], "loss": []}, "weights": {}}
     state = folder / "state.safetensors"
     spent, held = 0.0, 0
     kept = load(state)
@@ -312,6 +314,8 @@ def train(
             errors = denoising_loss(model, trainer.process, report, *CURVE, device=device)
             curve["heldout"]["images"].append(trainer.seen)
             curve["heldout"]["loss"].append(round(float(errors.mean()), 6))
+            made = generated_weights(model, classes, device)
+            add_point(curve.setdefault("weights", {}), trainer.seen, made)  # older states have none
             told = {"curve": curve, "seconds": spent}
             save(snapshot_path(folder, trainer.seen), prefixed("ema.", model), **told)
             if trainer.seen > held:

@@ -21,7 +21,7 @@ from torch import nn
 from cabench import metrics
 from cabench.cost.macs import cost
 from cabench.data import load_dataset
-from cabench.diagnostics import weight_norms
+from cabench.diagnostics import last_point
 from cabench.diffusion import Process, sample
 from cabench.errors import DISK, describe
 from cabench.metrics.scorer import SampleScorer
@@ -82,12 +82,12 @@ def run_trial(trial: Trial, store: Store, device: str = "cpu",
 
 
 def failed(record: dict[str, Any], error: str) -> dict[str, Any]:
-    empty: dict[str, Any] = {"metrics": {}, "protocol": {}, "cost": {}, "timing": {}}
-    return record | {"status": "failed", "error": error} | empty
+    parts = ("metrics", "protocol", "cost", "timing", "diagnostics")
+    return record | {"status": "failed", "error": error} | {part: {} for part in parts}
 
 
 def measure(trial: Trial, store: Store, device: str, progress: Progress) -> dict[str, Any]:
-    """metrics, protocol, cost, timing of a trial."""
+    """metrics, protocol, cost, timing, diagnostics of a trial."""
     spec, timing = trial.spec, {}
     where = spec["train"]["data"]["source"], json.dumps(trial.data_options, sort_keys=True)
     dataset = _dataset(*where)
@@ -114,9 +114,8 @@ def measure(trial: Trial, store: Store, device: str, progress: Progress) -> dict
     measured = score_samples(trial, store, snapshot, scorer, device, progress, timing)
     model = load_ema(spec["train"], snapshot, device)
     measured |= score_model(trial, model, dataset, device)
-    weights = weight_norms(model, spec["train"]["model"]["embedder"]["classes"], device)
 
-    write_json(store.beside(trial.key, ".curves.json"), told["curve"] | {"weights": weights})
+    write_json(store.beside(trial.key, ".curves.json"), told["curve"])
     backbone = spec["train"]["model"]["backbone"]
     tuning = {"tuning": trial.tuning} if trial.tuning is not None else {}
     return {
@@ -131,6 +130,7 @@ def measure(trial: Trial, store: Store, device: str, progress: Progress) -> dict
         },
         "cost": cost(spec["train"]["model"]),
         "timing": timing | {"peak_rss_mb": peak_rss_mb()},
+        "diagnostics": {"weights": last_point(told["curve"].get("weights", {}))},
     }  # fmt: skip
 
 

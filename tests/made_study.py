@@ -105,6 +105,33 @@ def make_study(names=None, seeds=3, failed=(), missing=(), rng_seed=0):
     return manifest, records, curves
 
 
+SITES = {  # by the end of an arm's name
+    "dw": ["depthwise"], "pe": ["patch_embed", "depthwise"],
+    "all": ["patch_embed", "attn_qkv", "attn_out", "ffn_in", "depthwise", "ffn_out", "head"],
+}  # fmt: skip
+
+
+def make_weights(name: str, rng_seed=0) -> dict:
+    """What an arm's weight generators made while training, as beside a record; {} without any."""
+    if "can" not in name:
+        return {}
+    rng = np.random.default_rng([rng_seed, *name.encode()])
+    sites = SITES.get(name.split("-")[-1], ["patch_embed", "attn_out", "depthwise"])
+    grown = 1 - np.exp(-np.array(GRID) / 20000)
+
+    def history(i: int) -> dict:
+        static = 4 + i + 0.5 * grown
+        spread = grown * rng.uniform(0.2, 0.4)
+        lists = {
+            "static": static, "generated": static * grown * rng.uniform(0.2, 0.6 + 0.3 * i),
+            "spread_class": spread, "spread_time": spread * rng.uniform(0.3, 1),
+            "effective_rank": rng.uniform(9, 14) - 3 * grown,
+        }  # fmt: skip
+        return {measure: values.round(6).tolist() for measure, values in lists.items()}
+
+    return {"images": GRID, "sites": {site: history(i) for i, site in enumerate(sites)}}
+
+
 LONG = [f"native+can-{i:02d}-depthwise+patch_embed+attn_out"[:40] for i in range(16)] + [
     f"can-{i:02d}-bottleneck16-all-sites-unshared-x"[:40] for i in range(14)
 ]
@@ -164,11 +191,9 @@ def write_run(folder, manifest, records, curves, sheets=True, weights=False) -> 
                 Image.fromarray(noise).save(path)
         store.write_record(record)
         if curve := curves.get(key):
-            if weights and "can" in arms[key]:
-                curve = curve | {"weights": {
-                    site: {"static": 4.0 + i, "generated": 1.5 + 2 * i, "layers": 4}
-                    for i, site in enumerate(["depthwise", "patch_embed"])
-                }}  # fmt: skip
+            if weights:
+                seed = record["spec"]["train"]["seed"]
+                curve = curve | {"weights": make_weights(arms[key], seed)}
             write_json(store.beside(key, ".curves.json"), curve)
     write_json(store.study_folder(told["study"], told["scale"]) / "manifest.json", told)
     return Run(told, store)

@@ -31,14 +31,24 @@ def test_a_study_from_file_to_figures(tiny, capsys):
     assert len(found) == 4 and {r["status"] for r in found.values()} == {"complete"}
     for record in found.values():
         assert set(record) == {"key", "status", "error", "spec", "metrics", "protocol", "cost",
-                               "timing", "environment", "files", "checksum"}  # fmt: skip
+                               "timing", "diagnostics", "environment", "files",
+                               "checksum"}  # fmt: skip
         assert {"kid", "condition_accuracy", "heldout_loss", "train_loss"} <= set(record["metrics"])
         assert all(isinstance(v, float) for v in record["metrics"].values())
         assert record["cost"]["macs"]["counter"] == "fvcore"
         assert len(json.dumps(record)) < 20_000
+        curve = tiny / "results" / "records" / f"{record['key']}.curves.json"
+        followed = json.loads(curve.read_text())["weights"]
+        told = record["diagnostics"]["weights"]
+        aware = any(m["kind"] == "can" for m in record["spec"]["train"]["model"]["methods"])
+        assert set(told) == ({"depthwise", "patch_embed", "attn_out"} if aware else set())
+        if aware:
+            assert followed["images"] == [96, 192]
+            for site, entry in told.items():
+                assert entry == {m: v[-1] for m, v in followed["sites"][site].items()}
         assert str(tiny) not in json.dumps(record)
     folder = tiny / "results" / "tiny.tiny"
-    pictures = ("forest.png", "curves.png", "samples.png")
+    pictures = ("forest.png", "curves.png", "samples.png", "weights.png", "weight_curves.png")
     for name in ("manifest.json", "table.csv", "table.md", *pictures):
         assert (folder / name).stat().st_size > 0
     assert "native+dw" in text and "can-3" in text and "real vs real" in text

@@ -6,6 +6,7 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
+from made_study import make_weights
 from rundir import REFERENCE, fail, reference, write_run
 
 import cabench
@@ -88,6 +89,20 @@ def test_curves_are_the_points_on_disk():
     assert set(found["kind"]) == {"train", "heldout"} and found["key"].nunique() == 30
     last = found[found["kind"] == "heldout"].groupby("key")["images"].max()
     assert (last == 22400).all()
+
+
+def test_generated_weights_are_the_points_on_disk(tmp_path):
+    assert cabench.load_weights("layer_placement", results=REFERENCE).empty  # older records
+    manifest, records = reference()
+    history = make_weights("can-dw-pe")
+    write_run(tmp_path, manifest, records, {records["can-3", 1]["key"]: {"weights": history}})
+    found = cabench.load_weights("layer_placement", results=tmp_path)
+    assert found.columns[:2].tolist() == ["study", "scale"]
+    assert set(found["arm"]) == {"can-3"} and set(found["seed"]) == {1}
+    for (site, measure), rows in found.groupby(["site", "measure"]):
+        assert rows["images"].tolist() == history["images"]
+        assert rows["value"].tolist() == history["sites"][site][measure]
+    assert len(found) == 2 * 5 * len(history["images"])
 
 
 def test_columns_have_one_type(frame, half_done):

@@ -63,6 +63,18 @@ def test_a_failed_trial_shows_its_curve_and_one_not_run_nothing(tmp_path):
     assert not (tmp_path / "board" / "can-3" / "seed-1").exists()
 
 
+def test_generated_weights_are_curves_too(tmp_path):
+    manifest, records = reference()
+    key = records["can-3", 0]["key"]
+    weights = {"images": [4, 8], "sites": {"depthwise": {
+        "generated": [1.0, 2.0], "spread_class": [None, 0.5]}}}  # fmt: skip
+    write_run(tmp_path, manifest, records, {key: {"images": [], "loss": [], "weights": weights}})
+    write_tensorboard(find_run(tmp_path, "layer_placement"), tmp_path / "board")
+    found = read(tmp_path / "board" / "can-3" / "seed-0")
+    assert found["weights/depthwise/generated"] == [(4, 1.0), (8, 2.0)]
+    assert found["weights/depthwise/spread_class"] == [(8, 0.5)]
+
+
 def test_the_verb(tmp_path, capsys):
     command = ("tensorboard", "layer_placement", tmp_path, "--results", REFERENCE)
     code, out, _ = cabench(capsys, *command)

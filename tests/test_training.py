@@ -9,6 +9,7 @@ from specs import METHODS, model_spec
 
 from cabench import training
 from cabench.data import load_dataset
+from cabench.diagnostics import generated_weights, last_point
 from cabench.training import (
     Data,
     Diverged,
@@ -18,6 +19,7 @@ from cabench.training import (
     ema_decay,
     load_ema,
     marks,
+    save,
     train,
     whole,
 )
@@ -79,6 +81,34 @@ def test_a_killed_run_goes_on_with_the_same_bits(tmp_path, digits):
         train(spec(), 192, digits, tmp_path / "a", snapshot_every=64, progress=die)
     assert whole(tmp_path / "a" / "state.safetensors")[1]["seen"] == 128
     assert same(run(tmp_path / "a", digits, 192), run(tmp_path / "b", digits, 192))
+    one, two = (whole(tmp_path / x / "ema-0000000192.safetensors")[1]["curve"] for x in "ab")
+    assert one["heldout"] == two["heldout"] and one["weights"] == two["weights"]
+
+
+def test_generated_weights_are_followed_and_change_no_bit(tmp_path, digits, monkeypatch):
+    with_them = run(tmp_path / "a", digits, 192)
+    path = tmp_path / "a" / "ema-0000000192.safetensors"
+    history = whole(path)[1]["curve"]["weights"]
+    assert history["images"] == [64, 128, 192]
+    assert set(history["sites"]) == {"patch_embed", "depthwise", "attn_out"}
+    sizes = history["sites"]["attn_out"]["generated"]
+    assert 0 < sizes[0] < sizes[1] < sizes[2]
+    averaged = load_ema(spec(), path)
+    assert last_point(history) == generated_weights(averaged, {"label": 10}, "cpu")
+    monkeypatch.setattr(training, "generated_weights", lambda *_: {})
+    assert same(with_them, run(tmp_path / "b", digits, 192))
+    assert whole(tmp_path / "b" / path.name)[1]["curve"]["weights"] == {}
+
+
+def test_a_state_of_before_they_were_followed_goes_on(tmp_path, digits):
+    run(tmp_path, digits, 64)
+    state = tmp_path / "state.safetensors"
+    tensors, meta = whole(state)
+    del meta["curve"]["weights"]
+    save(state, tensors, **meta)
+    run(tmp_path, digits, 192)
+    history = whole(tmp_path / "ema-0000000192.safetensors")[1]["curve"]["weights"]
+    assert history["images"] == [128, 192]
 
 
 def test_a_shorter_run_keeps_the_state_of_the_longer_one(tmp_path, digits):

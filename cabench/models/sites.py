@@ -37,6 +37,10 @@ class Operation:
         """What to add to the layer's output for input x, or None."""
         return None
 
+    def made(self, static: Tensor) -> Tensor | None:
+        """The whole change of the weight, (B, *static), for diagnostics; None: there is no such."""
+        return self.weight(static)
+
 
 @dataclass(frozen=True)
 class DenseDelta(Operation):
@@ -66,8 +70,7 @@ class LowRank(Operation):
             h = h * self.scale.unsqueeze(1)
         return h @ self.up.mT
 
-    def weight_made(self) -> Tensor:
-        """The same as a dense (B, outputs, inputs), for diagnostics and tests."""
+    def made(self, static: Tensor) -> Tensor:
         up = self.up if self.scale is None else self.up * self.scale.unsqueeze(1)
         return up @ self.down
 

@@ -78,6 +78,7 @@ def pictures(run: Run, records: dict[str, dict[str, Any]], folder: Path) -> dict
     curves = {key: read_json(path) for key, path in found.items() if path is not None}
     drawings = {
         "forest": records, "cost": records, "curves": curves, "bins": records, "weights": curves,
+        "weight_curves": curves,
     }  # fmt: skip
     drawn_here = {
         name: bool(getattr(figures, name)(folder / name, run.told, source, figures.PAGE))

@@ -5,6 +5,7 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
+from made_study import make_weights
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
@@ -12,7 +13,7 @@ from PIL import Image
 
 from cabench.analysis import figures
 from cabench.analysis.figures.bins import by_bin
-from cabench.analysis.figures.curves import heldout, spread
+from cabench.analysis.figures.curves import arm_styles, heldout, spread
 from cabench.analysis.figures.forest import _limits
 from cabench.analysis.statistics import paired_difference
 
@@ -286,18 +287,67 @@ def test_cost_without_counts_draws_nothing(study, tmp_path):
     assert figures.cost(tmp_path / "c", manifest, records) == []
 
 
+def _history(images, **measures):
+    return {"images": images, "sites": {"depthwise": measures}}
+
+
 def test_weights_are_means_over_seeds_and_their_ratio(study, tmp_path, drawn):
     manifest, _, curves = study(["native", "native+dw", "can-3"])
     assert figures.weights(tmp_path / "w", manifest, curves) == []     # older records
     for s, generated in enumerate([1.0, 2.0, 6.0]):
-        curves[f"can-3@{s}"]["weights"] = {
-            "depthwise": {"static": 1.5, "generated": generated, "layers": 4}
-        }
+        curves[f"can-3@{s}"]["weights"] = _history(
+            [7000, 14000], static=[9.0, 1.5], generated=[0.0, generated]
+        )
     figures.weights(tmp_path / "w", manifest, curves)
     axes = drawn[0].axes[0]
-    assert [t.get_text() for t in axes.texts] == ["3 / 1.5"]
+    assert [t.get_text() for t in axes.texts] == ["3 / 1.5"]           # of the last point
     assert axes.collections[0].get_array().data.ravel()[0] == pytest.approx(1.0)  # log2 of 2
     assert [t.get_text() for t in axes.get_yticklabels()] == ["can-3"]
+
+
+def test_weight_curves_are_the_measures_by_images(study, tmp_path, drawn):
+    manifest, _, curves = study(["native", "native+dw", "can-3"], seeds=2)
+    assert figures.weight_curves(tmp_path / "w", manifest, curves) == []
+    images = [7000, 14000, 21000]
+    for s in range(2):
+        curves[f"can-3@{s}"]["weights"] = _history(
+            images, static=[0, 2, 4], generated=[1, 2 + s, 8], spread_class=[None, 0.2, 0.3],
+            spread_time=[None, 0.0, 0.0], effective_rank=[9, 8 - s, 7],
+        )  # fmt: skip
+    figures.weight_curves(tmp_path / "w", manifest, curves)
+    *panels, key = drawn[0].axes
+    means = [panel.lines[-1] for panel in panels]                      # after those of the seeds
+    assert [list(line.get_xdata()) for line in means] == [images[1:]] * 3 + [images]
+    assert [list(line.get_ydata()) for line in means] == [
+        [1.25, 2], [0.2, 0.3], [0, 0], [9, 7.5, 7]
+    ]  # fmt: skip
+    assert all(len(panel.lines) == 3 for panel in panels)
+    assert panels[-1].get_ylim()[0] == 0 and panels[1].get_yscale() == "log"
+    low, high = panels[1].get_ylim()
+    assert low < 0.2 and 0.3 < high < 3
+    assert [t.get_text() for t in key.get_legend().get_texts()] == ["can-3"]
+    assert panels[0].get_title() == "depthwise"
+    loss = arm_styles(manifest, ["native", "native+dw", "can-3"])["can-3"]["color"]
+    assert means[0].get_color() == loss                                # as in the figure of losses
+
+
+@pytest.mark.parametrize("look", [figures.SCREEN, figures.PAGE])
+@pytest.mark.parametrize("many", [False, True])
+def test_weight_curves_fit_their_page(study, long_names, tmp_path, drawn, many, look):
+    manifest, _, curves = study([*long_names, "can-all"] if many else None)
+    for trial in manifest["trials"]:
+        curves[trial["key"]]["weights"] = make_weights(trial["arm"], trial["seed"])
+    figures.weight_curves(tmp_path / "w", manifest, curves, look)
+    *panels, key = drawn[0].axes
+    names = key.get_legend().get_texts()
+    assert len(names) == len([a for a in manifest["arms"] if "can" in a["name"]])
+    titles = [panel.title for panel in panels[:7]]
+    below = [panel.xaxis.label for panel in panels if panel.get_xlabel()]
+    ticks = [t for panel in panels[-7:] for t in panel.get_xticklabels() if t.get_text() != "80K"]
+    for texts in (names, titles, below, [p.yaxis.label for p in panels if p.get_ylabel()], ticks):
+        assert texts and _inside(drawn[0], texts) and not _texts_overlap(drawn[0], texts)
+    assert not _texts_overlap(drawn[0], [*below, *names])
+    assert min(panel.get_window_extent().height for panel in panels) > 0.5 * drawn[0].dpi
 
 
 def test_a_strip_holds_the_pictures_enlarged(tmp_path):

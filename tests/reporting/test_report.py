@@ -35,7 +35,8 @@ def test_the_answer_stands_on_the_first_page(made, text_of, tmp_path):
                  "Other guidance", "Protocol", "AdamW", "dpmpp_2m", "guidance 1; beside it 2",
                  "adaln_zero(source timestep + label)", "No trial failed.", "Assumption.",
                  "cabench run studies/made.yaml --scale quick --seeds 3", "torch 2.15.0", "EPYC",
-                 "Generated weights beside static ones: not recorded."):  # fmt: skip
+                 "Generated weights beside static ones: not recorded.",
+                 "Generated weights while training: not recorded."):  # fmt: skip
         assert part in whole, part
     assert f"1 / {len(pages)}" in first and "layer_placement · scale quick" in pages[1]
 
@@ -133,7 +134,8 @@ def test_a_study_without_claims(made, text_of, tmp_path):
 
 def test_weights_are_shown_where_they_were_recorded(made, text_of, tmp_path):
     whole = " ".join(text_of(write_report(made(weights=True), tmp_path)[0]))
-    assert "Frobenius norm" in whole and "static ones: not recorded" not in whole
+    assert "Frobenius norm, generated / static" in whole and "Effective rank: exp" in whole
+    assert "static ones: not recorded" not in whole and "training: not recorded" not in whole
 
 
 def test_no_record_is_one_line(made, tmp_path):

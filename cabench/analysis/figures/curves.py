@@ -56,11 +56,16 @@ def curves(
         label_ends(right, ends, looks, look)
         right.set(title="less the baseline's, same seed", xlabel="images seen")
         for axes in (left, right):
-            axes.xaxis.set_major_formatter(lambda x, _: f"{x / 1000:,g}K" if x else "0")
+            axes.xaxis.set_major_formatter(thousands)
             axes.grid(axis="y", color=FAINT, linewidth=0.4)
         hidden = [a for a in arms if a not in shown]
         text = f"Baseline: {manifest['baseline']}. {_small_print(losses, hidden)}"
         return finish(figure, path, look, "Held-out loss while training", text)
+
+
+def thousands(x: float, _place: int | None = None) -> str:
+    """'0', '20K', '1,500K': images on an axis."""
+    return f"{x / 1000:,g}K" if x else "0"
 
 
 def heldout(manifest: dict[str, Any], curves: dict[str, dict[str, Any]]) -> pd.DataFrame:

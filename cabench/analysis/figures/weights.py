@@ -12,6 +12,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from cabench.analysis.figures.style import SCREEN, Look, finish, sheet
 from cabench.analysis.frame import study_arms
+from cabench.analysis.generated import generated_rows, norms
 from cabench.analysis.labels import fold
 
 
@@ -20,7 +21,7 @@ def weights(
     look: Look = SCREEN,
 ) -> list[Path]:  # fmt: skip
     """Heat map of generated / static, arms x sites, norms in the cells; nothing without any."""
-    found = norms(manifest, curves)
+    found = last_norms(manifest, curves)
     if found.empty:
         return []
     order = [a["name"] for a in study_arms(manifest) if a["name"] in set(found["arm"])]
@@ -54,17 +55,13 @@ def weights(
         return finish(
             figure, path, look, "Generated weights beside static ones",
             "Frobenius norm, generated / static: mean over the layers of a kind (generated: also "
-            f"over the conditions sampled) and over seeds, {seeds}. Colour: their ratio, orange "
-            "where the generated part is the larger. Empty: this arm generates nothing there.",
+            f"over conditions) and over seeds, {seeds}, at the end of training. Colour: their "
+            "ratio, orange where the generated part is the larger. Empty: this arm generates "
+            "nothing there.",
         )  # fmt: skip
 
 
-def norms(manifest: dict[str, Any], curves: dict[str, dict[str, Any]]) -> pd.DataFrame:
-    """Rows of arm, seed, site, static, generated; of trials whose curves tell them."""
-    rows = [
-        (trial["arm"], trial["seed"], site, float(told["static"]), float(told["generated"]))
-        for trial in manifest["trials"]
-        for site, told in ((curves.get(trial["key"]) or {}).get("weights") or {}).items()
-        if told.get("generated") is not None and told.get("static") is not None
-    ]
-    return pd.DataFrame(rows, columns=["arm", "seed", "site", "static", "generated"])
+def last_norms(manifest: dict[str, Any], curves: dict[str, dict[str, Any]]) -> pd.DataFrame:
+    """Rows of arm, seed, images, site, static, generated: each trial's last."""
+    rows = norms(generated_rows(manifest, curves))
+    return rows[rows["images"] == rows.groupby(["arm", "seed"])["images"].transform("max")]
