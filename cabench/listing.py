@@ -56,4 +56,4 @@ def show_known() -> None:
         table.add_column()
         for name, text in entries.items():
             table.add_row(f"  {name}", text)
-        console.print(table, highlight=False)
+        console.print(table)

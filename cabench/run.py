@@ -220,8 +220,7 @@ def _run(p: Prepared, console: Console) -> None:
     side = "" if p.options.ray_address else f"{min(p.jobs, len(trials))} side by side "
     console.print(
         f"{p.told['study']} at scale {p.told['scale']}: {len(trials)} trials to run, "
-        f"{done} done already, {side}on {where} ({p.executor})", markup=False, highlight=False,
-        soft_wrap=True,
+        f"{done} done already, {side}on {where} ({p.executor})", soft_wrap=True,
     )  # fmt: skip
     names = {t.key: f"{t.arm}, seed {t.seed}" for t in trials}
     with Progress(console, names, expected) as view:
@@ -231,7 +230,7 @@ def _run(p: Prepared, console: Console) -> None:
             from cabench.executors import ray
 
             ray.run(trials, p.store, p.pool, p.device, view)
-    console.print(view.tally.line() + "\n", highlight=False, soft_wrap=True)
+    console.print(view.tally.line() + "\n", soft_wrap=True)
 
 
 def _search(p: Prepared, console: Console) -> dict[str, dict[str, Any]]:
@@ -241,13 +240,12 @@ def _search(p: Prepared, console: Console) -> dict[str, dict[str, Any]]:
     tries = p.plan.file.study.tune.trials
     console.print(
         f"{p.told['study']}: searching the learning rates of {len(p.searches)} arms, {tries} "
-        f"evaluations of {p.searches[0].images:,} images each", markup=False, highlight=False,
-        soft_wrap=True,
+        f"evaluations of {p.searches[0].images:,} images each", soft_wrap=True,
     )  # fmt: skip
     names = {s.key: s.arm for s in p.searches}
     with Progress(console, names, dict.fromkeys(names, 1.0), tries) as view:
         found = ray.search(p.searches, p.store, p.pool, p.device, view)
-    console.print(view.tally.line("evaluations") + "\n", highlight=False, soft_wrap=True)
+    console.print(view.tally.line("evaluations") + "\n", soft_wrap=True)
     return found
 
 

@@ -10,11 +10,11 @@ import csv
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from cabench.cost.macs import cost
 from cabench.models.backbones.dit import DiT
+from cabench.screen import screen
 
 TOLERANCE = 0.005
 CLASSES = 1000
@@ -74,18 +74,18 @@ def show_published(path: Path | None) -> int:
             f"{r['GMACs']:.2f} ({r['published_GMACs']:.2f})", f"{r['difference']:+.2%}",
             f"{r['conditioning_GMACs']:.2f}", r["counter"],
         )  # fmt: skip
-    console = Console()
+    console = screen()
     console.print(table)
     console.print(
         "GMACs: batch 1, one network evaluation, a fused multiply-add counts once; attention "
         "products and conditioning (cond.) included, norms and activations not. "
         "Published: arXiv 2212.09748.",
-        highlight=False, soft_wrap=True,
+        soft_wrap=True,
     )
     if path is not None:
         with open(path, "w", newline="", encoding="utf-8") as f:
             writer = csv.DictWriter(f, fieldnames=list(found[0]))
             writer.writeheader()
             writer.writerows(found)
-        console.print(f"written: {path}")
+        console.print(f"written: {path}", soft_wrap=True)
     return int(any(abs(r["difference"]) > TOLERANCE for r in found))
