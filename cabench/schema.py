@@ -27,6 +27,7 @@ Classes = Annotated[int, Field(ge=2, le=1_000_000)]
 Factor = Annotated[float, Field(ge=1e-6, le=1e6)]
 Rate = Annotated[float, Field(ge=0, lt=1)]
 
+ADDED_ID = "A{}"  # of the claim of the nth arm added on the command line
 COUNTS = ("macs", "params")  # what a claim by construction may be about
 PLANNED = ("equivalence", "non_inferiority", "difference_of_differences")  # tests to come
 
@@ -74,7 +75,7 @@ class AddedArms(Part):
 
 
 class Claim(Part):
-    id: str
+    id: str  # not A1, A2, ...: those are the claims of arms added with --arm
     says: str  # what is tested here
     paper: str = ""  # what the paper says, where `says` puts it otherwise
     better: str  # arm

@@ -125,6 +125,7 @@ WRONG = {
     "itself": ("than: native+dw", "than: can-3", r":9: claims.0.than: 'can-3' is compared with itself"),
     "a bound": ("depthwise: static}", "depthwise: static, bound: true}", r":9: claims.0.than: 'native\+dw' is a bound"),
     "yaml": ("arms:", "arms: [", r"not valid YAML"),
+    "an added arm's id": ("{id: C1", "{id: A12", r":9: claims.0.id: 'A12' is kept for an arm added with --arm"),
     "twice": ("baseline: native+dw", "baseline: native+dw\nbaseline: can-3", r"not valid YAML.*duplicate key"),
     "a list": ("study: tiny", "- study", r"(a study is a mapping|not valid YAML)"),
     "arm's name": ("can-all:", "../../evil:", r"\.\./\.\./evil"),
