@@ -19,7 +19,9 @@ from pydantic import (
 )
 
 NAME = r"^[a-z0-9][a-z0-9_+.\-]{0,59}$"
+NO_DOT = NAME.replace(".", "")  # of studies and scales: a run's folder is STUDY.SCALE
 Name = Annotated[str, StringConstraints(pattern=NAME)]
+FolderName = Annotated[str, StringConstraints(pattern=NO_DOT)]
 Positive = Annotated[int, Field(gt=0)]
 Pixels = Annotated[int, Field(gt=0, le=4096)]
 MOST_SEEDS = 1000
@@ -108,7 +110,7 @@ class Tune(Part):
 
 
 class Study(Part):
-    study: Name
+    study: FolderName
     kind: Literal["train"] = "train"
     question: str
     needs: list[str] = ["label"]  # streams the data must carry
@@ -201,7 +203,7 @@ class Resources(Part):
 
 
 class Scale(Part):
-    scale: Name
+    scale: FolderName
     about: str = ""
     data: Annotated[list[DataChoice], Field(min_length=1)]
     backbones: dict[str, BackboneChoice]
