@@ -14,7 +14,6 @@ import pandas as pd
 
 from cabench.analysis.frame import tidy
 from cabench.manifests import Run, find_run
-from cabench.store import read_json
 
 SWEPT = re.compile(r"(.+)/g(\d+(?:\.\d+)?)")  # 'kid/g2': the metric kid at guidance 2
 COLUMNS = [
@@ -74,24 +73,22 @@ def load_curves(
                                   included; 'heldout': the averaged network on pictures kept apart
     loss                          mean squared error of the prediction, per pixel
 
-    A trial without curves (not run yet, or failed before its first point) has no rows.
+    A trial without curves (not run yet, or failed before they were written) has no rows; nor has
+    one whose curves are damaged, which is logged.
     """
     run = _find(study, scale, results)
+    curves = run.store.curves(run.records())
     rows = [
         _named(run, trial) | {"images": images, "kind": kind, "loss": loss}
         for trial in run.told["trials"]
-        for kind, images, loss in curve_points(run, trial["key"])
+        for kind, images, loss in curve_points(curves.get(trial["key"], {}))
     ]
     types = {"seed": int, "images": int, "loss": float}
     return pd.DataFrame(rows, columns=CURVE_COLUMNS).astype(types)
 
 
-def curve_points(run: Run, key: str) -> list[tuple[str, int, float]]:
-    """(kind, images, loss) of one trial in the order of training, 'train' before 'heldout'."""
-    path = run.store.find(key, ".curves.json")
-    if path is None:
-        return []
-    told = read_json(path)
+def curve_points(told: dict[str, Any]) -> list[tuple[str, int, float]]:
+    """(kind, images, loss) of one trial's curves in their order, 'train' before 'heldout'."""
     parts = {"train": told, "heldout": told.get("heldout", {})}
     return [
         (kind, images, loss)

@@ -41,10 +41,8 @@ def write_outputs(
     with atomic_path(paths[1]) as part:
         part.write_text(tables.to_markdown(manifest, records), encoding="utf-8")
     if any(r["status"] == "complete" for r in records.values()):
-        found = {key: store.find(key, ".curves.json") for key in records}
-        curves = {key: read_json(path) for key, path in found.items() if path is not None}
         paths += figures.forest(folder / "forest", manifest, records)
-        paths += figures.curves(folder / "curves", manifest, curves)
+        paths += figures.curves(folder / "curves", manifest, store.curves(records))
         paths += figures.bins(folder / "bins", manifest, records)
         paths += sample_grid(folder / "samples.png", manifest, records, store)
     write_json(marker, {"of": state, "files": [p.name for p in paths]})

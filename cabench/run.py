@@ -22,7 +22,7 @@ from cabench.progress import Progress
 from cabench.registry import near
 from cabench.schema import MOST_SEEDS
 from cabench.screen import screen
-from cabench.store import LOG, REFERENCE, Store, write_json
+from cabench.store import LOG, REFERENCE, SHEET, Store, write_json
 from cabench.study import read_scale, read_study
 from cabench.tuning import Search, searches, tuned
 
@@ -251,7 +251,7 @@ def _search(p: Prepared, console: Console) -> dict[str, dict[str, Any]]:
 
 def _real_pictures(p: Prepared) -> None:
     """The sheet of real pictures, made if it is not there or damaged."""
-    path = p.store.beside(f"data-{p.plan.data.fingerprint[:16]}", ".png")
+    path = p.store.beside(f"data-{p.plan.data.fingerprint[:16]}", SHEET)
     if not readable_picture(path):
         from cabench.trial import write_real
 

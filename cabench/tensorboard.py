@@ -17,10 +17,12 @@ def write_tensorboard(run: Run, folder: Path) -> int:
     A trial's earlier files are replaced. A trial with neither curves nor scores writes none.
     """
     records = run.records()
+    curves = run.store.curves(records)
     written = 0
     for trial in run.told["trials"]:
         record = records.get(trial["key"], {})
-        scalars = [(f"loss/{kind}", x, y) for kind, x, y in curve_points(run, trial["key"])]
+        points = curve_points(curves.get(trial["key"], {}))
+        scalars = [(f"loss/{kind}", x, y) for kind, x, y in points]
         scalars += _scores(record)
         if scalars:
             _write(folder / trial["arm"] / f"seed-{trial['seed']}", scalars)
