@@ -36,8 +36,7 @@ def write_outputs(
     from cabench.analysis import figures, tables
 
     paths = [folder / "table.csv", folder / "table.md"]
-    with atomic_path(paths[0]) as part:
-        tables.to_csv(manifest, records, part)
+    tables.to_csv(manifest, records, paths[0])
     with atomic_path(paths[1]) as part:
         part.write_text(tables.to_markdown(manifest, records), encoding="utf-8")
     if any(r["status"] == "complete" for r in records.values()):

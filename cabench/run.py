@@ -116,6 +116,8 @@ class Prepared:
     @property
     def jobs(self) -> int:
         """Trials side by side on this machine: one per core or GPU, or as many as are asked for."""
+        if self.options.executor == "local":
+            return 1
         if self.options.jobs is not None:
             return self.options.jobs
         resources = self.plan.scale.resources

@@ -56,6 +56,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
         os.chmod(part, 0o644)
         os.replace(part, path)
     except OSError as error:  # a full disk doesn't say which file
+        if error.filename is not None and not str(error.filename).endswith(PART):
+            raise  # of another file, which the block needs
         raise OSError(error.errno, error.strerror or str(error), str(path)) from None
     finally:
         if part is not None:
