@@ -28,7 +28,7 @@ from cabench.tuning import Search, searches, tuned
 
 EXECUTORS = ("auto", "local", "ray")
 LARGEST_SEED = 100_000
-ADDRESS = re.compile(r"auto|[\w.\-\[\]:]+:\d{1,5}")  # of a Ray cluster
+ADDRESS = re.compile(r"auto|([\w.-]+|\[[\w.:%]+\]):\d{1,5}")  # of a Ray cluster
 
 
 def parse_seeds(text: str | None) -> list[int] | None:
@@ -187,7 +187,8 @@ def _check_executor(options: Options) -> None:
         )
     if options.ray_address is not None and not ADDRESS.fullmatch(options.ray_address):
         raise CabenchError(
-            f"--ray-address: found {shown(options.ray_address)}; allowed: HOST:PORT, or auto"
+            f"--ray-address: found {shown(options.ray_address)}; "
+            "allowed: HOST:PORT, [IPV6]:PORT, or auto"
         )
 
 
