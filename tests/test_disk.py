@@ -89,7 +89,8 @@ def taken(folder: Path) -> int:
 
 def test_a_disk_too_small_and_then_enlarged(undisturbed, disk, capsys):
     disk.leave(0)
-    assert named(*run_alone()) == MANIFEST
+    code, _, err = run(capsys)
+    assert named(code, err) == MANIFEST
     disk.leave(8 * PAGE)
     snapshot = re.fullmatch(r"disk/cache/(training/\w{16})/ema-.*", named(*run_alone()))
     disk.leave(sum(taken(undisturbed.root / ".cabench" / part) for part in (snapshot[1], "judge")))
