@@ -269,6 +269,7 @@ def main() -> None:
     completion.join_colons(os.environ)
     told = logging.StreamHandler()
     told.setFormatter(logging.Formatter("cabench: %(message)s"))
+    told.addFilter(_Once())
     completing = "_CABENCH_COMPLETE" in os.environ  # then nothing but words may be printed
     logging.getLogger("cabench").handlers = [logging.NullHandler() if completing else told]
     words = sys.argv[1:] or ["--help"]
@@ -283,6 +284,20 @@ def main() -> None:
     except OSError as error:  # a full disk, a folder without permission
         _stop(disk_fault(error, goes_on=words[0] == "run"))
     sys.exit(code)
+
+
+class _Once(logging.Filter):
+    """No line twice: a verb may come by the same damaged file again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told: set[str] = set()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        text = record.getMessage()
+        new = text not in self.told
+        self.told.add(text)
+        return new
 
 
 def _usage(error: Any) -> str:

@@ -28,9 +28,8 @@ def dry(p: Prepared) -> int:
         write_json(p.manifest_path, told)
     missing = {t.key for t in p.missing}
     console.print(
-        f"{told['study']} at scale {told['scale']}: {told['question']}", markup=False,
-        highlight=False, soft_wrap=True,
-    )  # fmt: skip
+        f"{told['study']} at scale {told['scale']}: {told['question']}", soft_wrap=True
+    )
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("arm", no_wrap=True)
     for title in ("to run", "MACs", "conditioning", "params", "time a trial"):
@@ -63,23 +62,23 @@ def dry(p: Prepared) -> int:
         f"{len(p.plan.trials)} trials: seeds {', '.join(map(str, p.plan.seeds))}; "
         f"{scale.training.images:,} images a trial; "
         f"data {data.source}, {'x'.join(map(str, data.shape))}; {side} side by side on {p.device}",
-        highlight=False, soft_wrap=True,
-    )  # fmt: skip
+        soft_wrap=True,
+    )
     console.print(
         f"estimate: {clock(total / side)} on this machine, from training steps timed just now; "
         "scoring and trials that share a machine take a third more; "
         "MACs: batch 1, one evaluation, conditioning (its share beside) included",
-        highlight=False, soft_wrap=True,
-    )  # fmt: skip
+        soft_wrap=True,
+    )
     if p.searches:
         tune = p.plan.file.study.tune
         console.print(
             f"before them {len(p.searches)} searches of {tune.trials} learning rates, each at "
             f"{tune.budget:.0%} of a trial's images: {len(p.searches) * tune.trials} short "
-            "trainings, not in the estimate", highlight=False, soft_wrap=True,
+            "trainings, not in the estimate", soft_wrap=True,
         )  # fmt: skip
     if p.failed:
         console.print(f"{p.failed} trials failed earlier; --retry-failed runs them again")
     if data.missing:
-        console.print(f"data missing: {data.missing}", markup=False, soft_wrap=True)
+        console.print(f"data missing: {data.missing}", soft_wrap=True)
     return 0

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from cabench.errors import cut, shown
 from cabench.registry import listed, near
-from cabench.schema import NAME
+from cabench.schema import NAME, NO_DOT
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -18,6 +18,12 @@ KINDS = {  # by the first word of pydantic's error type
     "string": "text", "int": "a whole number", "float": "a number", "bool": "true or false",
     "list": "a list", "tuple": "a list", "dict": "a mapping", "model": "a mapping", "none": "null",
 }  # fmt: skip
+
+NAMES = {  # by pattern
+    NAME: "a name has 1 to 60 of a-z 0-9 _ + - . and begins with a letter or digit",
+    NO_DOT: "the name of a study or scale has 1 to 60 of a-z 0-9 _ + -, begins with a letter or "
+    "digit and holds no dot, since a run's folder is STUDY.SCALE",
+}
 
 
 def validate(model: type[Model], value: Any) -> Model:
@@ -81,8 +87,8 @@ def _near(found: Any, kinds: str) -> str:
 
 def _clause(error: Any) -> str:
     """One clause for an error that is not about the kind of value."""
-    if error["type"] == "string_pattern_mismatch" and error["ctx"]["pattern"] == NAME:
-        text = "a name has 1 to 60 of a-z 0-9 _ + - . and begins with a letter or digit"
+    if error["type"] == "string_pattern_mismatch" and error["ctx"]["pattern"] in NAMES:
+        text = NAMES[error["ctx"]["pattern"]]
     elif error["type"] == "value_error":  # of a check of our own, which may say what was found
         text = cut(error["msg"].removeprefix("Value error, "), 300)
         if isinstance(error["input"], dict) or shown(error["input"]).strip("'") in text:

@@ -70,7 +70,7 @@ def show_known() -> None:
         table.add_column()
         for name, text in entries.items():
             table.add_row(f"  {name}", text)
-        console.print(table, highlight=False)
+        console.print(table)
 
 
 def show_matrix(console: Console) -> None:

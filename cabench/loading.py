@@ -15,7 +15,6 @@ import pandas as pd
 from cabench.analysis.frame import tidy
 from cabench.analysis.generated import generated_rows
 from cabench.manifests import Run, find_run
-from cabench.store import read_json
 
 SWEPT = re.compile(r"(.+)/g(\d+(?:\.\d+)?)")  # 'kid/g2': the metric kid at guidance 2
 COLUMNS = [
@@ -76,13 +75,15 @@ def load_curves(
                                   included; 'heldout': the averaged network on pictures kept apart
     loss                          mean squared error of the prediction, per pixel
 
-    A trial without curves (not run yet, or failed before its first point) has no rows.
+    A trial without curves (not run yet, or failed before they were written) has no rows; nor has
+    one whose curves are damaged, which is logged.
     """
     run = _find(study, scale, results)
+    curves = run.store.curves(run.records())
     rows = [
         _named(run, trial) | {"images": images, "kind": kind, "loss": loss}
         for trial in run.told["trials"]
-        for kind, images, loss in curve_points(trial_curves(run, trial["key"]))
+        for kind, images, loss in curve_points(curves.get(trial["key"], {}))
     ]
     types = {"seed": int, "images": int, "loss": float}
     return pd.DataFrame(rows, columns=CURVE_COLUMNS).astype(types)
@@ -107,19 +108,12 @@ def load_weights(
     A trial without weight generators, or run before they were measured, has no rows.
     """
     run = _find(study, scale, results)
-    curves = {trial["key"]: trial_curves(run, trial["key"]) for trial in run.told["trials"]}
-    rows = generated_rows(run.told, curves)
+    rows = generated_rows(run.told, run.store.curves(run.records()))
     return rows.assign(study=run.told["study"], scale=run.told["scale"])[WEIGHT_COLUMNS]
 
 
-def trial_curves(run: Run, key: str) -> dict[str, Any]:
-    """What lies beside a trial's record; {} when there is nothing."""
-    path = run.store.find(key, ".curves.json")
-    return {} if path is None else read_json(path)
-
-
 def curve_points(told: dict[str, Any]) -> list[tuple[str, int, float]]:
-    """(kind, images, loss) of a trial's curves in the order of training, 'train' first."""
+    """(kind, images, loss) of one trial's curves in their order, 'train' before 'heldout'."""
     parts = {"train": told, "heldout": told.get("heldout", {})}
     return [
         (kind, images, loss)

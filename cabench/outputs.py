@@ -36,14 +36,12 @@ def write_outputs(
     from cabench.analysis import figures, tables
 
     paths = [folder / "table.csv", folder / "table.md"]
-    with atomic_path(paths[0]) as part:
-        tables.to_csv(manifest, records, part)
+    tables.to_csv(manifest, records, paths[0])
     with atomic_path(paths[1]) as part:
         part.write_text(tables.to_markdown(manifest, records), encoding="utf-8")
     if any(r["status"] == "complete" for r in records.values()):
-        found = {key: store.find(key, ".curves.json") for key in records}
-        curves = {key: read_json(path) for key, path in found.items() if path is not None}
         paths += figures.forest(folder / "forest", manifest, records)
+        curves = store.curves(records)
         paths += figures.curves(folder / "curves", manifest, curves)
         paths += figures.bins(folder / "bins", manifest, records)
         paths += figures.weights(folder / "weights", manifest, curves)

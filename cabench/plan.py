@@ -13,7 +13,7 @@ from cabench.metrics.judge import judge_fingerprint
 from cabench.plugins import Plugin
 from cabench.registry import listed
 from cabench.resolve import DataRef, find_data, resolve_models
-from cabench.schema import Arm, Scale
+from cabench.schema import ADDED_ID, Arm, Scale
 from cabench.store import content_key
 from cabench.study import StudyFile, scale_fault
 
@@ -155,11 +155,15 @@ def manifest(plan: Plan) -> dict[str, Any]:
 
 
 def added_claims(file: StudyFile) -> list[dict[str, Any]]:
-    """What an arm of the command line is held to: that it beats the baseline."""
+    """What an arm of the command line is held to: that it beats the baseline.
+
+    They are A1, A2, ... in the order given; a study that has such an id of its own is refused when
+    it is read.
+    """
     study = file.study
     return [
         {
-            "id": f"A{i}", "says": f"{name} beats {study.baseline}", "better": name,
+            "id": ADDED_ID.format(i), "says": f"{name} beats {study.baseline}", "better": name,
             "than": study.baseline, "metric": study.primary, "test": "superiority", "added": True,
         }
         for i, name in enumerate((n for n in file.added if not study.arms[n].bound), 1)

@@ -65,7 +65,10 @@ class Tally:
 
 
 class Progress:
-    """A Listener. By trial key: `names` are printed, `work` is the expected cost in any unit."""
+    """A Listener. By trial key: `names` are printed, `work` is the expected cost in any unit.
+
+    `console` is one of `screen()`: errors and names hold [brackets].
+    """
 
     def __init__(
         self, console: Console, names: dict[str, str], work: dict[str, float], repeats: int = 1
@@ -95,7 +98,7 @@ class Progress:
         self.tally.places = count
 
     def said(self, text: str) -> None:
-        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        self.console.print(text, soft_wrap=True)
 
     def started(self, key: str) -> None:
         self.tally.started()
@@ -113,15 +116,14 @@ class Progress:
         self.done.append(key)
         if record["status"] == "failed":
             self.failed.append(key)
-            said = f"failed: {record['error']}"
+            came = f"failed: {record['error']}"
         else:
-            said = f"{record['timing'].get('train_images_per_s', 0):,.0f} images/s"
+            came = f"{record['timing'].get('train_images_per_s', 0):,.0f} images/s"
         left = self.left()
-        self.console.print(
-            f"[{len(self.done):>3}/{self.total}] {self.names[key]}: {said}"
-            + (f"; {clock(left)} left" if left and len(self.done) < self.total else ""),
-            markup=False, highlight=False, soft_wrap=True,
-        )  # fmt: skip
+        self.said(
+            f"[{len(self.done):>3}/{self.total}] {self.names[key]}: {came}"
+            + (f"; {clock(left)} left" if left and len(self.done) < self.total else "")
+        )
 
     def evaluated(self, done: dict[str, Any]) -> None:
         """A rate of a learning-rate search was tried."""

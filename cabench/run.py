@@ -22,13 +22,13 @@ from cabench.progress import Progress
 from cabench.registry import near
 from cabench.schema import MOST_SEEDS
 from cabench.screen import screen
-from cabench.store import LOG, REFERENCE, Store, write_json
+from cabench.store import LOG, REFERENCE, SHEET, Store, write_json
 from cabench.study import read_scale, read_study
 from cabench.tuning import Search, searches, tuned
 
 EXECUTORS = ("auto", "local", "ray")
 LARGEST_SEED = 100_000
-ADDRESS = re.compile(r"auto|[\w.\-\[\]:]+:\d{1,5}")  # of a Ray cluster
+ADDRESS = re.compile(r"auto|([\w.-]+|\[[\w.:%]+\]):\d{1,5}")  # of a Ray cluster
 
 
 def parse_seeds(text: str | None) -> list[int] | None:
@@ -117,6 +117,8 @@ class Prepared:
     @property
     def jobs(self) -> int:
         """Trials side by side on this machine: one per core or GPU, or as many as are asked for."""
+        if self.options.executor == "local":
+            return 1
         if self.options.jobs is not None:
             return self.options.jobs
         resources = self.plan.scale.resources
@@ -186,7 +188,8 @@ def _check_executor(options: Options) -> None:
         )
     if options.ray_address is not None and not ADDRESS.fullmatch(options.ray_address):
         raise CabenchError(
-            f"--ray-address: found {shown(options.ray_address)}; allowed: HOST:PORT, or auto"
+            f"--ray-address: found {shown(options.ray_address)}; "
+            "allowed: HOST:PORT, [IPV6]:PORT, or auto"
         )
 
 
@@ -221,8 +224,7 @@ def _run(p: Prepared, console: Console) -> None:
     side = "" if p.options.ray_address else f"{min(p.jobs, len(trials))} side by side "
     console.print(
         f"{p.told['study']} at scale {p.told['scale']}: {len(trials)} trials to run, "
-        f"{done} done already, {side}on {where} ({p.executor})", markup=False, highlight=False,
-        soft_wrap=True,
+        f"{done} done already, {side}on {where} ({p.executor})", soft_wrap=True,
     )  # fmt: skip
     names = {t.key: f"{t.arm}, seed {t.seed}" for t in trials}
     with Progress(console, names, expected) as view:
@@ -232,7 +234,7 @@ def _run(p: Prepared, console: Console) -> None:
             from cabench.executors import ray
 
             ray.run(trials, p.store, p.pool, p.device, view)
-    console.print(view.tally.line() + "\n", highlight=False, soft_wrap=True)
+    console.print(view.tally.line() + "\n", soft_wrap=True)
 
 
 def _search(p: Prepared, console: Console) -> dict[str, dict[str, Any]]:
@@ -242,19 +244,18 @@ def _search(p: Prepared, console: Console) -> dict[str, dict[str, Any]]:
     tries = p.plan.file.study.tune.trials
     console.print(
         f"{p.told['study']}: searching the learning rates of {len(p.searches)} arms, {tries} "
-        f"evaluations of {p.searches[0].images:,} images each", markup=False, highlight=False,
-        soft_wrap=True,
+        f"evaluations of {p.searches[0].images:,} images each", soft_wrap=True,
     )  # fmt: skip
     names = {s.key: s.arm for s in p.searches}
     with Progress(console, names, dict.fromkeys(names, 1.0), tries) as view:
         found = ray.search(p.searches, p.store, p.pool, p.device, view)
-    console.print(view.tally.line("evaluations") + "\n", highlight=False, soft_wrap=True)
+    console.print(view.tally.line("evaluations") + "\n", soft_wrap=True)
     return found
 
 
 def _real_pictures(p: Prepared) -> None:
     """The sheet of real pictures, made if it is not there or damaged."""
-    path = p.store.beside(f"data-{p.plan.data.fingerprint[:16]}", ".png")
+    path = p.store.beside(f"data-{p.plan.data.fingerprint[:16]}", SHEET)
     if not readable_picture(path):
         from cabench.trial import write_real
 

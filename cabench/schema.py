@@ -19,7 +19,9 @@ from pydantic import (
 )
 
 NAME = r"^[a-z0-9][a-z0-9_+.\-]{0,59}$"
+NO_DOT = NAME.replace(".", "")  # of studies and scales: a run's folder is STUDY.SCALE
 Name = Annotated[str, StringConstraints(pattern=NAME)]
+FolderName = Annotated[str, StringConstraints(pattern=NO_DOT)]
 Positive = Annotated[int, Field(gt=0)]
 Pixels = Annotated[int, Field(gt=0, le=4096)]
 MOST_SEEDS = 1000
@@ -27,6 +29,7 @@ Classes = Annotated[int, Field(ge=2, le=1_000_000)]
 Factor = Annotated[float, Field(ge=1e-6, le=1e6)]
 Rate = Annotated[float, Field(ge=0, lt=1)]
 
+ADDED_ID = "A{}"  # of the claim of the nth arm added on the command line
 COUNTS = ("macs", "params")  # what a claim by construction may be about
 PLANNED = ("equivalence", "non_inferiority", "difference_of_differences")  # tests to come
 
@@ -75,7 +78,7 @@ class AddedArms(Part):
 
 
 class Claim(Part):
-    id: str
+    id: str  # not A1, A2, ...: those are the claims of arms added with --arm
     says: str  # what is tested here
     paper: str = ""  # what the paper says, where `says` puts it otherwise
     better: str  # arm
@@ -108,7 +111,7 @@ class Tune(Part):
 
 
 class Study(Part):
-    study: Name
+    study: FolderName
     kind: Literal["train"] = "train"
     question: str
     needs: list[str] = ["label"]  # streams the data must carry
@@ -201,7 +204,7 @@ class Resources(Part):
 
 
 class Scale(Part):
-    scale: Name
+    scale: FolderName
     about: str = ""
     data: Annotated[list[DataChoice], Field(min_length=1)]
     backbones: dict[str, BackboneChoice]

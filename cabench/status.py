@@ -37,5 +37,5 @@ def show_status(results: Path) -> None:
         errors += [f"{t['arm']}, seed {t['seed']}: {records[t['key']]['error']}" for t in failed]
     console.print(table)
     for line in errors:
-        console.print(f"failed: {line}", markup=False, highlight=False, soft_wrap=True)
+        console.print(f"failed: {line}", soft_wrap=True)
 

@@ -28,7 +28,7 @@ from filelock import FileLock, Timeout
 from cabench.errors import CabenchError
 
 RECORD_LIMIT = 20_000  # bytes
-BESIDE = (".curves.json", ".png")  # the files beside a record
+CURVES, SHEET = ".curves.json", ".png"  # end the names of the files beside a record
 STALE = 3600  # seconds
 PART = ".cabench-part"  # ends the names of files that are being written
 LOG = logging.getLogger("cabench")
@@ -56,6 +56,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
         os.chmod(part, 0o644)
         os.replace(part, path)
     except OSError as error:  # a full disk doesn't say which file
+        if error.filename is not None and not str(error.filename).endswith(PART):
+            raise  # of another file, which the block needs
         raise OSError(error.errno, error.strerror or str(error), str(path)) from None
     finally:
         if part is not None:
@@ -129,13 +131,27 @@ class Store:
     def sound(self, key: str) -> dict[str, Any] | None:
         """The record, if it and all the files beside it are whole."""
         record = self.record(key)
-        for suffix, held in (record or {}).get("files", {}).items():
-            path = self.find(key, suffix)
-            if path is None or file_hash(path) != held:
-                name = path or self.beside(key, suffix)
-                LOG.warning("%s is %s: made again", name, "damaged" if path else "gone")
+        for suffix in (record or {}).get("files", {}):
+            if self.whole_beside(record, suffix) is None:
                 return None
         return record
+
+    def whole_beside(self, record: Mapping[str, Any], suffix: str) -> Path | None:
+        """The file that was beside the record when that was written, if it is there and whole."""
+        held = record.get("files", {}).get(suffix)
+        if held is None:
+            return None
+        path = self.find(record["key"], suffix)
+        if path is not None and file_hash(path) == held:
+            return path
+        name, what = path or self.beside(record["key"], suffix), "damaged" if path else "gone"
+        LOG.warning("%s is %s: `cabench run` makes it again", name, what)
+        return None
+
+    def curves(self, records: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+        """The curves of those records that have whole ones, by key."""
+        found = {key: self.whole_beside(record, CURVES) for key, record in records.items()}
+        return {key: read_json(path) for key, path in found.items() if path is not None}
 
     def records(self, keys: list[str]) -> dict[str, dict[str, Any]]:
         found = {key: self.record(key) for key in keys}
@@ -146,7 +162,7 @@ class Store:
 
         Raises ValueError, and writes nothing, when a number isn't finite or it is too large.
         """
-        beside = {suffix: self.beside(record["key"], suffix) for suffix in BESIDE}
+        beside = {suffix: self.beside(record["key"], suffix) for suffix in (CURVES, SHEET)}
         sealed = {**record, "files": {s: file_hash(p) for s, p in beside.items() if p.exists()}}
         sealed["checksum"] = checksum(sealed)
         size = len(as_text(sealed))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from importlib import resources
@@ -15,7 +16,7 @@ from cabench import metrics
 from cabench.errors import CabenchError, shown
 from cabench.models import model as _model  # noqa: F401  (registers backbones and methods)
 from cabench.registry import BACKBONES, listed, near
-from cabench.schema import COUNTS, AddedArms, Arm, Claim, Scale, Study
+from cabench.schema import ADDED_ID, COUNTS, AddedArms, Arm, Claim, Scale, Study
 from cabench.yamlfile import check, fault, parse_yaml, read_yaml
 
 ARM_OPTION = Path("--arm")  # stands for a file name in faults
@@ -146,6 +147,9 @@ def _check_references(file: StudyFile) -> None:
     for i, claim in enumerate(study.claims):
         if ids.index(claim.id) < i:
             raise file.fault(("claims", i, "id"), f"'{claim.id}' stands there twice")
+        if re.fullmatch(ADDED_ID.format(r"\d+"), claim.id):
+            text = f"'{claim.id}' is kept for an arm added with --arm; take another id"
+            raise file.fault(("claims", i, "id"), text)
         if claim.better == claim.than:
             raise file.fault(("claims", i, "than"), f"'{claim.than}' is compared with itself")
         arm_named(claim.better, "claims", i, "better")

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from cabench.analysis.generated import weight_points
-from cabench.loading import curve_points, trial_curves
+from cabench.loading import curve_points
 from cabench.manifests import Run
 
 SUFFIX = ".cabench"  # of our event files: what other tools wrote beside them stays
@@ -20,10 +20,11 @@ def write_tensorboard(run: Run, folder: Path) -> int:
     A trial's earlier files are replaced. A trial with neither curves nor scores writes none.
     """
     records = run.records()
+    curves = run.store.curves(records)
     written = 0
     for trial in run.told["trials"]:
         record = records.get(trial["key"], {})
-        told = trial_curves(run, trial["key"])
+        told = curves.get(trial["key"], {})
         scalars = [(f"loss/{kind}", x, y) for kind, x, y in curve_points(told)]
         scalars += [(f"weights/{site}/{name}", x, y) for site, name, x, y in weight_points(told)]
         scalars += _scores(record)

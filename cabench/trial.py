@@ -29,7 +29,7 @@ from cabench.plan import Trial
 from cabench.plugins import load_plugins
 from cabench.registry import BACKBONES, METRICS
 from cabench.resolve import DataRef
-from cabench.store import LOG, Store, atomic_path, write_json
+from cabench.store import CURVES, LOG, SHEET, Store, atomic_path, write_json
 from cabench.training import load, load_ema, save, train, whole
 
 SHEET_ROWS = 8  # samples of each class beside a record
@@ -115,7 +115,7 @@ def measure(trial: Trial, store: Store, device: str, progress: Progress) -> dict
     model = load_ema(spec["train"], snapshot, device)
     measured |= score_model(trial, model, dataset, device)
 
-    write_json(store.beside(trial.key, ".curves.json"), told["curve"])
+    write_json(store.beside(trial.key, CURVES), told["curve"])
     backbone = spec["train"]["model"]["backbone"]
     tuning = {"tuning": trial.tuning} if trial.tuning is not None else {}
     return {
@@ -198,7 +198,7 @@ def write_drawn(
 ) -> dict[str, int]:
     """The sheet of the primary samples beside the record; returns its layout."""
     tensors, _ = whole(store.samples(trial.sample_key(trial.spec["guidance"])))
-    path, classes = store.beside(trial.key, ".png"), len(dataset.classes["label"])
+    path, classes = store.beside(trial.key, SHEET), len(dataset.classes["label"])
     return write_sheet(path, tensors["images"].numpy(), scorer.labels, classes)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 
 from cabench.manifests import Run
-from cabench.store import Store, write_json
+from cabench.store import CURVES, SHEET, Store, write_json
 
 ARMS = [
     "static", "native", "native+dw", "native+can-dw", "native+can-dw-pe", "native+can-3", "can-dw",
@@ -186,14 +186,14 @@ def write_run(folder, manifest, records, curves, sheets=True, weights=False) -> 
                 layout = {"rows": 4, "columns": 10, "height": 16, "width": 16}
                 record["protocol"] = record["protocol"] | {"sheet": layout}
                 noise = rng.integers(0, 256, (64, 160), dtype=np.uint8)
-                path = store.beside(key, ".png")
+                path = store.beside(key, SHEET)
                 path.parent.mkdir(parents=True, exist_ok=True)
                 Image.fromarray(noise).save(path)
-        store.write_record(record)
         if curve := curves.get(key):
             if weights:
                 seed = record["spec"]["train"]["seed"]
                 curve = curve | {"weights": make_weights(arms[key], seed)}
-            write_json(store.beside(key, ".curves.json"), curve)
+            write_json(store.beside(key, CURVES), curve)
+        store.write_record(record)  # with the checksums of what is beside it
     write_json(store.study_folder(told["study"], told["scale"]) / "manifest.json", told)
     return Run(told, store)

@@ -9,7 +9,7 @@ from typing import Any
 
 from specs import ROOT
 
-from cabench.store import checksum
+from cabench.store import CURVES, Store, write_json
 
 REFERENCE = ROOT / "results" / "reference"
 
@@ -26,14 +26,12 @@ def reference() -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
 
 def write_run(folder: Path, manifest: dict, records: dict, curves: dict | None = None) -> Path:
     """As a run would lie in `folder`; `curves` by key."""
+    store = Store(folder, folder)
+    for key, curve in (curves or {}).items():
+        write_json(store.beside(key, CURVES), curve)
     for record in records.values():
-        record["checksum"] = checksum(record)
-    files = {f"{manifest['study']}.{manifest['scale']}/manifest.json": manifest}
-    files |= {f"records/{r['key']}.json": r for r in records.values()}
-    files |= {f"records/{key}.curves.json": curve for key, curve in (curves or {}).items()}
-    for name, content in files.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(json.dumps(content), encoding="utf-8")
+        store.write_record(record)
+    write_json(store.study_folder(manifest["study"], manifest["scale"]) / "manifest.json", manifest)
     return folder
 
 

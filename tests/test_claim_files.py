@@ -4,6 +4,7 @@ import pytest
 from specs import write
 
 from cabench.errors import CabenchError
+from cabench.plan import added_claims
 from cabench.study import read_study
 
 CLAIM = "metric: kid, test: superiority"
@@ -50,3 +51,14 @@ def test_others_are_refused_in_a_line(tiny, text, line):
     with pytest.raises(CabenchError, match=rf"c\.yaml:\d+: claims\.0\..*{line}") as caught:
         claims(tiny, text)
     assert str(caught.value).count("\n") == 0
+
+
+def test_ids_of_added_arms_are_kept_for_them(tiny):
+    """Whatever id the command line gives to an arm of its own, no study can have it, too."""
+    arms = [f"{{mine{i}: {{methods: [can]}}}}" for i in range(11)]
+    made = [claim["id"] for claim in added_claims(read_study(tiny / "tiny.yaml", arms))]
+    assert made == [f"A{i}" for i in range(1, 12)]
+    for taken in made:
+        write(tiny / "c.yaml", (tiny / "tiny.yaml").read_text().replace("id: C1", f"id: {taken}"))
+        with pytest.raises(CabenchError, match=f"claims.0.id: '{taken}' is kept for an arm"):
+            read_study(tiny / "c.yaml")

@@ -200,9 +200,9 @@ def test_a_users_mistake_gets_one_line(tiny, capsys, words, said):
 def test_list_and_macs(tiny, capsys):
     code, text = run("list", capsys=capsys)
     assert code == 0 and all(w in text for w in ("adaln_zero", "can", "dit", "fashion16", "quick"))
-    code, text = run("macs", "--csv", "macs.csv", capsys=capsys)
-    assert code == 0 and "DiT-XL/2" in text and "118.6" in text
-    assert (tiny / "macs.csv").read_text().count("\n") == 25
+    code, text = run("macs", "--csv", "[b]macs.csv", capsys=capsys)
+    assert code == 0 and "DiT-XL/2" in text and "118.6" in text and "written: [b]macs.csv" in text
+    assert (tiny / "[b]macs.csv").read_text().count("\n") == 25
 
 
 def test_help_imports_nothing_heavy():

@@ -18,9 +18,9 @@ from cabench.study import scale_names
 # wrong in themselves; the others need the study's other parts, or the data
 STRUCTURAL = (
     "unknown key", "missing", "method", "option", "site", "claim's test", "no site", "arm's name",
-    "backbone",
+    "a dot", "backbone",
 )  # fmt: skip
-STRUCTURAL_SCALES = ("steps", "an option", "a truth", "preset")
+STRUCTURAL_SCALES = ("a dot", "steps", "an option", "a truth", "preset")
 
 
 def exported(kind: str, *words: str) -> jsonschema.Draft202012Validator:
@@ -42,6 +42,7 @@ def test_sound_files_fit():
     for path in studies:
         assert faults(validator, path.read_text()) == [], path
     assert faults(validator, TINY_STUDY) == []
+    assert faults(validator, TINY_STUDY.replace("can-3", "can-3.5")) == []  # an arm's name
     validator = exported("scale")
     for name in scale_names():
         text = (ROOT / "cabench" / "scales" / f"{name}.yaml").read_text()

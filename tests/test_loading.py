@@ -1,5 +1,6 @@
 import hashlib
 import json
+import shutil
 import subprocess
 import sys
 
@@ -8,6 +9,7 @@ import pandas as pd
 import pytest
 from made_study import make_weights
 from rundir import REFERENCE, fail, reference, write_run
+from rundir import cabench as command
 
 import cabench
 from cabench.errors import CabenchError
@@ -103,6 +105,50 @@ def test_generated_weights_are_the_points_on_disk(tmp_path):
         assert rows["images"].tolist() == history["images"]
         assert rows["value"].tolist() == history["sites"][site][measure]
     assert len(found) == 2 * 5 * len(history["images"])
+
+
+@pytest.fixture
+def bent(tmp_path):
+    """The reference's run; a number in the curves of can-3, seed 1, is not what was measured."""
+    shutil.copytree(REFERENCE, tmp_path, dirs_exist_ok=True)
+    (trial,) = (t for t in reference()[0]["trials"] if (t["arm"], t["seed"]) == ("can-3", 1))
+    path = tmp_path / "records" / f"{trial['key']}.curves.json"
+    told = json.loads(path.read_text())
+    told["heldout"]["loss"][-1] *= 10
+    path.write_text(json.dumps(told))
+    return path
+
+
+def test_damaged_curves_are_named_once_and_left_out(bent, tmp_path, caplog):
+    whole = cabench.load_curves("layer_placement", results=REFERENCE)
+    found = cabench.load_curves("layer_placement", results=tmp_path)
+    key = bent.name.removesuffix(".curves.json")
+    assert found.equals(whole[whole["key"] != key].reset_index(drop=True)) and len(found) > 0
+    assert caplog.messages == [f"{bent} is damaged: `cabench run` makes it again"]
+    caplog.clear()
+    assert len(cabench.load("layer_placement", results=tmp_path)) > 0 and not caplog.messages
+
+
+def test_verbs_that_only_read_name_damaged_curves_in_a_line(bent, tmp_path, capsys):
+    here = ("--results", tmp_path)
+    line = f"cabench: {bent} is damaged: `cabench run` makes it again\n"
+    for words, said in (
+        (("status",), ""),
+        (("compare", "layer_placement:can-3", "layer_placement:native"), ""),
+        (("tensorboard", "layer_placement", tmp_path / "board"), line),
+    ):
+        code, out, err = command(capsys, *words, *here)
+        assert code == 0 and out and err == said, words
+
+
+def test_a_damaged_record_is_named_once_by_a_verb_that_reads_it_twice(tmp_path, capsys):
+    shutil.copytree(REFERENCE, tmp_path, dirs_exist_ok=True)
+    key = reference()[0]["trials"][0]["key"]
+    path = tmp_path / "records" / f"{key}.json"
+    path.write_text(path.read_text().replace("complete", "finished"))
+    code, _, err = command(capsys, "compare", "layer_placement", "layer_placement",
+                           "--results", tmp_path)  # fmt: skip
+    assert code == 0 and err == f"cabench: {path} is damaged: `cabench run` makes it again\n"
 
 
 def test_columns_have_one_type(frame, half_done):

@@ -1,10 +1,13 @@
-"""The time left follows the work done, not the count of trials."""
+"""The time left follows the work done, not the count of trials; lines stand as written."""
+
+import io
 
 import pytest
 from rich.console import Console
 
 from cabench.executors.base import Event
 from cabench.progress import Progress, clock
+from cabench.screen import screen
 
 
 def test_fraction_weighs_trials_by_their_work():
@@ -20,3 +23,11 @@ def test_fraction_weighs_trials_by_their_work():
 
 def test_clock():
     assert [clock(s) for s in (5, 245, 3723, 10**6)] == ["0:05", "4:05", "1:02:03", "12 days"]
+
+
+def test_brackets_in_names_and_errors_stay():
+    file, error = io.StringIO(), "ValueError: [red]x[/] in [1, 2] :boom:"
+    view = Progress(screen(file=file, force_terminal=True), {"a": "[b]arm[/b]"}, {"a": 1.0})
+    view.said("[bold]a line[/bold] of 3")
+    view.finished({"key": "a", "status": "failed", "error": error})
+    assert file.getvalue() == f"[bold]a line[/bold] of 3\n[  1/1] [b]arm[/b]: failed: {error}\n"

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from cabench.store import PART, Store, atomic_path, content_key, read_json, write_json
+from cabench.store import CURVES, PART, Store, atomic_path, content_key, read_json, write_json
 
 
 def test_keys_follow_the_content_not_its_order():
@@ -53,6 +53,25 @@ def test_a_damaged_file_beside_a_record_is_named(tmp_path, caplog):
     assert store.record("abc") is not None  # its numbers are whole
     store.beside("abc", ".png").unlink()
     assert store.sound("abc") is None and "abc.png is gone" in caplog.messages[-1]
+
+
+def test_damaged_curves_are_named_and_left_out(tmp_path, caplog):
+    store = Store(tmp_path, tmp_path / "cache")
+    for key in ("whole", "bent", "half", "lost"):
+        write_json(store.beside(key, CURVES), {"images": [4, 8], "loss": [1.0, 0.5]})
+        store.write_record({"key": key, "status": "complete"})
+    store.write_record({"key": "none", "status": "failed"})
+    text = store.beside("bent", CURVES).read_text()
+    store.beside("bent", CURVES).write_text(text.replace("0.5", "0.1"))
+    store.beside("half", CURVES).write_text(text[:20])
+    store.beside("lost", CURVES).unlink()
+    store.beside("stray", CURVES).write_text(text)  # of a trial that was killed before its record
+    records = store.records(["whole", "bent", "half", "lost", "none", "stray"])
+    assert store.curves(records) == {"whole": {"images": [4, 8], "loss": [1.0, 0.5]}}
+    assert caplog.messages == [
+        f"{store.beside(key, CURVES)} is {what}: `cabench run` makes it again"
+        for key, what in (("bent", "damaged"), ("half", "damaged"), ("lost", "gone"))
+    ]
 
 
 def test_the_reference_stands_in_only_when_asked(tmp_path):

@@ -200,8 +200,10 @@ WRONG = {
     "itself": ("than: native+dw", "than: can-3", r":9: claims.0.than: 'can-3' is compared with itself"),
     "a bound": ("depthwise: static}", "depthwise: static, bound: true}", r":9: claims.0.than: 'native\+dw' is a bound"),
     "yaml": ("arms:", "arms: [", r"not valid YAML"),
+    "an added arm's id": ("{id: C1", "{id: A12", r":9: claims.0.id: 'A12' is kept for an arm added with --arm"),
     "twice": ("baseline: native+dw", "baseline: native+dw\nbaseline: can-3", r"not valid YAML.*duplicate key"),
     "a list": ("study: tiny", "- study", r"(a study is a mapping|not valid YAML)"),
+    "a dot": ("study: tiny", "study: ti.ny", r":1: study: the name of a study or scale .*holds no dot.*; found 'ti\.ny'$"),
     "arm's name": ("can-all:", "../../evil:", r"\.\./\.\./evil"),
     "backbone": ("baseline:", "backbones: [vit]\nbaseline:", r":3: backbones.0: unknown backbone 'vit' \(did you mean 'uvit'"),
 }  # fmt: skip
@@ -217,6 +219,11 @@ def test_wrong_studies_get_one_line(tiny, case):
         plan(read_study(tiny / "wrong.yaml"), read_scale("scale.yaml"), all_arms=True)
     assert "\n" not in str(error.value)
     assert re.search(said, str(error.value)), str(error.value)
+
+
+def test_an_arms_name_may_have_dots(tiny):
+    write(tiny / "dots.yaml", (tiny / "tiny.yaml").read_text().replace("can-3", "can-3.5"))
+    assert "can-3.5" in read_study(tiny / "dots.yaml").study.arms
 
 
 def test_too_many_parameters_are_refused(tiny):
@@ -235,6 +242,7 @@ WRONG_SCALES = {
     "infinite": ("lr: 2.0e-3", "lr: .inf", "training.lr: .*finite"),
     "bins": ("{images: 40, bins: 4}", "{images: 40, bins: 50}", "heldout: .*at least as many images"),
     "steps": ("steps: 3", "steps: 1001", "sampling.steps: .*1000"),
+    "a dot": ("scale: tiny", "scale: ti.ny", r":1: scale: the name of a study or scale .*holds no dot.*; found 'ti\.ny'$"),
     "a packaged name": ("scale: tiny", "scale: quick", "scale: 'quick' is the name of a scale that"),
     "more than there are": ("n: 100", "n: 5000", r":8: sampling.n: .*need"),
     "an option": ("source: digits", "source: digits, options: {size: 8}", r":3: data.0.options.size: unknown key; allowed: none"),

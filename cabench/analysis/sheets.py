@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from cabench.errors import CabenchError
-from cabench.store import Store
+from cabench.store import LOG, SHEET, Store
 
 
 @dataclass(frozen=True)
@@ -37,16 +37,21 @@ def drawn(
     if seed is None or not by_seed[seed]:
         return None
     record = records[keys[next(iter(by_seed[seed])), seed]]
-    path = store.find(f"data-{record['spec']['train']['data']['fingerprint'][:16]}", ".png")
-    real = None if path is None else read_sheet(path, record["protocol"]["sheet"])
+    path = store.find(f"data-{record['spec']['train']['data']['fingerprint'][:16]}", SHEET)
+    real = None
+    if path is not None:
+        try:
+            real = read_sheet(path, record["protocol"]["sheet"])
+        except CabenchError as error:  # no record holds its checksum
+            LOG.warning("%s", error)
     return Drawn(seed, by_seed[seed], real, manifest["classes"]["label"])
 
 
 def _sheet(record: dict[str, Any] | None, store: Store) -> np.ndarray | None:
-    path = store.find(record["key"], ".png") if record else None
-    if path is None or record["status"] != "complete":
+    if record is None or record["status"] != "complete":
         return None
-    return read_sheet(path, record["protocol"]["sheet"])
+    path = store.whole_beside(record, SHEET)
+    return None if path is None else read_sheet(path, record["protocol"]["sheet"])
 
 
 def read_sheet(path: Path, layout: dict[str, int]) -> np.ndarray:

@@ -190,12 +190,12 @@ def show_published(path: Path | None, pdf: Path | None = None) -> int:
             writer = csv.DictWriter(f, fieldnames=list(found[0]))
             writer.writeheader()
             writer.writerows(found)
-        console.print(f"written: {path}")
+        console.print(f"written: {path}", soft_wrap=True)
     if pdf is not None:
         from cabench.reporting.macs import write_pdf
 
         write_pdf(pdf, found)
-        console.print(f"written: {pdf}")
+        console.print(f"written: {pdf}", soft_wrap=True)
     return int(any(map(off, found)))
 
 

@@ -11,6 +11,8 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -32,6 +34,7 @@ from cabench.tuning import DIVERGED, Search, broken, conclude, evaluate
 DEATHS = 3  # of a trial's worker; then the trial has failed
 OBJECT_STORE = 100 * 2**20  # bytes: trials travel by files
 NEWS_EVERY = 0.5  # seconds
+PATIENCE = 15  # seconds, for the status of a running cluster
 DEATH = ("actor died", "actor is dead", "low on memory")  # Ray's words for a worker's death
 LOST = "Ray lost a node that trials ran on; what is finished is kept, the same command goes on"
 
@@ -47,14 +50,27 @@ class Pool:
 
 
 def _reach(address: str) -> None:
-    """Refuses an address that nobody answers at: Ray itself would try for minutes."""
-    if address == "auto":
-        return
-    host, _, port = address.rpartition(":")
+    """Refuses an address at which no Ray of this version answers.
+
+    `ray.init` itself would try for minutes, then end the process; its makers advise a `ray status`
+    in a process of its own, which can be given up (ray-project/ray, issue 46863).
+    """
+    where = f"--ray-address '{address}'"
+    if address != "auto":
+        host, _, port = address.rpartition(":")
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+        except (OSError, OverflowError) as error:
+            raise CabenchError(f"{where}: nobody answers there ({error})") from None
+    ask = [sys.executable, "-m", "ray.scripts.scripts", "status", "--address", address]
     try:
-        socket.create_connection((host, int(port)), timeout=10).close()
-    except (OSError, OverflowError) as error:
-        raise CabenchError(f"--ray-address '{address}': nobody answers there ({error})") from None
+        done = subprocess.run(ask, capture_output=True, text=True, timeout=PATIENCE)
+    except subprocess.TimeoutExpired:
+        text = f"{where}: who answers there is not Ray, or busy: no status in {PATIENCE} s"
+        raise CabenchError(text) from None
+    if done.returncode:
+        said = (done.stderr.strip() or done.stdout.strip() or "no reason given").splitlines()[-1]
+        raise CabenchError(f"{where}: no Ray of version {ray.__version__} there ({said})")
 
 
 @contextmanager

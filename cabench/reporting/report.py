@@ -17,7 +17,7 @@ from cabench.analysis.sheets import Drawn, drawn
 from cabench.errors import CabenchError
 from cabench.manifests import Run, find_run
 from cabench.reporting.content import content, progress_notices
-from cabench.store import atomic_path, read_json
+from cabench.store import atomic_path
 
 CLASSES = 10    # columns of a sample grid at most
 MANY = 12       # arms: from here on each has a row of samples less
@@ -74,8 +74,7 @@ def compile_pdf(run: Run, records: dict[str, dict[str, Any]]) -> bytes:
 
 def pictures(run: Run, records: dict[str, dict[str, Any]], folder: Path) -> dict[str, Any]:
     """Draws all figures into the folder; says which there are."""
-    found = {key: run.store.find(key, ".curves.json") for key in records}
-    curves = {key: read_json(path) for key, path in found.items() if path is not None}
+    curves = run.store.curves(records)
     drawings = {
         "forest": records, "cost": records, "curves": curves, "bins": records, "weights": curves,
         "weight_curves": curves,

@@ -1,12 +1,16 @@
 """Ray Tune as the pool of workers: same bits as in process, a lost node, learning-rate searches."""
 
 import json
+import re
 import subprocess
+import time
+from socket import AF_INET, AF_INET6, create_server
 
 import pytest
 from runs import CALL, finish, outcome
 from specs import write
 
+from cabench.errors import CabenchError
 from cabench.executors.ray import Pool, started
 from cabench.run import Options, prepare
 
@@ -59,10 +63,35 @@ def test_what_no_node_has_is_refused(tiny):
 def test_no_cluster_at_the_address(tiny):
     for address, said in (
         ("127.0.0.1:1", "--ray-address '127.0.0.1:1': nobody answers there"),
-        ("somewhere", "--ray-address: found 'somewhere'; allowed: HOST:PORT, or auto"),
+        ("[::1]:1", "--ray-address '[::1]:1': nobody answers there"),
     ):
         text = finish(tiny, "--ray-address", address, code=2)
         assert said in text.splitlines()[-1] and "Traceback" not in text, text
+
+
+@pytest.mark.parametrize("address", ["somewhere", "::1:6379", "[::1]", "a:b:80", "h:123456", ""])
+def test_what_is_no_address(tiny, address):
+    said = f"--ray-address: found '{address}'; allowed: HOST:PORT, [IPV6]:PORT, or auto"
+    with pytest.raises(CabenchError, match=re.escape(said)):
+        prepare(tiny / "tiny.yaml", Options(scale="scale.yaml", ray_address=address))
+
+
+@pytest.mark.parametrize("host,family", [("127.0.0.1", AF_INET), ("::1", AF_INET6)])
+def test_another_program_at_the_address_is_told_soon(host, family):
+    """It takes the connection and says nothing, as many do that wait for their own protocol."""
+    try:
+        server = create_server((host, 0), family=family)
+    except OSError as error:
+        pytest.skip(f"{host} can't be used here: {error}")
+    with server:
+        port = server.getsockname()[1]
+        address = f"[{host}]:{port}" if family == AF_INET6 else f"{host}:{port}"
+        began = time.monotonic()
+        said = re.escape(f"--ray-address '{address}': ") + "(who answers there is not|no) Ray"
+        with pytest.raises(CabenchError, match=said):
+            with started(Pool(jobs=1, address=address)):
+                pass
+        assert time.monotonic() - began < 20
 
 
 TUNE = "tune: {trials: 4, budget: 0.5, range: [0.25, 4], start: [1, 2]}\n"
@@ -103,8 +132,6 @@ def test_a_search_on_a_seed_of_the_trials_is_refused(tiny):
 
 @pytest.mark.parametrize("gpus,fit", [(0, 2), (1, None)])
 def test_places_are_what_the_machine_offers(gpus, fit):
-    from cabench.errors import CabenchError
-
     pool = Pool(jobs=2, cpus=1, gpus=gpus)
     if fit is None:
         with pytest.raises(CabenchError, match="takes 1 CPUs and 1 GPUs, the largest node has 2"):
