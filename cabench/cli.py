@@ -161,7 +161,7 @@ def run(
             backbone,
         )  # fmt: skip
         if kind_of(study) != "train":
-            raise typer.Exit(run_cost(study, results))
+            raise typer.Exit(run_cost(study, results, dry_run))
         prepared = prepare(study, options)
         if dry_run:
             from cabench.dryrun import dry
@@ -238,10 +238,10 @@ def list_() -> None:
 
 @app.command()
 def schema(
-    kind: Annotated[str, typer.Argument(help="study or scale")],
+    kind: Annotated[str, typer.Argument(help="study, cost or scale")],
     plugin: Plugins = None,
 ) -> None:
-    """Print the JSON schema of study or scale files, for editors."""
+    """Print the JSON schema of study, cost study or scale files, for editors."""
     from cabench.json_schema import show_schema
 
     show_schema(kind, plugin or [])

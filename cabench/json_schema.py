@@ -17,6 +17,7 @@ from pydantic import BaseModel
 
 from cabench import metrics
 from cabench import schema as models
+from cabench.cost.spec import CostStudy
 from cabench.data import options_model
 from cabench.errors import CabenchError
 from cabench.plugins import load_plugins, read_plugins
@@ -28,7 +29,7 @@ COMMENT = re.compile(r"^    (\w+): .*?  # (.+)$", re.MULTILINE)
 
 
 def show_schema(kind: str, plugins: Iterable[Path]) -> None:
-    kinds = {"study": study, "scale": scale}
+    kinds = {"study": study, "cost": cost_study, "scale": scale}
     if kind not in kinds:
         raise CabenchError(f"KIND: {unknown('kind of file', kind, kinds)}")
     load_plugins(read_plugins(plugins))
@@ -45,6 +46,15 @@ def study() -> dict[str, Any]:
     _choose(parts["Arm"]["properties"]["on"], BACKBONES.names())
     _choose(made["properties"]["primary"], metrics.names())
     _choose(parts["Claim"]["properties"]["metric"], [*metrics.names(), *models.COUNTS])
+    return made
+
+
+def cost_study() -> dict[str, Any]:
+    """The schema of a study of kind cost or timing."""
+    made = _schema(CostStudy)
+    parts = made["$defs"]
+    parts["Arm"]["properties"]["methods"]["items"] = _method(parts)
+    _choose(parts["Model"]["properties"]["backbone"], BACKBONES.names())
     return made
 
 
@@ -65,8 +75,9 @@ def scale() -> dict[str, Any]:
 def _schema(model: type[BaseModel]) -> dict[str, Any]:
     made = {"$schema": DIALECT} | model.model_json_schema()
     _describe(model, made)
+    beside = inspect.getmodule(model)  # where its parts are, or in schema.py
     for name, part in made["$defs"].items():
-        _describe(getattr(models, name), part)
+        _describe(getattr(beside, name, None) or getattr(models, name), part)
     return made
 
 

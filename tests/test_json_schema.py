@@ -35,6 +35,14 @@ def faults(validator, text: str) -> list[str]:
     return [error.message for error in validator.iter_errors(load(text))]
 
 
+def test_committed_cost_studies_fit_theirs():
+    validator = exported("cost")
+    for name in ("cost", "kernel_fusion"):
+        text = (ROOT / "studies" / f"{name}.yaml").read_text()
+        assert faults(validator, text) == []
+        assert faults(validator, text.replace("arms:", "armz:", 1))
+
+
 def test_sound_files_fit():
     studies = sorted((ROOT / "studies").glob("*.yaml"))
     validator = exported("study")

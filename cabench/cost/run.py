@@ -131,8 +131,11 @@ def cell(r: Ratio) -> str:
     return f"{r.median:.2f}x [{r.low:.2f}, {r.high:.2f}]"
 
 
-def run_cost(path: Path, results: Path) -> int:
-    """Counts, times where it is asked, prints and writes; a verdict is no failure: 0."""
+def run_cost(path: Path, results: Path, dry: bool = False) -> int:
+    """Counts, times where it is asked, prints and writes; a verdict is no failure: 0.
+
+    `dry`: counts and prints, measures and writes nothing.
+    """
     from cabench.analysis.figures.overhead import overhead
 
     study, content = read_cost_study(path)
@@ -140,7 +143,7 @@ def run_cost(path: Path, results: Path) -> int:
     console.print(f"{study.study}: {study.question}", soft_wrap=True)
     found = specs(path, content, study)
     table = rows(study, found)
-    ratios = measure(study, found, console) if study.kind == "timing" else {}
+    ratios = measure(study, found, console) if study.kind == "timing" and not dry else {}
     for r in table:
         key = (r["model"], r["arm"]), (r["model"], study.baseline)
         for metric in TIMED:
@@ -161,6 +164,8 @@ def run_cost(path: Path, results: Path) -> int:
     notes = [*NOTES, *([TIMES.format(rounds=study.rounds)] if ratios else []), study.caveat]
     for note in filter(None, notes):
         console.print(note, soft_wrap=True)
+    if dry:
+        return 0
     folder = results / study.study
     written = write(folder, study, table, layers, judged, notes)
     if table:

@@ -1,0 +1,153 @@
+# ruff: noqa: E501  (a table of edits)
+"""Studies of kind cost and timing: counts against arithmetic, verdicts, wrong files."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+from rundir import cabench as command
+from specs import ROOT, write
+
+from cabench.cost.run import verdict
+from cabench.cost.spec import Claim, kind_of, read_cost_study
+from cabench.errors import CabenchError
+from cabench.timing import Ratio, alternate, ratio
+
+COST = """
+study: small
+kind: cost
+question: What does it add?
+models:
+  tiny/4: {backbone: dit, preset: micro, patch: 4, shape: [1, 8, 8], classes: 10}
+  tiny/2: {backbone: uvit, preset: micro, patch: 2, shape: [1, 8, 8], classes: 10}
+baseline: static
+arms:
+  static: {methods: [native], depthwise: static}
+  can: {methods: [native, {can: {sites: [attn_out]}}], depthwise: static}
+  tokens: {methods: [tokens], on: [dit]}
+claims:
+  - {id: C8, says: little, of: "tiny/4:can", over: "tiny/4:static", metric: macs, most: 1.0}
+  - {id: C9, says: more, of: "tiny/2:can", over: "tiny/2:static", metric: params, least: 1.01}
+"""
+TIMING = (
+    COST.replace("kind: cost", "kind: timing").replace("classes: 10}", "classes: 10, batch: 4}", 1)
+    + """\
+  - {id: C7, says: fast, of: "tiny/4:can", over: "tiny/4:static", metric: step, most: 1000}
+  - {id: C6, says: slow, of: "dw:loop", over: "dw:static", metric: layer, least: 1000}
+layers:
+  dw: {kind: depthwise, inputs: 8, grid: [4, 4], batch: 3}
+rounds: 5
+"""
+)
+
+
+def test_counts_are_those_of_the_generator(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "small.yaml", COST)
+    code, out, err = command(capsys, "run", "small.yaml")
+    assert code == 0 and not err
+    told = json.loads((tmp_path / "results" / "small" / "result.json").read_text())
+    found = {(r["model"], r["arm"]): r for r in told["rows"]}
+    assert ("tiny/2", "tokens") not in found and len(found) == 5
+    added = 32 * 32 * 32  # width of the condition times one shared 32x32 weight
+    for model in ("tiny/4", "tiny/2"):
+        static, can = found[model, "static"], found[model, "can"]
+        assert can["macs"] - static["macs"] in (added, added + 256 * 32 + 32 * 32)
+        assert can["params"] - static["params"] == added
+        assert can["macs_ratio"] == can["macs"] / static["macs"]
+    assert [c["verdict"] for c in told["claims"]] == [
+        "contradicted by construction", "by construction",
+    ]  # fmt: skip
+    assert (tmp_path / "results" / "small" / "overhead.png").stat().st_size > 10_000
+    assert "GMACs" in out and "contradicted by construction" in re.sub(r"\s+", " ", out)
+
+
+def test_a_timing_study_measures_steps_sampling_and_layers(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "small.yaml", TIMING)
+    code, _, err = command(capsys, "run", "small.yaml")
+    assert code == 0 and not err
+    told = json.loads((tmp_path / "results" / "small" / "result.json").read_text())
+    for r in told["rows"]:
+        timed = r["model"] == "tiny/4"
+        assert ("step_ratio" in r) is timed and ("sampling_ratio" in r) is timed
+        if timed:
+            assert r["step_low"] <= r["step_ratio"] <= r["step_high"]
+            assert r["arm"] != "static" or r["step_ratio"] == 1
+    assert {(r["of"], r["over"]) for r in told["layers"]} == {
+        ("fused", "static"), ("loop", "fused"), ("loop", "static"),
+    }  # fmt: skip
+    assert "dw" in (tmp_path / "results" / "small" / "layers.csv").read_text()
+    verdicts = {c["id"]: c["verdict"] for c in told["claims"]}
+    assert verdicts["C7"] == "supported, on this machine"
+    assert verdicts["C6"] == "contradicted, on this machine"
+
+
+def test_a_dry_run_counts_and_writes_nothing(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "small.yaml", TIMING)
+    code, out, _ = command(capsys, "run", "small.yaml", "--dry-run")
+    assert code == 0 and "not tested" in out and not (tmp_path / "results").exists()
+
+
+def test_an_interval_holds_the_median_as_often_as_it_says():
+    """Order statistics by simulation: at least 95 % of intervals hold the true median, 1."""
+    g = np.random.default_rng(0)
+    held = 0
+    for _ in range(400):
+        found = ratio(np.exp(g.standard_normal(15)), np.ones(15))
+        held += found.low <= 1 <= found.high
+    assert held / 400 >= 0.94
+
+
+def test_rounds_alternate():
+    order = []
+    alternate({"a": lambda: order.append("a"), "b": lambda: order.append("b")}, rounds=3)
+    assert order == list("aabb" + "ab" + "ba" + "ab")
+
+
+@pytest.mark.parametrize(
+    "limit,low,high,word",
+    [({"most": 1.1}, 1.0, 1.05, "supported"), ({"most": 1.1}, 1.2, 1.3, "contradicted"),
+     ({"most": 1.1}, 1.0, 1.2, "unresolved"), ({"least": 5}, 6, 7, "supported"),
+     ({"least": 5}, 3, 4, "contradicted"), ({"least": 5}, 4, 6, "unresolved")],
+)  # fmt: skip
+def test_a_measured_claim_goes_by_its_interval(limit, low, high, word):
+    claim = Claim(id="C", says="s", of="m:a", over="m:b", metric="step", **limit)
+    found = verdict(claim, [], {("step", ("m", "a"), ("m", "b")): Ratio(low, low, high, 9)})
+    assert found["verdict"].startswith(word)
+    assert verdict(claim, [], {})["verdict"] == "not tested"
+
+
+WRONG = {
+    "model": ("preset: micro, patch: 4", "preset: mikro, patch: 4", r":5: models.tiny/4.preset: unknown preset 'mikro'"),
+    "patch": ("patch: 4", "patch: 3", "patch 3 doesn't divide"),
+    "baseline": ("baseline: static", "baseline: statik", r":7: baseline: no arm 'statik' \(did you mean 'static'"),
+    "claim": ("tiny/4:can", "tiny/4:cann", r":13: claims.0.of: unknown model or layer 'tiny/4:cann'"),
+    "metric": ("metric: macs", "metric: step", "claims.0.metric: kind cost counts macs and params"),
+    "limit": (", most: 1.0", "", "claims.0: one of most and least is wanted"),
+    "method": ("{can: {sites: [attn_out]}}", "{cann: {}}", r":10: arms.can.methods.1: unknown method 'cann'"),
+    "key": ("question:", "qestion: x\nquestion:", "qestion: unknown key"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_wrong_files_get_one_line(tmp_path, capsys, case):
+    old, new, said = WRONG[case]
+    assert old in COST
+    path = write(tmp_path / "small.yaml", COST.replace(old, new))
+    code, _, err = command(capsys, "run", path, "--results", tmp_path)
+    assert code == 2 and err.count("\n") == 1 and re.search(said, err), err
+
+
+def test_committed_studies_read(tmp_path):
+    kinds = {p.stem: kind_of(p) for p in (ROOT / "studies").glob("*.yaml")}
+    assert kinds["cost"] == "cost" and kinds["kernel_fusion"] == "timing"
+    assert kinds["layer_placement"] == "train"
+    for name in ("cost", "kernel_fusion"):
+        assert read_cost_study(ROOT / "studies" / f"{name}.yaml")[0].study == name
+    with pytest.raises(CabenchError, match="layers are timed"):
+        path = ROOT / "studies" / "kernel_fusion.yaml"
+        text = path.read_text().replace("kind: timing", "kind: cost")
+        read_cost_study(write(tmp_path / "wrong.yaml", text))
