@@ -11,6 +11,7 @@ from specs import ROOT, write
 from test_bad_input import refused, run
 from test_study import WRONG, WRONG_SCALES
 
+from cabench.cost.spec import kind_of
 from cabench.registry import METHODS
 from cabench.schema import Scale, Study
 from cabench.study import scale_names
@@ -44,7 +45,7 @@ def test_committed_cost_studies_fit_theirs():
 
 
 def test_sound_files_fit():
-    studies = sorted((ROOT / "studies").glob("*.yaml"))
+    studies = [p for p in (ROOT / "studies").glob("*.yaml") if kind_of(p) == "train"]
     validator = exported("study")
     assert studies
     for path in studies:
