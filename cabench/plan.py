@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,7 @@ from cabench.cost import macs
 from cabench.cost.macs import parameter_counts
 from cabench.metrics import probe
 from cabench.metrics.judge import judge_fingerprint
+from cabench.models import kernels
 from cabench.plugins import Plugin
 from cabench.registry import listed
 from cabench.resolve import DataRef, find_data, resolve_models
@@ -74,9 +76,10 @@ def make_trial(
     sampling = scale.sampling.model_dump(mode="json")
     sweep = sampling.pop("sweep")
     guidance = sampling.pop("guidance")
+    forms = kernels.overrides(os.environ.get(kernels.VARIABLE, ""))  # they change the last bits
     spec = {
         "train": {
-            "recipe": training.RECIPE, "model": model,
+            "recipe": training.RECIPE, **({"kernels": forms} if forms else {}), "model": model,
             "data": {"source": data.source, "fingerprint": data.fingerprint, "flip": data.flip},
             "training": recipe, "diffusion": scale.diffusion.model_dump(mode="json"),
             "seed": seed, "init_salt": arm.init_salt,

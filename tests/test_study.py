@@ -154,6 +154,18 @@ def test_every_committed_study_can_be_planned_on_each_backbone_at_quick():
             assert plan(read_study(path, backbone=backbone), read_scale("quick"), all_arms=True)
 
 
+def test_chosen_kernels_are_part_of_the_key_and_checked(tiny_plan, monkeypatch):
+    def key():
+        return plan(tiny_plan.file, tiny_plan.scale).trials[0].train_key
+
+    before = key()
+    monkeypatch.setenv("CABENCH_KERNELS", "depthwise=loop")
+    assert key() != before
+    monkeypatch.setenv("CABENCH_KERNELS", "depthwise=lop")
+    with pytest.raises(CabenchError, match="CABENCH_KERNELS: depthwise: found 'lop' .*'loop'"):
+        key()
+
+
 def test_keys_are_nested(placement):
     trial = placement.trials[0]
     longer = changed(trial, images=99_999)

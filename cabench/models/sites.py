@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cabench.models.init import parameter
+from cabench.models.kernels import conditional_depthwise, conditional_linear, static_depthwise
 
 SITES = (
     "patch_embed", "depthwise", "agg", "attn_qkv", "attn_out", "ffn_in", "ffn_out", "head", "skip",
@@ -145,7 +146,7 @@ class SiteLayer(nn.Module):
 
 
 class SiteLinear(SiteLayer):
-    """Linear layer: x (B, N, in) -> (B, N, out); per-sample weights run as one batched product."""
+    """Linear layer: x (B, N, in) -> (B, N, out); weights a sample: kernels.conditional_linear."""
 
     def __init__(self, site: str, inputs: int, outputs: int, bias: bool = True, init="xavier"):
         super().__init__()
@@ -156,18 +157,15 @@ class SiteLinear(SiteLayer):
     def forward(self, x: Tensor, given: Given) -> Tensor:
         operations = self.operations(given)
         weight = self.weight_for(operations)
-        if weight.dim() == 2:
-            y = F.linear(x, weight, self.bias)
-        else:
-            y = torch.bmm(x, weight.transpose(1, 2))
-            y = y if self.bias is None else y + self.bias
-        return self.plus_outputs(y, x, operations)
+        layer = F.linear if weight.dim() == 2 else conditional_linear
+        return self.plus_outputs(layer(x, weight, self.bias), x, operations)
 
 
 class SiteDepthwise(SiteLayer):
     """Depthwise convolution on a grid of tokens: x (B, N, C), N = height * width.
 
-    Per-sample kernels run as one grouped convolution, groups = B * C (CAN, section 3.3).
+    Kernels a sample run as one grouped convolution, groups = B * C (CAN, section 3.3), in the form
+    that kernels.choose names.
     """
 
     def __init__(
@@ -177,25 +175,14 @@ class SiteDepthwise(SiteLayer):
         super().__init__()
         self.site = site
         self.grid = grid
-        self.padding = kernel // 2
         self.weight = parameter(channels, 1, kernel, kernel, init=init)
         self.bias = parameter(channels, init="zeros") if bias else None
 
     def forward(self, x: Tensor, given: Given) -> Tensor:
         operations = self.operations(given)
         weight = self.weight_for(operations)
-        b, n, c = x.shape
-        if weight.dim() == 4:  # the tokens already lie in channels-last order: no copy
-            h = x.view(b, *self.grid, c).permute(0, 3, 1, 2)
-            y = F.conv2d(h, weight, self.bias, padding=self.padding, groups=c)
-            y = y.permute(0, 2, 3, 1).reshape(b, n, c)
-        else:
-            h = x.transpose(1, 2).reshape(1, b * c, *self.grid)
-            kernels = weight.expand(b, -1, -1, -1, -1).flatten(0, 1)
-            y = F.conv2d(h, kernels, padding=self.padding, groups=b * c)
-            # contiguous: what follows is four times slower on strides
-            y = y.view(b, c, n).transpose(1, 2).contiguous()
-            y = y if self.bias is None else y + self.bias
+        layer = static_depthwise if weight.dim() == 4 else conditional_depthwise
+        y = layer(x, weight, self.bias, self.grid)
         return self.plus_outputs(y, x, operations)
 
 
