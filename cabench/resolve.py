@@ -165,8 +165,8 @@ def _check_fit(file: StudyFile, arm_name: str, entries: list[tuple[str, MethodOp
                 raise file.fault(where, unknown(f"{name} site", site, backbone.sites))
         for hook in method.hooks:
             if hook not in backbone.hooks:
-                text = f"'{kind}' wants the hook '{hook}'; '{name}' has {listed(backbone.hooks)}"
-                raise file.fault(where, text)
+                text = unknown(f"{name} hook", hook, backbone.hooks)
+                raise file.fault(where, f"'{kind}': {text}")
             if hook in taken:
                 raise file.fault(
                     where, f"'{kind}' and '{taken[hook]}' both want the hook '{hook}'; it holds one"

@@ -1,8 +1,8 @@
 """Runs a command of cabench in children that die at a write, again and again until one ends.
 
-Called as `python kill_points.py ARGUMENTS`. Child i dies as by kill -9 at its i-th file rename, the
-point at which something becomes finished: before it (what was written is lost) or just after, in
-turn. Prints how often a child was killed.
+Called as `python kill_points.py EVERY ARGUMENTS`. Child i (from 0) dies as by kill -9 at its
+(1 + i * EVERY)-th file rename, the point at which something becomes finished: before it (what was
+written is lost) or just after, in turn. Prints how often a child was killed.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import sys
 
 
 def main() -> None:
-    words = sys.argv[1:]
+    every, words = int(sys.argv[1]), sys.argv[2:]
     import onnxruntime  # noqa: F401  (imported once; nothing has started a thread yet)
     import torch
 
@@ -23,7 +23,7 @@ def main() -> None:
     while True:
         child = os.fork()
         if child == 0:
-            die_at(kills + 1, before=kills % 2 == 0)
+            die_at(1 + kills * every, before=kills % 2 == 0)
             sys.stdout = sys.stderr = open(os.devnull, "w")
             sys.argv = ["cabench", *words]
             try:

@@ -70,5 +70,11 @@ METHODS = {
                  method("cross_attention"), method("moe", SOURCE)],
     ),
 }  # fmt: skip
-TOKENS = ("tokens", "tokens-late", "many")  # cat has no place for tokens
-ON = [(b, m) for b in ("dit", "uvit", "cat") for m in METHODS if b != "cat" or m not in TOKENS]
+# On the other backbones one form of each method, CAN's placements among them.
+ELSEWHERE = (
+    "adaln_zero", "can-3", "can-all", "mixture-condconv", "timestep_mixture", "lora", "hyper_lora",
+    "adaln_single", "film", "tokens-late", "cross_attention", "moe", "many",
+)  # fmt: skip
+TOKENS = ("tokens-late", "many")  # cat has no place for tokens
+ON = [("dit", m) for m in METHODS] + [("uvit", m) for m in ELSEWHERE]
+ON += [("cat", m) for m in ELSEWHERE if m not in TOKENS]

@@ -39,8 +39,10 @@ def whole(undisturbed, tmp_path_factory):
     return root
 
 
-@pytest.mark.parametrize("spoil", [half, flipped], ids=["half", "a bit"])
-@pytest.mark.parametrize("what", DAMAGE)
+SPOILT = [(what, (half, flipped)[i % 2]) for i, what in enumerate(DAMAGE)]  # in turn
+
+
+@pytest.mark.parametrize("what,spoil", SPOILT, ids=[f"{w}, {s.__name__}" for w, s in SPOILT])
 def test_what_is_damaged_is_named_and_made_again(
     whole, undisturbed, monkeypatch, capsys, what, spoil
 ):
