@@ -49,7 +49,7 @@ from cabench.registry import near
 
 KINDS = ("linear", "depthwise", "ffn", "conv")
 KERNEL = 3
-LARGEST = 4e9  # bytes of tensors; above that a shape is left out
+LARGEST = 2e9  # bytes of tensors; above that a shape is left out
 SLOW = 4  # times the fastest: such a form isn't repeated after two rounds
 LAST = "channels last"
 Step = Callable[[], object]

@@ -8,7 +8,6 @@ it, and `form=` overrides both. benchmarks/kernels.py holds the forms against ea
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import os
 from collections.abc import Callable
@@ -43,7 +42,10 @@ def register(kind: str, name: str) -> Callable[[Form], Form]:
 # ---------------------------------------------------------------------------- which form
 
 
-LARGE = 2**17  # numbers in a sample's tokens: a call for each sample costs less than copies do
+# Numbers in the tokens of
+LARGE_SAMPLE = 2**17  # one sample: a call for each costs less than copies do
+LARGE_BATCH = 2**22  # a batch: its copies leave the cache, and take fresh pages at each step
+PART = 2**20  # a part of such a batch
 
 
 def choose(
@@ -57,8 +59,14 @@ def choose(
     if overridden is not None:
         return overridden
     if kind == "depthwise":
-        return "loop" if positions * inputs >= LARGE else "wide"
-    return "bmm" if kind == "linear" else "unfold"
+        if positions * inputs >= LARGE_SAMPLE:
+            return "loop"
+        return "parts" if batch * positions * inputs >= LARGE_BATCH else "wide"
+    if kind == "linear":
+        return "bmm"
+    if inputs <= 64:
+        return "grouped" if positions >= 64 else "unfold"
+    return "loop" if positions >= 256 else "unfold"
 
 
 def overridden_form(kind: str) -> str | None:
@@ -185,6 +193,14 @@ def _depthwise_wide(x: Tensor, weight: Tensor, bias: Tensor | None, grid: Grid) 
     return y.permute(0, 2, 3, 1).reshape(n, b, c).transpose(0, 1)
 
 
+@register("depthwise", "parts")
+def _depthwise_parts(x: Tensor, weight: Tensor, bias: Tensor | None, grid: Grid) -> Tensor:
+    """`wide` for a part of the samples at a time: its copies stay in the cache."""
+    size = max(1, PART // x[0].numel())
+    parts = zip(x.split(size), weight.split(size), strict=True)
+    return torch.cat([_depthwise_wide(h, w, bias, grid) for h, w in parts])
+
+
 # ---------------------------------------------------------------------------- full convolution
 # x (B, I, H, W), weight (B, O, I, k, k), bias (O,) or None -> (B, O, H, W)
 
@@ -219,13 +235,15 @@ def conditional_linear(
     x: Tensor, weight: Tensor, bias: Tensor | None = None, form: str | None = None
 ) -> Tensor:
     """x (B, N, I), weight (B or 1, O, I), bias (O,) -> (B, N, O)."""
-    (batch, n, i), o = x.shape, weight.shape[1]
-    form = _form("linear", form, x, weight, (batch, n, i, o))
-    x, weight, bias = _autocast(x, weight, bias)
-    with _as_cast(x):
+    batch, n, i = x.shape
+    form = _form("linear", form, x, weight, (batch, n, i, weight.shape[1]))
+
+    def run(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         if form is None:
             return F.linear(x, weight[0], bias)
         return FORMS["linear"][form](x, weight.expand(batch, -1, -1), bias)
+
+    return _as_autocast(run, x, weight, bias)
 
 
 def conditional_depthwise(
@@ -236,19 +254,19 @@ def conditional_depthwise(
     k is odd and the border zero. Below float32 the CPU computes in float32 and rounds the result:
     without AVX-512 torch convolves bfloat16 group by group.
     """
-    (batch, n, c), k = x.shape, _odd(weight)
-    form = _form("depthwise", form, x, weight, (batch, n, c, c, k))
-    x, weight, bias = _autocast(x, weight, bias)
-    dtype = x.dtype
-    if x.device.type == "cpu" and dtype in (torch.bfloat16, torch.float16):
-        x, weight, bias = (t if t is None else t.float() for t in (x, weight, bias))
-    with _as_cast(x):
+    batch, n, c = x.shape
+    form = _form("depthwise", form, x, weight, (batch, n, c, c, _odd(weight)))
+
+    def run(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        dtype = x.dtype
+        if x.device.type == "cpu" and dtype in (torch.bfloat16, torch.float16):
+            x, weight, bias = (t if t is None else t.float() for t in (x, weight, bias))
         if form is None:
-            y = static_depthwise(x, weight[0], bias, grid)
-        else:
-            weight = weight.expand(batch, -1, -1, -1, -1)
-            y = FORMS["depthwise"][form](x, weight, bias, grid)
-    return y.to(dtype)
+            return static_depthwise(x, weight[0], bias, grid).to(dtype)
+        weight = weight.expand(batch, -1, -1, -1, -1)
+        return FORMS["depthwise"][form](x, weight, bias, grid).to(dtype)
+
+    return _as_autocast(run, x, weight, bias)
 
 
 def conditional_conv(
@@ -257,11 +275,13 @@ def conditional_conv(
     """x (B, I, H, W), weight (B or 1, O, I, k, k), k odd, stride 1, zero border -> (B, O, H, W)."""
     (batch, i, h, w), o, k = x.shape, weight.shape[1], _odd(weight)
     form = _form("conv", form, x, weight, (batch, h * w, i, o, k))
-    x, weight, bias = _autocast(x, weight, bias)
-    with _as_cast(x):
+
+    def run(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         if form is None:
             return F.conv2d(x, weight[0], bias, padding=k // 2)
         return FORMS["conv"][form](x, weight.expand(batch, -1, -1, -1, -1), bias)
+
+    return _as_autocast(run, x, weight, bias)
 
 
 def _form(kind: str, asked: str | None, x: Tensor, weight: Tensor, shape: tuple) -> str | None:
@@ -293,22 +313,12 @@ def _odd(weight: Tensor) -> int:
     return k
 
 
-def _autocasting(x: Tensor) -> bool:
-    device = x.device.type
-    return torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
-
-
-def _autocast(x: Tensor, *others: Tensor | None) -> tuple[Tensor | None, ...]:
-    """As autocast would cast a layer's inputs: a Function of our own isn't on its list."""
-    if not _autocasting(x):
-        return x, *others
-    dtype = torch.get_autocast_dtype(x.device.type)
-    wide = (None, torch.float64)
-    return tuple(t if getattr(t, "dtype", None) in wide else t.to(dtype) for t in (x, *others))
-
-
-def _as_cast(x: Tensor) -> contextlib.AbstractContextManager:
-    """Autocast off: the inputs are cast already."""
-    if _autocasting(x):
-        return torch.autocast(x.device.type, enabled=False)
-    return contextlib.nullcontext()
+def _as_autocast(run: Callable[..., Tensor], *tensors: Tensor | None) -> Tensor:
+    """Runs on what autocast would make of a layer's inputs; our Function isn't on its list."""
+    device = tensors[0].device.type
+    if not (torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)):
+        return run(*tensors)
+    dtype, kept = torch.get_autocast_dtype(device), (None, torch.float64)
+    cast = (t if getattr(t, "dtype", None) in kept else t.to(dtype) for t in tensors)
+    with torch.autocast(device, enabled=False):
+        return run(*cast)
