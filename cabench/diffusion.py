@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -15,7 +14,7 @@ from torch import Tensor, nn
 
 from cabench.errors import CabenchError
 from cabench.seeds import generator
-from cabench.streams import Streams, length, take, twice
+from cabench.streams import Streams, distinct, length, take
 
 STEPS = 1000  # discrete noise levels of the variance-preserving schedules; t runs over [0, STEPS)
 PREDICTIONS = ("eps", "v", "flow")
@@ -128,18 +127,28 @@ SAMPLERS: dict[str, Callable[[Process], Any]] = {
 FLOW_SAMPLERS = ("dpmpp_2m", "unipc")
 
 
-@dataclass(frozen=True)
 class Guide:
-    """Classifier-free guidance over all streams but the timestep: u + g (c - u); g = 1 is none."""
+    """Classifier-free guidance over all streams but the timestep: u + g (c - u); g = 1 is none.
 
-    model: nn.Module
-    guidance: float
+    Called with x (B, C, H, W) and one t for the whole batch; equal conditions are told once.
+    """
 
-    def __call__(self, x: Tensor, t: Tensor, streams: Streams) -> Tensor:
+    def __init__(self, model: nn.Module, guidance: float, streams: Streams, device: str):
+        self.model, self.guidance = model, guidance
+        rows, index = distinct(streams)
+        self.streams, self.drop = take(streams, rows, device), None
+        if guidance != 1:  # the null condition is one more, told to all samples again
+            rows = torch.cat([rows, rows[:1]])
+            self.streams = take(streams, rows, device)
+            self.drop = (torch.arange(len(rows)) == len(rows) - 1).to(device)
+            index = torch.cat([index, torch.full_like(index, len(rows) - 1)])
+        self.index, self.count = index.to(device), len(rows)
+
+    def __call__(self, x: Tensor, t: Tensor) -> Tensor:
+        t = t.expand(self.count)
         if self.guidance == 1:
-            return self.model(x, t, streams)
-        drop = torch.arange(2, device=x.device).bool().repeat_interleave(len(x))
-        both = self.model(torch.cat([x, x]), torch.cat([t, t]), twice(streams), drop)
+            return self.model(x, t, self.streams, self.drop, self.index)
+        both = self.model(torch.cat([x, x]), t, self.streams, self.drop, self.index)
         told, untold = both.chunk(2)
         return untold + self.guidance * (told - untold)
 
@@ -160,11 +169,10 @@ def sample(
 ) -> Tensor:
     """n samples as uint8 (n, C, H, W). Sample i's noise depends on (seed, i) alone."""
     n = length(streams)
-    guide = Guide(model, guidance)
     made = []
     for start in range(0, n, batch):
         index = range(start, min(start + batch, n))
-        told = take(streams, slice(start, start + batch), device)
+        guide = Guide(model, guidance, take(streams, slice(start, start + batch)), device)
         generators = [generator(seed, "sample", i) for i in index]
         x = torch.stack([torch.randn(shape, generator=g) for g in generators]).to(device)
         scheduler = SAMPLERS[sampler](process)
@@ -174,7 +182,7 @@ def sample(
         for i, t in enumerate(scheduler.timesteps):
             # diffusers rounds flow's times down to whole numbers; the network was told exact ones
             exact = scheduler.sigmas[i] * STEPS if process.prediction == "flow" else t.float()
-            predicted = guide(x, exact.expand(len(x)).to(device), told)
+            predicted = guide(x, exact.to(device))
             x = scheduler.step(predicted, t, x, **noise).prev_sample
         made.append(to_uint8(x).cpu())
         progress(index.stop)

@@ -24,9 +24,18 @@ def take(streams: Streams, index: Tensor | slice, device: str = "cpu") -> dict[s
     return each(streams, lambda tensor: tensor[index].to(device))
 
 
-def twice(streams: Streams) -> dict[str, Values]:
-    """(B, ...) -> (2B, ...): the batch after itself."""
-    return each(streams, lambda tensor: torch.cat([tensor, tensor]))
+def distinct(streams: Streams) -> tuple[Tensor, Tensor]:
+    """Rows (K,) that hold each different condition once, and which of them each row has, (B,).
+
+    Streams with tensors of their own in each row (text) are taken to differ in every row.
+    """
+    rows = torch.arange(length(streams))
+    if any(isinstance(value, tuple) for value in streams.values()):
+        return rows, rows
+    told = torch.stack([value.cpu() for value in streams.values()], 1)
+    different, index = torch.unique(told, dim=0, return_inverse=True)
+    first = torch.full((len(different),), len(rows)).scatter_reduce(0, index, rows, "amin")
+    return first, index
 
 
 def length(streams: Streams) -> int:

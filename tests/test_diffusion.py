@@ -16,6 +16,7 @@ from cabench.diffusion import (
 )
 from cabench.errors import CabenchError
 from cabench.models.model import build_initialised
+from cabench.streams import distinct
 
 SETTINGS = [("flow", "linear")] + [
     (p, s) for p in ("eps", "v") for s in ("linear", "sqrt_linear", "cosine")
@@ -29,8 +30,8 @@ class PointMass(torch.nn.Module):
         super().__init__()
         self.process, self.c = process, c
 
-    def forward(self, x, t, streams, drop=None):
-        alpha, sigma = self.process.levels(t)
+    def forward(self, x, t, streams, drop=None, index=None):
+        alpha, sigma = self.process.levels(t if index is None else t[index])
         eps = (x - alpha * self.c) / sigma
         exact = {"eps": eps, "v": alpha * eps - sigma * self.c, "flow": eps - self.c}
         return exact[self.process.prediction]
@@ -98,12 +99,34 @@ def test_samples_do_not_depend_on_the_batch():
 
 def test_guidance_extrapolates_from_the_null_condition():
     model = trained_like()
-    x, t, streams = torch.randn(5, 1, 8, 8), torch.full((5,), 300.0), {"label": torch.arange(5)}
-    told = model(x, t, streams)
-    untold = model(x, t, streams, torch.ones(5, dtype=torch.bool))
-    guided = Guide(model, 3.0)(x, t, streams)
+    labels = torch.tensor([3, 1, 3, 0, 1])
+    x, t, streams = torch.randn(5, 1, 8, 8), torch.tensor(300.0), {"label": labels}
+    told = model(x, t.expand(5), streams)
+    untold = model(x, t.expand(5), streams, torch.ones(5, dtype=torch.bool))
+    guided = Guide(model, 3.0, streams, "cpu")(x, t)
     torch.testing.assert_close(guided, untold + 3 * (told - untold), rtol=1e-4, atol=1e-4)
-    assert torch.equal(Guide(model, 1.0)(x, t, streams), told)
+    torch.testing.assert_close(Guide(model, 1.0, streams, "cpu")(x, t), told)
+
+
+def test_equal_conditions_are_told_once_while_sampling():
+    model, rows = trained_like(), []
+    model.embedder.register_forward_pre_hook(lambda m, args: rows.append(len(args[0])))
+    streams = {"label": torch.tensor([3, 1, 3, 0, 1, 1])}
+    for guidance, conditions in ((1.0, 3), (2.0, 4)):  # the null condition is one more
+        rows.clear()
+        sample(model, Process("flow", "linear"), streams, (1, 8, 8), seed=0, steps=2,
+               guidance=guidance)  # fmt: skip
+        assert rows == [conditions] * 2
+
+
+def test_distinct_rows_hold_every_condition_once():
+    streams = {"label": torch.tensor([3, 1, 3, 0, 1]), "style": torch.tensor([0, 1, 0, 0, 0])}
+    rows, index = distinct(streams)
+    assert sorted(rows.tolist()) == [0, 1, 3, 4]  # the first of each
+    for value in streams.values():
+        assert torch.equal(value[rows][index], value)
+    text = {"text": (torch.zeros(2, 3, 4), torch.ones(2, 3))}
+    assert [v.tolist() for v in distinct(text)] == [[0, 1], [0, 1]]
 
 
 def test_pixels_round_trip():

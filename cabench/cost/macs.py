@@ -135,13 +135,13 @@ def meta_macs(spec: Mapping[str, Any]) -> dict[str, int]:
         branches: list[int] = []  # what methods compute inside the backbone
 
         def counted(branch: Branch) -> Branch:
-            def run(h: torch.Tensor) -> torch.Tensor:
+            def run(h: torch.Tensor, *told: torch.Tensor) -> torch.Tensor:
                 with FlopCounterMode(display=False) as inner:
-                    y = branch(h)
+                    y = branch.module(h, *told)
                 branches.append(inner.get_total_flops() // 2)
                 return y
 
-            return run
+            return Branch(run, branch.told)
 
         given.branches = {address: counted(b) for address, b in given.branches.items()}
         with FlopCounterMode(display=False) as counter:

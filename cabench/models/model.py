@@ -14,10 +14,15 @@ from cabench.models.condition import ConditionEmbedder
 from cabench.models.init import initialise
 from cabench.models.sites import Given, Layout, address_layers
 from cabench.registry import BACKBONES, METHODS
+from cabench.streams import Streams, take
 
 
 class ConditionalModel(nn.Module):
-    """forward(x (B, C, H, W), t (B,) in [0, 1000), streams, drop (B,) | None) -> (B, C, H, W)."""
+    """forward(x (B, C, H, W), t (B,) in [0, 1000), streams, drop (B,) | None) -> (B, C, H, W).
+
+    With `index` (B,), t, streams and drop are of K distinct conditions, sample i having condition
+    index[i]: what depends on the condition alone is made K times.
+    """
 
     def __init__(self, backbone: nn.Module, embedder: ConditionEmbedder, methods: nn.ModuleDict):
         super().__init__()
@@ -25,7 +30,7 @@ class ConditionalModel(nn.Module):
         self.embedder = embedder
         self.methods = methods
 
-    def given(self, t: Tensor, streams: Mapping[str, Tensor], drop: Tensor | None) -> Given:
+    def given(self, t: Tensor, streams: Streams, drop: Tensor | None) -> Given:
         """All that the methods generate for this batch, once per forward."""
         given = Given()
         if self.methods:
@@ -35,9 +40,15 @@ class ConditionalModel(nn.Module):
         return given
 
     def forward(
-        self, x: Tensor, t: Tensor, streams: Mapping[str, Tensor], drop: Tensor | None = None
-    ) -> Tensor:
-        return self.backbone(x, self.given(t, streams, drop))
+        self, x: Tensor, t: Tensor, streams: Streams, drop: Tensor | None = None,
+        index: Tensor | None = None,
+    ) -> Tensor:  # fmt: skip
+        if index is None:
+            return self.backbone(x, self.given(t, streams, drop))
+        if all(method.distinct for method in self.methods.values()):
+            return self.backbone(x, self.given(t, streams, drop).take(index))
+        drop = None if drop is None else drop[index]
+        return self.backbone(x, self.given(t[index], take(streams, index, x.device), drop))
 
 
 def build_backbone(spec: Mapping[str, Any]) -> tuple[nn.Module, Layout]:

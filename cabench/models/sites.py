@@ -42,6 +42,10 @@ class Operation:
         """The whole change of the weight, (B, *static), for diagnostics; None: there is no such."""
         return self.weight(static)
 
+    def take(self, index: Tensor) -> Operation:
+        """The same for the conditions at `index`; for methods that say `distinct`."""
+        raise NotImplementedError
+
 
 @dataclass(frozen=True)
 class DenseDelta(Operation):
@@ -55,6 +59,9 @@ class DenseDelta(Operation):
             return self.delta
         shares = (self.keep - 1).view(-1, *(1,) * static.dim())
         return torch.addcmul(self.delta, shares, static)
+
+    def take(self, index: Tensor) -> DenseDelta:
+        return DenseDelta(self.delta[index], None if self.keep is None else self.keep[index])
 
 
 @dataclass(frozen=True)
@@ -75,6 +82,10 @@ class LowRank(Operation):
         up = self.up if self.scale is None else self.up * self.scale.unsqueeze(1)
         return up @ self.down
 
+    def take(self, index: Tensor) -> LowRank:
+        down, up = (m[index] if m.dim() == 3 else m for m in (self.down, self.up))
+        return LowRank(down, up, None if self.scale is None else self.scale[index])
+
 
 @dataclass(frozen=True)
 class Modulation:
@@ -84,6 +95,10 @@ class Modulation:
     scale: Tensor  # (B, D)
     gate: Tensor | None = None  # (B, D)
 
+    def take(self, index: Tensor) -> Modulation:
+        gate = None if self.gate is None else self.gate[index]
+        return Modulation(self.shift[index], self.scale[index], gate)
+
 
 @dataclass(frozen=True)
 class ExtraTokens:
@@ -92,8 +107,22 @@ class ExtraTokens:
     values: Tensor  # (B, T, D)
     start: int = 0
 
+    def take(self, index: Tensor) -> ExtraTokens:
+        return ExtraTokens(self.values[index], self.start)
 
-Branch = Callable[[Tensor], Tensor]  # (B, N, D) -> (B, N, D), to be added
+
+@dataclass(frozen=True)
+class Branch:
+    """module(x (B, N, D), *told) -> (B, N, D), to be added; told: (B, ...) each, or None."""
+
+    module: Callable[..., Tensor]
+    told: tuple[Tensor | None, ...]
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return self.module(x, *self.told)
+
+    def take(self, index: Tensor) -> Branch:
+        return Branch(self.module, tuple(t if t is None else t[index] for t in self.told))
 
 
 @dataclass
@@ -111,6 +140,22 @@ class Given:
         self.modulation.update(other.modulation)
         self.tokens.extend(other.tokens)
         self.branches.update(other.branches)
+
+    def take(self, index: Tensor) -> Given:
+        """What was made for distinct conditions, for samples: sample i has condition index[i]."""
+        shared: dict[int, Operation] = {}  # one operation may serve many layers
+
+        def taken(operation: Operation) -> Operation:
+            if id(operation) not in shared:
+                shared[id(operation)] = operation.take(index)
+            return shared[id(operation)]
+
+        return Given(
+            {a: [taken(o) for o in operations] for a, operations in self.operations.items()},
+            {a: m.take(index) for a, m in self.modulation.items()},
+            [t.take(index) for t in self.tokens],
+            {a: b.take(index) for a, b in self.branches.items()},
+        )
 
     def join(self, x: Tensor, block: int) -> Tensor:
         """x (B, N, D) with the tokens that join before `block`, in front."""

@@ -89,6 +89,28 @@ def test_samples_do_not_mix_and_one_row_equals_its_batch(backbone, name):
     torch.testing.assert_close(one, y[3:4], rtol=1e-4, atol=1e-5)
 
 
+@everywhere
+def test_conditions_told_once_are_those_told_to_each(backbone, name):
+    model = noisy_model(spec_on(backbone, name))
+    x, t, label = batch()
+    index = torch.tensor([2, 0, 0, 1, 2, 2])
+    drop = torch.tensor([False, True, False])
+    each = model(x, t[:3][index], {"label": label[:3][index]}, drop[index])
+    once = model(x, t[:3], {"label": label[:3]}, drop, index)
+    torch.testing.assert_close(once, each, rtol=1e-4, atol=1e-4)
+
+
+def test_a_method_without_take_is_told_every_sample(monkeypatch):
+    model = noisy_model(model_spec(**METHODS["can-3"]))
+    x, t, label = batch()
+    index = torch.tensor([2, 0, 0, 1, 2, 2])
+    want = model(x, t[:3], {"label": label[:3]}, None, index)
+    monkeypatch.setattr(type(model.methods["can"]), "distinct", False)
+    monkeypatch.setattr(DenseDelta, "take", None)
+    found = model(x, t[:3], {"label": label[:3]}, None, index)
+    torch.testing.assert_close(found, want, rtol=1e-4, atol=1e-5)
+
+
 WEIGHT_SPACE = [
     (b, m) for b, m in ON
     if m.startswith(("can", "mixture", "timestep_mixture", "lora", "hyper_lora"))

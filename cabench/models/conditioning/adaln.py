@@ -16,6 +16,7 @@ from cabench.registry import METHODS
 class AdaLN(Method):
     """SiLU -> zero-initialised linear -> shift and scale of every norm; no gates."""
 
+    distinct = True
     hooks = ("norm",)
 
     def __init__(self, options, layout, width):

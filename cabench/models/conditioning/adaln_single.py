@@ -22,6 +22,7 @@ class AdaLNSingle(Method):
     Map and tables are zero at the start (PixArt draws the tables at random).
     """
 
+    distinct = True
     hooks = ("norm",)
     gated = True
 

@@ -16,6 +16,7 @@ from cabench.registry import METHODS
 class AdaLNZero(Method):
     """SiLU -> zero-initialised linear -> shift, scale (and gate in the blocks) of every norm."""
 
+    distinct = True
     hooks = ("norm",)
     gated = True
 

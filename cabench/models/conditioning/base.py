@@ -39,6 +39,7 @@ class Method(nn.Module):
     name: ClassVar[str]
     version: ClassVar[int] = 1
     hooks: ClassVar[tuple[str, ...]] = ()  # hooks it occupies, of models.sites.HOOKS
+    distinct: ClassVar[bool] = False  # its Given has `take`: made once for equal conditions
     gated: ClassVar[bool] = False  # a norm modulator that brings gates
     replaces_affine: ClassVar[bool] = True  # a norm modulator in the place of a learned affine
     Options: ClassVar[type[MethodOptions]] = MethodOptions

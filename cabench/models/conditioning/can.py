@@ -15,6 +15,7 @@ from cabench.registry import METHODS
 class CAN(Method):
     """W + W_c at the chosen sites, W_c generated from the condition, zero at the start."""
 
+    distinct = True
     Options = GeneratorOptions
 
     @classmethod

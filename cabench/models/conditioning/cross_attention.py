@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from cabench.models.condition import sequence
 from cabench.models.conditioning.base import Method
 from cabench.models.init import tag
-from cabench.models.sites import BranchHook, Given
+from cabench.models.sites import Branch, BranchHook, Given
 from cabench.registry import METHODS
 
 
@@ -40,6 +40,7 @@ class Attention(nn.Module):
 class CrossAttention(Method):
     """Each block attends to the condition, one token a stream (text: its own tokens)."""
 
+    distinct = True
     hooks = ("context",)
 
     def __init__(self, options, layout, width):
@@ -52,4 +53,4 @@ class CrossAttention(Method):
     def forward(self, embedded) -> Given:
         tokens, mask = sequence(embedded, self.source)
         pairs = zip(self.addresses, self.layers, strict=True)
-        return Given(branches={a: lambda x, f=f: f(x, tokens, mask) for a, f in pairs})
+        return Given(branches={a: Branch(layer, (tokens, mask)) for a, layer in pairs})

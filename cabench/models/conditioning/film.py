@@ -19,6 +19,7 @@ from cabench.registry import METHODS
 class FiLM(Method):
     """Linear -> shift and scale after the affine norm before each feed-forward part."""
 
+    distinct = True
     hooks = ("norm",)
     replaces_affine = False
 

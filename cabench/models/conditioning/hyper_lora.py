@@ -46,6 +46,7 @@ class Factors(nn.Module):
 class HyperLoRA(Method):
     """W + B(c) A(c): both low-rank factors are linear in the condition; zero at the start."""
 
+    distinct = True
     Options = HyperLoRAOptions
 
     @classmethod

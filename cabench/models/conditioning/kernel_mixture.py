@@ -65,6 +65,7 @@ class Mixture(nn.Module):
 class KernelMixture(Method):
     """Adaptive kernel selection: K basis kernels at the chosen sites, mixed by the condition."""
 
+    distinct = True
     Options = KernelMixtureOptions
 
     @classmethod

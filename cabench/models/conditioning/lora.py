@@ -44,6 +44,7 @@ class Bases(nn.Module):
 class LoRA(Method):
     """W + a sum of low-rank bases weighted by an MLP of the condition; zero at the start."""
 
+    distinct = True
     Options = LoRAOptions
 
     @classmethod

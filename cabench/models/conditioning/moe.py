@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from cabench.models.condition import gather
 from cabench.models.conditioning.base import Method, MethodOptions
 from cabench.models.init import parameter, tag
-from cabench.models.sites import BranchHook, Given
+from cabench.models.sites import Branch, BranchHook, Given
 from cabench.registry import METHODS
 
 
@@ -61,6 +61,7 @@ class Experts(nn.Module):
 class MoE(Method):
     """Experts beside each feed-forward part, chosen by the timestep; nothing at the start."""
 
+    distinct = True
     Options = MoEOptions
     hooks = ("ffn",)
 
@@ -73,8 +74,5 @@ class MoE(Method):
 
     def forward(self, embedded) -> Given:
         c = gather(embedded, self.source)  # (B, width)
-        branches = {}
-        for address, experts in zip(self.addresses, self.layers, strict=True):
-            share, which = experts.route(c)
-            branches[address] = lambda h, e=experts, s=share, w=which: e(h, s, w)
-        return Given(branches=branches)
+        pairs = zip(self.addresses, self.layers, strict=True)
+        return Given(branches={a: Branch(layer, layer.route(c)) for a, layer in pairs})

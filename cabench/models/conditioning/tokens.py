@@ -30,6 +30,7 @@ class TokensOptions(MethodOptions):
 class Tokens(Method):
     """The condition as extra tokens of the sequence, each with a learned position."""
 
+    distinct = True
     Options = TokensOptions
     hooks = ("tokens",)
 
