@@ -12,6 +12,7 @@ from cabench.cost.macs import parameter_counts
 from cabench.cost.spec import kind_of
 from cabench.errors import CabenchError
 from cabench.plan import Trial, manifest, plan
+from cabench.reporting.protocol import command
 from cabench.study import read_scale, read_study, scale_names
 
 STUDY = ROOT / "studies" / "layer_placement.yaml"
@@ -105,6 +106,8 @@ def test_a_study_runs_on_each_of_its_backbones(tiny):
     assert native == {"dit": "adaln_zero", "uvit": "tokens", "cat": "adaln"}
     assert all(p.models["native+dw"]["backbone"]["kind"] == n for n, p in plans.items())
     assert len({t.key for p in plans.values() for t in p.trials}) == 3 * 6
+    again = {n: command(manifest(p)) for n, p in plans.items()}  # what the report prints
+    assert "--backbone" not in again["dit"] and "--backbone cat" in again["cat"]
     with pytest.raises(CabenchError, match="--backbone: unknown backbone of the study 'vit'.*dit"):
         read_study(path, backbone="vit")
 
