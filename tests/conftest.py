@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import torch
+from filelock import FileLock
 from runs import finish, outcome
 from specs import write
 
@@ -69,11 +71,16 @@ class Finished:
 
 @pytest.fixture(scope="session")
 def undisturbed(tmp_path_factory):
-    """The tiny study run to its end in one process."""
-    root = tmp_path_factory.mktemp("undisturbed")
-    write(root / "tiny.yaml", TINY_STUDY)
-    write(root / "scale.yaml", TINY_SCALE)
-    finish(root, "--executor", "local")
+    """The tiny study run to its end in one process, once for all workers of a test run."""
+    base = tmp_path_factory.getbasetemp()
+    root = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "undisturbed"
+    with FileLock(f"{root}.lock"):
+        if not (root / "done").exists():
+            root.mkdir()
+            write(root / "tiny.yaml", TINY_STUDY)
+            write(root / "scale.yaml", TINY_SCALE)
+            finish(root, "--executor", "local")
+            (root / "done").touch()
     return Finished(root, outcome(root / "results"))
 
 
