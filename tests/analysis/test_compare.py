@@ -93,7 +93,7 @@ CHANGES = {
     "train.data.fingerprint": "0" * 64,
     "train.training.lr": 0.002,
     "train.diffusion.prediction": "eps",
-    "train.recipe": 2,
+    "train.recipe": 99,
     "images": 44800,
     "sample.steps": 25,
     "guidance": 1.5,
@@ -200,7 +200,7 @@ def test_the_last_bit_of_one_number_is_seen():
     record = records["can-3", 1]
     before = record["metrics"]["kid"]
     record["metrics"]["kid"] = math.nextafter(before, math.inf)
-    record["environment"]["packages"]["torch"] = "2.14.1"
+    record["environment"]["packages"]["torch"] = "0.1"
     found = agreement(side(*reference()), side(manifest, records))
     assert found.equal == {"metrics": 29, "spec": 30, "cost": 30}
     (line,) = found.faults
