@@ -20,9 +20,15 @@ from cabench.models.kernels import (
 ALL = [(kind, form) for kind in FORMS for form in FORMS[kind]]
 OTHERS = [(kind, form) for kind, form in ALL if form != "loop"]
 # (batch, grid, kernel): one sample, not square, one token, a kernel wider than the grid,
-# and more samples than are convolved at once
+# and a batch that makes parts of unequal size
 CASES = [(1, (4, 4), 3), (5, (3, 5), 3), (3, (1, 1), 3), (3, (2, 6), 5), (67, (4, 4), 3)]
 CHANNELS, OUTPUTS = 8, 6
+
+
+@pytest.fixture(autouse=True)
+def small_parts(monkeypatch):
+    """So that tiny batches, too, run by parts: 3 samples of 4x4 at a time."""
+    monkeypatch.setattr(kernels, "PART", 3 * 16 * CHANNELS)
 
 
 def case(kind, batch, grid, kernel, dtype=torch.float32, channels=CHANNELS, outputs=OUTPUTS):
