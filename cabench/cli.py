@@ -151,7 +151,6 @@ def run(
 ) -> None:
     """Run a study: train, sample, score what is missing; then print the table and draw figures."""
     try:
-        from cabench.cost.run import run_cost
         from cabench.cost.spec import kind_of
         from cabench.run import Options, execute, prepare
 
@@ -161,6 +160,8 @@ def run(
             backbone,
         )  # fmt: skip
         if kind_of(study) != "train":
+            from cabench.cost.run import run_cost
+
             raise typer.Exit(run_cost(study, results, dry_run))
         prepared = prepare(study, options)
         if dry_run:

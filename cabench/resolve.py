@@ -18,6 +18,7 @@ from cabench.faults import first_fault, validate
 from cabench.models import condition
 from cabench.models.conditioning.base import MethodOptions
 from cabench.models.model import layout_of
+from cabench.models.sites import Layout
 from cabench.registry import BACKBONES, DATASETS, METHODS, listed, near, versioned
 from cabench.schema import DataChoice, Scale
 from cabench.store import content_key
@@ -259,8 +260,8 @@ def _match(file: StudyFile, name: str, spec: dict[str, Any], target: int) -> Non
         )
 
 
-def _refusal(spec: dict[str, Any], kind: str, options: MethodOptions) -> str | None:
-    problem = METHODS.get(kind).refuses(options, layout_of(spec))
+def _refusal(layout: Layout, kind: str, options: MethodOptions) -> str | None:
+    problem = METHODS.get(kind).refuses(options, layout)
     return None if problem is None else f"{kind}: {problem}"
 
 
@@ -287,9 +288,10 @@ def resolve_models(file: StudyFile, scale: Scale, data: DataRef) -> dict[str, di
             if arm.match is not None:
                 target = parameter_counts(models[arm.match.params_of])["total"]
                 _match(file, name, models[name], target)
+            layout = layout_of(models[name])
             for method in models[name]["methods"]:
                 options = METHODS.get(method["kind"]).Options.model_validate(method["options"])
-                if problem := options.problem() or _refusal(models[name], method["kind"], options):
+                if problem := options.problem() or _refusal(layout, method["kind"], options):
                     raise file.fault(("arms", name), problem)
             parameter_counts(models[name])  # it can be built
             content_key(models[name])  # and named

@@ -11,6 +11,7 @@ it is named (the log `cabench`) and made again.
 from __future__ import annotations
 
 import contextlib
+import csv
 import hashlib
 import json
 import logging
@@ -66,6 +67,15 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 def as_text(content: Any) -> str:
     return json.dumps(content, indent=1, allow_nan=False) + "\n"
+
+
+def write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
+    """Rows under all the keys that any of them has, in the order of their first use; atomic."""
+    fields = list(dict.fromkeys(key for row in rows for key in row))
+    with atomic_path(path) as part, open(part, "w", newline="", encoding="utf-8") as f:
+        writer = csv.DictWriter(f, fieldnames=fields)
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 def write_json(path: Path, content: Any) -> None:

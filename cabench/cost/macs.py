@@ -17,12 +17,12 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from cabench.errors import CabenchError
+from cabench.models.condition import TEXT_TOKENS
 from cabench.models.model import build, build_meta
 from cabench.models.sites import Branch
 from cabench.streams import Values
 
 VERSION = 1  # of the counting: in every key, so that records of another convention are not mixed
-TEXT_TOKENS = 77  # of a text: CLIP's length
 META_ABOVE = 50_000_000  # parameters: larger models are counted on the meta device
 
 # Element-wise and look-up operators: no multiply-accumulates by the convention above. Sums are not

@@ -7,17 +7,18 @@ arXiv 2209.12152, table 5 and its README; CaT's budgets follow from the CAN pape
 
 from __future__ import annotations
 
-import csv
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rich.table import Table
 
-from cabench.cost.macs import TEXT_TOKENS, meta_macs, parameter_counts
+from cabench.cost.macs import meta_macs, parameter_counts
+from cabench.models.condition import TEXT_TOKENS
 from cabench.models.model import BACKBONES, METHODS
 from cabench.resolve import embedder_options
 from cabench.screen import screen
+from cabench.store import write_csv
 
 TOLERANCE = 0.005
 BUDGET_TOLERANCE = 0.01  # of CaT's presets, which were made to meet their budgets
@@ -81,7 +82,7 @@ RATIOS = [
     (("DiT-XL/2", 64), ("CaT-L0", 64), 52),
 ]
 
-CAN = {  # a linear generator would hold ten times the parameters of the rest
+CAN = {  # a linear generator would hold 13 times the parameters of the rest (studies/cost.yaml)
     "kind": "can",
     "options": {"sites": ["depthwise", "patch_embed", "attn_out"], "generator": "bottleneck",
                 "rank": 64},
@@ -186,10 +187,7 @@ def show_published(path: Path | None, pdf: Path | None = None) -> int:
     for note in NOTES:
         console.print(note, soft_wrap=True)
     if path is not None:
-        with open(path, "w", newline="", encoding="utf-8") as f:
-            writer = csv.DictWriter(f, fieldnames=list(found[0]))
-            writer.writeheader()
-            writer.writerows(found)
+        write_csv(path, found)
         console.print(f"written: {path}", soft_wrap=True)
     if pdf is not None:
         from cabench.reporting.macs import write_pdf

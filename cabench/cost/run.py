@@ -6,7 +6,6 @@ are no trial records, and are not compared across machines.
 
 from __future__ import annotations
 
-import csv
 import datetime
 from pathlib import Path
 from typing import Any
@@ -29,7 +28,7 @@ from cabench.models.model import BACKBONES
 from cabench.resolve import DataRef, resolve_models
 from cabench.schema import BackboneChoice, Scale, Study
 from cabench.screen import screen
-from cabench.store import atomic_path, write_json
+from cabench.store import write_csv, write_json
 from cabench.study import StudyFile
 from cabench.timing import Ratio
 from cabench.trial import environment
@@ -117,12 +116,10 @@ def verdict(claim: Claim, table: Rows, ratios: dict[tuple[str, Key, Key], Ratio]
     measured = ratios.get((claim.metric, of, over))
     if measured is None:
         return told | {"found": "", "verdict": "not tested"}
-    inside = measured.high <= claim.most if claim.most is not None else (
-        measured.low >= claim.least
-    )
-    outside = measured.low > claim.most if claim.most is not None else (
-        measured.high < claim.least
-    )
+    if claim.most is not None:
+        inside, outside = measured.high <= claim.most, measured.low > claim.most
+    else:
+        inside, outside = measured.low >= claim.least, measured.high < claim.least
     word = "supported" if inside else "contradicted" if outside else "unresolved"
     return told | {"found": cell(measured), "verdict": f"{word}, on this machine"}
 
@@ -231,11 +228,7 @@ def write(
     for name, content in (("table.csv", table), ("layers.csv", layers)):
         if not content:
             continue
-        with atomic_path(folder / name) as part, open(part, "w", newline="") as f:
-            fields = list(dict.fromkeys(key for r in content for key in r))
-            writer = csv.DictWriter(f, fieldnames=fields)
-            writer.writeheader()
-            writer.writerows(content)
+        write_csv(folder / name, content)
         written.append(folder / name)
     told = {
         "study": study.study, "question": study.question, "kind": study.kind, "rows": table,
@@ -245,5 +238,3 @@ def write(
     }  # fmt: skip
     write_json(folder / "result.json", told)
     return [*written, folder / "result.json"]
-
-

@@ -17,6 +17,7 @@ from cabench.models.init import fixed, tag
 from cabench.streams import Values
 
 VERSION = 1
+TEXT_TOKENS = 77  # of a text: CLIP's length
 TIMESTEP = "timestep"
 
 

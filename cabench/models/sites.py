@@ -44,7 +44,7 @@ class Operation:
 
     def take(self, index: Tensor) -> Operation:
         """The same for the conditions at `index`; for methods that say `distinct`."""
-        raise NotImplementedError
+        raise TypeError(f"{type(self).__name__} has no `take`, yet its method says `distinct`")
 
 
 @dataclass(frozen=True)
@@ -160,7 +160,7 @@ class Given:
     def join(self, x: Tensor, block: int) -> Tensor:
         """x (B, N, D) with the tokens that join before `block`, in front."""
         joining = [extra.values for extra in self.tokens if extra.start == block]
-        return torch.cat([*(v.expand(len(x), -1, -1) for v in joining), x], 1) if joining else x
+        return torch.cat([*joining, x], 1) if joining else x
 
 
 class SiteLayer(nn.Module):

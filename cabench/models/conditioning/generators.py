@@ -15,11 +15,9 @@ import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from cabench.models.conditioning.base import MethodOptions
+from cabench.models.conditioning.placement import SiteOptions
 from cabench.models.init import parameter, tag
-from cabench.models.sites import SITES, Layout, Site
 
-PER_LAYER = ("depthwise", "agg", "patch_embed")  # the others share one weight [assumption]
 Rank = Annotated[int, Field(ge=1, le=100_000)]
 
 
@@ -58,18 +56,6 @@ class MLP(Linear):
         return super().forward(F.silu(self.hidden(c)))
 
 
-class SiteOptions(MethodOptions):
-    """Options of methods that act on weights: which, and what is shared."""
-
-    sites: Literal["all"] | Annotated[list[Literal[SITES]], Field(min_length=1)] = Field(
-        ["depthwise", "patch_embed", "attn_out"], description="kinds of layer to make aware"
-    )
-    shared: bool = Field(
-        True, description="one generated weight for all layers of equal kind and shape, "
-        "but for depthwise, agg and patch_embed",
-    )  # fmt: skip
-
-
 class GeneratorOptions(SiteOptions):
     """Options of methods that generate whole weights."""
 
@@ -103,15 +89,3 @@ BUILD: dict[str, Callable[[GeneratorOptions, int, tuple[int, ...]], Linear]] = {
     "bottleneck": lambda o, width, shape: Bottleneck(width, shape, o.bias, o.rank),
     "mlp": lambda o, width, shape: MLP(width, shape, o.bias, o.rank or width),
 }
-
-
-def chosen(layout: Layout, sites: str | list[str]) -> list[Site]:
-    """The layers of the kinds asked for, or all."""
-    return [s for s in layout.sites if sites == "all" or s.kind in sites]
-
-
-def group(site: Site, shared: bool) -> str:
-    """The name of the generator that serves `site`."""
-    if shared and site.kind not in PER_LAYER:
-        return f"{site.kind}_" + "x".join(map(str, site.shape))
-    return site.address.replace(".", "_")

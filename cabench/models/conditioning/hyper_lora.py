@@ -9,8 +9,8 @@ from pydantic import Field
 from torch import nn
 
 from cabench.models.condition import gather
-from cabench.models.conditioning.base import Method, MethodOptions
-from cabench.models.conditioning.generators import chosen, group
+from cabench.models.conditioning.base import MethodOptions
+from cabench.models.conditioning.placement import SiteMethod, serve
 from cabench.models.init import parameter
 from cabench.models.sites import LINEAR_SITES, Given, LowRank, Site
 from cabench.registry import METHODS
@@ -43,25 +43,17 @@ class Factors(nn.Module):
 
 
 @METHODS.register("hyper_lora")
-class HyperLoRA(Method):
+class HyperLoRA(SiteMethod):
     """W + B(c) A(c): both low-rank factors are linear in the condition; zero at the start."""
 
-    distinct = True
     Options = HyperLoRAOptions
-
-    @classmethod
-    def sites(cls, options, offered):
-        return tuple(options.sites)
 
     def __init__(self, options, layout, width):
         super().__init__(options, layout, width)
         self.source = options.source
-        self.served: dict[str, str] = {}  # address -> factors
-        self.factors = nn.ModuleDict()
-        for site in chosen(layout, options.sites):
-            name = self.served[site.address] = group(site, options.shared)
-            if name not in self.factors:
-                self.factors[name] = Factors(width, site, options.rank)
+        self.served, self.factors = serve(
+            layout, options, lambda site: Factors(width, site, options.rank)
+        )
 
     def forward(self, embedded) -> Given:
         c = gather(embedded, self.source)  # (B, width)

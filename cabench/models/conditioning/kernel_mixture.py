@@ -14,8 +14,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from cabench.models.condition import gather
-from cabench.models.conditioning.base import Method
-from cabench.models.conditioning.generators import SiteOptions, chosen, group
+from cabench.models.conditioning.placement import SiteMethod, SiteOptions, serve
 from cabench.models.init import parameter, tag
 from cabench.models.sites import DenseDelta, Given, Site
 from cabench.registry import METHODS
@@ -62,25 +61,17 @@ class Mixture(nn.Module):
 
 
 @METHODS.register("kernel_mixture")
-class KernelMixture(Method):
+class KernelMixture(SiteMethod):
     """Adaptive kernel selection: K basis kernels at the chosen sites, mixed by the condition."""
 
-    distinct = True
     Options = KernelMixtureOptions
-
-    @classmethod
-    def sites(cls, options, offered):
-        return tuple(offered) if options.sites == "all" else tuple(options.sites)
 
     def __init__(self, options, layout, width):
         super().__init__(options, layout, width)
         self.source = options.source
-        self.served: dict[str, str] = {}  # address -> mixture
-        self.mixtures = nn.ModuleDict()
-        for site in chosen(layout, options.sites):
-            name = self.served[site.address] = group(site, options.shared)
-            if name not in self.mixtures:
-                self.mixtures[name] = Mixture(width, site, options)
+        self.served, self.mixtures = serve(
+            layout, options, lambda site: Mixture(width, site, options)
+        )
 
     def forward(self, embedded) -> Given:
         c = gather(embedded, self.source)  # (B, width)

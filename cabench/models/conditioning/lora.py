@@ -9,8 +9,8 @@ from pydantic import Field
 from torch import nn
 
 from cabench.models.condition import gather
-from cabench.models.conditioning.base import Method, MethodOptions
-from cabench.models.conditioning.generators import chosen
+from cabench.models.conditioning.base import MethodOptions
+from cabench.models.conditioning.placement import SiteMethod, chosen
 from cabench.models.init import parameter, tag
 from cabench.models.sites import LINEAR_SITES, Given, LowRank, Site
 from cabench.registry import METHODS
@@ -41,15 +41,10 @@ class Bases(nn.Module):
 
 
 @METHODS.register("lora")
-class LoRA(Method):
+class LoRA(SiteMethod):
     """W + a sum of low-rank bases weighted by an MLP of the condition; zero at the start."""
 
-    distinct = True
     Options = LoRAOptions
-
-    @classmethod
-    def sites(cls, options, offered):
-        return tuple(options.sites)
 
     def __init__(self, options, layout, width):
         super().__init__(options, layout, width)

@@ -10,13 +10,11 @@ from typing import Annotated, Literal
 from pydantic import Field
 from torch import nn
 
-from cabench.models.condition import sequence
+from cabench.models.condition import TEXT_TOKENS, sequence
 from cabench.models.conditioning.base import Method, MethodOptions
 from cabench.models.init import parameter, tag
 from cabench.models.sites import ExtraTokens, Given
 from cabench.registry import METHODS
-
-TEXT_TOKENS = 77  # places for a stream of text: CLIP's length
 
 
 class TokensOptions(MethodOptions):
