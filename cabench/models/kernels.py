@@ -119,7 +119,7 @@ def _linear_grouped(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 @register("linear", "bmm")
 def _linear_bmm(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    if not _counting(x):
+    if not counting(x):
         return _BatchedLinear.apply(x, weight, bias)
     y = torch.bmm(x, weight.transpose(1, 2))
     return y if bias is None else y + bias
@@ -293,7 +293,7 @@ def _form(kind: str, asked: str | None, x: Tensor, weight: Tensor, shape: tuple)
         )
     if asked is not None:
         _known(asked, FORMS[kind], f"form of {kind}")
-    if _counting(x):
+    if counting(x):
         return PLAIN[kind]
     asked = asked or overridden_form(kind)
     if asked is None and weight.shape[0] > 1:
@@ -301,7 +301,7 @@ def _form(kind: str, asked: str | None, x: Tensor, weight: Tensor, shape: tuple)
     return asked
 
 
-def _counting(x: Tensor) -> bool:
+def counting(x: Tensor) -> bool:
     """Do MAC counters look on: fvcore by tracing, FlopCounterMode on the meta device."""
     return torch.jit.is_tracing() or x.is_meta
 

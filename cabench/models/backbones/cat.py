@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cabench.models.activations import gelu_tanh
 from cabench.models.init import parameter, tag
 from cabench.models.sites import (
     Given,
@@ -65,8 +66,8 @@ class MBConv(nn.Module):
         self.project = SiteLinear("ffn_out", hidden, width)
 
     def forward(self, x: Tensor, given: Given) -> Tensor:
-        h = F.gelu(self.expand(x, given), approximate="tanh")
-        h = F.gelu(self.depthwise(h, given), approximate="tanh")
+        h = gelu_tanh(self.expand(x, given))
+        h = gelu_tanh(self.depthwise(h, given))
         return self.project(h, given)
 
 

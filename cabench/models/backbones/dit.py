@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cabench.models.activations import gelu_tanh
 from cabench.models.init import fixed
 from cabench.models.sites import (
     Given,
@@ -65,13 +66,13 @@ class FeedForward(nn.Module):
         self.project = SiteLinear("ffn_out", hidden, width)
 
     def forward(self, x: Tensor, given: Given) -> Tensor:
-        h = F.gelu(self.expand(x, given), approximate="tanh")  # (B, N, hidden)
+        h = gelu_tanh(self.expand(x, given))  # (B, N, hidden)
         if self.depthwise is not None:
             h = around(self._convolved, h, math.prod(self.depthwise.grid), given)
         return self.project(h, given)
 
     def _convolved(self, h: Tensor, given: Given) -> Tensor:
-        return h + F.gelu(self.depthwise(h, given), approximate="tanh")
+        return h + gelu_tanh(self.depthwise(h, given))
 
 
 class Block(nn.Module):

@@ -9,10 +9,10 @@ from __future__ import annotations
 from typing import Annotated
 
 import torch
-import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from cabench.models.activations import gelu_tanh
 from cabench.models.condition import gather
 from cabench.models.conditioning.base import Method, MethodOptions
 from cabench.models.init import parameter, tag
@@ -54,7 +54,7 @@ class Experts(nn.Module):
         expand = self.expand[which].flatten(1, 2)  # (B, top * hidden, D)
         project = self.project[which] * share[:, :, None, None]
         project = project.transpose(1, 2).flatten(2)  # (B, D, top * hidden)
-        return torch.bmm(F.gelu(torch.bmm(h, expand.mT), approximate="tanh"), project.mT)
+        return torch.bmm(gelu_tanh(torch.bmm(h, expand.mT)), project.mT)
 
 
 @METHODS.register("moe")
