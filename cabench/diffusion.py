@@ -130,7 +130,8 @@ FLOW_SAMPLERS = ("dpmpp_2m", "unipc")
 class Guide:
     """Classifier-free guidance over all streams but the timestep: u + g (c - u); g = 1 is none.
 
-    Called with x (B, C, H, W) and one t for the whole batch; equal conditions are told once.
+    For one trajectory: called with x (B, C, H, W) and one t for the whole batch. Equal conditions
+    are told once.
     """
 
     def __init__(self, model: nn.Module, guidance: float, streams: Streams, device: str):
@@ -143,12 +144,13 @@ class Guide:
             self.drop = (torch.arange(len(rows)) == len(rows) - 1).to(device)
             index = torch.cat([index, torch.full_like(index, len(rows) - 1)])
         self.index, self.count = index.to(device), len(rows)
+        self.kept: dict[Any, Tensor] = {}  # by the model: what stays through the trajectory
 
     def __call__(self, x: Tensor, t: Tensor) -> Tensor:
         t = t.expand(self.count)
         if self.guidance == 1:
-            return self.model(x, t, self.streams, self.drop, self.index)
-        both = self.model(torch.cat([x, x]), t, self.streams, self.drop, self.index)
+            return self.model(x, t, self.streams, self.drop, self.index, self.kept)
+        both = self.model(torch.cat([x, x]), t, self.streams, self.drop, self.index, self.kept)
         told, untold = both.chunk(2)
         return untold + self.guidance * (told - untold)
 

@@ -19,7 +19,7 @@ from cabench.schema import ADDED_ID, Arm, Scale
 from cabench.store import content_key
 from cabench.study import StudyFile, scale_fault
 
-SAMPLE_RECIPE = 2  # raise it whenever the same network would draw other samples
+SAMPLE_RECIPE = 3  # raise it whenever the same network would draw other samples
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from cabench.seeds import generator
 from cabench.store import LOG, atomic_path
 from cabench.streams import Values, take
 
-RECIPE = 2  # raise it whenever the same spec would train to other weights
+RECIPE = 3  # raise it whenever the same spec would train to other weights
 CURVE = (1000, 10)  # report pictures and bins of the held-out loss in the curve
 
 Progress = Callable[[int, float], None]  # images seen, last loss

@@ -30,7 +30,7 @@ class PointMass(torch.nn.Module):
         super().__init__()
         self.process, self.c = process, c
 
-    def forward(self, x, t, streams, drop=None, index=None):
+    def forward(self, x, t, streams, drop=None, index=None, kept=None):
         alpha, sigma = self.process.levels(t if index is None else t[index])
         eps = (x - alpha * self.c) / sigma
         exact = {"eps": eps, "v": alpha * eps - sigma * self.c, "flow": eps - self.c}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -83,11 +84,16 @@ class TextEmbedding(nn.Module):
 
 
 class Embedded(dict):
-    """{stream: (B, width)}, and in `sequences` the streams that are tokens: (B, L, width), mask."""
+    """{stream: (B, width)}, and in `sequences` the streams that are tokens: (B, L, width), mask.
 
-    def __init__(self, vectors: Mapping[str, Tensor]):
+    `kept`, where it is not None, belongs to one trajectory of sampling: all rows have one timestep,
+    and the other streams stay as they are, so what is made of these alone may be left there.
+    """
+
+    def __init__(self, vectors: Mapping[str, Tensor], kept: dict[Any, Tensor] | None = None):
         super().__init__(vectors)
         self.sequences: dict[str, tuple[Tensor, Tensor]] = {}
+        self.kept = kept
 
 
 class ConditionEmbedder(nn.Module):
@@ -117,9 +123,10 @@ class ConditionEmbedder(nn.Module):
         )
 
     def forward(
-        self, t: Tensor, streams: Mapping[str, Values], drop: Tensor | None = None
-    ) -> Embedded:
-        embedded = Embedded({TIMESTEP: self.timestep(t)})
+        self, t: Tensor, streams: Mapping[str, Values], drop: Tensor | None = None,
+        kept: dict[Any, Tensor] | None = None,
+    ) -> Embedded:  # fmt: skip
+        embedded = Embedded({TIMESTEP: self.timestep(t)}, kept)
         for name, embedding in self.categories.items():
             embedded[name] = embedding(streams[name], drop)
         for name, embedding in self.texts.items():

@@ -21,7 +21,9 @@ class ConditionalModel(nn.Module):
     """forward(x (B, C, H, W), t (B,) in [0, 1000), streams, drop (B,) | None) -> (B, C, H, W).
 
     With `index` (B,), t, streams and drop are of K distinct conditions, sample i having condition
-    index[i]: what depends on the condition alone is made K times.
+    index[i]: what depends on the condition alone is made K times. `kept` is a dictionary for one
+    trajectory of sampling: all rows share a t, and the rest of the conditions is that of the call
+    before, so what depends on the rest alone is made once.
     """
 
     def __init__(self, backbone: nn.Module, embedder: ConditionEmbedder, methods: nn.ModuleDict):
@@ -30,23 +32,26 @@ class ConditionalModel(nn.Module):
         self.embedder = embedder
         self.methods = methods
 
-    def given(self, t: Tensor, streams: Streams, drop: Tensor | None) -> Given:
+    def given(
+        self, t: Tensor, streams: Streams, drop: Tensor | None,
+        kept: dict[Any, Tensor] | None = None,
+    ) -> Given:  # fmt: skip
         """All that the methods generate for this batch, once per forward."""
         given = Given()
         if self.methods:
-            embedded = self.embedder(t, streams, drop)
+            embedded = self.embedder(t, streams, drop, kept)
             for method in self.methods.values():
                 given.update(method(embedded))
         return given
 
     def forward(
         self, x: Tensor, t: Tensor, streams: Streams, drop: Tensor | None = None,
-        index: Tensor | None = None,
+        index: Tensor | None = None, kept: dict[Any, Tensor] | None = None,
     ) -> Tensor:  # fmt: skip
         if index is None:
             return self.backbone(x, self.given(t, streams, drop))
         if all(method.distinct for method in self.methods.values()):
-            return self.backbone(x, self.given(t, streams, drop).take(index))
+            return self.backbone(x, self.given(t, streams, drop, kept).take(index))
         drop = None if drop is None else drop[index]
         return self.backbone(x, self.given(t[index], take(streams, index, x.device), drop))
 

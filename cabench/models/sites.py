@@ -51,7 +51,7 @@ class Operation:
 class DenseDelta(Operation):
     """keep * W + W_c: a generated weight per sample, added to the static one (CAN, section 3)."""
 
-    delta: Tensor  # (B, *static weight)
+    delta: Tensor  # (B, *static weight), or (1, *static weight): the same for all
     keep: Tensor | None = None  # (B,): the share of W that stays; None: all of it
 
     def weight(self, static: Tensor) -> Tensor:
@@ -61,7 +61,9 @@ class DenseDelta(Operation):
         return torch.addcmul(self.delta, shares, static)
 
     def take(self, index: Tensor) -> DenseDelta:
-        return DenseDelta(self.delta[index], None if self.keep is None else self.keep[index])
+        one = len(self.delta) == 1  # for all
+        keep = None if self.keep is None else self.keep[index]
+        return DenseDelta(self.delta if one else self.delta[index], keep)
 
 
 @dataclass(frozen=True)

@@ -328,3 +328,29 @@ def test_source_is_a_sum_of_normalised_streams():
     assert set(embedded) == set(SOURCE)
     for e in embedded.values():
         torch.testing.assert_close(e.square().mean(1), torch.ones(2), rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("source", [SOURCE, ["label"], ["timestep"]])
+@pytest.mark.parametrize("generator,rank", [("linear", None), ("bottleneck", 8), ("mlp", 8)])
+def test_generation_through_a_trajectory_is_split(source, generator, rank):
+    told = method("can", source, sites="all", generator=generator, rank=rank, bias=True)
+    model = noisy_model(model_spec([told], affine=True))
+    rows = []
+    for module in model.methods["can"].generators.values():
+        module.register_forward_pre_hook(lambda module, given: rows.append(len(given[0])))
+    x, _, _ = batch(5)
+    streams, index = {"label": torch.tensor([4, 0, 2])}, torch.tensor([0, 2, 1, 0, 0])
+    kept, count = {}, len(model.methods["can"].generators)
+    for step, t in enumerate((900.0, 20.0)):
+        t = torch.full((3,), t)
+        whole = model(x, t, streams, None, index)
+        assert rows == [3] * count
+        rows.clear()
+        split = model(x, t, streams, None, index, kept)
+        torch.testing.assert_close(split, whole, rtol=1e-4, atol=1e-4)
+        labels, time = ([3] * count if step == 0 else []), [1] * count
+        if generator == "mlp" and source == SOURCE:
+            labels, time = [3] * count, []
+        wanted = labels * ("label" in source) + time * ("timestep" in source)
+        assert sorted(rows) == sorted(wanted)
+        rows.clear()

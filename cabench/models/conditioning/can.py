@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from cabench.models.condition import gather
-from cabench.models.conditioning.generators import GeneratorOptions
+from cabench.models.conditioning.generators import GeneratorOptions, generated
 from cabench.models.conditioning.placement import SiteMethod, serve
 from cabench.models.sites import DenseDelta, Given
 from cabench.registry import METHODS
@@ -23,6 +22,8 @@ class CAN(SiteMethod):
         )
 
     def forward(self, embedded) -> Given:
-        c = gather(embedded, self.source)  # (B, width)
-        made = {name: DenseDelta(generator(c)) for name, generator in self.generators.items()}
+        made = {
+            name: DenseDelta(generated(generator, embedded, self.source))
+            for name, generator in self.generators.items()
+        }
         return Given(operations={a: [made[name]] for a, name in self.served.items()})

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from cabench.models.condition import TIMESTEP, Embedded, gather
 from cabench.models.conditioning.placement import SiteOptions
 from cabench.models.init import parameter, tag
 
@@ -22,7 +23,9 @@ Rank = Annotated[int, Field(ge=1, le=100_000)]
 
 
 class Linear(nn.Module):
-    """c (B, width) -> (B, *shape), zero at the start."""
+    """c (B, width) -> (B, *shape), zero at the start; `bias=False` leaves the bias out."""
+
+    additive = True  # without its bias, what it makes of a sum is the sum of what it makes
 
     def __init__(self, width: int, shape: tuple[int, ...], bias: bool):
         super().__init__()
@@ -30,8 +33,8 @@ class Linear(nn.Module):
         self.weight = parameter(math.prod(shape), width, init="zeros")
         self.bias = parameter(math.prod(shape), init="zeros") if bias else None
 
-    def forward(self, c: Tensor) -> Tensor:
-        return F.linear(c, self.weight, self.bias).unflatten(1, self.shape)
+    def forward(self, c: Tensor, bias: bool = True) -> Tensor:
+        return F.linear(c, self.weight, self.bias if bias else None).unflatten(1, self.shape)
 
 
 class Bottleneck(Linear):
@@ -41,19 +44,39 @@ class Bottleneck(Linear):
         super().__init__(rank, shape, bias)
         self.down = parameter(rank, width, init="lecun")
 
-    def forward(self, c: Tensor) -> Tensor:
-        return super().forward(F.linear(c, self.down))
+    def forward(self, c: Tensor, bias: bool = True) -> Tensor:
+        return super().forward(F.linear(c, self.down), bias)
 
 
 class MLP(Linear):
     """c (B, width) -> linear -> SiLU (B, hidden) -> (B, *shape), zero at the start."""
 
+    additive = False
+
     def __init__(self, width: int, shape: tuple[int, ...], bias: bool, hidden: int):
         super().__init__(hidden, shape, bias)
         self.hidden = tag(nn.Linear(width, hidden), weight="lecun", bias="zeros")
 
-    def forward(self, c: Tensor) -> Tensor:
-        return super().forward(F.silu(self.hidden(c)))
+    def forward(self, c: Tensor, bias: bool = True) -> Tensor:
+        return super().forward(F.silu(self.hidden(c)), bias)
+
+
+def generated(generator: Linear, embedded: Embedded, source: tuple[str, ...]) -> Tensor:
+    """What `generator` makes of the source's sum: (B, *shape), or (1, *shape), the same for all.
+
+    Through a trajectory of sampling (`embedded.kept`) the timestep's part is made for one row a
+    step and the part of the other streams once, where the two add up or only one is told.
+    """
+    rest = tuple(name for name in source if name != TIMESTEP)
+    timed, kept = len(rest) < len(source), embedded.kept
+    if kept is None or (timed and rest and not generator.additive):
+        return generator(gather(embedded, source))
+    at_this_time = embedded[TIMESTEP][:1]
+    if not rest:
+        return generator(at_this_time)
+    if generator not in kept:
+        kept[generator] = generator(gather(embedded, rest))
+    return kept[generator] + generator(at_this_time, bias=False) if timed else kept[generator]
 
 
 class GeneratorOptions(SiteOptions):
