@@ -16,8 +16,10 @@ import torch
 from scipy.stats import binom
 
 from cabench.cost.spec import Layer
+from cabench.diffusion import Process, sample
 from cabench.models.model import build_initialised
 from cabench.models.sites import DenseDelta, Given, SiteDepthwise, SiteLinear
+from cabench.process import one_thread
 
 Work = Callable[[], Any]
 SAMPLING_STEPS = 8
@@ -35,9 +37,7 @@ class Ratio:
 
 def alternate(work: Mapping[str, Work], rounds: int) -> dict[str, np.ndarray]:
     """Seconds of each, (rounds,); the order turns round with every round."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with one_thread():
         for run in work.values():  # warm: caches, lazy initialisation
             run()
             run()
@@ -48,8 +48,6 @@ def alternate(work: Mapping[str, Work], rounds: int) -> dict[str, np.ndarray]:
                 began = time.perf_counter()
                 work[name]()
                 spent[name].append(time.perf_counter() - began)
-    finally:
-        torch.set_num_threads(threads)
     return {name: np.array(seconds) for name, seconds in spent.items()}
 
 
@@ -77,16 +75,11 @@ def step_of(spec: Mapping[str, Any], batch: int) -> Work:
 
 
 def sampling_of(spec: Mapping[str, Any], batch: int) -> Work:
-    """A sampling run without guidance: SAMPLING_STEPS evaluations of a batch."""
+    """A sampling run as studies make it, without guidance: SAMPLING_STEPS steps of a batch."""
     model = build_initialised(spec, 0).eval()
-    x, _, streams = _inputs(spec, batch)
-
-    @torch.no_grad()
-    def run() -> None:
-        for i in range(SAMPLING_STEPS):
-            model(x, torch.full((batch,), 999.0 - 100 * i), streams)
-
-    return run
+    process, (_, _, streams) = Process("v", "cosine"), _inputs(spec, batch)
+    shape = tuple(spec["backbone"]["shape"])
+    return lambda: sample(model, process, streams, shape, 0, steps=SAMPLING_STEPS, batch=batch)
 
 
 def _inputs(spec: Mapping[str, Any], batch: int) -> tuple[torch.Tensor, torch.Tensor, dict]:

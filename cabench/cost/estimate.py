@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from cabench.models.model import build_initialised
+from cabench.process import one_thread
 
 LARGE = 1e9  # MACs: above, one arm is timed and the others follow by their MACs
 PROBE_MACS = 20e9  # a timed step holds at most so many
@@ -30,9 +31,7 @@ def seconds_per_image(
 
 def _timed(spec: Mapping[str, Any], batch: int, macs: int, device: str) -> float:
     batch = max(1, min(batch, int(PROBE_MACS / (3 * macs))))
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with one_thread():
         model = build_initialised(spec, 0).to(device)
         optimiser = torch.optim.AdamW(model.parameters(), fused=True)
         x = torch.randn(batch, *spec["backbone"]["shape"], device=device)
@@ -40,8 +39,6 @@ def _timed(spec: Mapping[str, Any], batch: int, macs: int, device: str) -> float
         classes = spec["embedder"]["classes"]
         streams = {name: torch.randint(n, (batch,), device=device) for name, n in classes.items()}
         return min(_step(model, optimiser, x, t, streams) for _ in range(4)) / batch
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _step(model, optimiser, x, t, streams) -> float:

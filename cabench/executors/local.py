@@ -12,13 +12,10 @@ from cabench.store import Store
 
 def run(trials: Sequence[Trial], store: Store, device: str, listener: Listener) -> None:
     """Runs the trials; their records are on disk when it returns."""
-    import torch
-
+    from cabench.process import one_thread
     from cabench.trial import run_trial
 
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with one_thread():
         for trial in trials:
             listener.started(trial.key)
 
@@ -28,5 +25,3 @@ def run(trials: Sequence[Trial], store: Store, device: str, listener: Listener) 
             with log_to(listener.said):
                 record = run_trial(trial, store, device, tell)
             listener.finished(record)
-    finally:
-        torch.set_num_threads(threads)

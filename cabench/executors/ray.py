@@ -276,13 +276,11 @@ def _settled(config: dict[str, Any], work: Callable[[str], None]) -> None:
         text = f"a node doesn't see the folder {config['folder']} ({error.strerror})"
         tune.report({"halt": f"{text}: results must be on a path that all nodes share"})
         return
-    import torch
-
     from cabench.devices import pick_device
+    from cabench.process import one_thread
 
-    torch.set_num_threads(1)
     try:
-        with log_to(lambda text: tune.report({"said": text})):
+        with one_thread(), log_to(lambda text: tune.report({"said": text})):
             work(pick_device(config["device"]))
     except OSError as error:
         tune.report({"halt": disk_fault(error)})
