@@ -40,6 +40,16 @@ def _file(path: Path | None) -> Path | None:
     return path
 
 
+def _only(context: typer.Context, allowed: tuple[str, ...], kind: str) -> None:
+    """Refuses options of the command line that mean nothing for a study of this kind."""
+    for option in context.command.params:
+        source = context.get_parameter_source(option.name)
+        if source is not None and source.name == "COMMANDLINE" and option.name not in allowed:
+            names = [max(p.opts, key=len) for p in context.command.params if p.name in allowed[1:]]
+            text = f"a study of kind '{kind}' trains nothing; its options: {listed(names)}"
+            raise CabenchError(f"{max(option.opts, key=len)}: {text}")
+
+
 def _count(text: str) -> int:
     if not (text.isascii() and text.isdigit() and 0 < int(text[:9]) <= 10_000):
         raise typer.BadParameter(f"found {shown(text)}; a whole number from 1 to 10000 is wanted")
@@ -104,6 +114,7 @@ def _options(
 
 @app.command()
 def run(
+    context: typer.Context,
     study: StudyFile,
     scale: ScaleName = "quick",
     seeds: Seeds = None,
@@ -159,10 +170,11 @@ def run(
             use_reference, retry_failed, device, jobs, executor, ray_address, tensorboard,
             backbone,
         )  # fmt: skip
-        if kind_of(study) != "train":
+        if (kind := kind_of(study)) != "train":
             from cabench.cost.run import run_cost
 
-            raise typer.Exit(run_cost(study, results, dry_run))
+            _only(context, ("study", "dry_run", "arm", "plugin", "results"), kind)
+            raise typer.Exit(run_cost(study, results, dry_run, arm or (), plugin or ()))
         prepared = prepare(study, options)
         if dry_run:
             from cabench.dryrun import dry

@@ -48,14 +48,7 @@ def read_study(path: Path, arms: Iterable[str] = (), backbone: str | None = None
         raise CabenchError(f"no study file {_elsewhere(path)}")
     content = read_yaml(path, "study")
     study = check(Study, path, content)
-    added: dict[str, str] = {}
-    for text in arms:
-        for name, arm in _added_arms(text).items():
-            if name in study.arms:
-                taken = f"the study has an arm '{name}' already: take another name"
-                raise fault(ARM_OPTION, None, (), taken)
-            added[name] = text
-            study.arms[name] = arm
+    added = add_arms(study.arms, arms)
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
     if backbone is not None and backbone not in study.backbones:
         text = unknown("backbone of the study", backbone, study.backbones)
@@ -75,6 +68,19 @@ def _leave_out(study: Study, backbone: str) -> None:
     for name in elsewhere:
         del study.arms[name]
     study.claims[:] = [c for c in study.claims if not {c.better, c.than} & elsewhere]
+
+
+def add_arms(to: dict[str, Arm], texts: Iterable[str]) -> dict[str, str]:
+    """Puts arms of the command line beside a study's own: by name, the text that names each."""
+    added: dict[str, str] = {}
+    for text in texts:
+        for name, arm in _added_arms(text).items():
+            if name in to:
+                taken = f"the study has an arm '{name}' already: take another name"
+                raise fault(ARM_OPTION, None, (), taken)
+            added[name] = text
+            to[name] = arm
+    return added
 
 
 def _added_arms(text: str) -> dict[str, Arm]:

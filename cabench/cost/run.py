@@ -7,6 +7,7 @@ are no trial records, and are not compared across machines.
 from __future__ import annotations
 
 import datetime
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,14 @@ from cabench.cost.spec import (
     COUNTED,
     TIMED,
     Claim,
+    CostFile,
     CostStudy,
     Model,
     arms_on,
     read_cost_study,
 )
 from cabench.models.model import BACKBONES
+from cabench.plugins import load_plugins, read_plugins
 from cabench.resolve import DataRef, resolve_models
 from cabench.schema import BackboneChoice, Scale, Study
 from cabench.screen import screen
@@ -37,8 +40,9 @@ Rows = list[dict[str, Any]]
 Key = tuple[str, str]  # model, arm; or layer, form
 
 
-def specs(path: Path, content: Any, study: CostStudy) -> dict[Key, dict[str, Any]]:
+def specs(file: CostFile) -> dict[Key, dict[str, Any]]:
     """The resolved model of each model x arm, sizes matched."""
+    study = file.study
     made: dict[Key, dict[str, Any]] = {}
     for name, model in study.models.items():
         arms = {n: study.arms[n] for n in arms_on(study, model)}
@@ -46,11 +50,11 @@ def specs(path: Path, content: Any, study: CostStudy) -> dict[Key, dict[str, Any
             study=study.study, question=study.question, needs=["label"], arms=arms,
             backbones=[model.backbone], embedder=study.embedder, baseline=study.baseline,
         )  # fmt: skip
-        file = StudyFile(path, content, asked, "", model.backbone)
+        read = StudyFile(file.path, file.content, asked, "", model.backbone, file.added)
         choice = BackboneChoice(preset=model.preset, patch=model.patch)
         scale = Scale.model_construct(scale=name, backbones={model.backbone: choice})
         data = DataRef("", {}, None, model.shape, {"label": model.classes}, {}, False)
-        for arm, spec in resolve_models(file, scale, data).items():
+        for arm, spec in resolve_models(read, scale, data).items():
             made[name, arm] = spec
     return made
 
@@ -83,13 +87,18 @@ def measure(
 ) -> dict[tuple[str, Key, Key], Ratio]:
     """Ratios of times: (metric, of, over) for each arm over the baseline, and layers' forms."""
     ratios: dict[tuple[str, Key, Key], Ratio] = {}
-    builders = {"step": timing.step_of, "sampling": timing.sampling_of}
+    builders = {
+        "step": timing.step_of,
+        "sampling": timing.sampling_of,
+        "latency": lambda spec, _: timing.sampling_of(spec, 1),
+    }
     for name, model in study.models.items():
         if model.batch is None:
             continue
         arms = arms_on(study, model)
         for metric in TIMED:
-            console.print(f"timing {name}, {metric}, batch {model.batch}")
+            batch = 1 if metric == "latency" else model.batch
+            console.print(f"timing {name}, {metric}, batch {batch}")
             work = {arm: builders[metric](found[name, arm], model.batch) for arm in arms}
             spent = timing.alternate(work, study.rounds)
             for arm in arms:
@@ -128,17 +137,23 @@ def cell(r: Ratio) -> str:
     return f"{r.median:.2f}x [{r.low:.2f}, {r.high:.2f}]"
 
 
-def run_cost(path: Path, results: Path, dry: bool = False) -> int:
+def run_cost(
+    path: Path, results: Path, dry: bool = False, arms: Iterable[str] = (),
+    plugins: Iterable[Path] = (),
+) -> int:  # fmt: skip
     """Counts, times where it is asked, prints and writes; a verdict is no failure: 0.
 
-    `dry`: counts and prints, measures and writes nothing.
+    `dry`: counts and prints, measures and writes nothing. `arms` and `plugins` as for a study that
+    trains.
     """
     from cabench.analysis.figures.overhead import overhead
 
-    study, content = read_cost_study(path)
+    load_plugins(read_plugins(plugins))
+    file = read_cost_study(path, arms)
+    study = file.study
     console = screen()
     console.print(f"{study.study}: {study.question}", soft_wrap=True)
-    found = specs(path, content, study)
+    found = specs(file)
     table = rows(study, found)
     ratios = measure(study, found, console) if study.kind == "timing" and not dry else {}
     for r in table:

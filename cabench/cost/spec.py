@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -11,11 +13,11 @@ from cabench.errors import CabenchError
 from cabench.models.model import BACKBONES
 from cabench.registry import listed, near
 from cabench.schema import Arm, Name, Part, Pixels, Positive
-from cabench.study import is_file, unknown
+from cabench.study import add_arms, is_file, unknown
 from cabench.yamlfile import check, fault, read_yaml
 
 COUNTED = ("macs", "params")
-TIMED = ("step", "sampling")  # a training step, a sampling run
+TIMED = ("step", "sampling", "latency")  # a training step; a sampling run; that of one picture
 LAYER_FORMS = ("static", "loop", "fused")
 
 
@@ -75,10 +77,21 @@ def kind_of(path: Path) -> str:
         return "train"  # read again there, the fault is told
 
 
-def read_cost_study(path: Path) -> tuple[CostStudy, Any]:
-    """The study, checked, and its content for later faults."""
+@dataclass(frozen=True)
+class CostFile:
+    """A study as read, and what its file and the command line say, for later faults."""
+
+    path: Path
+    content: Any
+    study: CostStudy  # with the added arms
+    added: dict[str, str]  # arms of the command line, as written
+
+
+def read_cost_study(path: Path, arms: Iterable[str] = ()) -> CostFile:
+    """The study, checked, with further arms written as YAML: '{NAME: {methods: [...]}}'."""
     content = read_yaml(path, "study")
     study = check(CostStudy, path, content)
+    added = add_arms(study.arms, arms)
 
     def wrong(where: tuple[Any, ...], text: str) -> CabenchError:
         return fault(path, content, where, text)
@@ -112,7 +125,7 @@ def read_cost_study(path: Path) -> tuple[CostStudy, Any]:
             model = found.split(":")[0]
             if claim.metric in TIMED and study.models[model].batch is None:
                 raise wrong(("claims", i, side), f"'{model}' has no batch, so it isn't timed")
-    return study, content
+    return CostFile(path, content, study, added)
 
 
 def arms_on(study: CostStudy, model: Model) -> list[str]:

@@ -71,7 +71,8 @@ def test_a_timing_study_measures_steps_sampling_and_layers(tmp_path, capsys, mon
     told = json.loads((tmp_path / "results" / "small" / "result.json").read_text())
     for r in told["rows"]:
         timed = r["model"] == "tiny/4"
-        assert ("step_ratio" in r) is timed and ("sampling_ratio" in r) is timed
+        for metric in ("step", "sampling", "latency"):
+            assert (f"{metric}_ratio" in r) is timed
         if timed:
             assert r["step_low"] <= r["step_ratio"] <= r["step_high"]
             assert r["arm"] != "static" or r["step_ratio"] == 1
@@ -89,6 +90,26 @@ def test_a_dry_run_counts_and_writes_nothing(tmp_path, capsys, monkeypatch):
     write(tmp_path / "small.yaml", TIMING)
     code, out, _ = command(capsys, "run", "small.yaml", "--dry-run")
     assert code == 0 and "not tested" in out and not (tmp_path / "results").exists()
+
+
+def test_an_idea_of_ones_own_is_counted(tmp_path, capsys):
+    path = write(tmp_path / "small.yaml", COST)
+    idea = ["--arm", "{gated: {methods: [gated_kernels], depthwise: static}}"]
+    plugin = ["--plugin", str(ROOT / "examples" / "gated_kernels.py")]
+    code, _, err = command(capsys, "run", path, "--results", str(tmp_path), *plugin, *idea)
+    assert code == 0, err
+    told = json.loads((tmp_path / "small" / "result.json").read_text())
+    assert "gated" in {r["arm"] for r in told["rows"]}
+    for wrong, said in (
+        (["--arm", "{can: {methods: []}}"], "--arm: the study has an arm 'can' already"),
+        (["--arm", "{new: {methods: [cann]}}"], "unknown method 'cann' (did you mean 'can'?)"),
+        (
+            ["--seeds", "3"],
+            "--seeds: a study of kind 'cost' trains nothing; its options: --dry-run",
+        ),
+    ):
+        code, _, err = command(capsys, "run", path, "--results", str(tmp_path), *wrong)
+        assert code == 2 and err.count("\n") == 1 and said in err, err
 
 
 def test_an_interval_holds_the_median_as_often_as_it_says():
@@ -146,7 +167,7 @@ def test_committed_studies_read(tmp_path):
     assert kinds["cost"] == "cost" and kinds["kernel_fusion"] == "timing"
     assert kinds["layer_placement"] == "train"
     for name in ("cost", "kernel_fusion"):
-        assert read_cost_study(ROOT / "studies" / f"{name}.yaml")[0].study == name
+        assert read_cost_study(ROOT / "studies" / f"{name}.yaml").study.study == name
     with pytest.raises(CabenchError, match="layers are timed"):
         path = ROOT / "studies" / "kernel_fusion.yaml"
         text = path.read_text().replace("kind: timing", "kind: cost")
