@@ -37,6 +37,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cabench.errors import CabenchError
+from cabench.models.activations import gelu_tanh
 from cabench.models.kernels import (
     FORMS,
     choose,
@@ -45,6 +46,7 @@ from cabench.models.kernels import (
     conditional_linear,
     static_depthwise,
 )
+from cabench.process import keep_memory
 from cabench.registry import near
 
 KINDS = ("linear", "depthwise", "ffn", "conv")
@@ -148,8 +150,8 @@ class Case:
             return x.transpose(0, 1) if form == "ordered" else x
 
         def ffn(x, weight, bias, first, second):
-            h = turned(F.gelu(F.linear(turned(x).contiguous(), first), approximate="tanh"))
-            h = turned(h + F.gelu(depthwise(h, weight, bias), approximate="tanh"))
+            h = turned(gelu_tanh(F.linear(turned(x).contiguous(), first)))
+            h = turned(h + gelu_tanh(depthwise(h, weight, bias)))
             return turned(F.linear(h, second)).contiguous()
 
         return ffn
@@ -158,16 +160,6 @@ class Case:
         if last:
             x = x.contiguous(memory_format=torch.channels_last)
         return F.conv2d(x, weight, bias, padding=KERNEL // 2).contiguous()
-
-
-def keep_freed_memory() -> None:
-    """As in a process that trains: glibc returns blocks to the system up to the largest freed.
-
-    Else whether a step pays for fresh pages hangs on what ran before it. Tensors above 32 MB always
-    pay; GLIBC_TUNABLES=glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=8000000000 stops that.
-    """
-    for _ in range(3):
-        torch.empty(31 * 2**18).fill_(0)
 
 
 def times(steps: dict[str, Step], rounds: int) -> dict[str, list[float]]:
@@ -205,15 +197,19 @@ def resident(what: str) -> int:
         return next(int(line.split()[1]) for line in f if line.startswith(what))
 
 
-def peak(case: Case, form: str) -> float:
-    """MB that a step adds, inputs included, to what a process holds after a small step."""
-    small = Case(case.kind, 2, 4, 8).step(form)
-    small()
+def added(work: Callable[[], object]) -> float:
+    """MB of memory that `work` needs at most, beside what the process holds."""
     with open("/proc/self/clear_refs", "w") as f:
         f.write("5")  # the high-water mark starts anew
     before = resident("VmRSS")
-    case.step(form)()
+    work()
     return (resident("VmHWM") - before) / 1e3
+
+
+def peak(case: Case, form: str) -> float:
+    """MB that a step adds, inputs included, to what a process holds after a small step."""
+    Case(case.kind, 2, 4, 8).step(form)()
+    return added(lambda: case.step(form)())
 
 
 def peak_in_fresh_process(case: Case, form: str) -> float:
@@ -279,7 +275,7 @@ def main() -> None:
         kind, *shape = asked.peak[0].split(",")
         return print(peak(Case(kind, *map(int, shape)), asked.peak[1]))
 
-    keep_freed_memory()
+    keep_memory()  # as in a process that trains
     rows = []
     for kind in kinds(asked.kinds):
         print(heading(kind, Case(kind, 1, 1, 4).forms(), asked.memory))

@@ -14,7 +14,8 @@ from cabench.analysis.figures.style import CYCLE, FAINT, SCREEN, Look, finish, s
 if TYPE_CHECKING:
     from cabench.cost.spec import CostStudy
 
-PANELS = {"macs": "MACs", "step": "training step", "sampling": "sampling run"}
+PANELS = {"macs": "MACs", "step": "training step", "sampling": "sampling run",
+          "latency": "sampling one picture"}  # fmt: skip
 
 
 def overhead(
@@ -22,7 +23,7 @@ def overhead(
 ) -> list[Path]:
     """Ratio to the baseline (log) over the baseline's MACs (log); whiskers: 95 % intervals.
 
-    A panel for each backbone and each of MACs, training step and sampling run that there is.
+    A panel for each backbone and each of PANELS that there is.
     """
     backbones = list(dict.fromkeys(m.backbone for m in study.models.values()))
     on = {r["model"]: study.models[r["model"]].backbone for r in table}
