@@ -2,8 +2,8 @@
 
     python benchmarks/step.py [--rounds 9] [--csv FILE]
 
-Ratios of one run, alternating; a step is forward, backward, AdamW and EMA, counted as three times
-the forward's MACs, on one thread.
+Ratios of one run, alternating, on one thread; a step is a trial's: noise, forward, backward, AdamW,
+EMA. It counts as three times the forward's MACs.
 """
 
 from __future__ import annotations
@@ -17,14 +17,13 @@ import torch
 
 from cabench.cost.macs import meta_macs
 from cabench.cost.published import Published, published_spec
-from cabench.models.model import build_initialised
-from cabench.timing import alternate
+from cabench.timing import Work, alternate, trainer_of
 
 SIDE = 1024  # of the matrices that tell the peak
 MODELS = {  # name: preset, patch, side of the picture, channels, batch
     "nano, 16 tokens": ("nano", 4, 16, 1, 64),
     "nano, 64 tokens": ("nano", 2, 16, 1, 64),
-    "S/2, 64 tokens": ("S", 2, 16, 4, 16),
+    "S/2, 64 tokens": ("S", 2, 16, 4, 32),
 }
 ARMS = {
     "native+dw": [{"kind": "adaln_zero", "options": {"source": ["timestep", "label"]}}],
@@ -41,6 +40,19 @@ def spec_of(preset: str, patch: int, side: int, channels: int, arm: str) -> dict
     return spec
 
 
+def bandwidth() -> float:
+    """Bytes/s of one thread in a copy, read and written, of what no cache holds."""
+    torch.set_num_threads(1)
+    a = torch.zeros(2**26)
+    b = torch.ones_like(a)
+    spent = []
+    for _ in range(7):
+        began = time.perf_counter()
+        a.copy_(b)
+        spent.append(time.perf_counter() - began)
+    return 2 * a.nbytes / min(spent)
+
+
 def peak(dtype: torch.dtype) -> float:
     """MAC/s of one thread in a matrix product."""
     torch.set_num_threads(1)
@@ -53,26 +65,17 @@ def peak(dtype: torch.dtype) -> float:
     return SIDE**3 / min(spent)
 
 
-def step_of(spec: dict, batch: int, form: str):
-    """One update as training does it, in one of FORMS."""
-    model = build_initialised(spec, 0)
-    run = torch.compile(model, dynamic=False) if form == "compiled" else model
-    optimiser = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
-    average = [p.detach().clone() for p in model.parameters()]
-    g = torch.Generator().manual_seed(0)
-    x = torch.randn(batch, *spec["backbone"]["shape"], generator=g)
-    t, label = torch.rand(batch, generator=g) * 1000, torch.randint(10, (batch,), generator=g)
+def step_of(spec: dict, batch: int, form: str) -> Work:
+    """A trial's training step, in one of FORMS."""
+    precision = "bfloat16" if form == "bfloat16" else "float32"
+    trainer, data, order = trainer_of(spec, batch, precision=precision)
+    if form == "compiled":
+        trainer.model = torch.compile(trainer.model, dynamic=False)
     inner = "bf16" if form == "bf16 inside" else "ieee"
 
     def step() -> None:
         torch.backends.mkldnn.matmul.fp32_precision = inner
-        with torch.autocast("cpu", torch.bfloat16, enabled=form == "bfloat16"):
-            loss = (run(x, t, {"label": label}).float() - x).square().mean()
-        loss.backward()
-        optimiser.step()
-        optimiser.zero_grad()
-        with torch.no_grad():
-            torch._foreach_lerp_(average, [p.detach() for p in model.parameters()], 0.01)
+        trainer.step(data, order)
 
     return step
 
@@ -87,7 +90,8 @@ def main() -> None:
     asked.add_argument("--csv")
     asked = asked.parse_args()
     float32, bfloat16 = peak(torch.float32), peak(torch.bfloat16)
-    print(f"peak of one thread: float32 {float32 / 1e9:.0f}, bfloat16 {bfloat16 / 1e9:.0f} GMAC/s")
+    print(f"peak of one thread: float32 {float32 / 1e9:.0f}, bfloat16 {bfloat16 / 1e9:.0f} GMAC/s; "
+          f"copy {bandwidth() / 1e9:.1f} GB/s")
     rows = []
     for name, (preset, patch, side, channels, batch) in MODELS.items():
         for arm in ARMS:

@@ -50,10 +50,10 @@ def dry(p: Prepared) -> int:
         to_run = [t for t in trials if data.missing or t.key in missing]
         seconds = sum(evaluations(t) for t in trials) / len(trials) * pace[arm] / 3
         total += seconds * len(to_run)
-        generator, params = costs[arm]["macs"]["generator"], costs[arm]["params"]["total"]
+        conditioning, params = costs[arm]["macs"]["conditioning"], costs[arm]["params"]["total"]
         left = "data missing" if data.missing else f"{len(to_run)} of {len(trials)}"
         table.add_row(
-            arm, left, amount(macs[arm]), f"{generator / macs[arm]:.1%}", amount(params),
+            arm, left, amount(macs[arm]), f"{conditioning / macs[arm]:.1%}", amount(params),
             clock(seconds),
         )  # fmt: skip
     console.print(table)

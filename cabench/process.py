@@ -6,6 +6,8 @@ import contextlib
 import ctypes
 from collections.abc import Iterator
 
+ONE_ARENA = {"MALLOC_ARENA_MAX": "1"}  # in the environment of glibc when it starts
+
 # Of mallopt(3), glibc
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
 NEVER, LARGEST = -1, 2**30
@@ -30,7 +32,8 @@ def keep_memory() -> None:
 
     glibc gives tensors of more than 32 MB, and what lies free at the heap's end, back to the
     system, which hands out zeroed pages anew in the next step: a training step of CAN at S/2 takes
-    1.4 times as long (benchmarks/README.md). No number changes.
+    1.4 times as long (benchmarks/README.md). No number changes. In threads but the first it holds
+    only where the process began with ONE_ARENA.
     """
     with contextlib.suppress(OSError, AttributeError):
         mallopt = ctypes.CDLL(None).mallopt

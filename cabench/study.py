@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -138,12 +138,6 @@ def _check_references(file: StudyFile) -> None:
             raise file.fault(where, unknown(what, found, allowed))
 
     arm_named(study.baseline, "baseline")
-    needed = {"baseline": study.baseline}
-    needed |= {name: arm.match.params_of for name, arm in arms.items() if arm.match is not None}
-    for where, name in needed.items():
-        if name in arms and arms[name].on is not None:
-            text = f"'{where}' needs it on every backbone"
-            raise file.fault(("arms", name, "on"), text)
     one_of(study.primary, metrics.names(), "metric", "primary")
     for i, name in enumerate(study.backbones):
         one_of(name, BACKBONES.names(), "backbone", "backbones", i)
@@ -165,15 +159,31 @@ def _check_references(file: StudyFile) -> None:
                 text = f"'{getattr(claim, side)}' is a bound, which has no verdict"
                 raise file.fault(("claims", i, side), text)
         _check_metric(file, claim, i)
+    check_arms(arms, study.baseline, study.backbones, file.fault)
+
+
+def check_arms(
+    arms: Mapping[str, Arm], baseline: str, backbones: list[str],
+    wrong: Callable[[tuple[Any, ...], str], CabenchError],
+) -> None:  # fmt: skip
+    """Which backbones arms are for, and whose size they are matched to; `wrong` makes the fault."""
+    needed = {"baseline": baseline}
+    needed |= {name: arm.match.params_of for name, arm in arms.items() if arm.match is not None}
+    for where, name in needed.items():
+        if name in arms and arms[name].on is not None:
+            raise wrong(("arms", name, "on"), f"'{where}' needs it on every backbone")
     for name, arm in arms.items():
         for i, backbone in enumerate(arm.on or []):
-            one_of(backbone, study.backbones, "backbone of the study", "arms", name, "on", i)
-        if arm.match is not None:
-            arm_named(arm.match.params_of, "arms", name, "match", "params_of")
-            if arms[arm.match.params_of].match is not None:
-                raise file.fault(
-                    ("arms", name, "match"), f"'{arm.match.params_of}' is itself a matched arm"
-                )
+            if backbone not in backbones:
+                text = unknown("backbone of the study", backbone, backbones)
+                raise wrong(("arms", name, "on", i), text)
+        if arm.match is None:
+            continue
+        if (other := arm.match.params_of) not in arms:
+            text = f"no arm {shown(other)}{near(other, arms)}; arms: {listed(arms)}"
+            raise wrong(("arms", name, "match", "params_of"), text)
+        if arms[other].match is not None:
+            raise wrong(("arms", name, "match"), f"'{other}' is itself a matched arm")
 
 
 def _check_metric(file: StudyFile, claim: Claim, i: int) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,9 +21,11 @@ from cabench.diffusion import Process, sample
 from cabench.models.model import build_initialised
 from cabench.models.sites import DenseDelta, Given, SiteDepthwise, SiteLinear
 from cabench.process import one_thread
+from cabench.training import Data, Order, Trainer
 
 Work = Callable[[], Any]
 SAMPLING_STEPS = 8
+PROCESS = {"prediction": "v", "schedule": "cosine"}
 
 
 @dataclass(frozen=True)
@@ -60,39 +63,48 @@ def ratio(of: np.ndarray, over: np.ndarray) -> Ratio:
                  float(found[min(n - k, n - 1)]), n)  # fmt: skip
 
 
-def step_of(spec: Mapping[str, Any], batch: int) -> Work:
-    """A training step: forward, backward, AdamW."""
-    model = build_initialised(spec, 0)
-    optimiser = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
-    x, t, streams = _inputs(spec, batch)
+def trainer_of(
+    spec: Mapping[str, Any], batch: int, device: str = "cpu", precision: str = "float32"
+) -> tuple[Trainer, Data, Order]:
+    """A trial's trainer of this model, on random pictures."""
+    recipe = {
+        "batch": batch, "lr": 1e-4, "betas": [0.9, 0.999], "weight_decay": 0.0, "warmup": 1,
+        "ema_half_life": 1000, "label_dropout": 0.1, "clip": None, "precision": precision,
+    }  # fmt: skip
+    asked = {
+        "model": spec, "seed": 0, "init_salt": "", "training": recipe, "data": {"flip": False},
+        "diffusion": PROCESS,
+    }  # fmt: skip
+    g, classes = np.random.default_rng(0), spec["embedder"]["classes"]
+    shape = (4 * batch, *spec["backbone"]["shape"])
+    split = SimpleNamespace(
+        images=g.integers(0, 256, shape, np.uint8),
+        streams={name: g.integers(0, k, shape[0]) for name, k in classes.items()},
+    )
+    data = Data(split, tuple(classes))
+    return Trainer(asked, device), data, Order(len(data), batch, 0)
 
-    def step() -> None:
-        (model(x, t, streams) - x).square().mean().backward()
-        optimiser.step()
-        optimiser.zero_grad()
 
-    return step
+def step_of(spec: Mapping[str, Any], batch: int, device: str = "cpu") -> Work:
+    """A training step as trials take it: batch, noise, forward, backward, AdamW, EMA."""
+    trainer, data, order = trainer_of(spec, batch, device)
+    return lambda: trainer.step(data, order)
 
 
 def sampling_of(spec: Mapping[str, Any], batch: int) -> Work:
     """A sampling run as studies make it, without guidance: SAMPLING_STEPS steps of a batch."""
     model = build_initialised(spec, 0).eval()
-    process, (_, _, streams) = Process("v", "cosine"), _inputs(spec, batch)
-    shape = tuple(spec["backbone"]["shape"])
+    process, shape = Process(**PROCESS), tuple(spec["backbone"]["shape"])
+    g, classes = torch.Generator().manual_seed(0), spec["embedder"]["classes"]
+    streams = {name: torch.randint(k, (batch,), generator=g) for name, k in classes.items()}
     return lambda: sample(model, process, streams, shape, 0, steps=SAMPLING_STEPS, batch=batch)
 
 
-def _inputs(spec: Mapping[str, Any], batch: int) -> tuple[torch.Tensor, torch.Tensor, dict]:
-    g = torch.Generator().manual_seed(0)
-    x = torch.randn(batch, *spec["backbone"]["shape"], generator=g)
-    t = torch.rand(batch, generator=g) * 1000
-    classes = spec["embedder"]["classes"]
-    streams = {n: torch.randint(k, (batch,), generator=g) for n, k in classes.items()}
-    return x, t, streams
-
-
 def layer_of(layer: Layer) -> dict[str, Work]:
-    """Forward and backward of one layer, its weights being there: by LAYER_FORMS."""
+    """Forward and backward of one layer, its weights being there: by LAYER_FORMS.
+
+    Each returns its output, and the gradients of the input and the generated weights.
+    """
     g = torch.Generator().manual_seed(0)
     tokens = layer.grid[0] * layer.grid[1]
     if layer.kind == "linear":
@@ -107,18 +119,20 @@ def layer_of(layer: Layer) -> dict[str, Work]:
     delta = torch.randn(layer.batch, *made.weight.shape, generator=g).mul_(0.02).requires_grad_()
 
     def run(forward: Callable[[], torch.Tensor]) -> Work:
-        def work() -> None:
-            forward().square().mean().backward()
+        def work() -> tuple[torch.Tensor | None, ...]:
+            y = forward()
+            y.square().mean().backward()
+            made_of = y.detach(), x.grad, delta.grad
             x.grad = delta.grad = None
             made.zero_grad()
+            return made_of
 
         return work
 
-    def one(i: int) -> Given:
-        return Given(operations={"layer": [DenseDelta(delta[i : i + 1])]})
-
     def loop() -> torch.Tensor:
-        return torch.cat([made(x[i : i + 1], one(i)) for i in range(layer.batch)])
+        each = zip(x.split(1), delta.split(1), strict=True)
+        given = ((one, Given(operations={"layer": [DenseDelta(d)]})) for one, d in each)
+        return torch.cat([made(one, told) for one, told in given])
 
     fused = Given(operations={"layer": [DenseDelta(delta)]})
     return {

@@ -85,7 +85,7 @@ def make_study(names=None, seeds=3, failed=(), missing=(), rng_seed=0):
                     "floor": {"kid": 0.0004, "fid_lite0_112": 8.1, "condition_accuracy": 0.861},
                 },
                 "cost": {
-                    "macs": {"backbone": int(width), "generator": int(2e5 * i),
+                    "macs": {"backbone": int(width), "conditioning": int(2e5 * i),
                              "total": int(width + 2e5 * i), "counter": "fvcore"},
                     "params": {"backbone": 200_000, "embedder": 20_000, "methods": 90_000 * i,
                                "total": 220_000 + 90_000 * i},

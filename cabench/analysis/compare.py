@@ -232,7 +232,7 @@ class CostRow:
 
 COSTS: dict[str, Callable[[Record], Any]] = {
     "MACs": lambda cost: cost["macs"].get("total"),
-    "conditioning MACs": lambda cost: cost["macs"].get("generator"),
+    "conditioning MACs": lambda cost: cost["macs"].get("conditioning"),
     "params": lambda cost: cost["params"].get("total"),
 }
 

@@ -43,8 +43,8 @@ def footnotes(manifest: dict[str, Any], records: dict[str, dict[str, Any]]) -> l
     counters = sorted({str(r["cost"]["macs"].get("counter")) for r in done if _macs(r)})
     if counters:
         notes.append(
-            "MAC: one multiply-accumulate, of one forward of one sample, conditioning included "
-            "(embedder, maps, weight generators: 'conditioning MACs'); "
+            "MAC: one multiply-accumulate, of one forward of one sample, conditioning included; "
+            "'conditioning MACs': what the arm's methods add to the same network told nothing; "
             f"counted by {', '.join(counters)}. "
             "images/s: training, as it ran; a rough guide, not to be compared across machines."
         )

@@ -104,7 +104,7 @@ def floor_score(manifest: Manifest, records: Records, metric: Metric) -> float:
 
 
 def costs(manifest: Manifest, records: Records) -> pd.DataFrame:
-    """A row per arm: macs, generator_macs (one sample, one forward), params, images_per_s."""
+    """A row per arm: macs, conditioning_macs (one sample, one forward), params, images_per_s."""
     rows = []
     for arm in study_arms(manifest):
         done = complete_records(manifest, records, arm["name"])
@@ -115,12 +115,12 @@ def costs(manifest: Manifest, records: Records) -> pd.DataFrame:
             {
                 "arm": arm["name"],
                 "macs": cost.get("macs", {}).get("total"),
-                "generator_macs": cost.get("macs", {}).get("generator"),
+                "conditioning_macs": cost.get("macs", {}).get("conditioning"),
                 "params": cost.get("params", {}).get("total"),
                 "images_per_s": float(np.mean(rates)) if rates else None,
             }
         )
-    frame = pd.DataFrame(rows, columns="arm macs generator_macs params images_per_s".split())
+    frame = pd.DataFrame(rows, columns="arm macs conditioning_macs params images_per_s".split())
     return frame.astype(dict.fromkeys(frame.columns[1:], float))
 
 
@@ -128,8 +128,8 @@ def _cost(manifest: Manifest, records: Records, arms: list[str]) -> dict[str, li
     table = costs(manifest, records).set_index("arm").loc[arms]
     size, unit = count_unit(table["macs"])
     cells = {_with_unit("MACs", unit): _counts(table["macs"] / size)}
-    if (table["generator_macs"] > 0).any():
-        cells[_with_unit("conditioning MACs", unit)] = _counts(table["generator_macs"] / size)
+    if (table["conditioning_macs"] > 0).any():
+        cells[_with_unit("conditioning MACs", unit)] = _counts(table["conditioning_macs"] / size)
     size, unit = count_unit(table["params"])
     cells[_with_unit("params", unit)] = _counts(table["params"] / size)
     cells["images/s"] = [f"{r:,.0f}" if r == r else NONE for r in table["images_per_s"]]

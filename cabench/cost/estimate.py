@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
-from cabench.models.model import build_initialised
 from cabench.process import one_thread
+from cabench.timing import Work, step_of
 
 LARGE = 1e9  # MACs: above, one arm is timed and the others follow by their MACs
 PROBE_MACS = 20e9  # a timed step holds at most so many
@@ -32,20 +32,13 @@ def seconds_per_image(
 def _timed(spec: Mapping[str, Any], batch: int, macs: int, device: str) -> float:
     batch = max(1, min(batch, int(PROBE_MACS / (3 * macs))))
     with one_thread():
-        model = build_initialised(spec, 0).to(device)
-        optimiser = torch.optim.AdamW(model.parameters(), fused=True)
-        x = torch.randn(batch, *spec["backbone"]["shape"], device=device)
-        t = torch.rand(batch, device=device) * 1000
-        classes = spec["embedder"]["classes"]
-        streams = {name: torch.randint(n, (batch,), device=device) for name, n in classes.items()}
-        return min(_step(model, optimiser, x, t, streams) for _ in range(4)) / batch
+        step = step_of(spec, batch, device)
+        return min(_seconds(step, device) for _ in range(4)) / batch
 
 
-def _step(model, optimiser, x, t, streams) -> float:
+def _seconds(step: Work, device: str) -> float:
     began = time.perf_counter()
-    (model(x, t, streams) - x).square().mean().backward()
-    optimiser.step()
-    optimiser.zero_grad()
-    if x.is_cuda:
+    step()
+    if device.startswith("cuda"):
         torch.cuda.synchronize()
     return time.perf_counter() - began

@@ -1,15 +1,18 @@
 """MACs by fvcore (CPU tensors) or by torch's FlopCounterMode (meta device: shapes only).
 
 Convention: batch 1, one network evaluation, one fused multiply-add = one MAC; attention products
-and weight generation included; norms, activations, embedding look-ups and biases not.
+and weight generation included; norms, activations, embedding look-ups and biases not. Of
+conditioning: whatever the methods add to the same backbone told nothing, inside it or beside it.
 """
 
 from __future__ import annotations
 
+import functools
+import json
 import logging
 import math
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -19,10 +22,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from cabench.errors import CabenchError
 from cabench.models.condition import TEXT_TOKENS
 from cabench.models.model import build, build_meta
-from cabench.models.sites import Branch
 from cabench.streams import Values
 
-VERSION = 1  # of the counting: in every key, so that records of another convention are not mixed
+UNTOLD = {"version": 1, "width": 1, "classes": {}}  # an embedder that nobody asks
+VERSION = 2  # of the counting: in every key, so that records of another convention are not mixed
 META_ABOVE = 50_000_000  # parameters: larger models are counted on the meta device
 
 # Element-wise and look-up operators: no multiply-accumulates by the convention above. Sums are not
@@ -104,7 +107,16 @@ def _inputs(spec: Mapping[str, Any], device: str) -> tuple[torch.Tensor, ...]:
 
 
 def fvcore_macs(spec: Mapping[str, Any]) -> dict[str, int]:
-    """{backbone, generator, total} of a real forward pass; raises on uncounted operators."""
+    """{backbone, conditioning, total} of real forward passes; raises on uncounted operators."""
+    return _split(_fvcore_total, spec)
+
+
+def meta_macs(spec: Mapping[str, Any]) -> dict[str, int]:
+    """The same by FlopCounterMode on the meta device: no memory, seconds for the largest model."""
+    return _split(_meta_total, spec)
+
+
+def _fvcore_total(spec: Mapping[str, Any]) -> int:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch.jit is deprecated; fvcore is built on it
         from fvcore.nn import FlopCountAnalysis
@@ -118,11 +130,10 @@ def fvcore_macs(spec: Mapping[str, Any]) -> dict[str, int]:
     analysis.tracer_warnings("none")
     total = int(analysis.total())
     _refuse(set(analysis.unsupported_ops()) - UNCOUNTED)
-    return _split(int(analysis.by_module()["model.backbone"]), total)
+    return total
 
 
-def meta_macs(spec: Mapping[str, Any]) -> dict[str, int]:
-    """The same by FlopCounterMode on the meta device: no memory, seconds for the largest model."""
+def _meta_total(spec: Mapping[str, Any]) -> int:
     from torch.utils.flop_counter import FlopCounterMode
 
     model = build_meta(spec)
@@ -130,25 +141,9 @@ def meta_macs(spec: Mapping[str, Any]) -> dict[str, int]:
     streams = _streams(spec, rest)
     with torch.no_grad(), torch.device("meta"), _Operators() as seen:
         with FlopCounterMode(display=False) as counter:
-            given = model.given(t, streams, None)
-        generator = counter.get_total_flops() // 2
-        branches: list[int] = []  # what methods compute inside the backbone
-
-        def counted(branch: Branch) -> Branch:
-            def run(h: torch.Tensor, *told: torch.Tensor) -> torch.Tensor:
-                with FlopCounterMode(display=False) as inner:
-                    y = branch.module(h, *told)
-                branches.append(inner.get_total_flops() // 2)
-                return y
-
-            return Branch(run, branch.told)
-
-        given.branches = {address: counted(b) for address, b in given.branches.items()}
-        with FlopCounterMode(display=False) as counter:
-            model.backbone(x, given)
-        whole = counter.get_total_flops() // 2
+            model(x, t, streams)
     _refuse(seen.names - UNCOUNTED - LAYOUT - COUNTED_ON_META)
-    return _split(whole - sum(branches), whole + generator)
+    return counter.get_total_flops() // 2
 
 
 class _Operators(TorchDispatchMode):
@@ -171,8 +166,17 @@ def _refuse(odd: set[str]) -> None:
         )
 
 
-def _split(backbone: int, total: int) -> dict[str, int]:
-    return {"backbone": backbone, "generator": total - backbone, "total": total}
+def _split(count: Callable[[Mapping[str, Any]], int], spec: Mapping[str, Any]) -> dict[str, int]:
+    """What the same backbone costs that is told nothing, and what its methods add to that."""
+    total = count(spec)
+    untold = json.dumps({**spec, "methods": [], "embedder": UNTOLD}, sort_keys=True)
+    backbone = _untold(count, untold) if spec["methods"] else total
+    return {"backbone": backbone, "conditioning": total - backbone, "total": total}
+
+
+@functools.cache  # arms share their backbones
+def _untold(count: Callable[[Mapping[str, Any]], int], spec: str) -> int:
+    return count(json.loads(spec))
 
 
 def parameter_counts(spec: Mapping[str, Any]) -> dict[str, int]:

@@ -92,7 +92,11 @@ METHODS_OF = {  # the native one; CaT is made of CAN, too
     "uvit": [{"kind": "tokens", "options": {}}],
     "cat": [{"kind": "adaln", "options": {}}, CAN],
 }
-OPTIONS_OF = {"dit": {"out_channels": 8}, "uvit": {}, "cat": {"norm_affine": False}}  # as published
+OPTIONS_OF = {  # as published
+    "dit": lambda model: {"out_channels": 8},
+    "uvit": lambda model: {"final_conv": model.preset == "L" or model.text},
+    "cat": lambda model: {"norm_affine": False},
+}
 
 
 def published_spec(model: Published, embedder: str = "native") -> dict[str, Any]:
@@ -110,7 +114,8 @@ def published_spec(model: Published, embedder: str = "native") -> dict[str, Any]
     }
     return {
         "backbone": {"kind": model.kind, "version": backbone.version,
-                     "shape": [4, model.side, model.side], **sizes, **OPTIONS_OF[model.kind]},
+                     "shape": [4, model.side, model.side], **sizes,
+                     **OPTIONS_OF[model.kind](model)},
         "embedder": {"version": 1, "width": backbone.condition_width(sizes), **told,
                      **embedder_options(embedder, backbone)},
         "methods": methods,
@@ -126,7 +131,7 @@ def row(model: Published) -> dict[str, Any]:
         "params_M": params / 1e6, "published_params_M": model.params,
         "GMACs": macs["total"] / 1e9, "published_GMACs": model.gmacs,
         "difference": macs["total"] / 1e9 / model.gmacs - 1,
-        "backbone_GMACs": macs["backbone"] / 1e9, "conditioning_GMACs": macs["generator"] / 1e9,
+        "backbone_GMACs": macs["backbone"] / 1e9, "conditioning_GMACs": macs["conditioning"] / 1e9,
         "shared_embedder_params_M": (parameter_counts(shared)["total"] - params) / 1e6,
     }  # fmt: skip
 

@@ -18,6 +18,7 @@ from cabench import timing
 from cabench.cost.macs import meta_macs, parameter_counts
 from cabench.cost.spec import (
     COUNTED,
+    LAYER_RATIOS,
     TIMED,
     Claim,
     CostFile,
@@ -69,7 +70,7 @@ def rows(study: CostStudy, found: dict[Key, dict[str, Any]]) -> Rows:
         made.append(
             {
                 "model": model, "arm": arm, "macs": macs["total"],
-                "conditioning_macs": macs["generator"], "params": params[model, arm]["total"],
+                "conditioning_macs": macs["conditioning"], "params": params[model, arm]["total"],
                 "macs_ratio": macs["total"] / counts[base]["total"],
                 "params_ratio": params[model, arm]["total"] / params[base]["total"],
                 "describe": describe(study.models[model], found[model, arm]),
@@ -107,21 +108,22 @@ def measure(
     for name, layer in study.layers.items():
         console.print(f"timing {name}")
         spent = timing.alternate(timing.layer_of(layer), study.rounds)
-        for of, over in (("fused", "static"), ("loop", "fused"), ("loop", "static")):
+        for of, over in LAYER_RATIOS:
             ratios["layer", (name, of), (name, over)] = timing.ratio(spent[of], spent[over])
     return ratios
 
 
 def verdict(claim: Claim, table: Rows, ratios: dict[tuple[str, Key, Key], Ratio]) -> dict[str, Any]:
-    """What was found of a claim, and: by construction, supported, contradicted, unresolved."""
+    """What was found of a claim, and: supported, contradicted or unresolved, by what."""
     of, over = (tuple(side.rsplit(":", 1)) for side in (claim.of, claim.over))
     told = {"id": claim.id, "says": claim.says, "paper": claim.paper}
     if claim.metric in COUNTED:
         counts = {(r["model"], r["arm"]): r[claim.metric] for r in table}
         found = counts[of] / counts[over]
         holds = found <= claim.most if claim.most is not None else found >= claim.least
-        word = "by construction" if holds else "contradicted by construction"
-        return told | {"found": f"{found:.3g}x", "verdict": word}
+        word = "supported" if holds else "contradicted"
+        how = "by construction" if claim.by_construction else "by counting"
+        return told | {"found": f"{found:.3g}x", "verdict": f"{word} {how}"}
     measured = ratios.get((claim.metric, of, over))
     if measured is None:
         return told | {"found": "", "verdict": "not tested"}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -13,12 +13,13 @@ from cabench.errors import CabenchError
 from cabench.models.model import BACKBONES
 from cabench.registry import listed, near
 from cabench.schema import Arm, Name, Part, Pixels, Positive
-from cabench.study import add_arms, is_file, unknown
+from cabench.study import add_arms, check_arms, is_file, unknown
 from cabench.yamlfile import check, fault, read_yaml
 
 COUNTED = ("macs", "params")
 TIMED = ("step", "sampling", "latency")  # a training step; a sampling run; that of one picture
 LAYER_FORMS = ("static", "loop", "fused")
+LAYER_RATIOS = (("fused", "static"), ("loop", "fused"), ("loop", "static"))
 
 
 class Model(Part):
@@ -51,6 +52,7 @@ class Claim(Part):
     of: str  # MODEL:ARM, or LAYER:FORM
     over: str
     metric: Literal[(*COUNTED, *TIMED, "layer")]
+    by_construction: bool = False  # sizes were chosen so that it holds
     most: Annotated[float, Field(gt=0)] | None = None
     least: Annotated[float, Field(gt=0)] | None = None
 
@@ -64,7 +66,7 @@ class CostStudy(Part):
     baseline: str = ""
     arms: dict[Name, Arm] = {}
     layers: dict[str, Layer] = {}  # kind timing
-    rounds: Annotated[int, Field(ge=5, le=1000)] = 15  # of alternating measurements
+    rounds: Annotated[int, Field(ge=6, le=1000)] = 15  # of alternating measurements
     claims: list[Claim] = []
     caveat: str = ""
 
@@ -106,26 +108,49 @@ def read_cost_study(path: Path, arms: Iterable[str] = ()) -> CostFile:
             raise wrong(("models", name, "preset"), text)
         if problem := backbone.problem(model.shape, model.patch):
             raise wrong(("models", name, "patch"), problem)
+    if not study.models and not study.layers:
+        raise wrong((), "no models and no layers: nothing to count or time")
     if study.models and study.baseline not in study.arms:
         text = f"no arm '{study.baseline}'{near(study.baseline, study.arms)}"
         raise wrong(("baseline",), f"{text}; arms: {listed(study.arms)}")
+    backbones = list(dict.fromkeys(model.backbone for model in study.models.values()))
+    check_arms(study.arms, study.baseline, backbones, wrong)
     if study.kind == "cost" and study.layers:
         raise wrong(("layers",), "layers are timed: say kind: timing")
-    known = [f"{m}:{a}" for m, model in study.models.items() for a in arms_on(study, model)]
-    layers = [f"{layer}:{form}" for layer in study.layers for form in LAYER_FORMS]
+    ids = [claim.id for claim in study.claims]
     for i, claim in enumerate(study.claims):
-        if (claim.most is None) == (claim.least is None):
-            raise wrong(("claims", i), "one of most and least is wanted")
-        if study.kind == "cost" and claim.metric not in COUNTED:
-            raise wrong(("claims", i, "metric"), f"kind cost counts {' and '.join(COUNTED)}")
-        allowed = layers if claim.metric == "layer" else known
-        for side in ("of", "over"):
-            if (found := getattr(claim, side)) not in allowed:
-                raise wrong(("claims", i, side), unknown("model or layer", found, allowed))
-            model = found.split(":")[0]
-            if claim.metric in TIMED and study.models[model].batch is None:
-                raise wrong(("claims", i, side), f"'{model}' has no batch, so it isn't timed")
+        if ids.index(claim.id) < i:
+            raise wrong(("claims", i, "id"), f"'{claim.id}' stands there twice")
+        _check_claim(study, claim, lambda *at, place=i: wrong(("claims", place, *at[:-1]), at[-1]))
     return CostFile(path, content, study, added)
+
+
+def _check_claim(study: CostStudy, claim: Claim, wrong: Callable[..., CabenchError]) -> None:
+    """Refuses what could never be tested: `wrong(*keys, text)` makes the fault."""
+    if (claim.most is None) == (claim.least is None):
+        raise wrong("one of most and least is wanted")
+    if study.kind == "cost" and claim.metric not in COUNTED:
+        raise wrong("metric", f"kind cost counts {' and '.join(COUNTED)}")
+    if claim.metric == "layer":
+        known = [f"{n}:{form}" for n in study.layers for form in LAYER_FORMS]
+    else:
+        known = [f"{m}:{a}" for m, model in study.models.items() for a in arms_on(study, model)]
+    for side in ("of", "over"):
+        if (found := getattr(claim, side)) not in known:
+            raise wrong(side, unknown("model or layer", found, known))
+    of, over = (tuple(side.rsplit(":", 1)) for side in (claim.of, claim.over))
+    if claim.metric == "layer":
+        if of[0] != over[0] or (of[1], over[1]) not in LAYER_RATIOS:
+            told = listed(f"{a} over {b}" for a, b in LAYER_RATIOS)
+            text = f"'{claim.of}' over '{claim.over}' isn't timed"
+            raise wrong("over", f"{text}; of one layer: {told}")
+    elif claim.metric in TIMED:
+        for side, (model, _) in (("of", of), ("over", over)):
+            if study.models[model].batch is None:
+                raise wrong(side, f"'{model}' has no batch, so it isn't timed")
+        if of[0] != over[0] or over[1] != study.baseline:
+            text = f"'{claim.over}': times are over the baseline's of the same model"
+            raise wrong("over", f"{text}: '{of[0]}:{study.baseline}'")
 
 
 def arms_on(study: CostStudy, model: Model) -> list[str]:

@@ -27,7 +27,9 @@ from ray.tune.search.optuna import OptunaSearch
 
 from cabench.errors import DISK, CabenchError, describe, disk_fault
 from cabench.executors.base import Event, Listener, log_to
+from cabench.models.kernels import VARIABLE as KERNELS
 from cabench.plan import Trial
+from cabench.process import ONE_ARENA
 from cabench.store import Store
 from cabench.tuning import DIVERGED, Search, broken, conclude, evaluate
 
@@ -73,6 +75,15 @@ def _reach(address: str) -> None:
         raise CabenchError(f"{where}: no Ray of version {ray.__version__} there ({said})")
 
 
+def environment() -> dict[str, str]:
+    """What a worker begins with, on whatever node: its memory, and the kernels that are asked for.
+
+    Tune calls its function in a thread of the worker's.
+    """
+    told = {name: os.environ[name] for name in (*ONE_ARENA, KERNELS) if name in os.environ}
+    return ONE_ARENA | told
+
+
 @contextmanager
 def started(pool: Pool) -> Iterator[int]:
     """Ray up, and down again at the end; yields how many trials run side by side."""
@@ -82,10 +93,11 @@ def started(pool: Pool) -> Iterator[int]:
         if pool.address is None:
             cpus = {"num_cpus": max(1, pool.jobs or 1) * pool.cpus}
             local = {"include_dashboard": False, "object_store_memory": OBJECT_STORE}
+            os.environ |= environment()  # which workers inherit
             ray.init("local", **cpus, **local, **quiet)
         else:
             _reach(pool.address)
-            ray.init(pool.address, **quiet)
+            ray.init(pool.address, runtime_env={"env_vars": environment()}, **quiet)
     except (ConnectionError, ValueError, RuntimeError, OSError) as error:
         where = f"--ray-address '{pool.address}'" if pool.address else "Ray on this machine"
         raise CabenchError(f"{where}: can't start: {str(error).splitlines()[0]}") from None

@@ -131,6 +131,7 @@ class ConditionEmbedder(nn.Module):
             embedded[name] = embedding(streams[name], drop)
         for name, embedding in self.texts.items():
             features, mask = streams[name]
+            mask = mask if drop is None else mask | drop.unsqueeze(1)  # a null has no length
             tokens = self._norm(embedding(features, drop))
             weights = mask.to(tokens.dtype)
             weights = weights / weights.mean(1, keepdim=True).clamp(min=1e-6)

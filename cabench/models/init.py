@@ -50,10 +50,10 @@ def fixed(make: Callable[..., Tensor], *given: Any) -> Tensor:
     return made.to(here)
 
 
-def parameter(*shape: int, init: str) -> nn.Parameter:
-    """A parameter that `initialise` will fill by the rule `init` (one of RULES)."""
+def parameter(*shape: int, init: str, spread: float = 1) -> nn.Parameter:
+    """A parameter that `initialise` will fill by the rule `init` (one of RULES), times `spread`."""
     p = nn.Parameter(torch.empty(*shape))
-    p.init = init
+    p.init, p.spread = init, spread
     return p
 
 
@@ -81,3 +81,4 @@ def initialise(model: nn.Module, seed: int, salt: str = "") -> None:
                     f"cabench.models.init.parameter(..., init=one of {sorted(RULES)})"
                 )
             RULES[rule](p, generator(seed, "init", salt, full))
+            p.mul_(getattr(p, "spread", 1))

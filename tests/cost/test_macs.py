@@ -51,8 +51,8 @@ def test_can_on_attn_out_by_arithmetic():
     can = macs.fvcore_macs(model_spec(methods, affine=True, preset="nano"))
     assert can["backbone"] == base["backbone"]
     embedder = 256 * 64 + 64 * 64  # the timestep's two linear layers
-    assert base["generator"] == 0
-    assert can["generator"] == 64 * 64 * 64 + embedder
+    assert base["conditioning"] == 0
+    assert can["conditioning"] == 64 * 64 * 64 + embedder
 
 
 def test_an_operator_without_a_rule_is_refused(monkeypatch):

@@ -4,6 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from specs import METHODS, ON, SOURCE, method, model_spec
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from cabench.models.model import build_initialised
 from cabench.models.sites import DenseDelta, Given
@@ -256,6 +257,50 @@ def test_text_is_a_stream_of_tokens_with_a_null():
     everyone = torch.ones(3, dtype=torch.bool)
     dropped = model(x, t, {"text": (features, mask)}, everyone)
     torch.testing.assert_close(model(x, t, {"text": (features * 3, mask)}, everyone), dropped)
+
+
+@pytest.mark.parametrize("kind,backbone", [
+    ("can", "dit"), ("cross_attention", "dit"), ("tokens", "uvit"),
+])  # fmt: skip
+def test_a_dropped_text_has_no_length(kind, backbone):
+    spec = model_spec([method(kind, ["timestep", "text"])], backbone=backbone, affine=True)
+    spec["embedder"] |= {"classes": {}, "text": {"text": 12}}
+    model = noisy_model(spec)
+    x, t, _ = batch(1)
+    features = torch.randn(1, 5, 12, generator=torch.Generator().manual_seed(5))
+    everyone = torch.ones(1, dtype=torch.bool)
+    told = [(features, torch.arange(5)[None] < length) for length in (5, 1)]
+    assert not torch.allclose(*(model(x, t, {"text": text}) for text in told))
+    torch.testing.assert_close(*(model(x, t, {"text": text}, everyone) for text in told))
+
+
+def test_linear_attention_sums_in_float32_under_autocast():
+    """The sums over all tokens, and the division by them (EfficientViT's own code does so)."""
+    model, seen = noisy_model(spec_on("cat", "adaln")), []
+
+    class Spy(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            if func._schema.name in ("aten::bmm", "aten::div"):
+                seen.append(args[0].dtype)
+            return func(*args, **(kwargs or {}))
+
+    x, t, label = batch(2)
+    with torch.autocast("cpu", torch.bfloat16), Spy():
+        y = model(x, t, {"label": label})
+    assert seen and set(seen) == {torch.float32} and y.dtype == torch.bfloat16
+
+
+def test_uvits_final_convolution_is_the_last_thing():
+    spec = model_spec([method("tokens")], backbone="uvit", affine=True)
+    plain, model = noisy_model(spec), noisy_model(
+        {**spec, "backbone": {**spec["backbone"], "final_conv": True}}
+    )  # fmt: skip
+    missing = model.load_state_dict(plain.state_dict(), strict=False).missing_keys
+    assert missing == ["backbone.final_conv.weight", "backbone.final_conv.bias"]
+    x, t, label = batch(2)
+    conv = model.backbone.final_conv
+    expected = F.conv2d(plain(x, t, {"label": label}), conv.weight, conv.bias, padding=1)
+    torch.testing.assert_close(model(x, t, {"label": label}), expected)
 
 
 def test_adaln_zero_is_dits_formula():

@@ -38,9 +38,11 @@ def overhead(
         for ax, (backbone, count) in zip(axes, panels, strict=True):
             mine = [r for r in table if on[r["model"]] == backbone and f"{count}_ratio" in r]
             ax.axhline(1, color=FAINT, zorder=0)
+            size = sizes(study, table)
+            _name_models(ax, {r["model"]: size[r["model"]] for r in mine})
             for i, arm in enumerate(arms):
-                if line := _line(ax, [r for r in mine if r["arm"] == arm], sizes(study, table),
-                                 count, CYCLE[i % len(CYCLE)]):  # fmt: skip
+                for alike in by_tokens(study, [r for r in mine if r["arm"] == arm]):
+                    line = _line(ax, alike, size, count, CYCLE[i % len(CYCLE)])
                     drawn.setdefault(arm, line)
             ax.set_xscale("log")
             ax.set_yscale("log")
@@ -54,7 +56,8 @@ def overhead(
         figure.legend(drawn.values(), drawn, loc="outside right center", frameon=False)
         return finish(
             figure, path, look, study.question,
-            f"Each point: a model with the arm over the same model with {study.baseline}. "
+            f"Each point: a model with the arm over the same model with {study.baseline}; "
+            "lines join models of equally many tokens. "
             + "Times are ratios of one run on one thread of one machine."
             * any(count != "macs" for _, count in panels),
         )  # fmt: skip
@@ -65,12 +68,33 @@ def sizes(study: CostStudy, table: list[dict[str, Any]]) -> dict[str, int]:
     return {r["model"]: r["macs"] for r in table if r["arm"] == study.baseline}
 
 
+def by_tokens(study: CostStudy, rows: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    """The rows in groups of models whose patches are equally many."""
+    groups: dict[int, list[dict[str, Any]]] = {}
+    for r in rows:
+        model = study.models[r["model"]]
+        groups.setdefault(model.shape[1] * model.shape[2] // model.patch**2, []).append(r)
+    return list(groups.values())
+
+
+def _name_models(ax: Axes, sizes: dict[str, int]) -> None:
+    """A line up from each size, its models' names beside it; near ones share a name."""
+    named: dict[int, list[str]] = {}
+    for model, size in sorted(sizes.items(), key=lambda item: item[1]):
+        ax.axvline(size, color=FAINT, lw=0.5, zorder=0)
+        near = [at for at in named if size < 1.4 * at]
+        named.setdefault(near[-1] if near else size, []).append(model)
+    for size, models in named.items():
+        ax.annotate(", ".join(models), (size, 1), (-2, -2), xycoords=("data", "axes fraction"),
+                    textcoords="offset points", rotation=90, ha="right", va="top", fontsize=6,
+                    color="#888888")  # fmt: skip
+    ax.margins(x=0.12)
+
+
 def _line(
     ax: Axes, mine: list[dict[str, Any]], size: dict[str, int], count: str, colour: str
-) -> Line2D | None:
+) -> Line2D:
     points = sorted(mine, key=lambda r: size[r["model"]])
-    if not points:
-        return None
     x, y = [size[r["model"]] for r in points], [r[f"{count}_ratio"] for r in points]
     if count != "macs":
         low = [r[f"{count}_ratio"] - r[f"{count}_low"] for r in points]

@@ -8,6 +8,8 @@ place of EfficientViT's BatchNorm, which ties samples together; adaLN as native 
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -26,6 +28,11 @@ from cabench.models.sites import (
 from cabench.registry import BACKBONES
 
 Grid = tuple[int, int]
+
+
+def full_precision(x: Tensor) -> AbstractContextManager:
+    """No autocast on x's device; meta tensors know of none."""
+    return nullcontext() if x.is_meta else torch.autocast(x.device.type, enabled=False)
 
 
 class LiteMLA(nn.Module):
@@ -49,10 +56,11 @@ class LiteMLA(nn.Module):
         wide = F.conv2d(wide, self.mix, groups=3 * self.total // self.dim)
         both = torch.cat([qkv, wide.flatten(2).transpose(1, 2)], 2)  # (B, N, 6 total)
         q, k, v = both.view(b, n, -1, 3, self.dim).permute(3, 0, 2, 1, 4).float()
-        q, k = F.relu(q), F.relu(k)  # (B, 2 heads, N, dim)
-        ones = torch.ones_like(v[..., :1])
-        y = q @ (k.mT @ torch.cat([v, ones], 3))  # (B, 2 heads, N, dim + 1)
-        y = y[..., :-1] / (y[..., -1:] + 1e-15)
+        with full_precision(x):  # sums over all tokens, then divided
+            q, k = F.relu(q), F.relu(k)  # (B, 2 heads, N, dim)
+            ones = torch.ones_like(v[..., :1])
+            y = q @ (k.mT @ torch.cat([v, ones], 3))  # (B, 2 heads, N, dim + 1)
+            y = y[..., :-1] / (y[..., -1:] + 1e-15)
         return self.out(y.to(x.dtype).transpose(1, 2).reshape(b, n, -1), given)
 
 

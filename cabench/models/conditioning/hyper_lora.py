@@ -27,7 +27,10 @@ class HyperLoRAOptions(MethodOptions):
 
 
 class Factors(nn.Module):
-    """c (B, width) -> down (B, rank, in) of spread 1/sqrt(in), up (B, out, rank), zero at first."""
+    """c (B, width) -> down (B, rank, in), up (B, out, rank), zero at first.
+
+    `down` has the spread 1/sqrt(in) for each stream of the source.
+    """
 
     def __init__(self, width: int, site: Site, rank: int):
         super().__init__()

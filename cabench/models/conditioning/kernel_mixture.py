@@ -33,8 +33,9 @@ class Mixture(nn.Module):
 
     The bases are drawn with the spread 1/sqrt(fan-in) (linear layers: Xavier), whatever the static
     kernel has: bases of zeros would never come apart. `add`: the coefficients are linear in c, zero
-    at the start. `condconv`, `convex`: they are equal at the start, scaled so that the mixed kernel
-    has the spread of one basis.
+    at the start. `condconv`, `convex`: they are equal at the start, when the mixed kernel has the
+    spread of one kernel; `condconv` scales its sigmoids for that, `convex`, whose coefficients sum
+    to 1, draws its bases sqrt(K + 1) times as wide.
     """
 
     def __init__(self, width: int, site: Site, options: KernelMixtureOptions):
@@ -43,17 +44,18 @@ class Mixture(nn.Module):
         k = options.kernels
         own = options.form != "add"  # the static kernel is one of the K
         rule = "xavier_each" if len(site.shape) == 2 else "lecun_each"
-        self.bases = parameter(k - own, *site.shape, init=rule)
+        wider = math.sqrt(k + 1) if options.form == "convex" else 1
+        self.bases = parameter(k - own, *site.shape, init=rule, spread=wider)
         self.coefficients = tag(nn.Linear(width, k, bias=own), weight="zeros")
         if own:
             tag(self.coefficients, bias="zeros")
-        self.scale = {"add": 1.0, "condconv": 2 / math.sqrt(k), "convex": math.sqrt(k)}[self.form]
+        self.scale = 2 / math.sqrt(k)
 
     def forward(self, c: Tensor) -> DenseDelta:
         a = self.coefficients(c)  # (B, K)
         if self.form == "add":
             return DenseDelta(self._mixed(a))
-        a = self.scale * (a.sigmoid() if self.form == "condconv" else a.softmax(1))
+        a = self.scale * a.sigmoid() if self.form == "condconv" else a.softmax(1)
         return DenseDelta(self._mixed(a[:, 1:]), keep=a[:, 0])
 
     def _mixed(self, a: Tensor) -> Tensor:

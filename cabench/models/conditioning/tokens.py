@@ -1,6 +1,7 @@
 """Condition tokens: DiT's in-context conditioning, and U-ViT's native way (arXiv 2209.12152).
 
-With `count` and `start` also that of JiT (arXiv 2511.13720): 32 class tokens from a middle block.
+JiT (arXiv 2511.13720) has 32 tokens of the label (`count`) join before a middle block (`start`),
+beside adaLN-Zero.
 """
 
 from __future__ import annotations
