@@ -1,9 +1,12 @@
 """How much of one thread's matmul peak a training step reaches, and what could raise it.
 
-    python benchmarks/step.py [--rounds 9] [--csv FILE]
+    python benchmarks/step.py [--rounds 9] [--forms float32,...] [--models "S/2, 64 tokens"]
+        [--give-back] [--csv FILE]
 
 Ratios of one run, alternating, on one thread; a step is a trial's: noise, forward, backward, AdamW,
-EMA. It counts as three times the forward's MACs.
+EMA. It counts as three times the forward's MACs. `torch's gelu` is the step without
+cabench.models.activations; with --give-back, freed memory goes back to the system as glibc does it
+by itself (cabench.process.keep_memory).
 """
 
 from __future__ import annotations
@@ -11,12 +14,17 @@ from __future__ import annotations
 import argparse
 import csv
 import time
+from functools import partial
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
+from cabench import process
 from cabench.cost.macs import meta_macs
 from cabench.cost.published import Published, published_spec
+from cabench.models.activations import gelu_tanh
+from cabench.models.backbones import dit
 from cabench.timing import Work, alternate, trainer_of
 
 SIDE = 1024  # of the matrices that tell the peak
@@ -72,28 +80,35 @@ def step_of(spec: dict, batch: int, form: str) -> Work:
     if form == "compiled":
         trainer.model = torch.compile(trainer.model, dynamic=False)
     inner = "bf16" if form == "bf16 inside" else "ieee"
+    gelu = partial(F.gelu, approximate="tanh") if form == "torch's gelu" else gelu_tanh
 
     def step() -> None:
         torch.backends.mkldnn.matmul.fp32_precision = inner
+        dit.gelu_tanh = gelu
         trainer.step(data, order)
 
     return step
 
 
-FORMS = ("float32", "bf16 inside", "bfloat16", "compiled")
+FORMS = ("float32", "torch's gelu", "bf16 inside", "bfloat16", "compiled")
 
 
 def main() -> None:
     asked = argparse.ArgumentParser(description=__doc__)
     asked.add_argument("--rounds", type=int, default=9)
-    asked.add_argument("--forms", default=",".join(FORMS[:3]))
+    asked.add_argument("--forms", default=",".join(FORMS[:4]))
+    asked.add_argument("--models", default=";".join(MODELS))
+    asked.add_argument("--give-back", action="store_true")
     asked.add_argument("--csv")
     asked = asked.parse_args()
+    if asked.give_back:
+        process.keep_memory = lambda: None
     float32, bfloat16 = peak(torch.float32), peak(torch.bfloat16)
     print(f"peak of one thread: float32 {float32 / 1e9:.0f}, bfloat16 {bfloat16 / 1e9:.0f} GMAC/s; "
           f"copy {bandwidth() / 1e9:.1f} GB/s")
     rows = []
-    for name, (preset, patch, side, channels, batch) in MODELS.items():
+    for name in asked.models.split(";"):
+        preset, patch, side, channels, batch = MODELS[name]
         for arm in ARMS:
             spec = spec_of(preset, patch, side, channels, arm)
             macs = 3 * batch * meta_macs(spec)["total"]

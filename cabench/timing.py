@@ -25,6 +25,7 @@ from cabench.training import Data, Order, Trainer
 
 Work = Callable[[], Any]
 SAMPLING_STEPS = 8
+MORE = 10
 PROCESS = {"prediction": "v", "schedule": "cosine"}
 
 
@@ -38,19 +39,26 @@ class Ratio:
     rounds: int
 
 
-def alternate(work: Mapping[str, Work], rounds: int) -> dict[str, np.ndarray]:
-    """Seconds of each, (rounds,); the order turns round with every round."""
+def alternate(
+    work: Mapping[str, Work], rounds: int, seconds: float = 0
+) -> dict[str, np.ndarray]:
+    """Seconds of each by round; the order turns round with every round.
+
+    So many rounds, and more (at most MORE times as many) until `seconds` are over.
+    """
     with one_thread():
         for run in work.values():  # warm: caches, lazy initialisation
             run()
             run()
         spent: dict[str, list[float]] = {name: [] for name in work}
-        for r in range(rounds):
-            names = list(work) if r % 2 == 0 else list(work)[::-1]
+        start, done = time.perf_counter(), 0
+        while done < rounds or (done < MORE * rounds and time.perf_counter() - start < seconds):
+            names = list(work) if done % 2 == 0 else list(work)[::-1]
             for name in names:
                 began = time.perf_counter()
                 work[name]()
                 spent[name].append(time.perf_counter() - began)
+            done += 1
     return {name: np.array(seconds) for name, seconds in spent.items()}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import errno
 import hashlib
 import json
@@ -18,7 +19,6 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import safe_open, save_file
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
 
 from cabench.diagnostics import add_point, generated_weights
 from cabench.diffusion import Process, to_float
@@ -88,13 +88,16 @@ class Trainer:
             self.model.parameters(), lr=t["lr"], betas=tuple(t["betas"]),
             weight_decay=t["weight_decay"], fused=True,
         )  # fmt: skip
-        self.ema = AveragedModel(self.model, multi_avg_fn=self._average)
-        self.ema.n_averaged.fill_(1)  # it already holds the initial network
+        self.ema = copy.deepcopy(self.model).requires_grad_(False)
+        # Listed once: torch's AveragedModel walks through all modules at each step, at nano for
+        # longer than the averaging takes
+        self._averaged, self._current = ([*m.parameters()] for m in (self.ema, self.model))
 
-    def _average(self, averaged: list[Tensor], current: list[Tensor], _count: Any) -> None:
-        t = self.recipe
-        decay = ema_decay(t["batch"], t["ema_half_life"], self.seen)
-        torch._foreach_lerp_(averaged, current, 1 - decay)
+    @torch.no_grad()
+    def average(self) -> None:
+        """Moves the averaged network towards the current one, after a step."""
+        decay = ema_decay(self.recipe["batch"], self.recipe["ema_half_life"], self.seen)
+        torch._foreach_lerp_(self._averaged, self._current, 1 - decay)
 
     def step(self, data: Data, order: Order) -> Tensor:
         """One update; returns the batch's loss. All randomness is named by (seed, step)."""
@@ -121,13 +124,13 @@ class Trainer:
         self.optimiser.step()
         self.optimiser.zero_grad()
         self.seen += batch
-        self.ema.update_parameters(self.model)
+        self.average()
         return loss.detach()
 
     def state(self) -> dict[str, Tensor]:
         """Everything a resumed run needs: network, average, optimiser."""
         names = {p: n for n, p in self.model.named_parameters()}
-        named = prefixed("model.", self.model) | prefixed("ema.", self.ema.module)
+        named = prefixed("model.", self.model) | prefixed("ema.", self.ema)
         for p, moments in self.optimiser.state.items():
             named |= {f"{key}.{names[p]}": value for key, value in moments.items()}
         return named
@@ -135,7 +138,7 @@ class Trainer:
     def restore(self, tensors: Mapping[str, Tensor], seen: int) -> None:
         self.seen = seen
         load_named(self.model, tensors, "model.")
-        load_named(self.ema.module, tensors, "ema.")
+        load_named(self.ema, tensors, "ema.")
         for name, p in self.model.named_parameters():
             keys = [k for k in ("step", "exp_avg", "exp_avg_sq") if f"{k}.{name}" in tensors]
             if keys:  # a parameter that no arm's method uses has no moments
@@ -294,7 +297,7 @@ def train(
             trainer.restore(tensors, held)
             curve, spent = meta["curve"], meta["seconds"]
         if held == end:  # its snapshot was lost
-            save(final, prefixed("ema.", trainer.ema.module), curve=curve, seconds=spent)
+            save(final, prefixed("ema.", trainer.ema), curve=curve, seconds=spent)
     began = time.perf_counter()
     every = max(1, end // recipe["batch"] // 100)  # steps a point of the curve
     window: list[Tensor] = []
@@ -310,7 +313,7 @@ def train(
             progress(trainer.seen, loss)
         if trainer.seen in stops:
             spent += time.perf_counter() - began
-            model = trainer.ema.module
+            model = trainer.ema
             errors = denoising_loss(model, trainer.process, report, *CURVE, device=device)
             curve["heldout"]["images"].append(trainer.seen)
             curve["heldout"]["loss"].append(round(float(errors.mean()), 6))

@@ -101,13 +101,13 @@ def measure(
             batch = 1 if metric == "latency" else model.batch
             console.print(f"timing {name}, {metric}, batch {batch}")
             work = {arm: builders[metric](found[name, arm], model.batch) for arm in arms}
-            spent = timing.alternate(work, study.rounds)
+            spent = timing.alternate(work, study.rounds, study.seconds)
             for arm in arms:
                 key = metric, (name, arm), (name, study.baseline)
                 ratios[key] = timing.ratio(spent[arm], spent[study.baseline])
     for name, layer in study.layers.items():
         console.print(f"timing {name}")
-        spent = timing.alternate(timing.layer_of(layer), study.rounds)
+        spent = timing.alternate(timing.layer_of(layer), study.rounds, study.seconds)
         for of, over in LAYER_RATIOS:
             ratios["layer", (name, of), (name, over)] = timing.ratio(spent[of], spent[over])
     return ratios
@@ -175,7 +175,9 @@ def run_cost(
     for each in tables:
         console.print()
         console.print(each)
-    notes = [*NOTES, *([TIMES.format(rounds=study.rounds)] if ratios else []), study.caveat]
+    rounds = {r.rounds for r in ratios.values()}
+    times = [TIMES.format(few=min(rounds), many=max(rounds))] if rounds else []
+    notes = [*NOTES, *times, study.caveat]
     for note in filter(None, notes):
         console.print(note, soft_wrap=True)
     if dry:
@@ -193,8 +195,8 @@ NOTES = [
     "included, norms and activations not; counted by FlopCounterMode on the meta device."
 ]
 TIMES = (
-    "Times: ratios of one run on one thread of one machine, {rounds} alternating rounds: median, "
-    "and the interval that holds it with 95 % confidence."
+    "Times: ratios of one run on one thread of one machine, {few} to {many} alternating rounds: "
+    "median, and the interval that holds it with 95 % confidence."
 )
 
 

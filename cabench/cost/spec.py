@@ -66,7 +66,8 @@ class CostStudy(Part):
     baseline: str = ""
     arms: dict[Name, Arm] = {}
     layers: dict[str, Layer] = {}  # kind timing
-    rounds: Annotated[int, Field(ge=6, le=1000)] = 15  # of alternating measurements
+    rounds: Annotated[int, Field(ge=6, le=1000)] = 15  # of alternating measurements, at least
+    seconds: Annotated[float, Field(ge=0, le=3600)] = 0  # and at least so long for each ratio
     claims: list[Claim] = []
     caveat: str = ""
 
