@@ -57,6 +57,7 @@ METHODS = {
     ),
     "lora": dict(methods=[method("lora", bases=3)], affine=True),
     "hyper_lora": dict(methods=[method("hyper_lora")], affine=True),
+    "text_kernels": dict(methods=[method("text_kernels")], affine=True),
     "adaln": dict(methods=[method("adaln")]),
     "adaln-gate": dict(methods=[method("adaln")], static_gate=True),
     "adaln_single": dict(methods=[method("adaln_single")]),
@@ -73,7 +74,7 @@ METHODS = {
 # On the other backbones one form of each method, CAN's placements among them.
 ELSEWHERE = (
     "adaln_zero", "can-3", "can-all", "mixture-condconv", "timestep_mixture", "lora", "hyper_lora",
-    "adaln_single", "film", "tokens-late", "cross_attention", "moe", "many",
+    "text_kernels", "adaln_single", "film", "tokens-late", "cross_attention", "moe", "many",
 )  # fmt: skip
 TOKENS = ("tokens-late", "many")  # cat has no place for tokens
 ON = [("dit", m) for m in METHODS] + [("uvit", m) for m in ELSEWHERE]

@@ -22,6 +22,8 @@ ASSUMPTIONS = (
              "each layer's own."),
     ("hyper_lora", "Both low-rank factors are linear in the condition, in the place of TC-LoRA's "
                    "hypernetwork."),
+    ("text_kernels", "DiCo's kernels of a text are read as the mean over its tokens of what an MLP "
+                     "makes of each; they add to the static kernel and start at zero."),
     ("film", "FiLM takes the form of AdaGN: one modulation a block, at its second norm, whose "
              "learned affine stays; it starts at zero."),
     ("adaln_single", "Map and tables of adaLN-single are zero at the start; PixArt draws the "

@@ -119,7 +119,7 @@ def test_a_method_without_take_is_told_every_sample(monkeypatch):
 
 WEIGHT_SPACE = [
     (b, m) for b, m in ON
-    if m.startswith(("can", "mixture", "timestep_mixture", "lora", "hyper_lora"))
+    if m.startswith(("can", "mixture", "timestep_mixture", "lora", "hyper_lora", "text"))
 ]  # fmt: skip
 
 
@@ -192,7 +192,7 @@ def test_experts_are_those_that_the_router_chose():
 
 STATIC_AT_FIRST = [
     "can-3", "can-all", "can-unshared", "can-bottleneck", "can-mlp", "can-gate", "mixture-add",
-    "lora", "hyper_lora", "adaln", "film", "cross_attention", "moe",
+    "lora", "hyper_lora", "text_kernels", "adaln", "film", "cross_attention", "moe",
 ]  # fmt: skip
 
 
@@ -260,7 +260,7 @@ def test_text_is_a_stream_of_tokens_with_a_null():
 
 
 @pytest.mark.parametrize("kind,backbone", [
-    ("can", "dit"), ("cross_attention", "dit"), ("tokens", "uvit"),
+    ("can", "dit"), ("cross_attention", "dit"), ("tokens", "uvit"), ("text_kernels", "dit"),
 ])  # fmt: skip
 def test_a_dropped_text_has_no_length(kind, backbone):
     spec = model_spec([method(kind, ["timestep", "text"])], backbone=backbone, affine=True)
@@ -288,6 +288,26 @@ def test_linear_attention_sums_in_float32_under_autocast():
     with torch.autocast("cpu", torch.bfloat16), Spy():
         y = model(x, t, {"label": label})
     assert seen and set(seen) == {torch.float32} and y.dtype == torch.bfloat16
+
+
+def test_kernels_of_a_text_are_means_over_its_tokens():
+    """The slow reference: of each text alone, cut to its length; made once a trajectory."""
+    spec = model_spec([method("text_kernels", ["text"])], affine=True)
+    spec["embedder"] |= {"classes": {}, "text": {"text": 12}}
+    model = noisy_model(spec)
+    g = torch.Generator().manual_seed(5)
+    lengths, features = (5, 3, 1), torch.randn(3, 5, 12, generator=g)
+    text, t = (features, torch.arange(5) < torch.tensor(lengths)[:, None]), torch.zeros(3)
+    made = model.methods["text_kernels"].kernels[1]
+    given = model.given(t, {"text": text}, None).operations["blocks.1.ffn.depthwise"][0]
+    for i, length in enumerate(lengths):
+        tokens = model.embedder.texts["text"].linear(features[i, :length])
+        tokens = tokens / tokens.square().mean(1, keepdim=True).sqrt()
+        want = torch.stack([made.out @ F.silu(made.hidden(token)) for token in tokens]).mean(0)
+        torch.testing.assert_close(given.delta[i].flatten(), want, rtol=1e-4, atol=1e-5)
+    kept = {}
+    first, second = (model.given(t + s, {"text": text}, None, kept).operations for s in (900, 20))
+    assert all(first[a][0] is second[a][0] for a in first)
 
 
 def test_uvits_final_convolution_is_the_last_thing():
