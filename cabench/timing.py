@@ -25,7 +25,7 @@ from cabench.training import Data, Order, Trainer
 
 Work = Callable[[], Any]
 SAMPLING_STEPS = 8
-MORE = 10
+MORE = 10  # times the rounds asked, at most
 PROCESS = {"prediction": "v", "schedule": "cosine"}
 
 
@@ -39,9 +39,7 @@ class Ratio:
     rounds: int
 
 
-def alternate(
-    work: Mapping[str, Work], rounds: int, seconds: float = 0
-) -> dict[str, np.ndarray]:
+def alternate(work: Mapping[str, Work], rounds: int, seconds: float = 0) -> dict[str, np.ndarray]:
     """Seconds of each by round; the order turns round with every round.
 
     So many rounds, and more (at most MORE times as many) until `seconds` are over.

@@ -175,6 +175,11 @@ def test_rounds_alternate():
     assert order == list("aabb" + "ab" + "ba" + "ab")
 
 
+def test_rounds_go_on_for_the_seconds_asked_but_not_for_ever():
+    spent = alternate({"a": lambda: None}, rounds=3, seconds=3600)
+    assert len(spent["a"]) == 10 * 3
+
+
 @pytest.mark.parametrize(
     "limit,low,high,word",
     [({"most": 1.1}, 1.0, 1.05, "supported"), ({"most": 1.1}, 1.2, 1.3, "contradicted"),

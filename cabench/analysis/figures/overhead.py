@@ -44,6 +44,9 @@ def overhead(
                 for alike in by_tokens(study, [r for r in mine if r["arm"] == arm]):
                     line = _line(ax, alike, size, count, CYCLE[i % len(CYCLE)])
                     drawn.setdefault(arm, line)
+            if len({r["model"] for r in mine}) == 1:  # matplotlib finds no limits for one point
+                one = size[mine[0]["model"]]
+                ax.set_xlim(one / 2, one * 2)
             ax.set_xscale("log")
             ax.set_yscale("log")
             for kind in (ax.yaxis.set_major_formatter, ax.yaxis.set_minor_formatter):

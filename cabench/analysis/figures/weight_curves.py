@@ -92,10 +92,11 @@ def _scale(axes: Axes, measure: str, values: pd.Series) -> None:
         axes.set_ylim(bottom=0)
         axes.yaxis.set_major_locator(MaxNLocator(4))
         return
-    axes.set_yscale("log")
     seen = values[values > values.max() / NOTHING]
-    if len(seen):
-        axes.set_ylim(seen.min() / 1.3, seen.max() * 1.3)
+    if not len(seen):
+        return
+    axes.set_yscale("log")
+    axes.set_ylim(seen.min() / 1.3, seen.max() * 1.3)
     low, high = axes.get_ylim()
     narrow, wide = high < 6 * low, high > 50 * low
     places = MaxNLocator(4) if narrow else LogLocator(subs=(1,) if wide else (1, 3), numticks=4)
