@@ -38,7 +38,7 @@ def faults(validator, text: str) -> list[str]:
 
 def test_committed_cost_studies_fit_theirs():
     validator = exported("cost")
-    for name in ("cost", "kernel_fusion"):
+    for name in ("cost", "kernel_fusion", "throughput"):
         text = (ROOT / "studies" / f"{name}.yaml").read_text()
         assert faults(validator, text) == []
         assert faults(validator, text.replace("arms:", "armz:", 1))

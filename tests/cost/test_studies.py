@@ -218,7 +218,8 @@ def test_committed_studies_read(tmp_path):
     kinds = {p.stem: kind_of(p) for p in (ROOT / "studies").glob("*.yaml")}
     assert kinds["cost"] == "cost" and kinds["kernel_fusion"] == "timing"
     assert kinds["layer_placement"] == "train"
-    for name in ("cost", "kernel_fusion"):
+    assert kinds["throughput"] == "timing"
+    for name in ("cost", "kernel_fusion", "throughput"):
         assert read_cost_study(ROOT / "studies" / f"{name}.yaml").study.study == name
     with pytest.raises(CabenchError, match="layers are timed"):
         path = ROOT / "studies" / "kernel_fusion.yaml"
