@@ -77,6 +77,7 @@ def make_trial(
     sweep = sampling.pop("sweep")
     guidance = sampling.pop("guidance")
     forms = kernels.overrides(os.environ.get(kernels.VARIABLE, ""))  # they change the last bits
+    judges = metrics.judges_of(scale.metrics)
     spec = {
         "train": {
             "recipe": training.RECIPE, **({"kernels": forms} if forms else {}), "model": model,
@@ -89,7 +90,8 @@ def make_trial(
         "guidance": guidance,
         "sweep": sweep["guidance"] if seed < sweep["seeds"] else [],
         "score": {
-            "judge": judge_fingerprint(), "metrics": metrics.versions(scale.metrics),
+            "judge": judge_fingerprint(), **({"judges": judges} if judges else {}),
+            "metrics": metrics.versions(scale.metrics),
             "heldout": scale.heldout.model_dump(mode="json"), "probe": probe.VERSION,
             "cost": macs.VERSION,
         },

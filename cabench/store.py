@@ -1,6 +1,6 @@
 """Truth on disk: content keys, atomic files, records, manifests. No torch in here.
 
-results/records/KEY.json          what one trial measured (KEY.curves.json, KEY.png beside it)
+results/records/KEY.json          what one trial measured (KEY.curves.json, KEY.png, KEY.near.png beside it)
 results/STUDY.SCALE/manifest.json what a study asked for: arms, seeds, keys
 .cabench/                         the cache: training runs, samples, features, locks
 
@@ -29,7 +29,7 @@ from filelock import FileLock, Timeout
 from cabench.errors import CabenchError
 
 RECORD_LIMIT = 20_000  # bytes
-CURVES, SHEET = ".curves.json", ".png"  # end the names of the files beside a record
+CURVES, SHEET, NEAR = ".curves.json", ".png", ".near.png"  # end the names of files beside a record
 STALE = 3600  # seconds
 PART = ".cabench-part"  # ends the names of files that are being written
 LOG = logging.getLogger("cabench")
@@ -172,7 +172,7 @@ class Store:
 
         Raises ValueError, and writes nothing, when a number isn't finite or it is too large.
         """
-        beside = {suffix: self.beside(record["key"], suffix) for suffix in (CURVES, SHEET)}
+        beside = {suffix: self.beside(record["key"], suffix) for suffix in (CURVES, SHEET, NEAR)}
         sealed = {**record, "files": {s: file_hash(p) for s, p in beside.items() if p.exists()}}
         sealed["checksum"] = checksum(sealed)
         size = len(as_text(sealed))

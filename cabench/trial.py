@@ -29,11 +29,12 @@ from cabench.plan import Trial
 from cabench.plugins import load_plugins
 from cabench.registry import BACKBONES, METRICS
 from cabench.resolve import DataRef
-from cabench.store import CURVES, LOG, SHEET, Store, atomic_path, write_json
+from cabench.store import CURVES, LOG, NEAR, SHEET, Store, atomic_path, write_json
 from cabench.training import load, load_ema, save, train, whole
 
 SHEET_ROWS = 8  # samples of each class beside a record
 SHEET_LIMIT = 100_000  # bytes
+PAIRS = 10  # samples beside a record that come nearest to training pictures, with these
 
 Progress = Callable[[str, float, str], None]  # stage, part done in [0, 1], a short note
 
@@ -111,7 +112,7 @@ def measure(trial: Trial, store: Store, device: str, progress: Progress) -> dict
     began = time.perf_counter()
     scorer.prepare()
     timing["reference_s"] = time.perf_counter() - began
-    measured = score_samples(trial, store, snapshot, scorer, device, progress, timing)
+    measured, near = score_samples(trial, store, snapshot, scorer, device, progress, timing)
     model = load_ema(spec["train"], snapshot, device)
     measured |= score_model(trial, model, dataset, device)
 
@@ -130,16 +131,19 @@ def measure(trial: Trial, store: Store, device: str, progress: Progress) -> dict
         },
         "cost": cost(spec["train"]["model"]),
         "timing": timing | {"peak_rss_mb": peak_rss_mb()},
-        "diagnostics": {"weights": last_point(told["curve"].get("weights", {}))},
+        "diagnostics": {
+            "weights": last_point(told["curve"].get("weights", {})), "neighbours": near,
+        },
     }  # fmt: skip
 
 
 def score_samples(
     trial: Trial, store: Store, snapshot: Path, scorer: SampleScorer, device: str,
     progress: Progress, timing: dict[str, float],
-) -> dict[str, float]:  # fmt: skip
-    """Scores at the primary guidance ('kid') and at the swept ones ('kid/g2')."""
+) -> tuple[dict[str, float], dict[str, Any]]:  # fmt: skip
+    """Scores at the primary guidance ('kid') and at the swept ones ('kid/g2'); neighbours."""
     measured: dict[str, float] = {}
+    near: dict[str, Any] = {}
     for guidance in [trial.spec["guidance"], *trial.spec["sweep"]]:
         suffix = "" if guidance == trial.spec["guidance"] else f"/g{guidance:g}"
         began = time.perf_counter()
@@ -150,7 +154,20 @@ def score_samples(
         scores = scorer.score(drawn, scorer.labels)
         timing[f"score_s{suffix}"] = time.perf_counter() - began
         measured |= {f"{name}{suffix}": value for name, value in scores.items()}
-    return measured
+        if not suffix:
+            near = write_neighbours(store.beside(trial.key, NEAR), drawn, scorer)
+    return measured, near
+
+
+def write_neighbours(path: Path, images: np.ndarray, scorer: SampleScorer) -> dict[str, Any]:
+    """How near the samples come to training pictures, and a PNG of the nearest above theirs."""
+    found = scorer.neighbours(scorer.features(images)["1280"])
+    first = np.argsort(found["distance"], kind="stable")[:PAIRS]
+    trained = scorer.dataset.split("generator-train").images[found["index"][first]]
+    both = np.concatenate([images[first], trained])
+    rows = np.tile(np.arange(len(first)), 2)
+    layout = write_sheet(path, both, rows, len(first), 2)
+    return {name: found[name] for name in ("memorised", "ratio", "of")} | {"sheet": layout}
 
 
 def score_model(trial: Trial, model: nn.Module, dataset: Any, device: str) -> dict[str, float]:

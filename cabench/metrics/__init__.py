@@ -10,6 +10,7 @@ A metric is a class registered in METRICS; plugins register as ours do:
         label = "my metric@{n}"           # for tables
         scale = 1.0                       # tables print value x scale
         min_samples = 2                   # fewer are refused
+        judge = "efficientnet-lite0"      # optional: of JUDGES, whose features it is given
 
         @staticmethod
         def compute(generated, reference, images, labels, scorer) -> float: ...
@@ -18,7 +19,7 @@ A metric is a class registered in METRICS; plugins register as ours do:
         def floor(scorer) -> float: ...
 
 `generated` and `reference` are the judge's features of the samples and of as many real pictures
-with the same labels, {"112": (n, 112), "1280": (n, 1280)} float32; `images` (n, C, H, W) uint8 and
+with the same labels, {layer: (n, D)} float32, of the default judge {"112": .., "1280": ..}; `images` (n, C, H, W) uint8 and
 `labels` (n,) int64 are the samples and what was asked for; `scorer` is the SampleScorer.
 """
 
@@ -26,15 +27,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from cabench.metrics import model_metrics, sample_metrics  # noqa: F401  (they register)
+from cabench.metrics import families, model_metrics, sample_metrics  # noqa: F401  (they register)
 from cabench.metrics.judge import Judge, judge_fingerprint
+from cabench.metrics.judges import DEFAULT, judge_of
 from cabench.metrics.reference import report_labels
 from cabench.metrics.scorer import SampleScorer
-from cabench.registry import METRICS, versioned
+from cabench.registry import JUDGES, METRICS, versioned
 
 __all__ = [
-    "Judge", "SampleScorer", "describe", "judge_fingerprint", "names", "needing", "report_labels",
-    "versions",
+    "Judge", "SampleScorer", "describe", "judge_fingerprint", "judges_of", "names", "needing",
+    "report_labels", "versions",
 ]  # fmt: skip
 
 
@@ -42,6 +44,13 @@ def versions(names: Iterable[str]) -> dict[str, object]:
     """The `version` of each named metric (of a plugin's, its hash, too), for trial keys."""
     told = {name: versioned(METRICS.get(name)) for name in names}
     return {name: t if "plugin" in t else t["version"] for name, t in told.items()}
+
+
+def judges_of(names: Iterable[str]) -> dict[str, str]:
+    """The fingerprints of the judges beside the default that metrics look through, by name."""
+    chosen = needing("samples", names)
+    found = sorted({judge_of(METRICS.get(name)) for name in chosen} - {DEFAULT})
+    return {name: JUDGES.get(name).fingerprint_of() for name in found}
 
 
 def names() -> list[str]:

@@ -1,4 +1,5 @@
-"""KID and FID of features: torch-fidelity's own functions, in float64 and on one BLAS thread.
+"""KID, FID, precision and recall, Inception score of features: torch-fidelity's own functions, in
+float64 and on one BLAS thread.
 
 float32 kernel sums move KID by 1e-6, as much as a floor near zero is worth; and BLAS adds up in
 another order on two threads. torch is imported when the first number is asked for.
@@ -12,10 +13,12 @@ from cabench.errors import CabenchError
 
 KID = {"kid_subsets": 1, "kid_kernel": "poly", "kid_kernel_poly_degree": 3,
        "kid_kernel_poly_gamma": None, "kid_kernel_poly_coef0": 1.0}
+NEIGHBOURS = 3   # of precision and recall
+SPLITS = 10      # of the Inception score
 KID_MIN = 100    # below, KID's spread over draws exceeds the differences that matter here
 
 
-def kid(generated: np.ndarray, reference: np.ndarray) -> float:
+def kid(generated: np.ndarray, reference: np.ndarray, least: int = KID_MIN) -> float:
     """Unbiased squared MMD of two (n, D) sets, one subset of size n: no randomness is left.
 
     Sets with equal label counts are no independent draws: two pictures of one set share a label a
@@ -26,8 +29,8 @@ def kid(generated: np.ndarray, reference: np.ndarray) -> float:
     from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN, kid_featuresdict_to_metric
 
     n = min(len(generated), len(reference))
-    if n < KID_MIN:
-        raise CabenchError(f"KID: {n} pictures are too few, at least {KID_MIN} are needed")
+    if n < least:
+        raise CabenchError(f"KID: {n} pictures are too few, at least {least} are needed")
     with one_thread():
         out = kid_featuresdict_to_metric(
             {"f": _tensor(generated)}, {"f": _tensor(reference)}, "f",
@@ -57,6 +60,39 @@ def fid(generated: np.ndarray, reference: np.ndarray) -> float:
             for features in (generated, reference)
         ]
         return fid_statistics_to_metric(*statistics, verbose=False)[KEY_METRIC_FID]
+
+
+def precision_recall(generated: np.ndarray, reference: np.ndarray) -> tuple[float, float]:
+    """Of two (n, D) sets, with balls to the third neighbour (arXiv 1904.06991).
+
+    Precision: samples inside a real picture's ball; recall: real pictures inside a sample's. Both
+    depend on n: compare equal n only.
+    """
+    from torch_fidelity.metric_prc import prc_features_to_metric
+
+    n = min(len(generated), len(reference))
+    if n <= NEIGHBOURS:
+        raise CabenchError(f"precision and recall: {n} pictures are too few, "
+                           f"at least {NEIGHBOURS + 1} are needed")
+    with one_thread():
+        out = prc_features_to_metric(
+            _tensor(generated), _tensor(reference), prc_neighborhood=NEIGHBOURS, verbose=False
+        )
+    return out["precision"], out["recall"]
+
+
+def inception_score(logits: np.ndarray) -> float:
+    """exp of the mean divergence of p(class | picture) from p(class), mean of SPLITS parts.
+
+    (n, K) logits, shuffled by a fixed seed, as torch-fidelity does (arXiv 1606.03498).
+    """
+    from torch_fidelity.metric_isc import KEY_METRIC_ISC_MEAN, isc_features_to_metric
+
+    if len(logits) < SPLITS:
+        raise CabenchError(f"Inception score: {len(logits)} pictures are too few, "
+                           f"at least {SPLITS} are needed")
+    with one_thread():
+        return isc_features_to_metric(_tensor(logits), splits=SPLITS)[KEY_METRIC_ISC_MEAN]
 
 
 def one_thread():

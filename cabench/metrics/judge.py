@@ -64,8 +64,21 @@ def resize_matrix(n: int, size: int = SIZE) -> np.ndarray:
     return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
+@cache
+def class_layer() -> tuple[np.ndarray, np.ndarray]:
+    """The classifier on "1280": weight (1000, 1280), bias (1000,), of ImageNet's classes."""
+    import torch
+
+    weights = torch.load(weights_path(), map_location="cpu", weights_only=True)
+    return weights["_fc.weight"].numpy(), weights["_fc.bias"].numpy()
+
+
 class Judge:
-    """Pictures to features. Opens its network at first use."""
+    """EfficientNet-Lite0 at 64 px: offline, the default. Opens its network at first use."""
+
+    short = title = "lite0"
+    widths = WIDTHS
+    layers = {"fid": "112", "kid": "1280", "prc": "1280"}
 
     def __init__(
         self,
@@ -76,6 +89,10 @@ class Judge:
         self.threads = threads
         self._cache = Path(cache)
         self._path = path
+
+    @classmethod
+    def fingerprint_of(cls) -> str:
+        return judge_fingerprint()
 
     @property
     def fingerprint(self) -> str:

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
+
+from cabench.errors import CabenchError
+from cabench.metrics import neighbours
 from cabench.metrics.fidelity import KID_MIN, fid, kid
 from cabench.registry import METRICS
+
+CLASS_MIN = 10    # samples of a class; smaller classes are left out
 
 
 @METRICS.register("kid")
@@ -54,3 +60,47 @@ class ConditionAccuracy:
     def floor(scorer) -> float:
         """On the report split: the probe has seen judge-train, where other floors come from."""
         return scorer.probe.accuracy_on_report
+
+
+@METRICS.register("kid_classwise")
+class KidClasswise:
+    """KID within each class, samples of a label against real ones of it; the mean over classes.
+
+    Unlike KID it falls for no samples that are real and of the wrong class. Each class's own is
+    unbiased, so their mean is; of few pictures it is noisy.
+    """
+
+    version = 1
+    needs = "samples"
+    higher_is_better = False
+    label = "class-wise KID-lite0@{n}"
+    min_samples = KID_MIN
+
+    @staticmethod
+    def compute(generated, reference, images, labels, scorer) -> float:
+        real = scorer.reference_labels
+        values = [
+            kid(generated["1280"][labels == c], reference["1280"][real == c], CLASS_MIN)
+            for c, count in zip(*np.unique(real, return_counts=True), strict=True)
+            if count >= CLASS_MIN
+        ]
+        if not values:
+            raise CabenchError(
+                f"kid_classwise: no class has {CLASS_MIN} of the {len(labels)} samples"
+            )
+        return float(np.mean(values))
+
+
+@METRICS.register("memorised")
+class Memorised:
+    """Share of samples nearer to a training picture than 99 % of new real pictures are."""
+
+    version = neighbours.VERSION
+    needs = "samples"
+    higher_is_better = False
+    label = "memorised@{n}"
+    min_samples = 1
+
+    @staticmethod
+    def compute(generated, reference, images, labels, scorer) -> float:
+        return scorer.neighbours(generated["1280"])["memorised"]

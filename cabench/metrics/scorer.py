@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 
 from cabench.errors import CabenchError
-from cabench.metrics import fidelity, judge
+from cabench.metrics import fidelity, judge, neighbours
 from cabench.metrics import probe as probes
 from cabench.metrics.cached import arrays_once
+from cabench.metrics.judges import DEFAULT, judge_of
 from cabench.metrics.reference import matched, report_labels
-from cabench.registry import METRICS
+from cabench.registry import JUDGES, METRICS
 
-REFERENCE, FLOOR = "report", "judge-train"
+REFERENCE, FLOOR, TRAINED = "report", "judge-train", "generator-train"
 METRIC_NAMES = ("kid", "fid_lite0_112", "condition_accuracy")
 
 
@@ -41,6 +42,10 @@ class SampleScorer:
         self.dataset, self.n, self.stream = dataset, n, stream
         self.judge = judge.Judge(cache, threads)
         self.metrics = {name: METRICS.get(name) for name in metrics}
+        others = dict.fromkeys(judge_of(metric) for metric in self.metrics.values())
+        self.judges = {DEFAULT: self.judge} | {    # by name: the default, and what metrics name
+            name: JUDGES.get(name)(Path(cache), threads) for name in others if name != DEFAULT
+        }
         for name, metric in self.metrics.items():
             if n < metric.min_samples:
                 raise CabenchError(
@@ -52,6 +57,8 @@ class SampleScorer:
             for split in (REFERENCE, FLOOR)
         }
         self._folder = Path(cache) / "judge"
+        self._real: dict[str, dict[str, np.ndarray]] = {}       # by judge: of the reference
+        self._last: tuple[Any, dict] = None, {}                 # pictures, their features by judge
 
     @cached_property
     def conditions(self) -> dict[str, np.ndarray]:
@@ -67,11 +74,56 @@ class SampleScorer:
             raise ValueError(f"samples are {images.shape}, not {(self.n, *self.dataset.shape)}")
         if not np.array_equal(np.sort(labels), np.sort(self.labels)):
             raise ValueError("the samples' labels are not the ones in scorer.labels")
-        generated = self.judge.features(images)
         return {
-            name: float(metric.compute(generated, self._reference, images, labels, self))
+            name: float(metric.compute(self.features(images, judge_of(metric)),
+                                       self._reference(judge_of(metric)), images, labels, self))
             for name, metric in self.metrics.items()
-        }
+        }  # fmt: skip
+
+    def features(self, images: np.ndarray, name: str = DEFAULT) -> dict[str, np.ndarray]:
+        """A judge's features of pictures; those of the last pictures are kept."""
+        if self._last[0] is not images:
+            self._last = images, {}
+        found = self._last[1]
+        if name not in found:
+            found[name] = self.judges[name].features(images)
+        return found[name]
+
+    def neighbours(self, features: np.ndarray) -> dict[str, Any]:
+        """How near samples (n, 1280) come to training pictures, beside how near new real ones do.
+
+        `memorised`: share nearer than QUANTILE of the report's pictures in use are; `ratio`: median
+        distance over theirs; `distance`, `index` (n,): to the nearest of the `of` first pictures.
+        """
+        distance, index = neighbours.nearest(features, self._trained)
+        usual = self._usual
+        near = np.quantile(usual, neighbours.QUANTILE)
+        return {
+            "memorised": float((distance < near).mean()),
+            "ratio": float(np.median(distance) / np.median(usual)),
+            "of": len(self._trained), "distance": distance, "index": index,
+        }  # fmt: skip
+
+    @cached_property
+    def _trained(self) -> np.ndarray:
+        """(m, 1280) of the first training pictures."""
+        split = self.dataset.split(TRAINED)
+        part = slice(0, neighbours.MOST)
+        key = _short(self.dataset.fingerprint, self.judge.fingerprint, neighbours.MOST)
+        return arrays_once(
+            self._folder / f"features-{key}-{TRAINED}.npz",
+            lambda: {"1280": self.judge.features(split.images[part])["1280"]},
+        )["1280"]
+
+    @cached_property
+    def _usual(self) -> np.ndarray:
+        """Distances of the real pictures in use to the nearest training picture, (n,)."""
+        return neighbours.nearest(self._reference()["1280"], self._trained)[0]
+
+    @property
+    def reference_labels(self) -> np.ndarray:
+        """(n,) of the real pictures in use, in their order."""
+        return self._labels(REFERENCE)[self.chosen[REFERENCE]]
 
     def floor(self) -> dict[str, float]:
         """The same metrics of n other real pictures with the same labels; accuracy: on report."""
@@ -79,7 +131,7 @@ class SampleScorer:
 
     def prepare(self) -> None:
         """Fill the cache, so that workers only read it."""
-        _ = self._reference, self._floor, self.probe
+        _ = self._reference(), self._floor, self.probe, self._usual
 
     @property
     def protocol(self) -> dict[str, Any]:
@@ -90,6 +142,8 @@ class SampleScorer:
             "judge": judge.NAME,
             "judge_fingerprint": self.judge.fingerprint,
             "judge_resize": f"{judge.SIZE} px, antialiased bilinear",
+            **({"judges": {n: j.fingerprint for n, j in self.judges.items() if n != DEFAULT}}
+               if len(self.judges) > 1 else {}),
             "reference": {"split": REFERENCE, "labels": "as generated"},
             "floor": {"split": FLOOR, "labels": "as generated"},
             "kid": {"features": "1280", **fidelity.KID, "kid_subset_size": self.n},
@@ -118,21 +172,23 @@ class SampleScorer:
 
         return probes.Probe.load(arrays_once(self._folder / f"probe-{key}.npz", fit))
 
-    @cached_property
-    def _reference(self) -> dict[str, np.ndarray]:
-        return self._subset(REFERENCE)
+    def _reference(self, name: str = DEFAULT) -> dict[str, np.ndarray]:
+        if name not in self._real:
+            self._real[name] = self._subset(REFERENCE, name)
+        return self._real[name]
 
     @cached_property
     def _floor(self) -> dict[str, float]:
-        chosen, real = self.chosen[FLOOR], self._subset(FLOOR)
+        chosen = self.chosen[FLOOR]
         images, labels = self.dataset.split(FLOOR).images[chosen], self._labels(FLOOR)[chosen]
         return {
             name: float(
                 metric.floor(self) if hasattr(metric, "floor")
-                else metric.compute(real, self._reference, images, labels, self)
+                else metric.compute(self._subset(FLOOR, judge_of(metric)),
+                                    self._reference(judge_of(metric)), images, labels, self)
             )
             for name, metric in self.metrics.items()
-        }
+        }  # fmt: skip
 
     def _labels(self, split: str) -> np.ndarray:
         streams = self.dataset.split(split).streams
@@ -142,15 +198,16 @@ class SampleScorer:
             )
         return streams[self.stream]
 
-    def _subset(self, split: str) -> dict[str, np.ndarray]:
-        return {name: f[self.chosen[split]] for name, f in self._features(split).items()}
+    def _subset(self, split: str, name: str = DEFAULT) -> dict[str, np.ndarray]:
+        return {layer: f[self.chosen[split]] for layer, f in self._features(split, name).items()}
 
-    def _features(self, split: str) -> dict[str, np.ndarray]:
-        """The judge's features of a whole split, from the cache."""
-        key = _short(self.dataset.fingerprint, self.judge.fingerprint)
+    def _features(self, split: str, name: str = DEFAULT) -> dict[str, np.ndarray]:
+        """A judge's features of a whole split, from the cache."""
+        network = self.judges[name]
+        key = _short(self.dataset.fingerprint, network.fingerprint)
         return arrays_once(
             self._folder / f"features-{key}-{split}.npz",
-            lambda: self.judge.features(self.dataset.split(split).images),
+            lambda: network.features(self.dataset.split(split).images),
         )
 
 
