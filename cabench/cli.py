@@ -241,6 +241,35 @@ def report(
     show_report(study, scale, results, out)
 
 
+@app.command()
+def score(
+    study: StudyName,
+    scale: RunScale = None,
+    metrics: Annotated[
+        str | None,
+        typer.Option(
+            help="Comma-separated, such as kid,precision_lite0,fid_inception (`cabench list`); "
+            "default: the run's own"
+        ),
+    ] = None,
+    features: Annotated[
+        Path | None,
+        typer.Option(
+            callback=lambda path: path and _folder(path),
+            help="Also write the judges' features of all samples here, as npz",
+        ),
+    ] = None,
+    results: Results = Path("results"),
+    cache: Annotated[
+        Path, typer.Option(callback=_folder, help="Where the run's samples are")
+    ] = Path(".cabench"),
+) -> None:
+    """Score a run's saved samples with other metrics or judges. Trains nothing."""
+    from cabench.rescore import show_scores
+
+    show_scores(study, scale, metrics, results, cache, features)
+
+
 @app.command("list")
 def list_() -> None:
     """Studies, scales, backbones, methods, data sets and metrics that are known."""

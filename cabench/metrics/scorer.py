@@ -76,7 +76,7 @@ class SampleScorer:
             raise ValueError("the samples' labels are not the ones in scorer.labels")
         return {
             name: float(metric.compute(self.features(images, judge_of(metric)),
-                                       self._reference(judge_of(metric)), images, labels, self))
+                                       self.reference(judge_of(metric)), images, labels, self))
             for name, metric in self.metrics.items()
         }  # fmt: skip
 
@@ -118,7 +118,7 @@ class SampleScorer:
     @cached_property
     def _usual(self) -> np.ndarray:
         """Distances of the real pictures in use to the nearest training picture, (n,)."""
-        return neighbours.nearest(self._reference()["1280"], self._trained)[0]
+        return neighbours.nearest(self.reference()["1280"], self._trained)[0]
 
     @property
     def reference_labels(self) -> np.ndarray:
@@ -131,7 +131,7 @@ class SampleScorer:
 
     def prepare(self) -> None:
         """Fill the cache, so that workers only read it."""
-        _ = self._reference(), self._floor, self.probe, self._usual
+        _ = self.reference(), self._floor, self.probe, self._usual
 
     @property
     def protocol(self) -> dict[str, Any]:
@@ -172,7 +172,8 @@ class SampleScorer:
 
         return probes.Probe.load(arrays_once(self._folder / f"probe-{key}.npz", fit))
 
-    def _reference(self, name: str = DEFAULT) -> dict[str, np.ndarray]:
+    def reference(self, name: str = DEFAULT) -> dict[str, np.ndarray]:
+        """A judge's features of the real pictures in use."""
         if name not in self._real:
             self._real[name] = self._subset(REFERENCE, name)
         return self._real[name]
@@ -185,7 +186,7 @@ class SampleScorer:
             name: float(
                 metric.floor(self) if hasattr(metric, "floor")
                 else metric.compute(self._subset(FLOOR, judge_of(metric)),
-                                    self._reference(judge_of(metric)), images, labels, self)
+                                    self.reference(judge_of(metric)), images, labels, self)
             )
             for name, metric in self.metrics.items()
         }  # fmt: skip
