@@ -270,6 +270,23 @@ def score(
     show_scores(study, scale, metrics, results, cache, features)
 
 
+@app.command()
+def judges(
+    data: Annotated[str, typer.Argument(help="A data set (`cabench list`)")] = "fashion16",
+    n: Annotated[int | None, typer.Option(help="Pictures in a set")] = None,
+    sets: Annotated[int, typer.Option(help="Sets of real pictures")] = 8,
+    metrics: Annotated[str | None, typer.Option(help="Comma-separated; default: the usual")] = None,
+    cache: Annotated[Path, typer.Option(callback=_folder, help="Features")] = Path(".cabench"),
+    out: Annotated[
+        Path, typer.Option(callback=_folder, help="Folder for the matrix")
+    ] = Path("reports"),
+) -> None:
+    """Judge the metrics: blur, noise, missing classes, shuffled labels, ... on real pictures."""
+    from cabench.judging import show_judges
+
+    raise typer.Exit(show_judges(data, n, sets, metrics, cache, out))
+
+
 @app.command("list")
 def list_() -> None:
     """Studies, scales, backbones, methods, data sets and metrics that are known."""

@@ -24,12 +24,14 @@ def report_labels(labels: np.ndarray, n: int) -> np.ndarray:
     return np.repeat(classes, shares)[np.argsort(turn, kind="stable")].astype(np.int64)
 
 
-def matched(split_labels: np.ndarray, wanted: np.ndarray, where: str) -> np.ndarray:
+def matched(
+    split_labels: np.ndarray, wanted: np.ndarray, where: str, seed: int = 0
+) -> np.ndarray:
     """Indices of len(wanted) different pictures of a split with exactly the labels in `wanted`.
 
     Per label the first ones of a fixed shuffle (RandomState: its numbers never change, NEP 19).
     """
-    order = np.random.RandomState(0).permutation(len(split_labels))
+    order = np.random.RandomState(seed).permutation(len(split_labels))
     labels, counts = np.unique(wanted, return_counts=True)
     members = [order[split_labels[order] == label] for label in labels]
     held = np.array([len(found) for found in members])
