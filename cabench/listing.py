@@ -37,6 +37,9 @@ def fits(method: type, backbone: type) -> str:
     try:
         wanted = method.sites(method.Options(), backbone.sites)
         missing += [s for s in wanted if s not in backbone.sites]
+        needed = method.Options().source
+        if not missing and needed not in ("both", "timestep", "label"):
+            return f"needs {needed}"
     except Exception:  # whatever a plugin's code raises
         return "?"
     return f"no {', '.join(missing)}" if missing else "yes"

@@ -63,6 +63,11 @@ def find_run(results: Path, study: str, scale: str | None = None) -> Run:
     """
     runs = all_runs(results)
     here = ", ".join(run.name for run in runs)
+    if (results / study / "result.json").is_file():
+        raise CabenchError(
+            f"'{study}' trains nothing, so it has no report: its tables and figure are in "
+            f"{results / study}"
+        )
     if not runs:
         raise CabenchError(f"no study was run in {results} yet: start with cabench run STUDY.yaml")
     named = [r for r in runs if study in (r.told["study"], r.name, r.told["study_file"])]

@@ -205,7 +205,8 @@ def resolve_model(file: StudyFile, scale: Scale, data: DataRef, arm_name: str) -
     return {
         "backbone": {
             "kind": name, **versioned(backbone), "shape": list(data.shape), **sizes,
-            "depthwise": arm.depthwise == "static" or "depthwise" in kinds,
+            "depthwise": arm.depthwise == "static" or "depthwise" in kinds
+            or getattr(backbone, "own_depthwise", False),
             "norm_affine": not _replaces_affine(entries), "static_gate": arm.gate == "static",
         },
         "embedder": {
@@ -226,8 +227,7 @@ def embedder_options(kind: str, backbone: Any) -> dict[str, Any]:
     """Of the embedder that all methods share, or of the one published with the backbone."""
     if kind == "shared":
         return {"normalise": True}
-    published = getattr(backbone, "native_timestep", None)
-    return {"normalise": False} | ({"timestep": published} if published else {})
+    return {"normalise": False} | getattr(backbone, "native_embedder", {})
 
 
 def _set_size(spec: dict[str, Any], by: str, size: int) -> bool:

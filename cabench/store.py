@@ -1,6 +1,7 @@
 """Truth on disk: content keys, atomic files, records, manifests. No torch in here.
 
-results/records/KEY.json          what one trial measured (KEY.curves.json, KEY.png, KEY.near.png beside it)
+results/records/KEY.json          what one trial measured; beside it KEY.curves.json, KEY.png (its
+                                  samples), KEY.near.png (those nearest to training pictures)
 results/STUDY.SCALE/manifest.json what a study asked for: arms, seeds, keys
 .cabench/                         the cache: training runs, samples, features, locks
 

@@ -58,14 +58,18 @@ def read_study(path: Path, arms: Iterable[str] = (), backbone: str | None = None
         study.study = f"{study.study}-{chosen}"
     file = StudyFile(path, content, study, sha256, chosen, added)
     _check_references(file)
-    _leave_out(study, chosen)
+    _leave_out(file)
     return file
 
 
-def _leave_out(study: Study, backbone: str) -> None:
+def _leave_out(file: StudyFile) -> None:
     """Takes out the arms that are for other backbones, and the claims about them."""
+    study, backbone = file.study, file.backbone
     elsewhere = {n for n, arm in study.arms.items() if arm.on and backbone not in arm.on}
     for name in elsewhere:
+        if name in file.added:
+            text = f"the arm is not for '{backbone}', which is run"
+            raise file.fault(("arms", name, "on"), text)
         del study.arms[name]
     study.claims[:] = [c for c in study.claims if not {c.better, c.than} & elsewhere]
 

@@ -71,6 +71,9 @@ METHODS = {
                  method("cross_attention"), method("moe", SOURCE)],
     ),
 }  # fmt: skip
+ONE_STREAM = {
+    name: dict(methods=[method("can", [name])], affine=True) for name in ("timestep", "label")
+}
 # On the other backbones one form of each method, CAN's placements among them.
 ELSEWHERE = (
     "adaln_zero", "can-3", "can-all", "mixture-condconv", "timestep_mixture", "lora", "hyper_lora",

@@ -25,7 +25,7 @@ from cabench.models.model import build, build_meta
 from cabench.streams import Values
 
 UNTOLD = {"version": 1, "width": 1, "classes": {}}  # an embedder that nobody asks
-VERSION = 2  # of the counting: in every key, so that records of another convention are not mixed
+VERSION = 3  # of the counting: in every key, so that records of another convention are not mixed
 META_ABOVE = 50_000_000  # parameters: larger models are counted on the meta device
 
 # Element-wise and look-up operators: no multiply-accumulates by the convention above. Sums are not

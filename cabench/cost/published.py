@@ -17,7 +17,7 @@ from cabench.cost.macs import meta_macs, parameter_counts
 from cabench.models.condition import TEXT_TOKENS
 from cabench.models.model import BACKBONES, METHODS
 from cabench.resolve import embedder_options
-from cabench.screen import screen
+from cabench.screen import wide_screen
 from cabench.store import write_csv
 
 TOLERANCE = 0.005
@@ -173,7 +173,7 @@ NOTES = (
 def show_published(path: Path | None, pdf: Path | None = None) -> int:
     """Prints the table; 1 when a count is off by more than the tolerance."""
     found = rows()
-    console = screen()
+    console = wide_screen()
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("model", no_wrap=True)
     table.add_column("side", no_wrap=True)

@@ -31,7 +31,7 @@ from cabench.models.model import BACKBONES
 from cabench.plugins import load_plugins, read_plugins
 from cabench.resolve import DataRef, resolve_models
 from cabench.schema import BackboneChoice, Scale, Study
-from cabench.screen import screen
+from cabench.screen import wide_screen
 from cabench.store import write_csv, write_json
 from cabench.study import StudyFile
 from cabench.timing import Ratio
@@ -153,7 +153,7 @@ def run_cost(
     load_plugins(read_plugins(plugins))
     file = read_cost_study(path, arms)
     study = file.study
-    console = screen()
+    console = wide_screen()
     console.print(f"{study.study}: {study.question}", soft_wrap=True)
     found = specs(file)
     table = rows(study, found)

@@ -19,8 +19,9 @@ A metric is a class registered in METRICS; plugins register as ours do:
         def floor(scorer) -> float: ...
 
 `generated` and `reference` are the judge's features of the samples and of as many real pictures
-with the same labels, {layer: (n, D)} float32, of the default judge {"112": .., "1280": ..}; `images` (n, C, H, W) uint8 and
-`labels` (n,) int64 are the samples and what was asked for; `scorer` is the SampleScorer.
+with the same labels, {layer: (n, D)} float32, of the default judge {"112": .., "1280": ..};
+`images` (n, C, H, W) uint8 and `labels` (n,) int64 are the samples and what was asked for; `scorer`
+is the SampleScorer.
 """
 
 from __future__ import annotations

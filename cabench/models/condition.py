@@ -7,7 +7,7 @@ an input scale of its own: a zero-initialised generator learns at a speed set by
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -57,11 +57,12 @@ TIMESTEPS = {"mlp": TimestepEmbedding, "sinusoid": Sinusoid}
 class CategoryEmbedding(nn.Module):
     """A table with one extra (null) row. index (B,) int64, drop (B,) bool -> (B, width)."""
 
-    def __init__(self, classes: int, width: int):
+    def __init__(self, classes: int, width: int, init: str = "normal02"):
         super().__init__()
         self.classes = classes
         # empty: `initialise` draws it, and drawing on the meta device costs seconds
         self.table = nn.Embedding(classes + 1, width, _weight=torch.empty(classes + 1, width))
+        tag(self.table, weight=init)
 
     def forward(self, index: Tensor, drop: Tensor | None) -> Tensor:
         return self.table(index if drop is None else torch.where(drop, self.classes, index))
@@ -111,22 +112,28 @@ class ConditionEmbedder(nn.Module):
         normalise: bool = True,  # False: raw embeddings, as published models have them
         timestep: str = "mlp",  # of TIMESTEPS
         text: Mapping[str, int] | None = None,  # width of the encoder's features of each stream
+        table: str = "normal02",  # draws the categories' tables
+        told: Container[str] | None = None,  # streams that some method is told; None: all
     ):
         super().__init__()
         self.normalise = normalise
-        self.timestep = TIMESTEPS[timestep](width)
+
+        def used(sizes: Mapping[str, int]) -> dict[str, int]:
+            return {name: n for name, n in sizes.items() if told is None or name in told}
+
+        self.timestep = TIMESTEPS[timestep](width) if used({TIMESTEP: 1}) else None
         self.categories = nn.ModuleDict(
-            {name: CategoryEmbedding(count, width) for name, count in classes.items()}
+            {name: CategoryEmbedding(count, width, table) for name, count in used(classes).items()}
         )
         self.texts = nn.ModuleDict(
-            {name: TextEmbedding(size, width) for name, size in (text or {}).items()}
+            {name: TextEmbedding(size, width) for name, size in used(text or {}).items()}
         )
 
     def forward(
         self, t: Tensor, streams: Mapping[str, Values], drop: Tensor | None = None,
         kept: dict[Any, Tensor] | None = None,
     ) -> Embedded:  # fmt: skip
-        embedded = Embedded({TIMESTEP: self.timestep(t)}, kept)
+        embedded = Embedded({} if self.timestep is None else {TIMESTEP: self.timestep(t)}, kept)
         for name, embedding in self.categories.items():
             embedded[name] = embedding(streams[name], drop)
         for name, embedding in self.texts.items():

@@ -21,8 +21,8 @@ RULES = {
     "xavier": lambda p, g: p.uniform_(-1, 1, generator=g).mul_(math.sqrt(6 / sum(fans(p)))),
     "normal02": lambda p, g: p.normal_(0, 0.02, generator=g),
     "trunc02": lambda p, g: nn.init.trunc_normal_(p, std=0.02, generator=g),
-    "xavier_each": lambda p, g: [RULES["xavier"](part, g) for part in p],  # p: a stack of weights
-    "lecun_each": lambda p, g: [RULES["lecun"](part, g) for part in p],
+    "uniform": lambda p, g: p.uniform_(-1, 1, generator=g),
+    "normal": lambda p, g: p.normal_(0, 1, generator=g),
     "lecun": lambda p, g: p.normal_(0, fans(p)[0] ** -0.5, generator=g),
 }
 
@@ -50,10 +50,15 @@ def fixed(make: Callable[..., Tensor], *given: Any) -> Tensor:
     return made.to(here)
 
 
-def parameter(*shape: int, init: str, spread: float = 1) -> nn.Parameter:
-    """A parameter that `initialise` will fill by the rule `init` (one of RULES), times `spread`."""
+def parameter(
+    *shape: int, init: str, spread: float = 1, stack: bool = False
+) -> nn.Parameter:
+    """A parameter that `initialise` will fill by the rule `init` (one of RULES), times `spread`.
+
+    stack: along its first axis stand weights, each drawn by the rule alone.
+    """
     p = nn.Parameter(torch.empty(*shape))
-    p.init, p.spread = init, spread
+    p.init, p.spread, p.stack = init, spread, stack
     return p
 
 
@@ -80,5 +85,7 @@ def initialise(model: nn.Module, seed: int, salt: str = "") -> None:
                     f"parameter '{full}' has no initial value: make it with "
                     f"cabench.models.init.parameter(..., init=one of {sorted(RULES)})"
                 )
-            RULES[rule](p, generator(seed, "init", salt, full))
+            g = generator(seed, "init", salt, full)
+            for part in p if getattr(p, "stack", False) else [p]:
+                RULES[rule](part, g)
             p.mul_(getattr(p, "spread", 1))

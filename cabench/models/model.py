@@ -74,16 +74,23 @@ def build(spec: Mapping[str, Any]) -> ConditionalModel:
     """The model of a resolved spec (resolve.resolve_model); its parameters are not yet drawn."""
     backbone, layout = build_backbone(spec)
     width = spec["embedder"]["width"]
-    told = {k: v for k, v in spec["embedder"].items() if k != "version"}
-    embedder = ConditionEmbedder(**told)
+    chosen = [METHODS.get(entry["kind"]) for entry in spec["methods"]]
+    options = [
+        kind.Options.model_validate(entry["options"])
+        for kind, entry in zip(chosen, spec["methods"], strict=True)
+    ]
+    sources = ([o.source] if isinstance(o.source, str) else o.source for o in options)
+    embedder = ConditionEmbedder(
+        **{k: v for k, v in spec["embedder"].items() if k != "version"},
+        told={stream for source in sources for stream in source},
+    )
     methods = nn.ModuleDict()
-    for entry in spec["methods"]:
-        kind = METHODS.get(entry["kind"])
+    for kind, entry, asked in zip(chosen, spec["methods"], options, strict=True):
         name, repeats = entry["kind"], 1
         while name in methods:
             repeats += 1
             name = f"{entry['kind']}_{repeats}"
-        methods[name] = kind(kind.Options.model_validate(entry["options"]), layout, width)
+        methods[name] = kind(asked, layout, width)
     return ConditionalModel(backbone, embedder, methods)
 
 

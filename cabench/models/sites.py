@@ -193,13 +193,21 @@ class SiteLayer(nn.Module):
 
 
 class SiteLinear(SiteLayer):
-    """Linear layer: x (B, N, in) -> (B, N, out); weights a sample: kernels.conditional_linear."""
+    """Linear layer: x (B, N, in) -> (B, N, out); weights a sample: kernels.conditional_linear.
+
+    init "torch": weight and bias as torch draws a linear layer's or a convolution's, uniform within
+    1/sqrt(inputs).
+    """
 
     def __init__(self, site: str, inputs: int, outputs: int, bias: bool = True, init="xavier"):
         super().__init__()
         self.site = site
-        self.weight = parameter(outputs, inputs, init=init)
-        self.bias = parameter(outputs, init="zeros") if bias else None
+        rule = {"init": init}
+        if init == "torch":
+            rule = {"init": "uniform", "spread": inputs**-0.5}
+        self.weight = parameter(outputs, inputs, **rule)
+        drawn = rule if init == "torch" else {"init": "zeros"}
+        self.bias = parameter(outputs, **drawn) if bias else None
 
     def forward(self, x: Tensor, given: Given) -> Tensor:
         operations = self.operations(given)
@@ -250,23 +258,25 @@ class Hook(nn.Module):
 
 
 class ModulatedNorm(nn.Module):
-    """LayerNorm (eps 1e-6) with the `norm` hook: x (B, N, D) -> h (B, N, D), gate or None.
+    """LayerNorm with the `norm` hook: x (B, N, D) -> h (B, N, D), gate or None.
 
     DiT's modulators have no affine beside them; without a modulator there is a learned one.
     """
 
     address: str = ""
 
-    def __init__(self, width: int, affine: bool, gated: bool, static_gate: bool = False):
+    def __init__(
+        self, width: int, affine: bool, gated: bool, static_gate: bool = False, eps: float = 1e-6
+    ):
         super().__init__()
-        self.width = width
+        self.width, self.eps = width, eps
         self.gated = gated  # does a gate make sense here (not before the head)
         self.weight = parameter(width, init="ones") if affine else None
         self.bias = parameter(width, init="zeros") if affine else None
         self.gate = parameter(width, init="zeros") if static_gate and gated else None
 
     def forward(self, x: Tensor, given: Given) -> tuple[Tensor, Tensor | None]:
-        h = F.layer_norm(x, (self.width,), self.weight, self.bias, eps=1e-6)
+        h = F.layer_norm(x, (self.width,), self.weight, self.bias, eps=self.eps)
         m = given.modulation.get(self.address)
         if m is None:
             return h, self.gate
@@ -303,6 +313,8 @@ class Site:
     address: str
     kind: str  # one of SITES
     shape: tuple[int, ...]  # of the static weight
+    init: str  # the rule that draws the static weight, of init.RULES
+    spread: float = 1  # its values are multiplied by that
 
 
 @dataclass(frozen=True)
@@ -337,7 +349,8 @@ def address_layers(backbone: nn.Module) -> Layout:
     for name, module in backbone.named_modules():
         if isinstance(module, SiteLayer):
             module.address = name
-            sites.append(Site(name, module.site, tuple(module.weight.shape)))
+            drawn = module.weight.init, module.weight.spread
+            sites.append(Site(name, module.site, tuple(module.weight.shape), *drawn))
         elif isinstance(module, ModulatedNorm):
             module.address = name
             norms.append(NormHook(name, module.width, module.gated))

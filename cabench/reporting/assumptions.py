@@ -13,11 +13,14 @@ ASSUMPTIONS = (
     ("can", "The weight generator is one linear layer, zero-initialised, from the sum of the "
             "embedded conditions, unless an arm says otherwise."),
     ("kernel_mixture", "The number of base kernels of adaptive kernel selection is not given; "
-                       "it is an option of an arm. They are drawn with the spread 1/sqrt(fan-in) "
-                       "(linear layers: Xavier); coefficients are linear in the condition, zero at "
-                       "the start, and add to the static kernel, unless an arm says otherwise."),
+                       "it is an option of an arm. They are drawn as the layer's static kernel "
+                       "(where that is zero, with the spread 1/sqrt(fan-in)); coefficients are "
+                       "linear in the condition, zero at the start, and add to the static kernel, "
+                       "unless an arm says otherwise."),
     ("timestep_mixture", "Remix-DiT's coefficients belong to intervals of the timestep; here they "
-                         "are a softmax of a linear map of its embedding, for each layer its own."),
+                         "are a softmax of a linear map of its embedding, for each layer its own. "
+                         "One of the K is the static kernel, drawn 1/sqrt(K + 1) as wide as the "
+                         "others, so that the mixture starts with the spread of one kernel."),
     ("lora", "One layer of the MLP that weighs the bases is shared by all layers, the other is "
              "each layer's own."),
     ("hyper_lora", "Both low-rank factors are linear in the condition, in the place of TC-LoRA's "

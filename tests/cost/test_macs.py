@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from specs import METHODS, ON, method, model_spec
+from specs import METHODS, ON, ONE_STREAM, method, model_spec
 
 from cabench.cost import macs
 from cabench.cost.published import MODELS, published_spec, ratios, rows
@@ -12,6 +12,12 @@ from cabench.errors import CabenchError
 @pytest.mark.parametrize("backbone,name", ON)
 def test_fvcore_equals_flop_counter_mode(backbone, name):
     spec = model_spec(**METHODS[name], preset="nano", backbone=backbone)
+    assert macs.fvcore_macs(spec) == macs.meta_macs(spec)
+
+
+@pytest.mark.parametrize("told", ONE_STREAM)
+def test_they_agree_where_a_stream_is_not_told(told):
+    spec = model_spec(**ONE_STREAM[told], preset="nano")
     assert macs.fvcore_macs(spec) == macs.meta_macs(spec)
 
 

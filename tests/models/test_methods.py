@@ -3,7 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from specs import METHODS, ON, SOURCE, method, model_spec
+from specs import METHODS, ON, ONE_STREAM, SOURCE, method, model_spec
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from cabench.models.model import build_initialised
@@ -203,7 +203,9 @@ def test_ungated_methods_start_as_the_static_network(backbone, name):
     told, static = build_initialised(spec, 0), build_initialised(spec | {"methods": []}, 0)
     for model in (told, static):
         with torch.no_grad():
-            model.backbone.head.weight.fill_(0.05)  # DiT's starts at zero and would hide all
+            # DiT's starts at zero and would hide all; a constant one would hide as much, behind
+            # a norm whose channels sum to zero
+            model.backbone.head.weight.normal_(generator=torch.Generator().manual_seed(2))
     x, t, label = batch()
     torch.testing.assert_close(told(x, t, {"label": label}), static(x, t, {"label": label}))
 
@@ -419,3 +421,39 @@ def test_generation_through_a_trajectory_is_split(source, generator, rank):
         wanted = labels * ("label" in source) + time * ("timestep" in source)
         assert sorted(rows) == sorted(wanted)
         rows.clear()
+
+
+@pytest.mark.parametrize("backbone", ["dit", "uvit", "cat"])
+@pytest.mark.parametrize("form", ["condconv", "convex"])
+def test_a_mixed_kernel_starts_with_the_static_ones_spread(backbone, form):
+    """On every site and backbone, whatever rule draws the layer; zero stays zero."""
+    spec = spec_on(backbone, "mixture-condconv")
+    mixed = method("kernel_mixture", form=form, kernels=4, sites="all", shared=False)
+    model = build_initialised(spec | {"methods": [mixed]}, 0)
+    x, t, label = batch()
+    given = model.given(t, {"label": label}, None)
+    layers = dict(model.backbone.named_modules())
+    assert given.operations
+    for address, operations in given.operations.items():
+        layer = layers[address]
+        whole = layer.weight_for(operations).std().item()
+        static = layer.weight.std().item()
+        assert whole == pytest.approx(static, rel=0.35, abs=1e-7), address
+
+
+def test_streams_that_no_method_is_told_have_no_embedding():
+    told = {name: build_initialised(model_spec(**given), 0).embedder
+            for name, given in ONE_STREAM.items()}  # fmt: skip
+    assert told["label"].timestep is None and list(told["label"].categories) == ["label"]
+    assert told["timestep"].timestep is not None and not told["timestep"].categories
+
+
+def test_uvits_convolutions_start_as_torch_draws_them():
+    """Its published code sets the linear layers alone: patch embedding within 1/sqrt(fan-in)."""
+    model = build_initialised(spec_on("uvit", "can-3"), 0)
+    patch = model.backbone.patch_embed
+    bound = (patch.weight.shape[1]) ** -0.5
+    for p in (patch.weight, patch.bias):
+        assert 0.8 * bound < p.detach().abs().max() <= bound
+        assert p.detach().std().item() == pytest.approx(bound / 3**0.5, rel=0.25)
+    assert model.backbone.blocks[0].attn.qkv.weight.std().item() == pytest.approx(0.02, rel=0.1)

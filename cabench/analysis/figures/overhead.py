@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 PANELS = {"macs": "MACs", "step": "training step", "sampling": "sampling run",
           "latency": "sampling one picture"}  # fmt: skip
+MARKERS = "os^D"  # after each round of colours the next
 
 
 def overhead(
@@ -23,7 +24,7 @@ def overhead(
 ) -> list[Path]:
     """Ratio to the baseline (log) over the baseline's MACs (log); whiskers: 95 % intervals.
 
-    A panel for each backbone and each of PANELS that there is.
+    A row for each backbone, a panel in it for each of PANELS that there is.
     """
     backbones = list(dict.fromkeys(m.backbone for m in study.models.values()))
     on = {r["model"]: study.models[r["model"]].backbone for r in table}
@@ -32,17 +33,26 @@ def overhead(
         if any(f"{count}_ratio" in r for r in table if on[r["model"]] == backbone)
     ]  # fmt: skip
     arms = [a for a in study.arms if a != study.baseline]
-    with sheet(3.0 * len(panels) + 1.9, 4.1, look) as figure:
-        axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    counts = [count for count in PANELS if any(count == c for _, c in panels)]
+    shown = [backbone for backbone in backbones if any(backbone == b for b, _ in panels)]
+    if len(shown) == len(study.models):
+        return by_arm(path, study, table, counts, look)
+    with sheet(3.0 * len(counts) + 1.9, 1.0 + 3.1 * len(shown), look) as figure:
+        grid = figure.subplots(len(shown), len(counts), sharey="row", squeeze=False)
+        for ax in grid.flat:
+            ax.set_visible(False)
         drawn = {}
-        for ax, (backbone, count) in zip(axes, panels, strict=True):
+        for backbone, count in panels:
+            ax = grid[shown.index(backbone)][counts.index(count)]
+            ax.set_visible(True)
             mine = [r for r in table if on[r["model"]] == backbone and f"{count}_ratio" in r]
             ax.axhline(1, color=FAINT, zorder=0)
             size = sizes(study, table)
             _name_models(ax, {r["model"]: size[r["model"]] for r in mine})
             for i, arm in enumerate(arms):
                 for alike in by_tokens(study, [r for r in mine if r["arm"] == arm]):
-                    line = _line(ax, alike, size, count, CYCLE[i % len(CYCLE)])
+                    mark = MARKERS[i // len(CYCLE) % len(MARKERS)]
+                    line = _line(ax, alike, size, count, CYCLE[i % len(CYCLE)], mark)
                     drawn.setdefault(arm, line)
             if len({r["model"] for r in mine}) == 1:  # matplotlib finds no limits for one point
                 one = size[mine[0]["model"]]
@@ -55,7 +65,8 @@ def overhead(
             ax.yaxis.set_minor_locator(NullLocator())
             ax.set_title(f"{backbone}: {PANELS[count]}", loc="left")
             ax.set_xlabel("MACs of the control")
-        axes[0].set_ylabel(f"of {study.baseline}'s")
+        for row in grid:
+            row[0].set_ylabel(f"of {study.baseline}'s")
         figure.legend(drawn.values(), drawn, loc="outside right center", frameon=False)
         return finish(
             figure, path, look, study.question,
@@ -63,6 +74,42 @@ def overhead(
             "lines join models of equally many tokens. "
             + "Times are ratios of one run on one thread of one machine."
             * any(count != "macs" for _, count in panels),
+        )  # fmt: skip
+
+
+def by_arm(
+    path: str | Path, study: CostStudy, table: list[dict[str, Any]], counts: list[str], look: Look
+) -> list[Path]:
+    """One model of each backbone: ratios (log) to the baseline with the arms below each other."""
+    arms = [a for a in study.arms if a != study.baseline][::-1]
+    with sheet(2.6 * len(counts) + 1.9, 1.2 + 0.75 * len(study.models) + 0.15 * len(arms)
+               * len(study.models), look) as figure:  # fmt: skip
+        grid = figure.subplots(
+            len(study.models), len(counts), sharex="col", sharey="row", squeeze=False
+        )
+        for row, model in zip(grid, study.models, strict=True):
+            for ax, count in zip(row, counts, strict=True):
+                ax.axvline(1, color=FAINT, zorder=0)
+                found = {r["arm"]: r for r in table if r["model"] == model}
+                for y, arm in enumerate(arms):
+                    if f"{count}_ratio" not in found.get(arm, {}):
+                        continue
+                    middle = found[arm][f"{count}_ratio"]
+                    ends = [found[arm].get(f"{count}_{end}", middle) for end in ("low", "high")]
+                    ax.plot(ends, [y, y], color=CYCLE[0], lw=1.2)
+                    ax.plot(middle, y, "o", color=CYCLE[0], ms=3.5)
+                ax.set_xscale("log")
+                ax.set_yticks(range(len(arms)), arms, fontsize=6.5 * look.size)
+                ax.grid(axis="y", lw=0.3, color=FAINT)
+                for kind in (ax.xaxis.set_major_formatter, ax.xaxis.set_minor_formatter):
+                    kind(FuncFormatter(lambda v, _: f"{v:.3g}x"))
+                ax.xaxis.set_major_locator(MaxNLocator(5))
+                ax.xaxis.set_minor_locator(NullLocator())
+                ax.set_title(f"{model}: {PANELS[count]}", loc="left", fontsize=8.5 * look.size)
+        return finish(
+            figure, path, look, study.question,
+            f"The arm over {study.baseline}; lines: 95 % intervals of the median over alternating "
+            "rounds of one run on one thread of one machine.",
         )  # fmt: skip
 
 
@@ -95,7 +142,7 @@ def _name_models(ax: Axes, sizes: dict[str, int]) -> None:
 
 
 def _line(
-    ax: Axes, mine: list[dict[str, Any]], size: dict[str, int], count: str, colour: str
+    ax: Axes, mine: list[dict[str, Any]], size: dict[str, int], count: str, colour: str, mark: str
 ) -> Line2D:
     points = sorted(mine, key=lambda r: size[r["model"]])
     x, y = [size[r["model"]] for r in points], [r[f"{count}_ratio"] for r in points]
@@ -103,4 +150,4 @@ def _line(
         low = [r[f"{count}_ratio"] - r[f"{count}_low"] for r in points]
         high = [r[f"{count}_high"] - r[f"{count}_ratio"] for r in points]
         ax.errorbar(x, y, [low, high], fmt="none", lw=1, color=colour)
-    return ax.plot(x, y, color=colour, marker="o", lw=1.2, ms=4)[0]
+    return ax.plot(x, y, color=colour, marker=mark, lw=1.2, ms=4)[0]

@@ -127,6 +127,7 @@ class CaT(nn.Module):
         "skip",
     )  # fmt: skip
     native = [{"adaln": {"source": "both"}}]
+    own_depthwise = True  # an arm can't take it away, nor add one
     presets = {
         # widths and depths of the stages, the last at the lowest resolution
         "micro": dict(widths=[32, 32], depths=[1, 1], head_width=16),
@@ -146,7 +147,7 @@ class CaT(nn.Module):
         head_width: int,  # channels of a head of the attention
         patch: int,  # pixels a side of a patch
         ffn_ratio: int = 4,  # inner channels of MBConv / width
-        depthwise: bool = True,  # MBConv always has one
+        depthwise: bool = True,  # MBConv has its own, always
         norm_affine: bool = True,  # learned affine in the norms (False: a modulator brings its own)
         static_gate: bool = False,  # a learned, zero-initialised gate on each residual branch
     ):

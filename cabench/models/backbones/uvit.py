@@ -1,5 +1,8 @@
 """U-ViT (Bao et al., arXiv 2209.12152): everything is a token, with long skips between blocks.
 
+Linear layers and positions are drawn from a truncated normal of .02, the patch embedding and the
+final convolution as torch does, as the published code has it.
+
 The condition's tokens come in through `given` (method `tokens`, U-ViT's native one), as does any
 other conditioning (see models/sites.py).
 """
@@ -25,6 +28,8 @@ from cabench.models.sites import (
     without_extra,
 )
 from cabench.registry import BACKBONES
+
+EPS = 1e-5  # of the norms
 
 
 class Attention(nn.Module):
@@ -68,10 +73,10 @@ class Block(nn.Module):
     def __init__(self, width, heads, hidden, grid, depthwise, affine, static_gate, skip):
         super().__init__()
         self.skip = SiteLinear("skip", 2 * width, width, init="trunc02") if skip else None
-        self.norm1 = ModulatedNorm(width, affine, gated=True, static_gate=static_gate)
+        self.norm1 = ModulatedNorm(width, affine, True, static_gate, EPS)
         self.attn = Attention(width, heads)
         self.context = Hook("context", width, heads)
-        self.norm2 = ModulatedNorm(width, affine, gated=True, static_gate=static_gate)
+        self.norm2 = ModulatedNorm(width, affine, True, static_gate, EPS)
         self.ffn = FeedForward(width, hidden, grid, depthwise)
         self.beside = Hook("ffn", width, hidden)
 
@@ -89,13 +94,13 @@ class Block(nn.Module):
 class UViT(nn.Module):
     """forward(x (B, C, H, W), given) -> (B, C, H, W)."""
 
-    version = 1
+    version = 2
     hooks = ("norm", "tokens", "context", "ffn")
     sites = (
         "patch_embed", "depthwise", "attn_qkv", "attn_out", "ffn_in", "ffn_out", "head", "skip",
     )  # fmt: skip
     native = [{"tokens": {"source": "both"}}]
-    native_timestep = "sinusoid"  # of the native embedder: no MLP
+    native_embedder = {"timestep": "sinusoid", "table": "normal"}  # no MLP; torch's own table
     presets = {
         # name           depth (without the one in the middle), width, heads
         "micro": dict(depth=2, width=32, heads=2),
@@ -128,17 +133,14 @@ class UViT(nn.Module):
         self.half = depth // 2
         hidden = ffn_hidden or 4 * width
         common = (width, heads, hidden, self.grid, depthwise, norm_affine, static_gate)
-        self.patch_embed = SiteLinear("patch_embed", channels * patch**2, width, init="trunc02")
+        self.patch_embed = SiteLinear("patch_embed", channels * patch**2, width, init="torch")
         self.positions = parameter(math.prod(self.grid), width, init="trunc02")
         self.blocks = nn.ModuleList(
             Block(*common, skip=i > self.half) for i in range(2 * self.half + 1)
         )
-        self.norm = ModulatedNorm(width, norm_affine, gated=False)
+        self.norm = ModulatedNorm(width, norm_affine, gated=False, eps=EPS)
         self.head = SiteLinear("head", width, channels * patch**2, init="trunc02")
-        self.final_conv = (
-            tag(nn.Conv2d(channels, channels, 3, padding=1), weight="trunc02", bias="zeros")
-            if final_conv else None
-        )  # fmt: skip
+        self.final_conv = drawn(nn.Conv2d(channels, channels, 3, padding=1)) if final_conv else None
 
     @classmethod
     def sizes(cls, preset: str, patch: int) -> dict[str, int]:
@@ -180,6 +182,13 @@ class UViT(nn.Module):
         y = self.head(h, given).transpose(1, 2).unflatten(2, self.grid)
         y = F.pixel_shuffle(y, self.patch)
         return y if self.final_conv is None else self.final_conv(y)
+
+
+def drawn(conv: nn.Conv2d) -> nn.Conv2d:
+    """A convolution with torch's own initial values, as U-ViT leaves its own."""
+    tag(conv, weight="uniform", bias="uniform")
+    conv.weight.spread = conv.bias.spread = conv.weight[0].numel() ** -0.5
+    return conv
 
 
 def level(skipped: Tensor, x: Tensor) -> Tensor:

@@ -71,12 +71,13 @@ def generated(generator: Linear, embedded: Embedded, source: tuple[str, ...]) ->
     timed, kept = len(rest) < len(source), embedded.kept
     if kept is None or (timed and rest and not generator.additive):
         return generator(gather(embedded, source))
-    at_this_time = embedded[TIMESTEP][:1]
     if not rest:
-        return generator(at_this_time)
+        return generator(embedded[TIMESTEP][:1])
     if generator not in kept:
         kept[generator] = generator(gather(embedded, rest))
-    return kept[generator] + generator(at_this_time, bias=False) if timed else kept[generator]
+    if not timed:
+        return kept[generator]
+    return kept[generator] + generator(embedded[TIMESTEP][:1], bias=False)
 
 
 class GeneratorOptions(SiteOptions):

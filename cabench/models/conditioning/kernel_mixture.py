@@ -31,21 +31,26 @@ class KernelMixtureOptions(SiteOptions):
 class Mixture(nn.Module):
     """c (B, width) -> the mixed kernel of one layer, (B, *shape).
 
-    The bases are drawn with the spread 1/sqrt(fan-in) (linear layers: Xavier), whatever the static
-    kernel has: bases of zeros would never come apart. `add`: the coefficients are linear in c, zero
-    at the start. `condconv`, `convex`: they are equal at the start, when the mixed kernel has the
-    spread of one kernel; `condconv` scales its sigmoids for that, `convex`, whose coefficients sum
-    to 1, draws its bases sqrt(K + 1) times as wide.
+    The bases are drawn as the static kernel is; where that is zero at the start, with the spread
+    1/sqrt(fan-in), for bases of zeros would never come apart. `add`: the coefficients are linear in
+    c, zero at the start. `condconv`, `convex`: they are equal at the start, when the mixed kernel
+    has the spread of one kernel; `condconv` scales its sigmoids for that, `convex`, whose
+    coefficients sum to 1, draws its bases sqrt(K + 1) times as wide (the static kernel keeps its
+    own spread, so it has 1/K^2 of the mixed kernel's variance then). A kernel that is zero at the
+    start stays so under either: it is mixed as by `add`.
     """
 
     def __init__(self, width: int, site: Site, options: KernelMixtureOptions):
         super().__init__()
-        self.form = options.form
+        empty = site.init == "zeros"
+        self.form = "add" if empty else options.form
         k = options.kernels
-        own = options.form != "add"  # the static kernel is one of the K
-        rule = "xavier_each" if len(site.shape) == 2 else "lecun_each"
-        wider = math.sqrt(k + 1) if options.form == "convex" else 1
-        self.bases = parameter(k - own, *site.shape, init=rule, spread=wider)
+        own = self.form != "add"  # the static kernel is one of the K
+        rule = "lecun" if empty else site.init
+        wider = math.sqrt(k + 1) if self.form == "convex" else 1
+        self.bases = parameter(
+            k - own, *site.shape, init=rule, spread=site.spread * wider, stack=True
+        )
         self.coefficients = tag(nn.Linear(width, k, bias=own), weight="zeros")
         if own:
             tag(self.coefficients, bias="zeros")
@@ -65,6 +70,8 @@ class Mixture(nn.Module):
 @METHODS.register("kernel_mixture")
 class KernelMixture(SiteMethod):
     """Adaptive kernel selection: K basis kernels at the chosen sites, mixed by the condition."""
+
+    version = 2
 
     Options = KernelMixtureOptions
 

@@ -43,7 +43,7 @@ class Experts(nn.Module):
         self.top = options.top
         hidden = options.hidden or max(1, hook.size // 4)
         self.router = tag(nn.Linear(width, options.experts), weight="lecun", bias="zeros")
-        self.expand = parameter(options.experts, hidden, hook.width, init="xavier_each")
+        self.expand = parameter(options.experts, hidden, hook.width, init="xavier", stack=True)
         self.project = parameter(options.experts, hook.width, hidden, init="zeros")
 
     def route(self, c: Tensor) -> tuple[Tensor, Tensor]:
