@@ -12,12 +12,12 @@ import numpy as np
 import typst
 
 from cabench.analysis import figures, tables
-from cabench.analysis.frame import tidy
-from cabench.analysis.sheets import Drawn, drawn
+from cabench.analysis.frame import complete_records, tidy
+from cabench.analysis.sheets import Drawn, drawn, read_sheet
 from cabench.errors import CabenchError
 from cabench.manifests import Run, find_run
 from cabench.reporting.content import content, progress_notices
-from cabench.store import atomic_path
+from cabench.store import NEAR, atomic_path
 
 CLASSES = 10    # columns of a sample grid at most
 MANY = 12       # arms: from here on each has a row of samples less
@@ -85,7 +85,34 @@ def pictures(run: Run, records: dict[str, dict[str, Any]], folder: Path) -> dict
     }
     sheets = drawn(run.told, records, run.store)
     samples = None if sheets is None else _strips(run.told, sheets, folder)
-    return {"figures": drawn_here, "samples": samples}
+    return {"figures": drawn_here, "samples": samples, "near": _near(run, records, folder)}
+
+
+def _near(run: Run, records: dict[str, dict[str, Any]], folder: Path) -> dict[str, Any] | None:
+    """A picture per arm: one seed's samples that come nearest to training pictures, above these."""
+    strips, of = [], 0
+    for i, arm in enumerate(a["name"] for a in run.told["arms"]):
+        done = [
+            record for record in complete_records(run.told, records, arm)
+            if record.get("diagnostics", {}).get("neighbours")
+        ]
+        if not done:
+            continue
+        told = [record["diagnostics"]["neighbours"] for record in done]
+        shares, ratios = ([t[name] for t in told] for name in ("memorised", "ratio"))
+        of = told[0]["of"]
+        strip = {"name": arm, "file": None, "ratio": None, "text": (
+            f"{np.mean(shares):.1%} nearer than 99 % of new real pictures; median distance "
+            f"{np.mean(ratios):.2f} of theirs; n = {len(done)}"
+        )}  # fmt: skip
+        path = run.store.whole_beside(done[0], NEAR)
+        if path is not None:
+            shown = read_sheet(path, told[0]["sheet"])
+            strip["file"] = f"near{i}.png"
+            figures.strip(folder / strip["file"], shown)
+            strip["ratio"] = shown.shape[1] * shown.shape[3] / (shown.shape[0] * shown.shape[4])
+        strips.append(strip)
+    return {"strips": strips, "of": f"{of:,}"} if strips else None
 
 
 def _strips(manifest: dict[str, Any], sheets: Drawn, folder: Path) -> dict[str, Any]:
