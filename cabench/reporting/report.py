@@ -102,8 +102,8 @@ def _near(run: Run, records: dict[str, dict[str, Any]], folder: Path) -> dict[st
         shares, ratios = ([t[name] for t in told] for name in ("memorised", "ratio"))
         of = told[0]["of"]
         strip = {"name": arm, "file": None, "ratio": None, "text": (
-            f"{np.mean(shares):.1%} nearer than 99 % of new real pictures; median distance "
-            f"{np.mean(ratios):.2f} of theirs; n = {len(done)}"
+            f"copies {100 * np.mean(shares):.1f} %; median distance {np.mean(ratios):.2f}; "
+            f"{len(done)} seed{'s' * (len(done) > 1)}"
         )}  # fmt: skip
         path = run.store.whole_beside(done[0], NEAR)
         if path is not None:
