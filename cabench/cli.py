@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cabench import __version__, completion
+from cabench import __version__, completion, data_cli
 from cabench.errors import CabenchError, disk_fault, one_line, shown
 from cabench.registry import listed, near
 
@@ -22,6 +22,9 @@ app = typer.Typer(
     help="Which way of telling a diffusion transformer its condition works best, at what cost, "
     "and how sure are we?",
 )  # fmt: skip
+
+
+app.add_typer(data_cli.app, name="data")
 
 
 def _folder(path: Path) -> Path:

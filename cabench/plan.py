@@ -81,7 +81,8 @@ def make_trial(
     spec = {
         "train": {
             "recipe": training.RECIPE, **({"kernels": forms} if forms else {}), "model": model,
-            "data": {"source": data.source, "fingerprint": data.fingerprint, "flip": data.flip},
+            "data": {"source": data.source, "fingerprint": data.fingerprint, "flip": data.flip}
+            | ({"vae": data.vae} if data.vae else {}),
             "training": recipe, "diffusion": scale.diffusion.model_dump(mode="json"),
             "seed": seed, "init_salt": arm.init_salt,
         },

@@ -39,6 +39,7 @@ class DataRef:
     names: dict[str, list[str]]  # of the classes; empty while the data is absent
     flip: bool
     missing: str = ""  # why it is absent, and how to get it
+    vae: dict[str, Any] | None = None  # of latents: the hash of its weights, scale, shift
 
 
 def choose_data(file: StudyFile, scale: Scale) -> int:
@@ -103,8 +104,9 @@ def find_data(file: StudyFile, scale: Scale) -> DataRef:
         text = f"found {scale.heldout.images}; the report split of '{choice.source}' has {most}"
         raise scale_fault(scale, ("heldout", "images"), text)
     return DataRef(
-        choice.source, choice.options, found.fingerprint, tuple(found.shape), classes,
+        choice.source, choice.options, found.fingerprint, tuple(found.inputs), classes,
         {name: found.classes[name] for name in dict.fromkeys([*needs, "label"])}, found.flip,
+        vae=found.vae and {k: v for k, v in found.vae.items() if k != "path"},
     )  # fmt: skip
 
 
