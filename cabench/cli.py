@@ -374,7 +374,8 @@ def _usage(error: Any) -> str:
         name = max(param.opts, key=len) if param.opts[0].startswith("-") else param.name.upper()
         text = f"{name}: {text}" if text else f"{name} is missing"
     elif hasattr(command, "commands") and "command" in words:
-        found = next((w for w in sys.argv[1:] if not w.startswith("-")), "")
+        told = [w for w in sys.argv[1:] if not w.startswith("-")]
+        found = next(iter(told[len(verb.split()) - 1 :]), "")
         verbs = [*command.commands]
         text = f"no such verb {shown(found)}{near(found, verbs)}; verbs: {listed(verbs)}"
     return f"{text.rstrip('.')}; see {verb} --help"

@@ -16,12 +16,10 @@ from rich.table import Table
 from cabench.data import Dataset, load_dataset, open_catalogue, options_model
 from cabench.data.catalogue import Catalogue
 from cabench.errors import CabenchError, DataMissing, shown
-from cabench.listing import first_line
 from cabench.plugins import load_plugins, read_plugins
 from cabench.progress import clock
 from cabench.registry import DATASETS
 from cabench.screen import screen
-from cabench.study import read_scale, scale_names
 from cabench.yamlfile import parse_yaml
 
 EVERY = 15  # seconds between two lines where there is no terminal
@@ -45,6 +43,9 @@ def parse_options(texts: Sequence[str]) -> dict[str, Any]:
 
 def show_sources(plugins: Sequence[Path]) -> None:
     """A row for each source as it is, and for each entry of a scale that names options."""
+    from cabench.listing import first_line
+    from cabench.study import read_scale, scale_names
+
     load_plugins(read_plugins(plugins))
     asked = {name: [("", {})] for name in DATASETS.names()}
     for scale in scale_names():

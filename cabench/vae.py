@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import logging
+import re
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +75,12 @@ def load_autoencoder(path: str) -> Any:
                 "folder that AutoencoderKL.save_pretrained made"
             )
         path = str(places[0])
+    elif not re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", path):
+        raise DataMissing(f"VAE: no folder {path}, and no OWNER/NAME of diffusers' hub")
+    hub = logging.getLogger("huggingface_hub")
+    loud = hub.level
     try:
+        hub.setLevel(logging.CRITICAL)  # it tells each attempt to reach the hub
         network = AutoencoderKL.from_pretrained(path, low_cpu_mem_usage=False)
     except Exception as error:  # a damaged file, no such name, no network: many kinds
         raise DataMissing(
@@ -81,6 +88,8 @@ def load_autoencoder(path: str) -> Any:
             "name a folder that AutoencoderKL.save_pretrained made, such as a copy of "
             "stabilityai/sd-vae-ft-ema"
         ) from None
+    finally:
+        hub.setLevel(loud)
     if network.config.in_channels != 3:
         raise CabenchError(f"VAE {path}: takes {network.config.in_channels} channels, not 3 (RGB)")
     return network.eval().requires_grad_(False)
