@@ -69,7 +69,7 @@ StudyFile = Annotated[
 ScaleName = Annotated[
     str,
     typer.Option(
-        "--scale", help="smoke, quick, cpu, gpu, or a YAML file of your own",
+        "--scale", help="smoke, quick, cpu, gpu, paper, paper-coco, or a YAML file of your own",
         autocompletion=completion.scales,
     ),
 ]  # fmt: skip
