@@ -101,7 +101,8 @@ def timed(name: str, pictures: Path, vae: VAE, out: Path, size: int, batch: int)
     print(
         f"{name}: {done.pictures:,} pictures of {size} px in {done.seconds:.1f} s, "
         f"{done.pictures / done.seconds:,.2f} pictures/s; {spent - done.seconds:.1f} s of listing "
-        f"and checking before; processor time of all {worked:.1f} s; {size_of / 1024:,.1f} KB a picture on disk"
+        f"and checking before; processor time of all {worked:.1f} s; "
+        f"{size_of / 1024:,.1f} KB a picture on disk"
     )
     start = time.perf_counter()
     vae.decode(torch.randn(2, vae.channels, size // vae.factor, size // vae.factor))

@@ -181,8 +181,7 @@ def sample(
     decode: Callable[[Tensor], Tensor] = to_uint8,  # what was sampled -> pictures, uint8
 ) -> Tensor:
     """n samples as uint8 (n, C, H, W). Sample i's noise depends on (seed, i) alone."""
-    n = length(streams)
-    made = []
+    n, made = length(streams), None
     for start in range(0, n, batch):
         index = range(start, min(start + batch, n))
         guide = Guide(model, guidance, take(streams, slice(start, start + batch)), device)
@@ -197,6 +196,9 @@ def sample(
             exact = scheduler.sigmas[i] * STEPS if process.prediction == "flow" else t.float()
             predicted = guide(x, exact.to(device))
             x = scheduler.step(predicted, t, x, **noise).prev_sample
-        made.append(decode(x).cpu())
+        shown = decode(x).cpu()
+        if made is None:  # one block: pictures of 256 pixels fill gigabytes
+            made = torch.empty((n, *shown.shape[1:]), dtype=torch.uint8)
+        made[start : index.stop] = shown
         progress(index.stop)
-    return torch.cat(made)
+    return made

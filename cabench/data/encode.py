@@ -25,16 +25,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from filelock import FileLock, Timeout
 from PIL import Image, ImageOps
 
 from cabench.data.catalogue import Catalogue, check
 from cabench.data.dataset import SPLITS
 from cabench.errors import CabenchError, DataMissing, shown
-from cabench.store import atomic_path, file_hash, read_json, write_json
+from cabench.store import PART, atomic_path, file_hash, read_json, write_json
 
 VERSION = 1
 TRAINED_ON, SCORED_WITH = SPLITS[0], SPLITS[1:]
 JOB, CHECKED, DONE, FACTS = "job.json", "checked.json", "done.json", "facts.json"
+LOCK = ".lock"
 LATENT_ROWS, PIXEL_ROWS = 4096, 1024  # of a shard: 134 and 201 MB at 256 pixels
 
 Progress = Callable[[str, int, int], None]  # stage, pictures done, of how many
@@ -74,7 +76,20 @@ def encode(
 ) -> Encoded:
     """Encodes what is missing in `out`; Damaged lists all pictures that don't read."""
     job = job_of(catalogue, vae, size, batch, rows)
-    _begin(out, job)
+    out.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(out / LOCK, timeout=0):
+            _begin(out, job)
+            return _encode(catalogue, vae, out, job, skip_damaged, progress)
+    except Timeout:
+        raise CabenchError(f"{out}: another process encodes there; wait for it to end") from None
+
+
+def _encode(
+    catalogue: Catalogue, vae: Any, out: Path, job: dict[str, Any], skip_damaged: bool,
+    progress: Progress,
+) -> Encoded:  # fmt: skip
+    size, batch, rows = job["size"], job["batch"], job["rows"]
     seen = _checked(catalogue, out, progress)
     done = Encoded(damaged=[line for found in seen["damaged"].values() for line in found.values()])
     if done.damaged and not skip_damaged:
@@ -128,6 +143,9 @@ def job_of(
 
 
 def _begin(out: Path, job: dict[str, Any]) -> None:
+    """Makes the folder this job's, or goes on in it."""
+    for path in out.glob(f".*{PART}"):  # of a process that was killed
+        path.unlink()
     if (out / JOB).exists():
         held = read_json(out / JOB)
         if held != job and not (out / DONE).exists():  # nothing is encoded yet
@@ -140,7 +158,7 @@ def _begin(out: Path, job: dict[str, Any]) -> None:
                 f"(found {shown(held.get(differ[0]))}, asked for {shown(job[differ[0]])}); "
                 "take another folder"
             )
-    elif out.is_dir() and any(out.iterdir()):
+    elif any(p.name != LOCK for p in out.iterdir()):
         raise CabenchError(f"{out} holds other files; name a new or empty folder (--out DIR)")
     else:
         write_json(out / JOB, job)

@@ -1,13 +1,17 @@
 """Latents end to end: encode, train, sample, decode, score, record; and what stands in the way."""
 
 import json
+import os
+import signal
 
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 from formats import drawing, make_coco, make_folders, make_vae
 from specs import write
 
+from cabench import cli
 from cabench.data import SPLITS, load_dataset, open_catalogue
 from cabench.data import encode as encoding
 from cabench.data.encode import Damaged, encode
@@ -15,6 +19,7 @@ from cabench.data.latents import damaged_files
 from cabench.data.shards import Shards
 from cabench.errors import CabenchError, DataMissing
 from cabench.plan import plan
+from cabench.reporting.protocol import protocol
 from cabench.store import Store
 from cabench.study import read_scale, read_study
 from cabench.training import Data
@@ -141,19 +146,18 @@ def test_a_trial_trains_on_latents_and_is_scored_on_pictures(made, tiny):
     assert again["metrics"] == record["metrics"]  # posterior noise and flips are named by the seed
 
 
-class Killed(BaseException):
-    pass
-
-
 def test_a_killed_encoding_goes_on_to_the_same_bytes(made, tmp_path):
     def die(stage, done, total):
         if stage == "encode" and done >= 1000:
-            raise Killed
+            os.kill(os.getpid(), signal.SIGKILL)
 
     vae = VAE(str(made / "vae"))
-    with pytest.raises(Killed):
+    if (child := os.fork()) == 0:
         encode(listed(made), vae, tmp_path / "out", SIZE, rows=(400, 64), progress=die)
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == signal.SIGKILL
     assert len(contents(tmp_path / "out")) == 2
+    (tmp_path / "out" / ".half.cabench-part").write_bytes(b"of a write that was cut short")
     with pytest.raises(DataMissing, match="isn't finished"):
         load_dataset("latents", path="out")
     (tmp_path / "out" / "generator-train-latents-00001.npy").unlink()
@@ -161,8 +165,11 @@ def test_a_killed_encoding_goes_on_to_the_same_bytes(made, tmp_path):
     assert done.kept == 400
     assert contents(tmp_path / "out") == contents(made / "latents")
     assert done.facts["fingerprint"] == latents(made).fingerprint
+    assert not list((tmp_path / "out").glob(".half*"))
     again = encode(listed(made), vae, tmp_path / "out", SIZE, rows=(400, 64))
     assert again.pictures == 0 and again.facts == done.facts
+    with FileLock(tmp_path / "out" / ".lock"), pytest.raises(CabenchError, match="another process"):
+        encode(listed(made), vae, tmp_path / "out", SIZE, rows=(400, 64))
 
 
 def test_another_encoding_is_not_mixed_with_it(made, tmp_path):
@@ -202,6 +209,32 @@ def test_damaged_pictures_are_all_listed_and_skipped_only_if_asked(made, tmp_pat
         drawing(1)[0].save(path)
     with pytest.raises(CabenchError, match="another encoding: listed differ"):
         encode(listed(made, **options), vae, tmp_path / "out", SIZE)
+
+
+def test_a_run_on_latents_needs_their_vae_before_it_trains(made, tiny, monkeypatch, capsys):
+    make_vae(tiny / "other", latent_channels=8)
+    where = f"{made / 'latents'}, vae: other"
+    write(tiny / "small.yaml", SCALE.format(path=where))
+    words = ["cabench", "run", "tiny.yaml", "--scale", "small.yaml", "--executor", "local"]
+    monkeypatch.setattr("sys.argv", words)
+    with pytest.raises(SystemExit):
+        cli.main()
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1 and "VAE other: its weights have the hash" in told
+    assert not (tiny / "results" / "records").exists()
+
+
+def test_the_report_tells_of_the_vae():
+    record = {
+        "status": "complete", "protocol": {"vae": {"path": "sd-vae"}},
+        "spec": {"train": {"data": {"vae": {"sha256": "ab" * 32, "scale": 0.18215}}}},
+    }  # fmt: skip
+    told = {"trials": [{"arm": "a", "seed": 0, "key": "k"}], "seeds": [0], "baseline": "a",
+            "arms": [{"name": "a"}]}  # fmt: skip
+    rows = dict(protocol(told, {"k": record}))
+    assert "sd-vae" in rows["VAE"] and "abababab" in rows["VAE"] and "0.18215" in rows["VAE"]
+    del record["spec"]["train"]["data"]["vae"], record["protocol"]["vae"]
+    assert "VAE" not in dict(protocol(told, {"k": record}))
 
 
 def test_captions_go_along(made, tmp_path):
