@@ -24,7 +24,7 @@ from pydantic import Field
 from cabench.data.catalogue import Catalogue, Members, lists
 from cabench.data.dataset import SPLITS, Dataset
 from cabench.data.decoded import decode, load
-from cabench.data.folder import Side, split_of
+from cabench.data.folder import Side, draw_of, split_of
 from cabench.errors import DataMissing
 from cabench.registry import DATASETS
 
@@ -58,7 +58,7 @@ def listing(
         place = f"{part}{year}"
         file = find_captions(root, place, year)
         for number, name, told in read_captions(file, year):
-            split = split_of(str(number), shares)
+            split = split_of(draw_of(str(number)), shares)
             members[split].append(f"{place}/{name}")
             captions[split].append(told)
             digest.update(json.dumps([number, name, told, _size(root / place / name)]).encode())

@@ -5,8 +5,8 @@ OUT/checked.json      what reading every picture showed
 OUT/SPLIT-latents-00000.npy   (rows, F, 2, C, h, w) float16: the posterior's mean and deviation,
                       unscaled; in generator-train F = 2 where pictures may be mirrored: the latents
                       of the mirrored picture, which are not the mirrored latents
-OUT/SPLIT-pixels-00000.npy    (rows, 3, size, size) uint8: what scores compare with; not of
-                      generator-train
+OUT/SPLIT-pixels-00000.npy    (rows, 3, size, size) uint8: what scores compare with; of
+                      generator-train the first ones, where copies are looked for
 OUT/done.json         the finished files with their sha256, written after each
 OUT/facts.json        the whole, written last
 
@@ -37,6 +37,7 @@ VERSION = 1
 TRAINED_ON, SCORED_WITH = SPLITS[0], SPLITS[1:]
 JOB, CHECKED, DONE, FACTS = "job.json", "checked.json", "done.json", "facts.json"
 LOCK = ".lock"
+KEPT = 10_000  # first pictures of generator-train whose pixels are kept, in whole shards
 LATENT_ROWS, PIXEL_ROWS = 4096, 1024  # of a shard: 134 and 201 MB at 256 pixels
 
 Progress = Callable[[str, int, int], None]  # stage, pictures done, of how many
@@ -105,7 +106,7 @@ def _encode(
         step = rows[0] if name == TRAINED_ON else rows[1]
         for number, start in enumerate(range(0, len(sound), step)):
             part = sound[start : start + step]
-            kinds = ("latents",) if name == TRAINED_ON else ("latents", "pixels")
+            kinds = ("latents", "pixels") if name in SCORED_WITH or start < KEPT else ("latents",)
             paths = {kind: out / f"{name}-{kind}-{number:05}.npy" for kind in kinds}
             for kind, path in paths.items():
                 files.setdefault(name, {}).setdefault(kind, []).append(path.name)
@@ -114,7 +115,7 @@ def _encode(
             else:
                 began = time.perf_counter()
                 told = lambda n, past=past: progress("encode", past + n, total)  # noqa: E731
-                arrays = _shard(catalogue, name, part, vae, size, batch, told)
+                arrays = _shard(catalogue, name, part, vae, size, batch, "pixels" in kinds, told)
                 for kind, path in paths.items():
                     hashes[path.name] = _save(path, arrays[kind])
                 write_json(out / DONE, hashes)
@@ -138,7 +139,8 @@ def job_of(
         )
     return {
         "version": VERSION, "data": catalogue.name, "listed": catalogue.key, "size": size,
-        "flip": catalogue.flip, "batch": batch, "rows": list(rows), "vae": vae.facts,
+        "flip": catalogue.flip, "batch": batch, "rows": list(rows), "kept": KEPT,
+        "vae": vae.facts,
     }  # fmt: skip
 
 
@@ -177,14 +179,14 @@ def _checked(catalogue: Catalogue, out: Path, progress: Progress) -> dict[str, A
 
 def _shard(
     catalogue: Catalogue, name: str, rows: list[int], vae: Any, size: int, batch: int,
-    told: Callable[[int], None],
+    pictured: bool, told: Callable[[int], None],
 ) -> dict[str, np.ndarray]:  # fmt: skip
     """The arrays of one shard, {latents, pixels}."""
     mirrored = name == TRAINED_ON and catalogue.flip
     side = size // vae.factor
     shape = (len(rows), 2 if mirrored else 1, 2, vae.channels, side, side)
     latents = np.empty(shape, np.float16)
-    pixels = None if name == TRAINED_ON else np.empty((len(rows), 3, size, size), np.uint8)
+    pixels = np.empty((len(rows), 3, size, size), np.uint8) if pictured else None
     start = 0
     for pictures in _batches(catalogue, name, rows, size, batch):
         part = slice(start, start + len(pictures))

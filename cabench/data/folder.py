@@ -86,7 +86,7 @@ def find_pictures(root: Path) -> tuple[list[str], dict[str, list[str]]]:
             f"folder: looked for {root}/<class>/<picture> or {root}/{{train,test}}/<class>/"
             f"<picture>, found {found}; name the folder that holds the classes (`path: DIR`)"
         )
-    members: dict[str, list[str]] = {name: [] for name in SPLITS}
+    members: dict[str, list[tuple[float, str]]] = {name: [] for name in SPLITS}
     kinds = frozenset(Image.registered_extensions())
     whole, training, testing = (0.8, 0.1, 0.1), (0.9, 0.1, 0.0), (0.0, 0.0, 1.0)
     for part in parts:
@@ -98,16 +98,22 @@ def find_pictures(root: Path) -> tuple[list[str], dict[str, list[str]]]:
                 raise DataMissing(f"folder: looked for pictures in {place}, found none")
             for picture in pictures:
                 picture = f"{part}{label}/{picture}"
-                members[split_of(picture, shares)].append(picture)
+                draw = draw_of(picture)
+                members[split_of(draw, shares)].append((draw, picture))
     for name, pictures in members.items():
         if not pictures:
             raise DataMissing(f"folder: {root} holds too few pictures, none falls to '{name}'")
-    return classes, members
+        pictures.sort()  # no class after the other: a split's first pictures are a fair sample
+    return classes, {name: [p for _, p in pictures] for name, pictures in members.items()}
 
 
-def split_of(picture: str, shares: tuple[float, ...]) -> str:
-    """The split of one picture, from the hash of its relative path alone."""
-    draw = int.from_bytes(hashlib.sha256(picture.encode()).digest()[:8], "big") / 2**64
+def draw_of(picture: str) -> float:
+    """In [0, 1), from the hash of a picture's relative path alone."""
+    return int.from_bytes(hashlib.sha256(picture.encode()).digest()[:8], "big") / 2**64
+
+
+def split_of(draw: float, shares: tuple[float, ...]) -> str:
+    """The split of one picture."""
     for name, end in zip(SPLITS, np.cumsum(shares)[:-1], strict=False):
         if draw < end:
             return name

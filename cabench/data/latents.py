@@ -64,10 +64,9 @@ def read_facts(root: Path) -> dict[str, Any]:
 def _split(root: Path, facts: dict[str, Any], name: str) -> Split:
     files = facts["splits"][name]
     moments = Shards([root / file for file in files["latents"]])
-    if name in SCORED_WITH:
-        images = Shards([root / file for file in files["pixels"]])
-    else:
-        images = NoPictures(root, (len(moments), 3, facts["size"], facts["size"]))
+    images: Any = Shards([root / file for file in files["pixels"]])
+    if name not in SCORED_WITH:
+        images = FirstPictures(root, images, len(moments))
     texts = root / f"{name}-texts.json"
     split = Split(
         images,
@@ -81,21 +80,26 @@ def _split(root: Path, facts: dict[str, Any], name: str) -> Split:
     return split
 
 
-class NoPictures:
-    """Stands for pictures of which latents alone were kept: how many, and how large."""
+class FirstPictures:
+    """Stands for N pictures of which the first were kept, beside the latents of all."""
 
-    dtype, ndim = np.dtype(np.uint8), 4
-
-    def __init__(self, root: Path, shape: tuple[int, int, int, int]):
-        self.root, self.shape = root, shape
+    def __init__(self, root: Path, kept: Shards, count: int):
+        self.root, self.kept = root, kept
+        self.shape = (count, *kept.shape[1:])
+        self.dtype, self.ndim = kept.dtype, kept.ndim
 
     def __len__(self) -> int:
         return self.shape[0]
 
-    def __getitem__(self, index: Any) -> Any:
-        raise DataMissing(
-            f"latents: {self.root} keeps no pictures of '{SPLITS[0]}', only their latents"
-        )
+    def __getitem__(self, index: int | slice | np.ndarray) -> np.ndarray:
+        sliced = isinstance(index, slice)
+        rows = np.arange(*index.indices(len(self))) if sliced else np.asarray(index)
+        if ((rows < 0) | (rows >= len(self.kept))).any():
+            raise DataMissing(
+                f"latents: {self.root} keeps the first {len(self.kept):,} pictures of "
+                f"'{SPLITS[0]}'; of the others only their latents"
+            )
+        return self.kept[rows]
 
 
 def damaged_files(root: Path, done: Any = lambda count: None) -> list[str]:
