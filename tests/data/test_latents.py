@@ -8,10 +8,18 @@ import numpy as np
 import pytest
 import torch
 from filelock import FileLock
-from formats import drawing, make_coco, make_folders, make_vae
+from formats import (
+    drawing,
+    make_cifar10,
+    make_coco,
+    make_folders,
+    make_imagenet64,
+    make_vae,
+)
 from specs import write
 
 from cabench import cli
+from cabench.analysis.sheets import read_sheet
 from cabench.data import SPLITS, load_dataset, open_catalogue
 from cabench.data import encode as encoding
 from cabench.data.encode import Damaged, encode
@@ -24,7 +32,7 @@ from cabench.reporting.protocol import protocol
 from cabench.store import Store
 from cabench.study import read_scale, read_study
 from cabench.training import Data
-from cabench.trial import run_trial
+from cabench.trial import SHEET_CLASSES, run_trial, write_sheet
 from cabench.vae import VAE
 
 KEPT = encoding.KEPT  # as it comes
@@ -37,7 +45,7 @@ def made(tmp_path_factory):
     root = tmp_path_factory.mktemp("latents")
     torch.set_num_threads(1)
     make_vae(root / "vae")
-    make_folders(root / "pictures", train=250, test=25)
+    make_folders(root / "pictures", train=200, test=25)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(encoding, "KEPT", 500)
         encode(listed(root), VAE(str(root / "vae")), root / "latents", SIZE, rows=(400, 64))
@@ -153,6 +161,45 @@ def test_a_trial_trains_on_latents_and_is_scored_on_pictures(made, tiny, monkeyp
     assert load_file(kept)["images"].shape == (100, 3, SIZE, SIZE)
     again = run_trial(planned.trials[0], Store(tiny / "again", tiny / ".other"))
     assert again["metrics"] == record["metrics"]  # posterior noise and flips are named by the seed
+
+
+CIFAR = """
+  - {{streams: [label], source: cifar10, options: {{path: cifar}}}}"""
+
+
+@pytest.mark.parametrize("source", ["cifar10", "imagenet64"])
+def test_a_trial_on_the_true_formats(made, tiny, source):
+    """CIFAR-10's batches as pictures; ImageNet 64's npz as latents of 16 pixels."""
+    told = SCALE.format(path="latents64")
+    if source == "cifar10":
+        make_cifar10(tiny / "cifar", a_batch=210)
+        told = told.replace(SCALE.split("\n")[3].format(path="latents64"), CIFAR.format()[1:])
+    else:
+        make_imagenet64(tiny / "npz", a_batch=105, val=104)
+        encode(open_catalogue("imagenet64", path="npz"), VAE(str(made / "vae")),
+               tiny / "latents64", SIZE)  # fmt: skip
+    write(tiny / "small.yaml", told)
+    planned = plan(read_study(tiny / "tiny.yaml"), read_scale("small.yaml"))
+    assert planned.data.source == ("cifar10" if source == "cifar10" else "latents")
+    record = run_trial(planned.trials[0], Store(tiny / "results", tiny / ".cabench"))
+    assert record["status"] == "complete", record["error"]
+    assert np.isfinite(list(record["metrics"].values())).all()
+    sheet = record["protocol"]["sheet"]
+    side, columns = (32, 10) if source == "cifar10" else (SIZE, SHEET_CLASSES)
+    assert (sheet["height"], sheet["columns"]) == (side, columns)
+    assert ("vae" in record["protocol"]) is (source == "imagenet64")
+
+
+def test_a_sheet_of_large_pictures_and_many_classes_stays_small(tmp_path):
+    images = np.zeros((60, 3, 130, 130), np.uint8)
+    images[:, :, ::2] = 100  # rows of 0 and 100: averaged over squares of 3
+    labels = np.arange(60) // 2
+    assert write_sheet(tmp_path / "s.png", images, labels, 30) == {
+        "rows": 8, "columns": SHEET_CLASSES, "height": 43, "width": 43,
+    }  # fmt: skip
+    cells = read_sheet(tmp_path / "s.png", {"height": 43, "width": 43})
+    assert cells.shape == (SHEET_CLASSES, 8, 3, 43, 43)
+    assert set(np.unique(cells[:, :2])) == {33, 67} and not cells[:, 2:].any()
 
 
 def test_a_killed_encoding_goes_on_to_the_same_bytes(made, tmp_path):
