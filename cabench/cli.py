@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cabench import __version__, completion
+from cabench import __version__, completion, data_cli
 from cabench.errors import CabenchError, disk_fault, one_line, shown
 from cabench.registry import listed, near
 
@@ -22,6 +22,9 @@ app = typer.Typer(
     help="Which way of telling a diffusion transformer its condition works best, at what cost, "
     "and how sure are we?",
 )  # fmt: skip
+
+
+app.add_typer(data_cli.app, name="data")
 
 
 def _folder(path: Path) -> Path:
@@ -66,7 +69,7 @@ StudyFile = Annotated[
 ScaleName = Annotated[
     str,
     typer.Option(
-        "--scale", help="smoke, quick, cpu, gpu, or a YAML file of your own",
+        "--scale", help="smoke, quick, cpu, gpu, paper, paper-coco, or a YAML file of your own",
         autocompletion=completion.scales,
     ),
 ]  # fmt: skip
@@ -371,7 +374,8 @@ def _usage(error: Any) -> str:
         name = max(param.opts, key=len) if param.opts[0].startswith("-") else param.name.upper()
         text = f"{name}: {text}" if text else f"{name} is missing"
     elif hasattr(command, "commands") and "command" in words:
-        found = next((w for w in sys.argv[1:] if not w.startswith("-")), "")
+        told = [w for w in sys.argv[1:] if not w.startswith("-")]
+        found = next(iter(told[len(verb.split()) - 1 :]), "")
         verbs = [*command.commands]
         text = f"no such verb {shown(found)}{near(found, verbs)}; verbs: {listed(verbs)}"
     return f"{text.rstrip('.')}; see {verb} --help"

@@ -127,6 +127,16 @@ SAMPLERS: dict[str, Callable[[Process], Any]] = {
 FLOW_SAMPLERS = ("dpmpp_2m", "unipc")
 
 
+def to_float(images: Tensor) -> Tensor:
+    """uint8 -> float32 in [-1, 1]."""
+    return images.float() / 127.5 - 1
+
+
+def to_uint8(x: Tensor) -> Tensor:
+    """[-1, 1], clipped -> uint8, rounded to nearest."""
+    return ((x.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+
+
 class Guide:
     """Classifier-free guidance over all streams but the timestep: u + g (c - u); g = 1 is none.
 
@@ -168,10 +178,10 @@ def sample(
     batch: int = 250,
     device: str = "cpu",
     progress: Callable[[int], None] = lambda done: None,
+    decode: Callable[[Tensor], Tensor] = to_uint8,  # what was sampled -> pictures, uint8
 ) -> Tensor:
     """n samples as uint8 (n, C, H, W). Sample i's noise depends on (seed, i) alone."""
-    n = length(streams)
-    made = []
+    n, made = length(streams), None
     for start in range(0, n, batch):
         index = range(start, min(start + batch, n))
         guide = Guide(model, guidance, take(streams, slice(start, start + batch)), device)
@@ -186,16 +196,9 @@ def sample(
             exact = scheduler.sigmas[i] * STEPS if process.prediction == "flow" else t.float()
             predicted = guide(x, exact.to(device))
             x = scheduler.step(predicted, t, x, **noise).prev_sample
-        made.append(to_uint8(x).cpu())
+        shown = decode(x).cpu()
+        if made is None:  # one block: pictures of 256 pixels fill gigabytes
+            made = torch.empty((n, *shown.shape[1:]), dtype=torch.uint8)
+        made[start : index.stop] = shown
         progress(index.stop)
-    return torch.cat(made)
-
-
-def to_float(images: Tensor) -> Tensor:
-    """uint8 -> float32 in [-1, 1]."""
-    return images.float() / 127.5 - 1
-
-
-def to_uint8(x: Tensor) -> Tensor:
-    """[-1, 1], clipped -> uint8, rounded to nearest."""
-    return ((x.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+    return made

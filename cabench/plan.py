@@ -81,7 +81,8 @@ def make_trial(
     spec = {
         "train": {
             "recipe": training.RECIPE, **({"kernels": forms} if forms else {}), "model": model,
-            "data": {"source": data.source, "fingerprint": data.fingerprint, "flip": data.flip},
+            "data": {"source": data.source, "fingerprint": data.fingerprint, "flip": data.flip}
+            | ({"vae": data.vae} if data.vae else {}),
             "training": recipe, "diffusion": scale.diffusion.model_dump(mode="json"),
             "seed": seed, "init_salt": arm.init_salt,
         },
@@ -121,7 +122,8 @@ def plan(file: StudyFile, scale: Scale, seeds: list[int] | None = None, all_arms
         if total > scale.max_params:
             raise file.fault(
                 ("arms", name), f"{total:,} parameters; scale '{scale.scale}' allows "
-                f"{scale.max_params:,} (max_params): give CAN a bottleneck generator"
+                f"{scale.max_params:,} (max_params): give CAN a bottleneck generator in the study, "
+                "or the scale a rank for such arms (bottleneck: 64)"
             )  # fmt: skip
     if study.baseline not in arms:
         raise file.fault(("baseline",), f"arm '{study.baseline}' is extra and doesn't run here")

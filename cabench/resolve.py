@@ -39,6 +39,7 @@ class DataRef:
     names: dict[str, list[str]]  # of the classes; empty while the data is absent
     flip: bool
     missing: str = ""  # why it is absent, and how to get it
+    vae: dict[str, Any] | None = None  # of latents: the hash of its weights, scale, shift
 
 
 def choose_data(file: StudyFile, scale: Scale) -> int:
@@ -103,8 +104,9 @@ def find_data(file: StudyFile, scale: Scale) -> DataRef:
         text = f"found {scale.heldout.images}; the report split of '{choice.source}' has {most}"
         raise scale_fault(scale, ("heldout", "images"), text)
     return DataRef(
-        choice.source, choice.options, found.fingerprint, tuple(found.shape), classes,
+        choice.source, choice.options, found.fingerprint, tuple(found.inputs), classes,
         {name: found.classes[name] for name in dict.fromkeys([*needs, "label"])}, found.flip,
+        vae=found.vae and {k: v for k, v in found.vae.items() if k != "path"},
     )  # fmt: skip
 
 
@@ -260,6 +262,16 @@ def _match(file: StudyFile, name: str, spec: dict[str, Any], target: int) -> Non
         )
 
 
+def _narrow(spec: dict[str, Any], scale: Scale) -> None:
+    """Gives an arm too large for the scale the scale's bottleneck, where it has one."""
+    if scale.bottleneck is None or parameter_counts(spec)["total"] <= scale.max_params:
+        return
+    for method in spec["methods"]:
+        options = METHODS.get(method["kind"]).Options.model_validate(method["options"])
+        if options.narrow(scale.bottleneck):
+            method["options"] = options.model_dump(mode="json")
+
+
 def _refusal(layout: Layout, kind: str, options: MethodOptions) -> str | None:
     problem = METHODS.get(kind).refuses(options, layout)
     return None if problem is None else f"{kind}: {problem}"
@@ -283,6 +295,8 @@ def resolve_models(file: StudyFile, scale: Scale, data: DataRef) -> dict[str, di
     for name in file.study.arms:
         with _faults_of(file, name):
             models[name] = resolve_model(file, scale, data, name)
+            if file.study.arms[name].match is None:
+                _narrow(models[name], scale)
     for name, arm in file.study.arms.items():
         with _faults_of(file, name):
             if arm.match is not None:

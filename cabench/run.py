@@ -20,6 +20,7 @@ from cabench.plan import Plan, Trial, manifest, plan
 from cabench.plugins import load_plugins, read_plugins
 from cabench.progress import Progress
 from cabench.registry import near
+from cabench.resolve import DataRef
 from cabench.schema import MOST_SEEDS
 from cabench.screen import screen
 from cabench.store import LOG, REFERENCE, SHEET, Store, write_json
@@ -206,6 +207,7 @@ def execute(p: Prepared) -> int:
     write_json(p.manifest_path, p.told)
     p.store.sweep()
     if p.missing:
+        _check_vae(p.plan.data)
         _run(p, console)
     _real_pictures(p)
     code = show(p.told, p.store, console)
@@ -214,6 +216,15 @@ def execute(p: Prepared) -> int:
 
         write_tensorboard(Run(p.told, p.store), p.options.tensorboard)
     return code
+
+
+def _check_vae(data: DataRef) -> None:
+    """Refuses a run on latents whose samples nobody could decode in the end."""
+    if data.vae is not None:
+        from cabench.data import load_dataset
+        from cabench.vae import VAE
+
+        VAE(**load_dataset(data.source, **data.options).vae)
 
 
 def _run(p: Prepared, console: Console) -> None:

@@ -201,6 +201,8 @@ class Resources(Part):
 
     cpus: Positive = 1
     gpus: Annotated[float, Field(ge=0)] = 0.0  # counted where trials run on CUDA
+    peak_tflops: Annotated[float, Field(gt=0)] | None = None  # of a GPU: --dry-run tells GPU hours
+    utilisation: Annotated[float, Field(gt=0, le=1)] = 0.4  # of the peak, assumed
 
 
 class Scale(Part):
@@ -215,6 +217,7 @@ class Scale(Part):
     heldout: Heldout
     seeds: Annotated[int, Field(gt=0, le=MOST_SEEDS)]  # 0, 1, ...: each is a trial of every arm
     max_params: Positive = 100_000_000  # larger arms are refused
+    bottleneck: Positive | None = None  # rank of generators without one in arms larger than that
     extra_arms: bool = False
     resources: Resources = Resources()
     _file: tuple[Path, Any] | None = PrivateAttr(None)  # path and content, for later faults

@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ import torch
 from scipy.stats import binom
 
 from cabench.cost.spec import Layer
+from cabench.data.dataset import Split
 from cabench.diffusion import Process, sample
 from cabench.models.model import build_initialised
 from cabench.models.sites import DenseDelta, Given, SiteDepthwise, SiteLinear
@@ -83,7 +83,7 @@ def trainer_of(
     }  # fmt: skip
     g, classes = np.random.default_rng(0), spec["embedder"]["classes"]
     shape = (4 * batch, *spec["backbone"]["shape"])
-    split = SimpleNamespace(
+    split = Split(
         images=g.integers(0, 256, shape, np.uint8),
         streams={name: g.integers(0, k, shape[0]) for name, k in classes.items()},
     )

@@ -20,6 +20,7 @@ from safetensors import SafetensorError
 from safetensors.torch import safe_open, save_file
 from torch import Tensor, nn
 
+from cabench.data.dataset import Split
 from cabench.diagnostics import add_point, generated_weights
 from cabench.diffusion import Process, to_float
 from cabench.errors import CabenchError
@@ -29,6 +30,7 @@ from cabench.store import LOG, atomic_path
 from cabench.streams import Values, take
 
 RECIPE = 3  # raise it whenever the same spec would train to other weights
+IN_MEMORY = 2**31  # bytes of a split's pictures as floats; larger ones are read batch by batch
 CURVE = (1000, 10)  # report pictures and bins of the held-out loss in the curve
 
 Progress = Callable[[int, float], None]  # images seen, last loss
@@ -39,17 +41,50 @@ class Diverged(CabenchError):
 
 
 class Data:
-    """A split as tensors: images (N, C, H, W) in [-1, 1], streams {name: (N,)}."""
+    """A split by batches: pictures in [-1, 1] or latents, and streams {name: (N,)}.
 
-    def __init__(self, split: Any, streams: tuple[str, ...]):
-        self.images = to_float(torch.from_numpy(split.images))
+    Pictures are floats in memory; those too large for that, and latents, are read batch by batch.
+    """
+
+    def __init__(self, split: Split, streams: tuple[str, ...]):
+        self.images, self.latents = split.images, split.latents
+        if self.latents is None and 4 * math.prod(split.images.shape) <= IN_MEMORY:
+            self.images = to_float(torch.from_numpy(split.images))
         self.streams = {name: torch.from_numpy(split.streams[name]) for name in streams}
 
     def __len__(self) -> int:
         return len(self.images)
 
-    def take(self, index: Tensor, device: str) -> tuple[Tensor, dict[str, Values]]:
-        return self.images[index].to(device), take(self.streams, index, device)
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of what `take` gives."""
+        return tuple(self.images.shape[1:]) if self.latents is None else self.latents.shape
+
+    def take(
+        self, index: Tensor, device: str, posterior: torch.Generator,
+        flip: Tensor | None = None,  # (B,) bool: which to mirror
+    ) -> tuple[Tensor, dict[str, Values]]:  # fmt: skip
+        """x (B, C, H, W) float32 and streams; `posterior` draws the latents."""
+        if self.latents is not None:
+            x = self._latents(index, posterior, flip).to(device)
+        else:
+            x = self._pictures(index).to(device)
+            if flip is not None:
+                x = torch.where(flip.to(device).view(-1, 1, 1, 1), x.flip(3), x)
+        return x, take(self.streams, index, device)
+
+    def _pictures(self, index: Tensor) -> Tensor:
+        if isinstance(self.images, Tensor):
+            return self.images[index]
+        return to_float(torch.from_numpy(self.images[index.numpy()]))
+
+    def _latents(self, index: Tensor, g: torch.Generator, flip: Tensor | None) -> Tensor:
+        """(mean + deviation * noise - shift) * scale; a mirrored picture was encoded as such."""
+        rows = torch.from_numpy(self.latents.moments[index.numpy()]).float()  # (B, F, 2, C, H, W)
+        side = torch.zeros_like(index) if flip is None else flip.long()
+        mean, deviation = rows[torch.arange(len(index)), side].unbind(1)
+        x = mean + deviation * torch.randn(mean.shape, generator=g)
+        return (x - self.latents.shift) * self.latents.scale
 
 
 class Order:
@@ -103,10 +138,11 @@ class Trainer:
         """One update; returns the batch's loss. All randomness is named by (seed, step)."""
         t, seed = self.recipe, self.spec["seed"]
         step, batch = self.seen // t["batch"], t["batch"]
-        x, streams = data.take(order(step), self.device)
+        flip = None
         if self.spec["data"]["flip"]:
             flip = torch.rand(batch, generator=generator(seed, "flip", step)) < 0.5
-            x = torch.where(flip.to(self.device).view(-1, 1, 1, 1), x.flip(3), x)
+        posterior = generator(seed, "posterior", step)
+        x, streams = data.take(order(step), self.device, posterior, flip)
         g = generator(seed, "noise", step)
         u, noise = torch.rand(batch, generator=g), torch.randn(x.shape, generator=g)
         drop = torch.rand(batch, generator=generator(seed, "drop", step)) < t["label_dropout"]
@@ -248,11 +284,12 @@ def denoising_loss(
     place = torch.arange(len(index))
     bin_of = (place + place // images) % bins  # a picture meets another bin in each repeat
     u = (bin_of + torch.rand(len(index), generator=g)) / bins
-    noise = torch.randn((len(index), *data.images.shape[1:]), generator=g)
+    noise = torch.randn((len(index), *data.shape), generator=g)
+    posterior = generator(0, "posterior")
     total = torch.zeros(bins, dtype=torch.float64)
     for start in range(0, len(index), batch):
         part = slice(start, start + batch)
-        x, streams = data.take(index[part], device)
+        x, streams = data.take(index[part], device, posterior)
         times = process.times(u[part]).to(device)
         noised, target = process.noisy(x, noise[part].to(device), times)
         error = (model(noised, times, streams) - target).square().flatten(1).mean(1).double().cpu()

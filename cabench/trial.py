@@ -22,7 +22,7 @@ from cabench import metrics
 from cabench.cost.macs import cost
 from cabench.data import load_dataset
 from cabench.diagnostics import last_point
-from cabench.diffusion import Process, sample
+from cabench.diffusion import Process, sample, to_uint8
 from cabench.errors import DISK, describe
 from cabench.metrics.scorer import SampleScorer
 from cabench.plan import Trial
@@ -31,10 +31,12 @@ from cabench.registry import BACKBONES, METRICS
 from cabench.resolve import DataRef
 from cabench.store import CURVES, LOG, NEAR, SHEET, Store, atomic_path, write_json
 from cabench.training import load, load_ema, save, train, whole
+from cabench.vae import VAE
 
 SHEET_ROWS = 8  # samples of each class beside a record
 SHEET_LIMIT = 100_000  # bytes
 PAIRS = 10  # samples beside a record that come nearest to training pictures, with these
+SHEET_CLASSES, SHEET_SIDE = 20, 64  # at most so many columns, of pictures so many pixels wide
 
 Progress = Callable[[str, float, str], None]  # stage, part done in [0, 1], a short note
 
@@ -42,6 +44,11 @@ Progress = Callable[[str, float, str], None]  # stage, part done in [0, 1], a sh
 @lru_cache(maxsize=2)
 def _dataset(source: str, options: str) -> Any:
     return load_dataset(source, **json.loads(options))
+
+
+@lru_cache(maxsize=1)
+def _vae(path: str, device: str, sha256: str, scale: float, shift: float) -> VAE:
+    return VAE(path, device, sha256, scale, shift)
 
 
 @lru_cache(maxsize=2)
@@ -119,9 +126,10 @@ def measure(trial: Trial, store: Store, device: str, progress: Progress) -> dict
     write_json(store.beside(trial.key, CURVES), told["curve"])
     backbone = spec["train"]["model"]["backbone"]
     tuning = {"tuning": trial.tuning} if trial.tuning is not None else {}
+    vae = {} if dataset.vae is None else {"vae": dataset.vae}
     return {
         "metrics": measured,
-        "protocol": scorer.protocol | tuning | {
+        "protocol": scorer.protocol | tuning | vae | {
             "data": dataset.name, "backbone": BACKBONES.get(backbone["kind"]).describe(backbone),
             "training": training_line(spec["train"], trial.tuning is not None),
             "images": images, "guidance": spec["guidance"], **spec["sample"],
@@ -199,12 +207,14 @@ def draw(trial: Trial, store: Store, snapshot: Path, scorer: SampleScorer, guida
     spec, drawing = trial.spec["train"], trial.spec["sample"]
     n, needed = drawing["n"], spec["model"]["embedder"]["classes"]
     told = {name: torch.from_numpy(scorer.conditions[name]) for name in needed}
+    vae = scorer.dataset.vae
     images = sample(
         load_ema(spec, snapshot, device), Process(**spec["diffusion"]), told,
         tuple(spec["model"]["backbone"]["shape"]), seed=spec["seed"],
         sampler=drawing["sampler"], steps=drawing["steps"], guidance=guidance,
         batch=drawing["batch"], device=device,
         progress=lambda done: progress("sample", done / n, f"guidance {guidance:g}"),
+        decode=to_uint8 if vae is None else _vae(device=device, **vae).decode,
     )  # fmt: skip
     save(path, {"images": images})
     return images.numpy()
@@ -234,12 +244,15 @@ def write_sheet(
 
     images (n, C, H, W) uint8, labels (n,); cells of a class that has too few stay black.
     """
-    _, channels, height, width = images.shape
+    classes = min(classes, SHEET_CLASSES)
+    chosen = [np.flatnonzero(labels == c)[:rows] for c in range(classes)]
+    columns = [smaller(images[found]) for found in chosen]
+    _, channels, height, width = columns[0].shape
     while True:
         cells = np.zeros((rows, classes, height, width, channels), np.uint8)
         for c in range(classes):
-            found = images[np.flatnonzero(labels == c)[:rows]]
-            cells[: len(found), c] = found.transpose(0, 2, 3, 1)
+            found = columns[c][:rows].transpose(0, 2, 3, 1)
+            cells[: len(found), c] = found
         sheet = cells.transpose(0, 2, 1, 3, 4).reshape(rows * height, classes * width, channels)
         with atomic_path(path) as part:
             Image.fromarray(sheet.squeeze(2) if channels == 1 else sheet).save(
@@ -249,6 +262,17 @@ def write_sheet(
         if size <= SHEET_LIMIT or rows == 1:
             return {"rows": rows, "columns": classes, "height": height, "width": width}
         rows = max(1, rows * SHEET_LIMIT // size)
+
+
+def smaller(images: np.ndarray) -> np.ndarray:
+    """(n, C, H, W) uint8, averaged over squares where they are wider than SHEET_SIDE."""
+    n, channels, height, width = images.shape
+    by = -(-max(height, width) // SHEET_SIDE)
+    if by == 1:
+        return images
+    height, width = height // by, width // by
+    squares = images[:, :, : height * by, : width * by].reshape(n, channels, height, by, width, by)
+    return np.rint(squares.mean((3, 5), dtype=np.float64)).astype(np.uint8)
 
 
 def peak_rss_mb() -> int:

@@ -1,14 +1,17 @@
 """Training: pairing, bits, resuming, and the pieces by formula."""
 
+import dataclasses
 import math
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 from specs import METHODS, model_spec
 
 from cabench import training
-from cabench.data import load_dataset
+from cabench.data import SPLITS, Split, load_dataset
+from cabench.data.shards import Shards
 from cabench.diagnostics import generated_weights, last_point
 from cabench.training import (
     Data,
@@ -213,6 +216,25 @@ def test_flips_mirror_half_the_pictures_and_only_when_asked(digits):
         trainer.step(data, order)
     difference = (inputs[0] - inputs[1]).flatten(1).abs().sum(1) > 0  # the noise is the same
     assert 8 <= difference.sum() <= 24
+
+
+def test_pictures_too_large_for_memory_train_to_the_same_bits(tmp_path, digits, monkeypatch):
+    flipped = spec()
+    flipped["data"] = {"flip": True}
+
+    def trained(folder, dataset):
+        return load_file(train(flipped, 96, dataset, tmp_path / folder, snapshot_every=96))
+
+    held = trained("a", digits)
+    for name in SPLITS:
+        np.save(tmp_path / f"{name}.npy", digits.split(name).images)
+    parts = {
+        name: Split(Shards([tmp_path / f"{name}.npy"]), digits.split(name).streams)
+        for name in SPLITS
+    }
+    monkeypatch.setattr(training, "IN_MEMORY", 0)
+    assert not isinstance(Data(parts["report"], ()).images, torch.Tensor)
+    assert same(held, trained("b", dataclasses.replace(digits, splits=parts)))
 
 
 def test_bfloat16_and_clipping_train(tmp_path, digits):

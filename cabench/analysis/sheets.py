@@ -44,7 +44,8 @@ def drawn(
             real = read_sheet(path, record["protocol"]["sheet"])
         except CabenchError as error:  # no record holds its checksum
             LOG.warning("%s", error)
-    return Drawn(seed, by_seed[seed], real, manifest["classes"]["label"])
+    columns = len(next(iter(by_seed[seed].values())))  # of many classes a sheet has the first
+    return Drawn(seed, by_seed[seed], real, manifest["classes"]["label"][:columns])
 
 
 def _sheet(record: dict[str, Any] | None, store: Store) -> np.ndarray | None:

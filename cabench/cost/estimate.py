@@ -1,4 +1,4 @@
-"""How long a trial may take: a few training steps timed here and now, for --dry-run."""
+"""How long a trial may take, for --dry-run: by training steps timed here and now, or by MACs."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from cabench.process import one_thread
+from cabench.schema import Resources
 from cabench.timing import Work, step_of
 
 LARGE = 1e9  # MACs: above, one arm is timed and the others follow by their MACs
@@ -27,6 +28,15 @@ def seconds_per_image(
         pace = _timed(models[baseline], batch, macs[baseline], device) / macs[baseline]
         return {arm: pace * macs[arm] for arm in models}
     return {arm: _timed(models[arm], batch, macs[arm], device) for arm in models}
+
+
+def stated_seconds_per_image(macs: Mapping[str, int], resources: Resources) -> dict[str, float]:
+    """The same by MACs, on one GPU of the scale's stated peak and utilisation.
+
+    Two operations a MAC; a training step counts as three forward passes.
+    """
+    speed = resources.peak_tflops * 1e12 * resources.utilisation
+    return {arm: 3 * 2 * count / speed for arm, count in macs.items()}
 
 
 def _timed(spec: Mapping[str, Any], batch: int, macs: int, device: str) -> float:

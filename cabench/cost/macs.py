@@ -191,9 +191,9 @@ def parameter_counts(spec: Mapping[str, Any]) -> dict[str, int]:
     return parts | {"total": sum(parts.values())}
 
 
-def cost(spec: Mapping[str, Any]) -> dict[str, Any]:
-    """A record's `cost`: MACs with the counter's name, and parameters."""
+def cost(spec: Mapping[str, Any], meta: bool = False) -> dict[str, Any]:
+    """A record's `cost`: MACs with the counter's name, and parameters; `meta`: run nothing."""
     params = parameter_counts(spec)
-    if params["total"] > META_ABOVE:
+    if meta or params["total"] > META_ABOVE:
         return {"macs": meta_macs(spec) | {"counter": "FlopCounterMode"}, "params": params}
     return {"macs": fvcore_macs(spec) | {"counter": "fvcore"}, "params": params}

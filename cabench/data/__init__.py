@@ -7,13 +7,24 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
-from cabench.data import digits, emoji, fashion16, fashion_mnist, folder  # noqa: F401  (they register)
+from cabench.data import (  # noqa: F401  (they register)
+    cifar10,
+    coco,
+    digits,
+    emoji,
+    fashion16,
+    fashion_mnist,
+    folder,
+    imagenet64,
+    latents,
+)
+from cabench.data.catalogue import OPENERS, Catalogue, catalogue_of
 from cabench.data.dataset import SPLITS, Dataset, Split
 from cabench.errors import CabenchError
 from cabench.faults import first_fault, validate
 from cabench.registry import DATASETS
 
-__all__ = ["SPLITS", "Dataset", "Split", "load_dataset", "options_model"]
+__all__ = ["SPLITS", "Dataset", "Split", "load_dataset", "open_catalogue", "options_model"]
 
 
 def options_model(name: str) -> type[BaseModel]:
@@ -31,11 +42,22 @@ def options_model(name: str) -> type[BaseModel]:
 
 def load_dataset(name: str, **options: Any) -> Dataset:
     """The data set registered as `name`, made with its source's options."""
-    source, model = DATASETS.get(name), options_model(name)
+    return DATASETS.get(name)(**checked(name, options))
+
+
+def open_catalogue(name: str, **options: Any) -> Catalogue:
+    """What the source `name` holds, listed; decodes nothing where pictures are files."""
+    source, told = DATASETS.get(name), checked(name, options)
+    return OPENERS[name](**told) if name in OPENERS else catalogue_of(source(**told))
+
+
+def checked(name: str, options: dict[str, Any]) -> dict[str, Any]:
+    """A source's options, once they have been found right."""
+    model = options_model(name)
     try:
-        checked = validate(model, options)
+        found = validate(model, options)
     except ValidationError as error:
         where, text = first_fault(error, model, options)
         key = ".".join(map(str, ("options", *where)))
         raise CabenchError(f"data set '{name}': {key}: {text}") from None
-    return source(**{option: getattr(checked, option) for option in options})
+    return {option: getattr(found, option) for option in options}

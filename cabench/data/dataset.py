@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -16,12 +17,27 @@ SPLITS = ("generator-train", "judge-train", "report")
 
 
 @dataclass(frozen=True)
+class Latents:
+    """A VAE's posteriors of pictures; a latent is (mean + deviation * noise - shift) * scale."""
+
+    moments: Any            # (N, F, 2, C, H, W): as it is and, F = 2, mirrored; mean and deviation
+    scale: float
+    shift: float
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of a latent."""
+        return tuple(self.moments.shape[3:])
+
+
+@dataclass(frozen=True)
 class Split:
     """Pictures and what is known of each; row i of every stream and text belongs to picture i."""
 
     images: np.ndarray                                      # (N, C, H, W) uint8, contiguous
     streams: dict[str, np.ndarray]                          # name -> (N,) int64
     texts: dict[str, list] = field(default_factory=dict)    # name -> N strings, or lists of them
+    latents: Latents | None = None                          # what networks train on, if not images
 
     def __len__(self) -> int:
         return len(self.images)
@@ -45,6 +61,7 @@ class Dataset:
     flip: bool                         # may a picture be mirrored without leaving the distribution?
     splits: dict[str, Split]           # one per name in SPLITS
     fingerprint: str = ""              # sha256 of all content; computed when not given
+    vae: dict[str, Any] | None = None  # of the latents: path, sha256, scale, shift
 
     def __post_init__(self) -> None:
         if not self.fingerprint:
@@ -55,6 +72,12 @@ class Dataset:
         """(C, H, W) of every picture."""
         return self.splits["report"].images.shape[1:]
 
+    @property
+    def inputs(self) -> tuple[int, int, int]:
+        """(C, H, W) of what a network sees: latents where there are some, else pictures."""
+        latents = self.splits["report"].latents
+        return tuple(self.shape) if latents is None else latents.shape
+
     def split(self, name: str) -> Split:
         if name not in self.splits:
             raise CabenchError(
@@ -64,16 +87,34 @@ class Dataset:
         return self.splits[name]
 
 
+class Digest:
+    """The sha256 of a data set's content, told in order, so that pictures can come one by one."""
+
+    def __init__(self, classes: dict[str, list[str]]):
+        self._sha256 = hashlib.sha256(json.dumps(classes, sort_keys=True).encode())
+        self.update, self.hexdigest = self._sha256.update, self._sha256.hexdigest
+
+    def array(self, name: str, dtype: np.dtype, shape: tuple[int, ...]) -> None:
+        """The head of an array whose bytes follow."""
+        self.update(f"{name}/{dtype.str}{tuple(shape)}".encode())
+
+    def rest(self, split: str, streams: dict[str, np.ndarray], texts: dict[str, list]) -> None:
+        """What follows a split's pictures."""
+        for key, array in sorted(streams.items()):
+            self.array(f"{split}/{key}", array.dtype, array.shape)
+            self.update(np.ascontiguousarray(array))
+        self.update(json.dumps(texts, sort_keys=True).encode())
+
+
 def fingerprint(splits: dict[str, Split], classes: dict[str, list[str]]) -> str:
     """sha256 over class names and, split by split in order, every picture, stream and text."""
-    digest = hashlib.sha256(json.dumps(classes, sort_keys=True).encode())
+    digest = Digest(classes)
     for name in SPLITS:
         part = splits[name]
-        arrays = [("images", part.images), *sorted(part.streams.items())]
-        for key, array in arrays:
-            digest.update(f"{name}/{key}/{array.dtype.str}{array.shape}".encode())
-            digest.update(np.ascontiguousarray(array))
-        digest.update(json.dumps(part.texts, sort_keys=True).encode())
+        digest.array(f"{name}/images", part.images.dtype, part.images.shape)
+        for start in range(0, len(part), 4096):
+            digest.update(np.ascontiguousarray(part.images[start : start + 4096]))
+        digest.rest(name, part.streams, part.texts)
     return digest.hexdigest()
 
 

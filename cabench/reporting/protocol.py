@@ -24,10 +24,17 @@ def protocol(manifest: dict[str, Any], records: dict[str, dict[str, Any]]) -> li
     rows = [
         ("Data", _joined(
             told.get("data") or data.get("source"),
-            _about("pictures of", _by(model.get("backbone", {}).get("shape"))),
+            _about("latents of" if data.get("vae") else "pictures of",
+                   _by(model.get("backbone", {}).get("shape"))),
             "mirrored at random in training" if data.get("flip") else "",
             "generator, probe and scores see three disjoint sets of real pictures" * bool(data),
             _about("fingerprint", str(data.get("fingerprint", ""))[:16]))),
+        ("VAE", _joined(
+            _about("latents of", told.get("vae", {}).get("path")),
+            _about("sha256", str(data.get("vae", {}).get("sha256", ""))[:16]),
+            _about("scale", data.get("vae", {}).get("scale")),
+            "drawn from the posterior at each step; samples are decoded before they are scored"
+            * bool(data.get("vae")))),
         ("Backbone", _joined(
             told.get("backbone"),
             listed(model.get("backbone", {}), skip=("kind", "version", "shape")))),

@@ -23,6 +23,10 @@ class MethodOptions(BaseModel):
         """Takes `size` as the size named `by` (as in an arm's `match`); False if it has none."""
         return False
 
+    def narrow(self, rank: int) -> bool:
+        """Takes `rank` where a generator has none (a scale's `bottleneck`); False if none has."""
+        return False
+
     def problem(self) -> str | None:
         """What is still missing once sizes are matched, or None."""
         return None

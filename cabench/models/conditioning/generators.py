@@ -99,6 +99,13 @@ class GeneratorOptions(SiteOptions):
         self.rank = size
         return True
 
+    def narrow(self, rank: int) -> bool:
+        if self.rank is not None or self.generator == "bottleneck":
+            return False
+        self.generator = "bottleneck" if self.generator == "linear" else self.generator
+        self.rank = rank
+        return True
+
     def problem(self) -> str | None:
         if self.generator == "bottleneck" and self.rank is None:
             return "a bottleneck needs a rank, or match: {by: rank}"

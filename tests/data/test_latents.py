@@ -1,0 +1,338 @@
+"""Latents end to end: encode, train, sample, decode, score, record; and what stands in the way."""
+
+import json
+import os
+import signal
+
+import numpy as np
+import pytest
+import torch
+from filelock import FileLock
+from formats import (
+    drawing,
+    make_cifar10,
+    make_coco,
+    make_folders,
+    make_imagenet64,
+    make_vae,
+)
+from specs import write
+
+from cabench import cli
+from cabench.analysis.sheets import read_sheet
+from cabench.data import SPLITS, load_dataset, open_catalogue
+from cabench.data import encode as encoding
+from cabench.data.encode import Damaged, encode
+from cabench.data.latents import damaged_files
+from cabench.data.shards import Shards
+from cabench.errors import CabenchError, DataMissing
+from cabench.metrics import neighbours
+from cabench.plan import plan
+from cabench.reporting.protocol import protocol
+from cabench.store import Store
+from cabench.study import read_scale, read_study
+from cabench.training import Data
+from cabench.trial import SHEET_CLASSES, run_trial, write_sheet
+from cabench.vae import VAE
+
+KEPT = encoding.KEPT  # as it comes
+SIZE = 16  # pixels; latents of 4x8x8
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A VAE, class folders as ImageNet has them, and their latents."""
+    root = tmp_path_factory.mktemp("latents")
+    torch.set_num_threads(1)
+    make_vae(root / "vae")
+    make_folders(root / "pictures", train=200, test=25)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(encoding, "KEPT", 500)
+        encode(listed(root), VAE(str(root / "vae")), root / "latents", SIZE, rows=(400, 64))
+        yield root
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def listed(root, **options):
+    told = {"path": str(root / "pictures"), "size": SIZE, "flip": True} | options
+    return open_catalogue("folder", **told)
+
+
+def latents(root):
+    return load_dataset("latents", path=str(root / "latents"))
+
+
+def contents(folder):
+    return {p.name: p.read_bytes() for p in folder.iterdir() if p.suffix == ".npy"}
+
+
+def test_latents_are_the_vaes_posteriors_both_ways(made):
+    from diffusers import AutoencoderKL
+
+    dataset = latents(made)
+    pictures = load_dataset("folder", path=str(made / "pictures"), size=SIZE, flip=True)
+    assert dataset.inputs == (4, 8, 8) and dataset.shape == (3, SIZE, SIZE) and dataset.flip
+    network = AutoencoderKL.from_pretrained(made / "vae")
+    for name in SPLITS:
+        ours, theirs = dataset.split(name), pictures.split(name)
+        assert len(ours) == len(theirs) > 100
+        assert np.array_equal(ours.streams["label"], theirs.streams["label"])
+        kept = slice(0, 800 if name == "generator-train" else None)  # shards that 500 fall into
+        assert np.array_equal(ours.images[kept], theirs.images[kept])
+        rows = np.array([0, 70, len(ours) - 1])  # in different shards
+        x = torch.from_numpy(theirs.images[rows]).float() / 127.5 - 1
+        for side in range(ours.latents.moments.shape[1]):
+            with torch.no_grad():
+                posterior = network.encode(x.flip(3) if side else x).latent_dist
+            found = torch.from_numpy(ours.latents.moments[rows][:, side]).float()
+            assert torch.allclose(found[:, 0], posterior.mean, rtol=1e-3, atol=1e-3)
+            assert torch.allclose(found[:, 1], posterior.std, rtol=1e-3, atol=1e-3)
+    assert dataset.split("generator-train").latents.moments.shape[1] == 2
+    with pytest.raises(DataMissing, match="keeps the first 800 pictures of 'generator-train'"):
+        dataset.split("generator-train").images[np.array([3, 800])]
+
+
+def test_enough_pictures_are_kept_to_look_for_copies():
+    assert KEPT >= neighbours.MOST
+
+
+def test_a_batch_is_drawn_from_the_posterior_of_the_picture_as_it_is_turned(made):
+    split = latents(made).split("generator-train")
+    data, index = Data(split, ("label",)), torch.tensor([500, 3, 3])
+    flip = torch.tensor([False, True, False])
+    x, streams = data.take(index, "cpu", torch.Generator().manual_seed(5), flip)
+    noise = torch.randn(3, 4, 8, 8, generator=torch.Generator().manual_seed(5))
+    moments = torch.from_numpy(split.latents.moments[index.numpy()]).float()
+    for i, side in enumerate((0, 1, 0)):
+        mean, deviation = moments[i, side]
+        assert torch.allclose(x[i], (mean + deviation * noise[i]) * 0.18215, atol=1e-6)
+    assert not torch.allclose(x[1], x[2].flip(2), atol=1e-3)  # not the mirrored latent
+    assert streams["label"].tolist() == split.streams["label"][index.numpy()].tolist()
+    assert not isinstance(data.images, torch.Tensor) and data.shape == (4, 8, 8)
+
+
+def test_decoding_undoes_scale_and_shift(made, tmp_path):
+    from diffusers import AutoencoderKL
+
+    network = AutoencoderKL.from_pretrained(made / "vae")
+    vae = VAE(str(made / "vae"), scale=0.5, shift=0.25)
+    x = torch.randn(19, 4, 8, 8)  # more than are decoded at once
+    with torch.no_grad():
+        wanted = network.decode(x / 0.5 + 0.25).sample
+    shown = vae.decode(x)
+    assert shown.shape == (19, 3, SIZE, SIZE) and shown.dtype == torch.uint8
+    assert ((wanted.clamp(-1, 1) + 1) * 127.5 - shown.float()).abs().max() < 0.51
+
+
+SCALE = """
+scale: small-latents
+data:
+  - {{streams: [label], source: latents, options: {{path: {path}}}}}
+backbones: {{dit: {{preset: micro, patch: 4}}}}
+training: {{images: 192, batch: 32, lr: 2.0e-3, warmup: 64, ema_half_life: 64, snapshot_every: 96}}
+diffusion: {{prediction: eps, schedule: linear}}
+sampling: {{steps: 3, n: 100, batch: 40}}
+metrics: [kid, condition_accuracy, heldout_loss]
+heldout: {{images: 40, bins: 4}}
+seeds: 1
+"""
+
+
+def test_a_trial_trains_on_latents_and_is_scored_on_pictures(made, tiny, monkeypatch):
+    monkeypatch.setattr(neighbours, "MOST", 500)  # as many as are kept here
+    write(tiny / "small.yaml", SCALE.format(path=made / "latents"))
+    planned = plan(read_study(tiny / "tiny.yaml"), read_scale("small.yaml"))
+    trial, told = planned.trials[0], json.loads((made / "latents" / "facts.json").read_text())
+    assert trial.spec["train"]["model"]["backbone"]["shape"] == [4, 8, 8]
+    assert trial.spec["train"]["data"]["vae"] == told["vae"] and str(made) not in str(trial.spec)
+    store = Store(tiny / "results", tiny / ".cabench")
+    record = run_trial(trial, store)
+    assert record["status"] == "complete", record["error"]
+    assert {"kid", "condition_accuracy", "heldout_loss", "train_loss"} <= set(record["metrics"])
+    assert record["protocol"]["vae"]["path"] == str(made / "vae")
+    assert record["protocol"]["sheet"] == {"rows": 8, "columns": 6, "height": 16, "width": 16}
+    kept = store.samples(trial.sample_key(1.0))
+    from safetensors.torch import load_file
+
+    assert load_file(kept)["images"].shape == (100, 3, SIZE, SIZE)
+    again = run_trial(planned.trials[0], Store(tiny / "again", tiny / ".other"))
+    assert again["metrics"] == record["metrics"]  # posterior noise and flips are named by the seed
+
+
+CIFAR = """
+  - {{streams: [label], source: cifar10, options: {{path: cifar}}}}"""
+
+
+@pytest.mark.parametrize("source", ["cifar10", "imagenet64"])
+def test_a_trial_on_the_true_formats(made, tiny, source):
+    """CIFAR-10's batches as pictures; ImageNet 64's npz as latents of 16 pixels."""
+    told = SCALE.format(path="latents64")
+    if source == "cifar10":
+        make_cifar10(tiny / "cifar", a_batch=210)
+        told = told.replace(SCALE.split("\n")[3].format(path="latents64"), CIFAR.format()[1:])
+    else:
+        make_imagenet64(tiny / "npz", a_batch=105, val=104)
+        encode(open_catalogue("imagenet64", path="npz"), VAE(str(made / "vae")),
+               tiny / "latents64", SIZE)  # fmt: skip
+    write(tiny / "small.yaml", told)
+    planned = plan(read_study(tiny / "tiny.yaml"), read_scale("small.yaml"))
+    assert planned.data.source == ("cifar10" if source == "cifar10" else "latents")
+    record = run_trial(planned.trials[0], Store(tiny / "results", tiny / ".cabench"))
+    assert record["status"] == "complete", record["error"]
+    assert np.isfinite(list(record["metrics"].values())).all()
+    sheet = record["protocol"]["sheet"]
+    side, columns = (32, 10) if source == "cifar10" else (SIZE, SHEET_CLASSES)
+    assert (sheet["height"], sheet["columns"]) == (side, columns)
+    assert ("vae" in record["protocol"]) is (source == "imagenet64")
+
+
+def test_a_sheet_of_large_pictures_and_many_classes_stays_small(tmp_path):
+    images = np.zeros((60, 3, 130, 130), np.uint8)
+    images[:, :, ::2] = 100  # rows of 0 and 100: averaged over squares of 3
+    labels = np.arange(60) // 2
+    assert write_sheet(tmp_path / "s.png", images, labels, 30) == {
+        "rows": 8, "columns": SHEET_CLASSES, "height": 43, "width": 43,
+    }  # fmt: skip
+    cells = read_sheet(tmp_path / "s.png", {"height": 43, "width": 43})
+    assert cells.shape == (SHEET_CLASSES, 8, 3, 43, 43)
+    assert set(np.unique(cells[:, :2])) == {33, 67} and not cells[:, 2:].any()
+
+
+def test_a_killed_encoding_goes_on_to_the_same_bytes(made, tmp_path):
+    def die(stage, done, total):
+        if stage == "encode" and done >= 1000:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    vae = VAE(str(made / "vae"))
+    if (child := os.fork()) == 0:
+        encode(listed(made), vae, tmp_path / "out", SIZE, rows=(400, 64), progress=die)
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == signal.SIGKILL
+    assert len(contents(tmp_path / "out")) == 4
+    (tmp_path / "out" / ".half.cabench-part").write_bytes(b"of a write that was cut short")
+    with pytest.raises(DataMissing, match="isn't finished"):
+        load_dataset("latents", path="out")
+    (tmp_path / "out" / "generator-train-latents-00001.npy").unlink()
+    done = encode(listed(made), vae, tmp_path / "out", SIZE, rows=(400, 64))
+    assert done.kept == 400
+    assert contents(tmp_path / "out") == contents(made / "latents")
+    assert done.facts["fingerprint"] == latents(made).fingerprint
+    assert not list((tmp_path / "out").glob(".half*"))
+    again = encode(listed(made), vae, tmp_path / "out", SIZE, rows=(400, 64))
+    assert again.pictures == 0 and again.facts == done.facts
+    with FileLock(tmp_path / "out" / ".lock"), pytest.raises(CabenchError, match="another process"):
+        encode(listed(made), vae, tmp_path / "out", SIZE, rows=(400, 64))
+
+
+def test_another_encoding_is_not_mixed_with_it(made, tmp_path):
+    with pytest.raises(CabenchError, match="holds another encoding: vae differ"):
+        encode(listed(made), VAE(str(made / "vae"), scale=1.0), made / "latents", SIZE,
+               rows=(400, 64))  # fmt: skip
+    with pytest.raises(CabenchError, match="holds other files"):
+        encode(listed(made), VAE(str(made / "vae")), made / "pictures", SIZE)
+    with pytest.raises(CabenchError, match="--size: found 17; .* a multiple"):
+        encode(listed(made, size=17), VAE(str(made / "vae")), tmp_path / "x", 17)
+    make_vae(tmp_path / "other", latent_channels=8)
+    with pytest.raises(DataMissing, match="its weights have the hash .* the latents were made"):
+        VAE(str(tmp_path / "other"), sha256=latents(made).vae["sha256"])
+    with pytest.raises(DataMissing, match="looked for config.json"):
+        VAE(str(made / "pictures"))
+
+
+def test_damaged_pictures_are_all_listed_and_skipped_only_if_asked(made, tmp_path, monkeypatch):
+    root = make_folders(tmp_path / "p", train=20, test=5, last="test")
+    bad = sorted((root / "train").glob("*/*.png"))[::40]
+    for path in bad:
+        path.write_bytes(path.read_bytes()[:60])
+    vae, options = VAE(str(made / "vae")), {"path": str(root)}
+    monkeypatch.setattr(encoding, "_shard", None)  # nothing may be encoded
+    with pytest.raises(Damaged, match="3 damaged pictures.*--skip-damaged") as error:
+        encode(listed(made, **options), vae, tmp_path / "out", SIZE)
+    assert sorted(error.value.lines) == sorted(e for e in error.value.lines if "doesn't read" in e)
+    assert all(any(str(path) in line for line in error.value.lines) for path in bad)
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    done = encode(listed(made, **options), vae, tmp_path / "out", SIZE, skip_damaged=True)
+    assert len(done.damaged) == 3 and done.pictures == 150 - 3
+    made_of = load_dataset("latents", path="out")
+    assert sum(map(len, made_of.splits.values())) == 147
+    assert done.facts["skipped"] == done.damaged
+    for path in bad:  # mended: another set
+        drawing(1)[0].save(path)
+    with pytest.raises(CabenchError, match="another encoding: listed differ"):
+        encode(listed(made, **options), vae, tmp_path / "out", SIZE)
+
+
+def test_a_run_on_latents_needs_their_vae_before_it_trains(made, tiny, monkeypatch, capsys):
+    make_vae(tiny / "other", latent_channels=8)
+    where = f"{made / 'latents'}, vae: other"
+    write(tiny / "small.yaml", SCALE.format(path=where))
+    words = ["cabench", "run", "tiny.yaml", "--scale", "small.yaml", "--executor", "local"]
+    monkeypatch.setattr("sys.argv", words)
+    with pytest.raises(SystemExit):
+        cli.main()
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1 and "VAE other: its weights have the hash" in told
+    assert not (tiny / "results" / "records").exists()
+
+
+def test_the_report_tells_of_the_vae():
+    record = {
+        "status": "complete", "protocol": {"vae": {"path": "sd-vae"}},
+        "spec": {"train": {"data": {"vae": {"sha256": "ab" * 32, "scale": 0.18215}}}},
+    }  # fmt: skip
+    told = {"trials": [{"arm": "a", "seed": 0, "key": "k"}], "seeds": [0], "baseline": "a",
+            "arms": [{"name": "a"}]}  # fmt: skip
+    rows = dict(protocol(told, {"k": record}))
+    assert "sd-vae" in rows["VAE"] and "abababab" in rows["VAE"] and "0.18215" in rows["VAE"]
+    del record["spec"]["train"]["data"]["vae"], record["protocol"]["vae"]
+    assert "VAE" not in dict(protocol(told, {"k": record}))
+
+
+def test_captions_go_along(made, tmp_path):
+    make_coco(tmp_path / "coco", train=40, val=12)
+    catalogue = open_catalogue("coco", path="coco", size=SIZE, judge=0.5)
+    encode(catalogue, VAE(str(made / "vae")), tmp_path / "out", SIZE)
+    ours = load_dataset("latents", path="out")
+    theirs = load_dataset("coco", path="coco", size=SIZE, judge=0.5)
+    for name in SPLITS:
+        assert ours.split(name).texts == theirs.split(name).texts
+        assert all(len(told) == 2 for told in ours.split(name).texts["text"])
+    assert ours.classes == {"label": ["picture"]} and not ours.flip
+    assert ours.split("generator-train").latents.moments.shape[1] == 1
+
+
+def test_damage_to_latents_is_found(made, tmp_path):
+    import shutil
+
+    shutil.copytree(made / "latents", tmp_path / "copy")
+    assert damaged_files(tmp_path / "copy") == []
+    path = tmp_path / "copy" / "report-pixels-00001.npy"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    assert [str(path) in line for line in damaged_files(tmp_path / "copy")] == [True]
+    path.write_bytes(content[:-100])
+    with pytest.raises(DataMissing, match="copy is damaged"):
+        load_dataset("latents", path="copy")
+    path.unlink()
+    with pytest.raises(DataMissing, match="copy is damaged.*report-pixels-00001"):
+        load_dataset("latents", path="copy")
+    with pytest.raises(DataMissing, match="nowhere.*found none; make them with `cabench data enc"):
+        load_dataset("latents", path="nowhere")
+
+
+def test_shards_read_as_one_array(tmp_path):
+    whole = np.random.RandomState(0).randint(0, 9, (10, 2, 3))
+    for k, part in enumerate((whole[:4], whole[4:5], whole[5:])):
+        np.save(tmp_path / f"{k}.npy", part)
+    shards = Shards([tmp_path / f"{k}.npy" for k in range(3)])
+    assert shards.shape == whole.shape and shards.dtype == whole.dtype and len(shards) == 10
+    for index in (0, 4, -1, slice(3, 6), slice(None), slice(9, 2, -3), np.array([9, 4, 4, 0])):
+        assert np.array_equal(shards[index], whole[index]), index
+    with pytest.raises(IndexError):
+        shards[10]
