@@ -1,4 +1,4 @@
-"""Named parts: backbones, methods, data sets, metrics. Plugins register as we do."""
+"""Named parts: backbones, methods, data sets, metrics, text encoders. Plugins register as we do."""
 
 from __future__ import annotations
 
@@ -93,7 +93,8 @@ BACKBONES = Registry("backbone")
 METHODS = Registry("method")
 DATASETS = Registry("data set")
 METRICS = Registry("metric")
-REGISTRIES = (BACKBONES, METHODS, DATASETS, METRICS)
+TEXT_ENCODERS = Registry("text encoder")
+REGISTRIES = (BACKBONES, METHODS, DATASETS, METRICS, TEXT_ENCODERS)
 
 
 def plugin_of(entry: Any) -> str | None:

@@ -222,9 +222,11 @@ def read_scale(name: str) -> Scale:
     if not packaged and scale.scale in scale_names():
         text = f"'{scale.scale}' is the name of a scale that comes with cabench; take another"
         raise fault(path, content, ("scale",), text)
-    for i, metric in enumerate(scale.metrics):
-        if metric not in metrics.names():
-            text = unknown("metric", metric, metrics.names())
-            raise fault(path, content, ("metrics", i), text)
+    here = [(("data", i, "metrics"), choice.metrics or []) for i, choice in enumerate(scale.data)]
+    for where, named in [(("metrics",), scale.metrics), *here]:
+        for i, metric in enumerate(named):
+            if metric not in metrics.names():
+                text = unknown("metric", metric, metrics.names())
+                raise fault(path, content, (*where, i), text)
     scale._file = path, content
     return scale

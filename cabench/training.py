@@ -20,13 +20,13 @@ from safetensors import SafetensorError
 from safetensors.torch import safe_open, save_file
 from torch import Tensor, nn
 
-from cabench.diagnostics import add_point, generated_weights
+from cabench.diagnostics import CLASSES, add_point, generated_weights
 from cabench.diffusion import Process, to_float
 from cabench.errors import CabenchError
 from cabench.models.model import build, build_initialised
 from cabench.seeds import generator
 from cabench.store import LOG, atomic_path
-from cabench.streams import Values, take
+from cabench.streams import Values, each, names_of, take
 
 RECIPE = 3  # raise it whenever the same spec would train to other weights
 CURVE = (1000, 10)  # report pictures and bins of the held-out loss in the curve
@@ -39,17 +39,36 @@ class Diverged(CabenchError):
 
 
 class Data:
-    """A split as tensors: images (N, C, H, W) in [-1, 1], streams {name: (N,)}."""
+    """A split as tensors: images (N, C, H, W) in [-1, 1], streams {name: (N,)}.
+
+    A stream of text is kept as text.Encoded: told row by row, (features, mask).
+    """
 
     def __init__(self, split: Any, streams: tuple[str, ...]):
         self.images = to_float(torch.from_numpy(split.images))
-        self.streams = {name: torch.from_numpy(split.streams[name]) for name in streams}
+        self.texts = {name: split.encoded[name] for name in streams if name not in split.streams}
+        self.streams = {
+            name: torch.from_numpy(split.streams[name])
+            for name in streams if name not in self.texts
+        }  # fmt: skip
+        self.several = any(text.counts.max() > 1 for text in self.texts.values())  # captions
 
     def __len__(self) -> int:
         return len(self.images)
 
-    def take(self, index: Tensor, device: str) -> tuple[Tensor, dict[str, Values]]:
-        return self.images[index].to(device), take(self.streams, index, device)
+    def take(
+        self, index: Tensor, device: str, pick: Tensor | None = None
+    ) -> tuple[Tensor, dict[str, Values]]:
+        """Pictures and streams; pick (B,) in [0, 1) says which of several captions, else the first.
+        """
+        return self.images[index].to(device), self.told(index, device, pick)
+
+    def told(
+        self, index: Tensor, device: str = "cpu", pick: Tensor | None = None
+    ) -> dict[str, Values]:
+        """The streams of the pictures `index`."""
+        texts = {name: text.take(index, pick) for name, text in self.texts.items()}
+        return take(self.streams, index, device) | each(texts, lambda tensor: tensor.to(device))
 
 
 class Order:
@@ -103,7 +122,8 @@ class Trainer:
         """One update; returns the batch's loss. All randomness is named by (seed, step)."""
         t, seed = self.recipe, self.spec["seed"]
         step, batch = self.seen // t["batch"], t["batch"]
-        x, streams = data.take(order(step), self.device)
+        pick = torch.rand(batch, generator=generator(seed, "caption", step)) if data.several else None
+        x, streams = data.take(order(step), self.device, pick)
         if self.spec["data"]["flip"]:
             flip = torch.rand(batch, generator=generator(seed, "flip", step)) < 0.5
             x = torch.where(flip.to(self.device).view(-1, 1, 1, 1), x.flip(3), x)
@@ -282,8 +302,10 @@ def train(
     if load(final) is not None:
         return final
     classes = spec["model"]["embedder"]["classes"]
-    data = Data(dataset.split("generator-train"), tuple(classes))
-    report = Data(dataset.split("report"), tuple(classes))
+    names = names_of(spec["model"]["embedder"])
+    data, report = (Data(dataset.split(split), names) for split in ("generator-train", "report"))
+    looked_at = torch.linspace(0, len(report) - 1, min(CLASSES, len(report))).long()
+    texts = {name: text.take(looked_at) for name, text in report.texts.items()}
     order = Order(len(data), recipe["batch"], spec["seed"])
     trainer = Trainer(spec, device)
     curve: dict = {"images": [], "loss": [], "heldout": {"images": [], "loss": []}, "weights": {}}
@@ -317,7 +339,7 @@ def train(
             errors = denoising_loss(model, trainer.process, report, *CURVE, device=device)
             curve["heldout"]["images"].append(trainer.seen)
             curve["heldout"]["loss"].append(round(float(errors.mean()), 6))
-            made = generated_weights(model, classes, device)
+            made = generated_weights(model, classes, device, texts)
             add_point(curve.setdefault("weights", {}), trainer.seen, made)  # older states have none
             told = {"curve": curve, "seconds": spent}
             save(snapshot_path(folder, trainer.seen), prefixed("ema.", model), **told)

@@ -24,13 +24,16 @@ from cabench.data import load_dataset
 from cabench.diagnostics import last_point
 from cabench.diffusion import Process, sample
 from cabench.errors import DISK, describe
-from cabench.metrics.scorer import SampleScorer
+from cabench.data.dataset import UNSEEN
+from cabench.metrics.scorer import REFERENCE, SampleScorer
 from cabench.plan import Trial
 from cabench.plugins import load_plugins
 from cabench.registry import BACKBONES, METRICS
 from cabench.resolve import DataRef
 from cabench.store import CURVES, LOG, SHEET, Store, atomic_path, write_json
-from cabench.training import load, load_ema, save, train, whole
+from cabench.streams import names_of
+from cabench.text import encoded, encoder
+from cabench.training import Data, load, load_ema, save, train, whole
 
 SHEET_ROWS = 8  # samples of each class beside a record
 SHEET_LIMIT = 100_000  # bytes
@@ -38,16 +41,34 @@ SHEET_LIMIT = 100_000  # bytes
 Progress = Callable[[str, float, str], None]  # stage, part done in [0, 1], a short note
 
 
-@lru_cache(maxsize=2)
-def _dataset(source: str, options: str) -> Any:
-    return load_dataset(source, **json.loads(options))
+Where = tuple[str, str, str, Path]  # source, options, how its texts are encoded, cache
 
 
 @lru_cache(maxsize=2)
-def _scorer(
-    source: str, options: str, n: int, cache: Path, chosen: tuple[str, ...]
-) -> SampleScorer:
-    return SampleScorer(_dataset(source, options), n, cache, metrics=chosen)
+def _dataset(source: str, options: str, texts: str, cache: Path) -> Any:
+    found = load_dataset(source, **json.loads(options))
+    return with_texts(found, json.loads(texts), cache)
+
+
+def with_texts(dataset: Any, told: dict[str, Any], cache: Path) -> Any:
+    """The data set with its texts encoded; `told`: name, path, fingerprint, tokens, or nothing."""
+    if not told:
+        return dataset
+    made = encoder(told["name"], told["path"])
+    if made.fingerprint != told["fingerprint"]:
+        raise OSError(errno.EIO, f"text encoder '{made.name}' changed since the study was read")
+    return encoded(dataset, made, told["tokens"], cache)
+
+
+def texts_of(train: dict[str, Any], assets: dict[str, Any]) -> dict[str, Any]:
+    """What `with_texts` wants, of a training spec and of where this machine has the weights."""
+    text = train.get("text")
+    return {**assets["text"], **{k: text[k] for k in ("fingerprint", "tokens")}} if text else {}
+
+
+@lru_cache(maxsize=4)
+def _scorer(where: Where, n: int, chosen: tuple[str, ...], reference: str) -> SampleScorer:
+    return SampleScorer(_dataset(*where), n, where[3], metrics=chosen, reference=reference)
 
 
 def run_trial(trial: Trial, store: Store, device: str = "cpu",
@@ -89,14 +110,20 @@ def failed(record: dict[str, Any], error: str) -> dict[str, Any]:
 def measure(trial: Trial, store: Store, device: str, progress: Progress) -> dict[str, Any]:
     """metrics, protocol, cost, timing, diagnostics of a trial."""
     spec, timing = trial.spec, {}
-    where = spec["train"]["data"]["source"], json.dumps(trial.data_options, sort_keys=True)
+    where = (
+        spec["train"]["data"]["source"], json.dumps(trial.data_options, sort_keys=True),
+        json.dumps(texts_of(spec["train"], trial.assets), sort_keys=True), store.cache,
+    )  # fmt: skip
     dataset = _dataset(*where)
     if dataset.fingerprint != spec["train"]["data"]["fingerprint"]:
         raise OSError(errno.EIO, f"data '{where[0]}' changed since the study was read")
 
     chosen = spec["score"]["metrics"]
     by_samples = tuple(metrics.needing("samples", chosen))
-    scorer = _scorer(*where, spec["sample"]["n"], store.cache, by_samples)
+    scorer = _scorer(where, spec["sample"]["n"], by_samples, REFERENCE)
+    scorers = [scorer]
+    if "unseen" in spec["score"]:
+        scorers.append(_scorer(where, spec["score"]["unseen"], by_samples, UNSEEN))
 
     images = spec["images"]
     snapshot = train(
@@ -109,9 +136,12 @@ def measure(trial: Trial, store: Store, device: str, progress: Progress) -> dict
 
     progress("score", 0.0, "real pictures")
     began = time.perf_counter()
-    scorer.prepare()
+    for each in scorers:
+        each.prepare()
     timing["reference_s"] = time.perf_counter() - began
-    measured = score_samples(trial, store, snapshot, scorer, device, progress, timing)
+    measured: dict[str, float] = {}
+    for each in scorers:
+        measured |= score_samples(trial, store, snapshot, each, device, progress, timing)
     model = load_ema(spec["train"], snapshot, device)
     measured |= score_model(trial, model, dataset, device)
 
@@ -124,7 +154,8 @@ def measure(trial: Trial, store: Store, device: str, progress: Progress) -> dict
             "data": dataset.name, "backbone": BACKBONES.get(backbone["kind"]).describe(backbone),
             "training": training_line(spec["train"], trial.tuning is not None),
             "images": images, "guidance": spec["guidance"], **spec["sample"],
-            "floor": scorer.floor(), "heldout_split": "report",
+            "floor": {k: v for s in scorers for k, v in floor_of(s).items()},
+            "heldout_split": "report",
             "heldout_pictures": spec["score"]["heldout"]["images"],
             "sheet": write_drawn(trial, store, dataset, scorer),
         },
@@ -138,10 +169,14 @@ def score_samples(
     trial: Trial, store: Store, snapshot: Path, scorer: SampleScorer, device: str,
     progress: Progress, timing: dict[str, float],
 ) -> dict[str, float]:  # fmt: skip
-    """Scores at the primary guidance ('kid') and at the swept ones ('kid/g2')."""
+    """Scores at the primary guidance ('kid'), and at the swept ones ('kid/g2').
+
+    On the split `unseen` ('kid/unseen') at the primary one alone.
+    """
     measured: dict[str, float] = {}
-    for guidance in [trial.spec["guidance"], *trial.spec["sweep"]]:
-        suffix = "" if guidance == trial.spec["guidance"] else f"/g{guidance:g}"
+    primary, seen = trial.spec["guidance"], scorer.reference == REFERENCE
+    for guidance in [primary, *(trial.spec["sweep"] if seen else [])]:
+        suffix = part_of(scorer) + ("" if guidance == primary else f"/g{guidance:g}")
         began = time.perf_counter()
         drawn = draw(trial, store, snapshot, scorer, guidance, device, progress)
         timing[f"sample_s{suffix}"] = time.perf_counter() - began
@@ -151,6 +186,15 @@ def score_samples(
         timing[f"score_s{suffix}"] = time.perf_counter() - began
         measured |= {f"{name}{suffix}": value for name, value in scores.items()}
     return measured
+
+
+def part_of(scorer: SampleScorer) -> str:
+    """What ends the names of a scorer's scores: nothing, or '/unseen'."""
+    return "" if scorer.reference == REFERENCE else f"/{scorer.reference}"
+
+
+def floor_of(scorer: SampleScorer) -> dict[str, float]:
+    return {name + part_of(scorer): value for name, value in scorer.floor().items()}
 
 
 def score_model(trial: Trial, model: nn.Module, dataset: Any, device: str) -> dict[str, float]:
@@ -176,12 +220,12 @@ def training_line(train: dict[str, Any], tuned: bool) -> str:
 def draw(trial: Trial, store: Store, snapshot: Path, scorer: SampleScorer, guidance: float,
          device: str, progress: Progress) -> np.ndarray:  # fmt: skip
     """The samples (n, C, H, W) uint8 of one guidance value: from the cache, or drawn and kept."""
-    path = store.samples(trial.sample_key(guidance))
+    path = store.samples(trial.sample_key(guidance, scorer.reference))
     if (kept := load(path)) is not None:
         return kept[0]["images"].numpy()
-    spec, drawing = trial.spec["train"], trial.spec["sample"]
-    n, needed = drawing["n"], spec["model"]["embedder"]["classes"]
-    told = {name: torch.from_numpy(scorer.conditions[name]) for name in needed}
+    spec, drawing, n = trial.spec["train"], trial.spec["sample"], scorer.n
+    real = Data(scorer.dataset.split(scorer.reference), names_of(spec["model"]["embedder"]))
+    told = real.told(torch.from_numpy(scorer.rows))
     images = sample(
         load_ema(spec, snapshot, device), Process(**spec["diffusion"]), told,
         tuple(spec["model"]["backbone"]["shape"]), seed=spec["seed"],

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from cabench.errors import CabenchError
 from cabench.registry import near
 
 SPLITS = ("generator-train", "judge-train", "report")
+UNSEEN = "unseen"  # a further split that a set may have: what is new in every respect
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,7 @@ class Split:
     images: np.ndarray                                      # (N, C, H, W) uint8, contiguous
     streams: dict[str, np.ndarray]                          # name -> (N,) int64
     texts: dict[str, list] = field(default_factory=dict)    # name -> N strings, or lists of them
+    encoded: dict[str, Any] = field(default_factory=dict)   # name -> text.Encoded, once it is made
 
     def __len__(self) -> int:
         return len(self.images)
@@ -43,7 +46,7 @@ class Dataset:
     licence: str                       # of the pictures
     classes: dict[str, list[str]]      # categorical stream -> its class names, by value
     flip: bool                         # may a picture be mirrored without leaving the distribution?
-    splits: dict[str, Split]           # one per name in SPLITS
+    splits: dict[str, Split]           # one per name in SPLITS, and maybe UNSEEN
     fingerprint: str = ""              # sha256 of all content; computed when not given
 
     def __post_init__(self) -> None:
@@ -67,7 +70,7 @@ class Dataset:
 def fingerprint(splits: dict[str, Split], classes: dict[str, list[str]]) -> str:
     """sha256 over class names and, split by split in order, every picture, stream and text."""
     digest = hashlib.sha256(json.dumps(classes, sort_keys=True).encode())
-    for name in SPLITS:
+    for name in (*SPLITS, *(other for other in splits if other not in SPLITS)):
         part = splits[name]
         arrays = [("images", part.images), *sorted(part.streams.items())]
         for key, array in arrays:

@@ -58,6 +58,17 @@ def describe(name: str, n: int) -> dict[str, object]:
     }
 
 
+def describe_unseen(names: Iterable[str], n: int) -> dict[str, dict[str, object]]:
+    """The same of the scores on the split `unseen`: 'kid/unseen' and the like."""
+    measured = [name for name in names if METRICS.get(name).needs == "samples"]
+    return {f"{name}/unseen": _unseen(describe(name, n)) for name in measured}
+
+
+def _unseen(told: dict[str, object]) -> dict[str, object]:
+    base, at, count = str(told["label"]).partition("@")
+    return told | {"label": f"{base} (unseen){at}{count}"}
+
+
 def needing(what: str, chosen: Iterable[str]) -> list[str]:
     """Those of the chosen metrics that need `what`: "samples" or "model"."""
     return [name for name in chosen if METRICS.get(name).needs == what]

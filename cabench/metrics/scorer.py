@@ -16,6 +16,7 @@ from cabench.metrics import probe as probes
 from cabench.metrics.cached import arrays_once
 from cabench.metrics.reference import matched, report_labels
 from cabench.registry import METRICS
+from cabench.text import STREAM, first
 
 REFERENCE, FLOOR = "report", "judge-train"
 METRIC_NAMES = ("kid", "fid_lite0_112", "condition_accuracy")
@@ -37,8 +38,9 @@ class SampleScorer:
         threads: int = 1,                           # for the judge; the numbers don't depend on it
         metrics: Sequence[str] = METRIC_NAMES,      # registered metrics that need samples
         stream: str = "label",                      # the condition that accuracy is about
+        reference: str = REFERENCE,                 # the split whose conditions samples are told
     ):
-        self.dataset, self.n, self.stream = dataset, n, stream
+        self.dataset, self.n, self.stream, self.reference = dataset, n, stream, reference
         self.judge = judge.Judge(cache, threads)
         self.metrics = {name: METRICS.get(name) for name in metrics}
         for name, metric in self.metrics.items():
@@ -46,20 +48,34 @@ class SampleScorer:
                 raise CabenchError(
                     f"{name}: {n} samples are too few, at least {metric.min_samples} are needed"
                 )
-        self.labels = report_labels(self._labels(REFERENCE), n)    # (n,) int64: what to generate
+        self.labels = report_labels(self._labels(reference), n)    # (n,) int64: what to generate
         self.chosen = {    # split -> (n,) indices of the real pictures in use
             split: matched(self._labels(split), self.labels, f"split '{split}'")
-            for split in (REFERENCE, FLOOR)
+            for split in (reference, FLOOR)
         }
         self._folder = Path(cache) / "judge"
 
     @cached_property
-    def conditions(self) -> dict[str, np.ndarray]:
-        """What each sample is told, by stream (n,): rows of the report split, in labels' order."""
+    def rows(self) -> np.ndarray:
+        """(n,) the picture of the reference split whose conditions each sample is told."""
         rows = np.empty(self.n, np.int64)
-        rows[np.argsort(self.labels, kind="stable")] = self.chosen[REFERENCE]  # both label by label
-        streams = self.dataset.split(REFERENCE).streams
-        return {name: values[rows] for name, values in streams.items()}
+        rows[np.argsort(self.labels, kind="stable")] = self.chosen[self.reference]  # label by label
+        return rows
+
+    @cached_property
+    def conditions(self) -> dict[str, np.ndarray]:
+        """What each sample is told, by stream (n,), in labels' order."""
+        streams = self.dataset.split(self.reference).streams
+        return {name: values[self.rows] for name, values in streams.items()}
+
+    @cached_property
+    def prompts(self) -> list[str]:
+        """The text of each sample, in labels' order; of several captions the first."""
+        texts = self.dataset.split(self.reference).texts
+        if STREAM not in texts:
+            raise CabenchError(f"data set '{self.dataset.name}' has no texts")
+        found = first(texts[STREAM])
+        return [found[row] for row in self.rows]
 
     def score(self, images: np.ndarray, labels: np.ndarray) -> dict[str, float]:
         """Every metric of samples (n, C, H, W) uint8 made for `labels` (n,), in any order."""
@@ -90,7 +106,7 @@ class SampleScorer:
             "judge": judge.NAME,
             "judge_fingerprint": self.judge.fingerprint,
             "judge_resize": f"{judge.SIZE} px, antialiased bilinear",
-            "reference": {"split": REFERENCE, "labels": "as generated"},
+            "reference": {"split": self.reference, "labels": "as generated"},
             "floor": {"split": FLOOR, "labels": "as generated"},
             "kid": {"features": "1280", **fidelity.KID, "kid_subset_size": self.n},
             "fid": {"features": "112"},
@@ -100,7 +116,7 @@ class SampleScorer:
                 "penalty": probes.PENALTY,
                 "version": probes.VERSION,
                 "trained_on": FLOOR,
-                "tested_on": REFERENCE,
+                "tested_on": self.reference,
                 "stream": self.stream,
             },
         }
@@ -108,19 +124,26 @@ class SampleScorer:
     @cached_property
     def probe(self) -> probes.Probe:
         """The probe of this data set, trained on judge-train, tested on report."""
-        key = _short(self.dataset.fingerprint, self.judge.fingerprint, self.stream, probes.VERSION)
+        return self.probe_of(self.stream)
+
+    def probe_of(self, stream: str) -> probes.Probe:
+        """As `probe`, of another stream."""
+        elsewhere = [] if self.reference == REFERENCE else [self.reference]
+        key = _short(
+            self.dataset.fingerprint, self.judge.fingerprint, stream, probes.VERSION, *elsewhere
+        )
 
         def fit() -> dict[str, np.ndarray]:
             return probes.fit(
-                self._features(FLOOR), self._labels(FLOOR),
-                self._features(REFERENCE), self._labels(REFERENCE),
+                self._features(FLOOR), self._labels(FLOOR, stream),
+                self._features(self.reference), self._labels(self.reference, stream),
             ).arrays()
 
         return probes.Probe.load(arrays_once(self._folder / f"probe-{key}.npz", fit))
 
     @cached_property
     def _reference(self) -> dict[str, np.ndarray]:
-        return self._subset(REFERENCE)
+        return self._subset(self.reference)
 
     @cached_property
     def _floor(self) -> dict[str, float]:
@@ -134,13 +157,13 @@ class SampleScorer:
             for name, metric in self.metrics.items()
         }
 
-    def _labels(self, split: str) -> np.ndarray:
-        streams = self.dataset.split(split).streams
-        if self.stream not in streams:
+    def _labels(self, split: str, stream: str | None = None) -> np.ndarray:
+        streams, stream = self.dataset.split(split).streams, stream or self.stream
+        if stream not in streams:
             raise CabenchError(
-                f"scoring by '{self.stream}': the data set's streams are {', '.join(streams)}"
+                f"scoring by '{stream}': the data set's streams are {', '.join(streams)}"
             )
-        return streams[self.stream]
+        return streams[stream]
 
     def _subset(self, split: str) -> dict[str, np.ndarray]:
         return {name: f[self.chosen[split]] for name, f in self._features(split).items()}

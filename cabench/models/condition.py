@@ -133,9 +133,7 @@ class ConditionEmbedder(nn.Module):
             features, mask = streams[name]
             mask = mask if drop is None else mask | drop.unsqueeze(1)  # a null has no length
             tokens = self._norm(embedding(features, drop))
-            weights = mask.to(tokens.dtype)
-            weights = weights / weights.mean(1, keepdim=True).clamp(min=1e-6)
-            embedded[name] = (tokens * weights.unsqueeze(2)).mean(1)
+            embedded[name] = mean_over(tokens, mask)
             embedded.sequences[name] = tokens, mask
         for name, vector in embedded.items():
             embedded[name] = self._norm(vector)
@@ -143,6 +141,16 @@ class ConditionEmbedder(nn.Module):
 
     def _norm(self, e: Tensor) -> Tensor:
         return F.rms_norm(e, e.shape[-1:]) if self.normalise else e
+
+
+def mean_over(tokens: Tensor, mask: Tensor) -> Tensor:
+    """Mean of the tokens (B, L, D) in mask (B, L) -> (B, D); zero without any.
+
+    As products: fvcore counts these, and not the sums they are.
+    """
+    kept = mask.unsqueeze(1).to(tokens.dtype)  # (B, 1, L)
+    count = torch.bmm(kept, torch.ones_like(kept).transpose(1, 2))
+    return (torch.bmm(kept, tokens) / count.clamp(min=1)).squeeze(1)
 
 
 def gather(embedded: Mapping[str, Tensor], source: Iterable[str]) -> Tensor:
