@@ -21,10 +21,10 @@ from torch import nn
 from cabench import metrics
 from cabench.cost.macs import cost
 from cabench.data import load_dataset
+from cabench.data.dataset import UNSEEN
 from cabench.diagnostics import last_point
 from cabench.diffusion import Process, sample
 from cabench.errors import DISK, describe
-from cabench.data.dataset import UNSEEN
 from cabench.metrics.scorer import REFERENCE, SampleScorer
 from cabench.plan import Trial
 from cabench.plugins import load_plugins
@@ -37,6 +37,7 @@ from cabench.training import Data, load, load_ema, save, train, whole
 
 SHEET_ROWS = 8  # samples of each class beside a record
 SHEET_LIMIT = 100_000  # bytes
+PROMPTS = {REFERENCE: 10, UNSEEN: 6}  # samples with their prompts beside a record of a text study
 
 Progress = Callable[[str, float, str], None]  # stage, part done in [0, 1], a short note
 
@@ -157,7 +158,7 @@ def measure(trial: Trial, store: Store, device: str, progress: Progress) -> dict
             "floor": {k: v for s in scorers for k, v in floor_of(s).items()},
             "heldout_split": "report",
             "heldout_pictures": spec["score"]["heldout"]["images"],
-            "sheet": write_drawn(trial, store, dataset, scorer),
+            "sheet": write_drawn(trial, store, dataset, scorers),
         },
         "cost": cost(spec["train"]["model"]),
         "timing": timing | {"peak_rss_mb": peak_rss_mb()},
@@ -238,12 +239,46 @@ def draw(trial: Trial, store: Store, snapshot: Path, scorer: SampleScorer, guida
 
 
 def write_drawn(
-    trial: Trial, store: Store, dataset: Any, scorer: SampleScorer
-) -> dict[str, int]:
+    trial: Trial, store: Store, dataset: Any, scorers: list[SampleScorer]
+) -> dict[str, Any]:
     """The sheet of the primary samples beside the record; returns its layout."""
-    tensors, _ = whole(store.samples(trial.sample_key(trial.spec["guidance"])))
-    path, classes = store.beside(trial.key, SHEET), len(dataset.classes["label"])
-    return write_sheet(path, tensors["images"].numpy(), scorer.labels, classes)
+    guidance, path = trial.spec["guidance"], store.beside(trial.key, SHEET)
+    drawn = [
+        whole(store.samples(trial.sample_key(guidance, s.reference)))[0]["images"].numpy()
+        for s in scorers
+    ]
+    if "text" in trial.spec["train"]:
+        return write_prompted(path, drawn, scorers)
+    return write_sheet(path, drawn[0], scorers[0].labels, len(dataset.classes["label"]))
+
+
+def write_prompted(
+    path: Path, drawn: list[np.ndarray], scorers: list[SampleScorer]
+) -> dict[str, Any]:
+    """A PNG with a column a prompt, the first of each split: a real picture, the sample below it.
+
+    The layout holds the prompts, and which of them are of unseen concepts; large pictures are
+    shrunk, so that the sheet stays below its limit whatever they show.
+    """
+    pictures, prompts, unseen = [], [], []
+    for images, scorer in zip(drawn, scorers, strict=True):
+        for i, row in enumerate(scorer.rows[: PROMPTS[scorer.reference]]):
+            real = scorer.dataset.split(scorer.reference).images[row]
+            pictures += [real, images[i]]
+            prompts.append(scorer.prompts[i])
+            unseen.append(scorer.reference == UNSEEN)
+    columns = np.repeat(np.arange(len(prompts)), 2)
+    layout = write_sheet(path, fitting(np.stack(pictures)), columns, len(prompts), rows=2)
+    return layout | {"prompts": prompts, "unseen": unseen}
+
+
+def fitting(images: np.ndarray) -> np.ndarray:
+    """Pictures (n, C, H, W) uint8, halved until they take less than a sheet's limit unpacked."""
+    while images.nbytes > 0.99 * SHEET_LIMIT and min(images.shape[2:]) > 1:
+        n, c, h, w = images.shape
+        even = images[:, :, : h // 2 * 2, : w // 2 * 2].reshape(n, c, h // 2, 2, w // 2, 2)
+        images = np.rint(even.mean((3, 5))).astype(np.uint8)
+    return images
 
 
 def write_real(path: Path, data: DataRef) -> None:

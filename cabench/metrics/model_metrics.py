@@ -16,6 +16,7 @@ class HeldoutLoss:
     needs = "model"
     higher_is_better = False
     label = "held-out loss"
+    unseen = True  # measured on the split `unseen`, too, where there is one
 
     @staticmethod
     def compute(model, process, dataset, heldout, device) -> dict[str, float]:

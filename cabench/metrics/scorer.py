@@ -41,9 +41,12 @@ class SampleScorer:
         reference: str = REFERENCE,                 # the split whose conditions samples are told
     ):
         self.dataset, self.n, self.stream, self.reference = dataset, n, stream, reference
+        self.cache = Path(cache)
         self.judge = judge.Judge(cache, threads)
         self.metrics = {name: METRICS.get(name) for name in metrics}
         for name, metric in self.metrics.items():
+            if hasattr(metric, "check"):
+                metric.check(dataset)
             if n < metric.min_samples:
                 raise CabenchError(
                     f"{name}: {n} samples are too few, at least {metric.min_samples} are needed"
@@ -53,7 +56,7 @@ class SampleScorer:
             split: matched(self._labels(split), self.labels, f"split '{split}'")
             for split in (reference, FLOOR)
         }
-        self._folder = Path(cache) / "judge"
+        self._folder = self.cache / "judge"
 
     @cached_property
     def rows(self) -> np.ndarray:
@@ -89,6 +92,11 @@ class SampleScorer:
             for name, metric in self.metrics.items()
         }
 
+    def told_to(self, labels: np.ndarray) -> None:
+        """Refuses samples in another order: their other conditions would not be known."""
+        if not np.array_equal(labels, self.labels):
+            raise ValueError("the samples are not in the order of scorer.labels")
+
     def floor(self) -> dict[str, float]:
         """The same metrics of n other real pictures with the same labels; accuracy: on report."""
         return dict(self._floor)
@@ -119,7 +127,11 @@ class SampleScorer:
                 "tested_on": self.reference,
                 "stream": self.stream,
             },
+            **({"notes": notes} if (notes := self._notes()) else {}),
         }
+
+    def _notes(self) -> dict[str, str]:
+        return {name: m.note() for name, m in self.metrics.items() if hasattr(m, "note")}
 
     @cached_property
     def probe(self) -> probes.Probe:
@@ -140,6 +152,11 @@ class SampleScorer:
             ).arrays()
 
         return probes.Probe.load(arrays_once(self._folder / f"probe-{key}.npz", fit))
+
+    @cached_property
+    def real(self) -> dict[str, np.ndarray]:
+        """The judge's features of the pictures that the samples' conditions are from, in order."""
+        return {k: f[self.rows] for k, f in self._features(self.reference).items()}
 
     @cached_property
     def _reference(self) -> dict[str, np.ndarray]:

@@ -7,7 +7,7 @@ an input scale of its own: a zero-initialised generator learns at a speed set by
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -88,12 +88,20 @@ class Embedded(dict):
 
     `kept`, where it is not None, belongs to one trajectory of sampling: all rows have one timestep,
     and the other streams stay as they are, so what is made of these alone may be left there.
+    A sequence's vector, the mean of its tokens, is made when it is asked for.
     """
 
-    def __init__(self, vectors: Mapping[str, Tensor], kept: dict[Any, Tensor] | None = None):
-        super().__init__(vectors)
+    def __init__(
+        self, vectors: Mapping[str, Tensor], kept: dict[Any, Tensor] | None = None,
+        norm: Callable[[Tensor], Tensor] = lambda e: e,
+    ):  # fmt: skip
+        super().__init__({name: norm(vector) for name, vector in vectors.items()})
         self.sequences: dict[str, tuple[Tensor, Tensor]] = {}
-        self.kept = kept
+        self.kept, self.norm = kept, norm
+
+    def __missing__(self, name: str) -> Tensor:
+        self[name] = self.norm(mean_over(*self.sequences[name]))
+        return self[name]
 
 
 class ConditionEmbedder(nn.Module):
@@ -126,17 +134,14 @@ class ConditionEmbedder(nn.Module):
         self, t: Tensor, streams: Mapping[str, Values], drop: Tensor | None = None,
         kept: dict[Any, Tensor] | None = None,
     ) -> Embedded:  # fmt: skip
-        embedded = Embedded({TIMESTEP: self.timestep(t)}, kept)
+        vectors = {TIMESTEP: self.timestep(t)}
         for name, embedding in self.categories.items():
-            embedded[name] = embedding(streams[name], drop)
+            vectors[name] = embedding(streams[name], drop)
+        embedded = Embedded(vectors, kept, self._norm)
         for name, embedding in self.texts.items():
             features, mask = streams[name]
             mask = mask if drop is None else mask | drop.unsqueeze(1)  # a null has no length
-            tokens = self._norm(embedding(features, drop))
-            embedded[name] = mean_over(tokens, mask)
-            embedded.sequences[name] = tokens, mask
-        for name, vector in embedded.items():
-            embedded[name] = self._norm(vector)
+            embedded.sequences[name] = self._norm(embedding(features, drop)), mask
         return embedded
 
     def _norm(self, e: Tensor) -> Tensor:
@@ -162,7 +167,10 @@ def sequence(embedded: Embedded, source: Iterable[str]) -> tuple[Tensor, Tensor 
     """The same as tokens (B, L, width), one a stream (text: its own); mask (B, L), None: all."""
     tokens, masks = [], []
     for name in source:
-        found, mask = embedded.sequences.get(name, (embedded[name].unsqueeze(1), None))
+        if name in embedded.sequences:
+            found, mask = embedded.sequences[name]
+        else:
+            found, mask = embedded[name].unsqueeze(1), None
         tokens.append(found)
         masks.append(mask)
     if all(mask is None for mask in masks):
