@@ -98,6 +98,9 @@ def make_trial(
         },
     }  # fmt: skip
     assets = {"text": {"name": data.text.encoder, "path": data.text.path}} if data.text else {}
+    if data.clip is not None:
+        spec["score"]["clip"] = data.clip
+        assets["clip"] = scale.clip.path
     return Trial(name, seed, spec, data.options, snapshots, plugins, assets=assets)
 
 

@@ -17,6 +17,7 @@ from cabench.data import Dataset, load_dataset, options_model
 from cabench.data.dataset import UNSEEN
 from cabench.errors import CabenchError, DataMissing, cut, describe, shown
 from cabench.faults import first_fault, validate
+from cabench.metrics.clip import Clip
 from cabench.models import condition
 from cabench.models.conditioning.base import MethodOptions
 from cabench.models.model import layout_of
@@ -72,6 +73,7 @@ class DataRef:
     missing: str = ""  # why it is absent, and how to get it
     text: TextRef | None = None  # of a study that needs text
     unseen: int = 0  # samples told conditions of the split `unseen`
+    clip: dict[str, Any] | None = None  # of metric clip_score: what decides it
 
 
 def choose_data(file: StudyFile, scale: Scale) -> int:
@@ -138,6 +140,17 @@ def _find_text(
     return ref, ""
 
 
+def _find_clip(scale: Scale) -> tuple[dict[str, Any] | None, str]:
+    """What decides the CLIP score, and why its weights are absent ('' when they aren't)."""
+    if scale.clip is None:
+        text = "clip_score needs a CLIP: clip: {path: FOLDER or a name on the hub}"
+        raise scale_fault(scale, ("metrics",), text)
+    try:
+        return Clip(scale.clip.path, scale.clip.template).spec, ""
+    except DataMissing as error:
+        return None, scale_fault(scale, ("clip", "path"), str(error)).args[0]
+
+
 def _check_source(choice: DataChoice, where: tuple[Any, ...], scale: Scale) -> None:
     if choice.source not in DATASETS:
         text = unknown("data set", choice.source, DATASETS.names())
@@ -195,6 +208,7 @@ def find_data(file: StudyFile, scale: Scale) -> DataRef:
             metrics.SampleScorer(found, choice.unseen, Path(), metrics=chosen, reference=UNSEEN)
     except CabenchError as error:
         raise scale_fault(scale, key, str(error)) from None
+    clip, absent = _find_clip(scale) if "clip_score" in scale.metrics else (None, "")
     most = len(found.split("report"))
     if scale.heldout.images > most:
         text = f"found {scale.heldout.images}; the report split of '{choice.source}' has {most}"
@@ -202,7 +216,7 @@ def find_data(file: StudyFile, scale: Scale) -> DataRef:
     return DataRef(
         choice.source, choice.options, found.fingerprint, tuple(found.shape), classes,
         {name: found.classes[name] for name in dict.fromkeys([*needs, "label"])}, found.flip,
-        missing, text, choice.unseen or 0,
+        missing or absent, text, choice.unseen or 0, clip,
     )  # fmt: skip
 
 

@@ -5,6 +5,7 @@ A field's trailing comment is also its description in the JSON schema (json_sche
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -235,6 +236,19 @@ class Heldout(Part):
         return self
 
 
+class ClipChoice(Part):
+    """The CLIP of metric clip_score; its hash and the template are in records and keys."""
+
+    path: str  # a folder saved by transformers, or a name on the hub
+    template: str | None = None  # with {} for a class's name; the data's text where it has one
+
+    @model_validator(mode="after")
+    def template_names_the_class(self) -> ClipChoice:
+        if self.template is not None and re.findall(r"[{}]+", self.template) != ["{}"]:
+            raise ValueError("template: one {} stands for the class's name")
+        return self
+
+
 class Resources(Part):
     """What one trial takes of a machine or cluster."""
 
@@ -256,4 +270,5 @@ class Scale(Part):
     max_params: Positive = 100_000_000  # larger arms are refused
     extra_arms: bool = False
     resources: Resources = Resources()
+    clip: ClipChoice | None = None  # of metric clip_score
     _file: tuple[Path, Any] | None = PrivateAttr(None)  # path and content, for later faults

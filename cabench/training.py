@@ -122,7 +122,9 @@ class Trainer:
         """One update; returns the batch's loss. All randomness is named by (seed, step)."""
         t, seed = self.recipe, self.spec["seed"]
         step, batch = self.seen // t["batch"], t["batch"]
-        pick = torch.rand(batch, generator=generator(seed, "caption", step)) if data.several else None
+        pick = None
+        if data.several:  # of the captions of each picture
+            pick = torch.rand(batch, generator=generator(seed, "caption", step))
         x, streams = data.take(order(step), self.device, pick)
         if self.spec["data"]["flip"]:
             flip = torch.rand(batch, generator=generator(seed, "flip", step)) < 0.5

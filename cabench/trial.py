@@ -25,6 +25,7 @@ from cabench.data.dataset import UNSEEN
 from cabench.diagnostics import last_point
 from cabench.diffusion import Process, sample
 from cabench.errors import DISK, describe
+from cabench.metrics.clip import Clip
 from cabench.metrics.scorer import REFERENCE, SampleScorer
 from cabench.plan import Trial
 from cabench.plugins import load_plugins
@@ -68,8 +69,20 @@ def texts_of(train: dict[str, Any], assets: dict[str, Any]) -> dict[str, Any]:
 
 
 @lru_cache(maxsize=4)
-def _scorer(where: Where, n: int, chosen: tuple[str, ...], reference: str) -> SampleScorer:
-    return SampleScorer(_dataset(*where), n, where[3], metrics=chosen, reference=reference)
+def _scorer(
+    where: Where, n: int, chosen: tuple[str, ...], reference: str, clip: Clip | None
+) -> SampleScorer:
+    return SampleScorer(
+        _dataset(*where), n, where[3], metrics=chosen, reference=reference, clip=clip
+    )
+
+
+@lru_cache(maxsize=1)
+def _clip(path: str, template: str | None, fingerprint: str) -> Clip:
+    made = Clip(path, template)
+    if made.fingerprint != fingerprint:
+        raise OSError(errno.EIO, f"the CLIP in {path} changed since the study was read")
+    return made
 
 
 def run_trial(trial: Trial, store: Store, device: str = "cpu",
@@ -121,10 +134,12 @@ def measure(trial: Trial, store: Store, device: str, progress: Progress) -> dict
 
     chosen = spec["score"]["metrics"]
     by_samples = tuple(metrics.needing("samples", chosen))
-    scorer = _scorer(where, spec["sample"]["n"], by_samples, REFERENCE)
+    told = spec["score"].get("clip")
+    clip = _clip(trial.assets["clip"], told["template"], told["fingerprint"]) if told else None
+    scorer = _scorer(where, spec["sample"]["n"], by_samples, REFERENCE, clip)
     scorers = [scorer]
     if "unseen" in spec["score"]:
-        scorers.append(_scorer(where, spec["score"]["unseen"], by_samples, UNSEEN))
+        scorers.append(_scorer(where, spec["score"]["unseen"], by_samples, UNSEEN, clip))
 
     images = spec["images"]
     snapshot = train(

@@ -43,7 +43,7 @@ def footnotes(manifest: dict[str, Any], records: dict[str, dict[str, Any]]) -> l
     if unseen:
         notes.append(
             "(unseen): samples told the conditions of pictures of concepts that neither generator "
-            "nor judges know in any style; the other columns are of concepts known in another style."
+            "nor judges know in any style; the other columns are of concepts known in others."
         )
     if bounds:
         notes.append(f"{', '.join(bounds)}: lower bound without conditions, not tested.")

@@ -44,6 +44,7 @@ LAYOUT = {
     "aten::expand", "aten::unsqueeze", "aten::squeeze", "aten::slice", "aten::select",
     "aten::split", "aten::unbind", "aten::cat", "aten::clone", "aten::_to_copy", "aten::detach",
     "aten::alias", "aten::reshape", "aten::zeros", "aten::arange",
+    "aten::scalar_tensor",
 }  # fmt: skip
 COUNTED_ON_META = {
     "aten::mm", "aten::addmm", "aten::bmm", "aten::baddbmm", "aten::convolution",

@@ -137,6 +137,28 @@ class PromptRetrieval:
         return _found(scorer.real, scorer)
 
 
+@METRICS.register("clip_score")
+class ClipScore:
+    """CLIP score of samples and their prompts, by the CLIP that the scale names."""
+
+    version = 1
+    needs = "samples"
+    higher_is_better = True
+    label = "CLIP score@{n}"
+    min_samples = 1
+
+    @staticmethod
+    def compute(generated, reference, images, labels, scorer) -> float:
+        scorer.told_to(labels)
+        return scorer.clip.score(images, scorer.clip_prompts)
+
+    @staticmethod
+    def floor(scorer) -> float:
+        """Real pictures of the same split with their own prompts."""
+        real = scorer.dataset.split(scorer.reference).images[scorer.rows]
+        return scorer.clip.score(real, scorer.clip_prompts)
+
+
 def _sentences(scorer):
     return image_text.sentence_embeddings(scorer.prompts, scorer.cache)
 

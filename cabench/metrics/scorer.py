@@ -14,6 +14,7 @@ from cabench.errors import CabenchError
 from cabench.metrics import fidelity, judge
 from cabench.metrics import probe as probes
 from cabench.metrics.cached import arrays_once
+from cabench.metrics.clip import TEMPLATE, wording
 from cabench.metrics.reference import matched, report_labels
 from cabench.registry import METRICS
 from cabench.text import STREAM, first
@@ -39,9 +40,10 @@ class SampleScorer:
         metrics: Sequence[str] = METRIC_NAMES,      # registered metrics that need samples
         stream: str = "label",                      # the condition that accuracy is about
         reference: str = REFERENCE,                 # the split whose conditions samples are told
+        clip: Any = None,                           # metrics.clip.Clip, of metric clip_score
     ):
         self.dataset, self.n, self.stream, self.reference = dataset, n, stream, reference
-        self.cache = Path(cache)
+        self.cache, self.clip = Path(cache), clip
         self.judge = judge.Judge(cache, threads)
         self.metrics = {name: METRICS.get(name) for name in metrics}
         for name, metric in self.metrics.items():
@@ -92,6 +94,18 @@ class SampleScorer:
             for name, metric in self.metrics.items()
         }
 
+    @property
+    def clip_template(self) -> str | None:
+        """How class names become CLIP's prompts; None: they are the data's texts."""
+        has_text = STREAM in self.dataset.split(self.reference).texts
+        return self.clip.template or (None if has_text else TEMPLATE)
+
+    @cached_property
+    def clip_prompts(self) -> list[str]:
+        if self.clip_template is None:
+            return self.prompts
+        return wording(self.clip_template, self.dataset.classes[self.stream], self.labels)
+
     def told_to(self, labels: np.ndarray) -> None:
         """Refuses samples in another order: their other conditions would not be known."""
         if not np.array_equal(labels, self.labels):
@@ -128,7 +142,15 @@ class SampleScorer:
                 "stream": self.stream,
             },
             **({"notes": notes} if (notes := self._notes()) else {}),
+            **({"clip": self._clip} if self.clip else {}),
         }
+
+    @property
+    def _clip(self) -> dict[str, Any]:
+        return {
+            "path": self.clip.path, "weights": self.clip.fingerprint,
+            "prompts": self.clip_template or "the data's texts",
+        }  # fmt: skip
 
     def _notes(self) -> dict[str, str]:
         return {name: m.note() for name, m in self.metrics.items() if hasattr(m, "note")}
