@@ -1,4 +1,4 @@
-"""A CLIP of random weights, saved as the real ones are: config, weights, tokenizer, preprocessor."""
+"""A CLIP of random weights, saved as real ones are: config, weights, tokenizer, preprocessor."""
 
 from __future__ import annotations
 
