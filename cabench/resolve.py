@@ -45,7 +45,7 @@ class TextRef:
 
     encoder: str
     path: str | None
-    version: int
+    version: dict[str, Any]  # and the hash of a plugin
     fingerprint: str | None  # None: the encoder or the data is absent
     width: int
     tokens: int  # to which every text is padded
@@ -54,7 +54,7 @@ class TextRef:
     def spec(self) -> dict[str, Any]:
         """What of it decides the numbers, for keys."""
         return {
-            "encoder": self.encoder, "version": self.version, "fingerprint": self.fingerprint,
+            "encoder": self.encoder, **self.version, "fingerprint": self.fingerprint,
             "tokens": self.tokens,
         }  # fmt: skip
 
@@ -120,7 +120,7 @@ def _find_text(
     if told.encoder not in TEXT_ENCODERS:
         text = unknown("text encoder", told.encoder, TEXT_ENCODERS.names())
         raise scale_fault(scale, (*where, "text", "encoder"), text)
-    version = TEXT_ENCODERS.get(told.encoder).version
+    version = versioned(TEXT_ENCODERS.get(told.encoder))
     absent = TextRef(told.encoder, told.path, version, None, told.width or 0, TOKENS)
     try:
         made = encoder(told.encoder, told.path)

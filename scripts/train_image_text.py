@@ -6,7 +6,7 @@ From the judge-train split of emoji alone (287 concepts): each picture as it is,
 shifted; each prompt whole and in parts. Two linear maps, a contrastive loss in which all pictures
 and prompts of a concept belong together. One thread, one seed: the same file each time. Noise and
 temperature were chosen by cross-validation over judge-train's concepts (--folds), not on report.
-Then the retrieval on the concepts of report, which no part of this has seen, is measured and stored.
+Then the retrieval on the concepts of report, which no part of this has seen, is measured, stored.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Text as a condition from the study to the record, on emoji, with a CLIP of random weights."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -159,7 +160,7 @@ def test_keys_hold_the_encoder_and_labels_know_nothing_of_it(run, folder):
 
 def test_the_same_trial_again_has_the_same_bits(run, folder, tmp_path):
     made, records = run[1]["dit"]
-    torch.set_num_threads(1)
+    shutil.copytree(folder / "cache" / "judge", tmp_path / "cache" / "judge")  # of real pictures
     trial = next(t for t in made.trials if t.arm == "can")
     again = run_trial(trial, Store(tmp_path / "results", tmp_path / "cache"))
     for part in ("spec", "metrics", "cost"):
@@ -228,6 +229,16 @@ def test_both_counters_agree_on_text(backbone, names):
     assert counted == macs.meta_macs(spec) and counted["conditioning"] > 0
     longer = macs.meta_macs(spec | {"text_tokens": 10})
     assert longer["total"] > counted["total"]
+
+
+def test_a_step_of_a_text_model_can_be_timed():
+    from cabench.timing import step_of
+
+    spec = model_spec([method("tokens", ["timestep", "text"]), method("can", ["label", "text"])],
+                      backbone="uvit", affine=True)  # fmt: skip
+    spec["embedder"] |= {"text": {"text": 12}}
+    spec["text_tokens"] = 9
+    assert torch.isfinite(step_of(spec, 4)())
 
 
 def _hooks(name):
