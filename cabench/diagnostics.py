@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from cabench.models.sites import Operation, SiteLayer
+from cabench.streams import Streams, length, take
 
 TIMES = (50.0, 275.0, 500.0, 725.0, 950.0)  # of 1000
 CLASSES = 16      # at most, evenly spread
@@ -23,7 +24,9 @@ Measured = dict[str, dict[str, float | None]]  # by kind of site, by measure
 
 
 @torch.no_grad()
-def generated_weights(model: nn.Module, classes: dict[str, int], device: str) -> Measured:
+def generated_weights(
+    model: nn.Module, classes: dict[str, int], device: str, texts: Streams | None = None
+) -> Measured:
     """By kind of site, means over its layers; only sites with generators.
 
     static          Frobenius norm of the static weight
@@ -32,11 +35,15 @@ def generated_weights(model: nn.Module, classes: dict[str, int], device: str) ->
                     mean over timesteps, in units of `static` (None where that is zero)
     spread_time     the same over timesteps at one class, mean over classes
     effective_rank  in how many directions the generated weights vary with the condition
+
+    `texts`: streams of text, of CLASSES conditions or fewer; classes go along with them.
     """
-    count = min(CLASSES, max(classes.values(), default=1))
+    texts = texts or {}
+    count = length(texts) if texts else min(CLASSES, max(classes.values(), default=1))
     t = torch.tensor(TIMES, device=device).repeat_interleave(count)
     place = torch.arange(count, device=device).repeat(len(TIMES))
     streams = {name: place * size // count for name, size in classes.items()}
+    streams |= take(texts, place, device)
     given = model.given(t, streams, None)
     found: dict[str, list[tuple[float, ...]]] = {}
     for layer in (m for m in model.backbone.modules() if isinstance(m, SiteLayer)):

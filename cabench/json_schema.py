@@ -21,7 +21,7 @@ from cabench.cost.spec import CostStudy
 from cabench.data import options_model
 from cabench.errors import CabenchError
 from cabench.plugins import load_plugins, read_plugins
-from cabench.registry import BACKBONES, DATASETS, METHODS
+from cabench.registry import BACKBONES, DATASETS, METHODS, TEXT_ENCODERS
 from cabench.study import unknown
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -66,7 +66,9 @@ def scale() -> dict[str, Any]:
     made["properties"]["backbones"]["propertyNames"] = {"enum": BACKBONES.names()}
     presets = [preset for name in BACKBONES.names() for preset in BACKBONES.get(name).presets]
     _choose(parts["BackboneChoice"]["properties"]["preset"], list(dict.fromkeys(presets)))
+    _choose(parts["TextChoice"]["properties"]["encoder"], TEXT_ENCODERS.names())
     data = parts["DataChoice"]
+    _choose(data["properties"]["metrics"], metrics.names())
     _choose(data["properties"]["source"], DATASETS.names())
     data["allOf"] = [_options_of(name, parts) for name in DATASETS.names()]
     return made

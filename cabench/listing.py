@@ -11,7 +11,7 @@ from cabench import data as _data  # noqa: F401  (registers)
 from cabench import metrics as _metrics  # noqa: F401  (registers)
 from cabench.errors import CabenchError, one_line
 from cabench.models import model as _model  # noqa: F401  (registers)
-from cabench.registry import BACKBONES, DATASETS, METHODS, METRICS
+from cabench.registry import BACKBONES, DATASETS, METHODS, METRICS, TEXT_ENCODERS
 from cabench.schema import Scale
 from cabench.screen import screen
 from cabench.study import read_scale, scale_names
@@ -61,6 +61,7 @@ def show_known() -> None:
         },
         "methods": {name: first_line(METHODS.get(name)) for name in METHODS.names()},
         "data sets": {name: first_line(DATASETS.get(name)) for name in DATASETS.names()},
+        "text encoders": {n: first_line(TEXT_ENCODERS.get(n)) for n in TEXT_ENCODERS.names()},
         "metrics": {name: first_line(METRICS.get(name)) for name in METRICS.names()},
     }
     console = screen()

@@ -53,12 +53,14 @@ def write_outputs(
 
 def sample_grid(path: Path, manifest: dict, records: dict, store: Store) -> list[Path]:
     """A block of rows for each arm: one seed, and in each cell the same label and noise."""
-    from cabench.analysis.figures import grid
+    from cabench.analysis.figures import grid, prompted
     from cabench.analysis.sheets import drawn
 
     found = drawn(manifest, records, store)
     if found is None:
         return []
+    if found.unseen is not None:
+        return prompted(path, [a["name"] for a in manifest["arms"]], found)
     sheets = [*found.samples.values(), *([] if found.real is None else [found.real])]
     rows = min(GRID_ROWS, *(sheet.shape[1] for sheet in sheets))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from cabench import diffusion, metrics, training
@@ -14,7 +14,7 @@ from cabench.metrics.judge import judge_fingerprint
 from cabench.models import kernels
 from cabench.plugins import Plugin
 from cabench.registry import listed
-from cabench.resolve import DataRef, find_data, resolve_models
+from cabench.resolve import DataRef, choose_data, find_data, on_data, resolve_models
 from cabench.schema import ADDED_ID, Arm, Scale
 from cabench.store import content_key
 from cabench.study import StudyFile, scale_fault
@@ -33,15 +33,17 @@ class Trial:
     snapshots: dict[str, Any]  # how often, and whether state is kept: changes no number
     plugins: tuple[Plugin, ...] = ()  # to be loaded where it runs; their hashes are in the spec
     tuning: dict[str, Any] | None = None  # the search that found the learning rate
+    assets: dict[str, Any] = field(default_factory=dict)  # where encoders and judges have weights
 
     @property
     def train_key(self) -> str:
         return content_key("train", self.spec["train"])
 
-    def sample_key(self, guidance: float) -> str:
-        return content_key(
-            "sample", self.train_key, self.spec["images"], self.spec["sample"], guidance
-        )
+    def sample_key(self, guidance: float, split: str = "report") -> str:
+        """Of the samples told the conditions of a split's pictures."""
+        asked = [self.train_key, self.spec["images"], self.spec["sample"], guidance]
+        elsewhere = {split: self.spec["score"][split]} if split != "report" else None
+        return content_key("sample", *asked, *([elsewhere] if elsewhere else []))
 
     @property
     def key(self) -> str:
@@ -85,6 +87,7 @@ def make_trial(
             | ({"vae": data.vae} if data.vae else {}),
             "training": recipe, "diffusion": scale.diffusion.model_dump(mode="json"),
             "seed": seed, "init_salt": arm.init_salt,
+            **({"text": data.text.spec} if data.text else {}),
         },
         "images": images,
         "sample": {"recipe": SAMPLE_RECIPE, **sampling},
@@ -94,16 +97,21 @@ def make_trial(
             "judge": judge_fingerprint(), **({"judges": judges} if judges else {}),
             "metrics": metrics.versions(scale.metrics),
             "heldout": scale.heldout.model_dump(mode="json"), "probe": probe.VERSION,
-            "cost": macs.VERSION,
+            "cost": macs.VERSION, **({"unseen": data.unseen} if data.unseen else {}),
         },
     }  # fmt: skip
-    return Trial(name, seed, spec, data.options, snapshots, plugins)
+    assets = {"text": {"name": data.text.encoder, "path": data.text.path}} if data.text else {}
+    if data.clip is not None:
+        spec["score"]["clip"] = data.clip
+        assets["clip"] = scale.clip.path
+    return Trial(name, seed, spec, data.options, snapshots, plugins, assets=assets)
 
 
 def plan(file: StudyFile, scale: Scale, seeds: list[int] | None = None, all_arms: bool = False,
          plugins: tuple[Plugin, ...] = ()) -> Plan:  # fmt: skip
     """Everything that `run` would do, before it does any of it."""
     study = file.study
+    scale = on_data(scale, choose_data(file, scale))
     if study.primary not in scale.metrics:
         raise file.fault(
             ("primary",), f"scale '{scale.scale}' doesn't measure '{study.primary}'; "
@@ -140,6 +148,8 @@ def manifest(plan: Plan) -> dict[str, Any]:
     """What was asked for, so that later verbs need neither the study file nor its plugins."""
     study = plan.file.study
     labels = {name: metrics.describe(name, plan.scale.sampling.n) for name in plan.scale.metrics}
+    if plan.data.unseen:
+        labels |= metrics.describe_unseen(plan.scale.metrics, plan.data.unseen)
     return {
         "study": study.study, "question": study.question, "scale": plan.scale.scale,
         "study_file": str(plan.file.path), "study_sha256": plan.file.sha256,

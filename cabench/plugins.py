@@ -25,6 +25,7 @@ NEEDED = {  # attributes
     "backbone": ("version", "hooks", "sites", "native", "presets", "sizes", "problem"),
     "method": ("version",),
     "metric": ("version", "needs", "higher_is_better", "label", "compute"),
+    "text encoder": ("version", "width", "fingerprint", "ids", "features"),
 }
 
 PREFIX = "cabench_plugin_"  # of the modules that plugins become

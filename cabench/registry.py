@@ -1,4 +1,4 @@
-"""Named parts: backbones, methods, data sets, metrics, judges. Plugins register as we do."""
+"""Named parts: backbones, methods, data, metrics, judges, text encoders; plugins have theirs."""
 
 from __future__ import annotations
 
@@ -94,7 +94,8 @@ METHODS = Registry("method")
 DATASETS = Registry("data set")
 METRICS = Registry("metric")
 JUDGES = Registry("judge")
-REGISTRIES = (BACKBONES, METHODS, DATASETS, METRICS, JUDGES)
+TEXT_ENCODERS = Registry("text encoder")
+REGISTRIES = (BACKBONES, METHODS, DATASETS, METRICS, JUDGES, TEXT_ENCODERS)
 
 
 def plugin_of(entry: Any) -> str | None:

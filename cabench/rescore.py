@@ -10,7 +10,6 @@ import numpy as np
 
 from cabench import metrics
 from cabench.analysis import tables
-from cabench.data import load_dataset
 from cabench.errors import CabenchError, DataMissing, shown
 from cabench.manifests import Run, find_run
 from cabench.plan import Trial
@@ -19,6 +18,7 @@ from cabench.run import Options, prepare
 from cabench.screen import screen
 from cabench.store import Store, atomic_path, write_json
 from cabench.training import load
+from cabench.trial import scorers_of
 
 
 def show_scores(
@@ -35,11 +35,9 @@ def show_scores(
             f"{run.name}: no saved samples in {store.cache / 'samples'}; `cabench run "
             f"{run.told['study_file']}` with that cache draws them again"
         )
-    data = planned.data
-    if data.missing:
-        raise DataMissing(data.missing)
-    dataset = load_dataset(data.source, **data.options)
-    scorer = metrics.SampleScorer(dataset, planned.scale.sampling.n, cache, metrics=chosen)
+    if planned.data.missing:
+        raise DataMissing(planned.data.missing)
+    scorer = scorers_of(drawn[0][0], store, chosen)[0]
     scorer.prepare()
     floor, protocol = scorer.floor(), scorer.protocol
     began, pictures = time.perf_counter(), 0
@@ -148,7 +146,7 @@ def export(path: Path, scorer: metrics.SampleScorer, images: np.ndarray) -> None
 
 def export_real(path: Path, scorer: metrics.SampleScorer) -> None:
     """The same of the real pictures that samples are compared with."""
-    found = {name: scorer.reference(name) for name in scorer.judges}
+    found = {name: scorer.compared(name) for name in scorer.judges}
     _write(path, found, scorer.reference_labels)
 
 

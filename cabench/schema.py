@@ -5,6 +5,7 @@ A field's trailing comment is also its description in the JSON schema (json_sche
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -125,6 +126,39 @@ class Study(Part):
     caveat: str = ""  # what the claims' tests here do not say; printed below them
 
 
+class TextChoice(Part):
+    """Who encodes a data set's texts; the encoder's hash is in the trials' keys."""
+
+    encoder: str  # a registered text encoder
+    path: str | None = None  # a folder with its weights, or a name on the hub
+    width: Positive | None = None  # of its features, while it or the data is absent
+
+
+class TrainingHere(Part):
+    """What of the scale's `training` is otherwise on one data source."""
+
+    images: Positive | None = None
+    warmup: Annotated[int, Field(ge=0)] | None = None
+    ema_half_life: Positive | None = None
+    snapshot_every: Positive | None = None
+
+
+class SamplingHere(Part):
+    """What of the scale's `sampling` is otherwise on one data source."""
+
+    n: Annotated[int, Field(gt=0, le=1_000_000)] | None = None
+    steps: Annotated[int, Field(gt=0, le=1000)] | None = None
+    batch: Positive | None = None
+
+
+class HeldoutHere(Part):
+    """What of the scale's `heldout` is otherwise on one data source."""
+
+    images: Positive | None = None
+    bins: Positive | None = None
+    repeats: Positive | None = None
+
+
 class DataChoice(Part):
     """A data source, and the streams it can serve."""
 
@@ -133,6 +167,12 @@ class DataChoice(Part):
     options: dict[str, Any] = {}
     shape: tuple[Pixels, Pixels, Pixels] | None = None  # C, H, W while the data is absent
     classes: dict[str, Classes] | None = None  # number of each stream's, while the data is absent
+    text: TextChoice | None = None  # of the stream `text`
+    training: TrainingHere = TrainingHere()  # in the place of the scale's, on this data
+    sampling: SamplingHere = SamplingHere()
+    heldout: HeldoutHere = HeldoutHere()
+    metrics: Annotated[list[str], Field(min_length=1)] | None = None  # in the place of the scale's
+    unseen: Positive | None = None  # samples told conditions of the split `unseen`, scored apart
 
 
 class BackboneChoice(Part):
@@ -196,6 +236,19 @@ class Heldout(Part):
         return self
 
 
+class ClipChoice(Part):
+    """The CLIP of metric clip_score; its hash and the template are in records and keys."""
+
+    path: str  # a folder saved by transformers, or a name on the hub
+    template: str | None = None  # with {} for a class's name; the data's text where it has one
+
+    @model_validator(mode="after")
+    def template_names_the_class(self) -> ClipChoice:
+        if self.template is not None and re.findall(r"[{}]+", self.template) != ["{}"]:
+            raise ValueError("template: one {} stands for the class's name")
+        return self
+
+
 class Resources(Part):
     """What one trial takes of a machine or cluster."""
 
@@ -220,4 +273,5 @@ class Scale(Part):
     bottleneck: Positive | None = None  # rank of generators without one in arms larger than that
     extra_arms: bool = False
     resources: Resources = Resources()
+    clip: ClipChoice | None = None  # of metric clip_score
     _file: tuple[Path, Any] | None = PrivateAttr(None)  # path and content, for later faults

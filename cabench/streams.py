@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -36,6 +37,11 @@ def distinct(streams: Streams) -> tuple[Tensor, Tensor]:
     different, index = torch.unique(told, dim=0, return_inverse=True)
     first = torch.full((len(different),), len(rows)).scatter_reduce(0, index, rows, "amin")
     return first, index
+
+
+def names_of(embedder: Mapping[str, Any]) -> tuple[str, ...]:
+    """The streams that the `embedder` part of a model spec asks for: categories, then texts."""
+    return (*embedder["classes"], *embedder.get("text", {}))
 
 
 def length(streams: Streams) -> int:

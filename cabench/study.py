@@ -15,7 +15,7 @@ from ruamel.yaml.comments import CommentedMap
 from cabench import metrics
 from cabench.errors import CabenchError, shown
 from cabench.models import model as _model  # noqa: F401  (registers backbones and methods)
-from cabench.registry import BACKBONES, listed, near
+from cabench.registry import BACKBONES, METRICS, listed, near
 from cabench.schema import ADDED_ID, COUNTS, AddedArms, Arm, Claim, Scale, Study
 from cabench.yamlfile import check, fault, parse_yaml, read_yaml
 
@@ -203,6 +203,9 @@ def _check_metric(file: StudyFile, claim: Claim, i: int) -> None:
             raise file.fault(where, unknown("count" if counted else "metric", name, allowed))
         if found.count(name) > 1:
             raise file.fault(where, f"'{name}' stands there twice")
+        unfit = "" if counted else getattr(METRICS.get(name), "unfit", str)()
+        if unfit:
+            raise file.fault(where, f"'{name}': {unfit}")
     if claim.ratio is not None and not counted:
         raise file.fault(("claims", i, "ratio"), "only test by_construction takes a ratio")
 
@@ -226,9 +229,11 @@ def read_scale(name: str) -> Scale:
     if not packaged and scale.scale in scale_names():
         text = f"'{scale.scale}' is the name of a scale that comes with cabench; take another"
         raise fault(path, content, ("scale",), text)
-    for i, metric in enumerate(scale.metrics):
-        if metric not in metrics.names():
-            text = unknown("metric", metric, metrics.names())
-            raise fault(path, content, ("metrics", i), text)
+    here = [(("data", i, "metrics"), choice.metrics or []) for i, choice in enumerate(scale.data)]
+    for where, named in [(("metrics",), scale.metrics), *here]:
+        for i, metric in enumerate(named):
+            if metric not in metrics.names():
+                text = unknown("metric", metric, metrics.names())
+                raise fault(path, content, (*where, i), text)
     scale._file = path, content
     return scale

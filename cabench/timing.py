@@ -18,9 +18,12 @@ from scipy.stats import binom
 from cabench.cost.spec import Layer
 from cabench.data.dataset import Split
 from cabench.diffusion import Process, sample
+from cabench.models.condition import TEXT_TOKENS
 from cabench.models.model import build_initialised
 from cabench.models.sites import DenseDelta, Given, SiteDepthwise, SiteLinear
 from cabench.process import one_thread
+from cabench.streams import names_of
+from cabench.text import Encoded
 from cabench.training import Data, Order, Trainer
 
 Work = Callable[[], Any]
@@ -82,13 +85,23 @@ def trainer_of(
         "diffusion": PROCESS,
     }  # fmt: skip
     g, classes = np.random.default_rng(0), spec["embedder"]["classes"]
+    texts, tokens = spec["embedder"].get("text", {}), spec.get("text_tokens", TEXT_TOKENS)
     shape = (4 * batch, *spec["backbone"]["shape"])
     split = Split(
         images=g.integers(0, 256, shape, np.uint8),
         streams={name: g.integers(0, k, shape[0]) for name, k in classes.items()},
+        encoded={name: _text(g, width, tokens, shape[0]) for name, width in texts.items()},
     )
-    data = Data(split, tuple(classes))
+    data = Data(split, names_of(spec["embedder"]))
     return Trainer(asked, device), data, Order(len(data), batch, 0)
+
+
+def _text(g: np.random.Generator, width: int, tokens: int, n: int) -> Encoded:
+    """Random features of n pictures, all of one text of `tokens`."""
+    features = g.standard_normal((1 + tokens, width), np.float32)
+    one = np.ones(1, np.int64)
+    zeros, ones = np.zeros((n, 1), np.int64), np.ones(n, np.int64)
+    return Encoded(features, one, one * tokens, zeros, ones, tokens)
 
 
 def step_of(spec: Mapping[str, Any], batch: int, device: str = "cpu") -> Work:

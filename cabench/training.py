@@ -21,13 +21,13 @@ from safetensors.torch import safe_open, save_file
 from torch import Tensor, nn
 
 from cabench.data.dataset import Split
-from cabench.diagnostics import add_point, generated_weights
+from cabench.diagnostics import CLASSES, add_point, generated_weights
 from cabench.diffusion import Process, to_float
 from cabench.errors import CabenchError
 from cabench.models.model import build, build_initialised
 from cabench.seeds import generator
 from cabench.store import LOG, atomic_path
-from cabench.streams import Values, take
+from cabench.streams import Values, each, names_of, take
 
 RECIPE = 3  # raise it whenever the same spec would train to other weights
 IN_MEMORY = 2**31  # bytes of a split's pictures as floats; larger ones are read batch by batch
@@ -44,13 +44,19 @@ class Data:
     """A split by batches: pictures in [-1, 1] or latents, and streams {name: (N,)}.
 
     Pictures are floats in memory; those too large for that, and latents, are read batch by batch.
+    A stream of text is kept as text.Encoded: told row by row, (features, mask).
     """
 
     def __init__(self, split: Split, streams: tuple[str, ...]):
         self.images, self.latents = split.images, split.latents
         if self.latents is None and 4 * math.prod(split.images.shape) <= IN_MEMORY:
             self.images = to_float(torch.from_numpy(split.images))
-        self.streams = {name: torch.from_numpy(split.streams[name]) for name in streams}
+        self.texts = {name: split.encoded[name] for name in streams if name not in split.streams}
+        self.streams = {
+            name: torch.from_numpy(split.streams[name])
+            for name in streams if name not in self.texts
+        }  # fmt: skip
+        self.several = any(text.counts.max() > 1 for text in self.texts.values())  # captions
 
     def __len__(self) -> int:
         return len(self.images)
@@ -63,6 +69,7 @@ class Data:
     def take(
         self, index: Tensor, device: str, posterior: torch.Generator,
         flip: Tensor | None = None,  # (B,) bool: which to mirror
+        pick: Tensor | None = None,  # (B,) in [0, 1): which of several captions; None: the first
     ) -> tuple[Tensor, dict[str, Values]]:  # fmt: skip
         """x (B, C, H, W) float32 and streams; `posterior` draws the latents."""
         if self.latents is not None:
@@ -71,7 +78,14 @@ class Data:
             x = self._pictures(index).to(device)
             if flip is not None:
                 x = torch.where(flip.to(device).view(-1, 1, 1, 1), x.flip(3), x)
-        return x, take(self.streams, index, device)
+        return x, self.told(index, device, pick)
+
+    def told(
+        self, index: Tensor, device: str = "cpu", pick: Tensor | None = None
+    ) -> dict[str, Values]:
+        """The streams of the pictures `index`."""
+        texts = {name: text.take(index, pick) for name, text in self.texts.items()}
+        return take(self.streams, index, device) | each(texts, lambda tensor: tensor.to(device))
 
     def _pictures(self, index: Tensor) -> Tensor:
         if isinstance(self.images, Tensor):
@@ -138,11 +152,13 @@ class Trainer:
         """One update; returns the batch's loss. All randomness is named by (seed, step)."""
         t, seed = self.recipe, self.spec["seed"]
         step, batch = self.seen // t["batch"], t["batch"]
-        flip = None
+        flip = pick = None
+        if data.several:  # of the captions of each picture
+            pick = torch.rand(batch, generator=generator(seed, "caption", step))
         if self.spec["data"]["flip"]:
             flip = torch.rand(batch, generator=generator(seed, "flip", step)) < 0.5
         posterior = generator(seed, "posterior", step)
-        x, streams = data.take(order(step), self.device, posterior, flip)
+        x, streams = data.take(order(step), self.device, posterior, flip, pick)
         g = generator(seed, "noise", step)
         u, noise = torch.rand(batch, generator=g), torch.randn(x.shape, generator=g)
         drop = torch.rand(batch, generator=generator(seed, "drop", step)) < t["label_dropout"]
@@ -319,8 +335,10 @@ def train(
     if load(final) is not None:
         return final
     classes = spec["model"]["embedder"]["classes"]
-    data = Data(dataset.split("generator-train"), tuple(classes))
-    report = Data(dataset.split("report"), tuple(classes))
+    names = names_of(spec["model"]["embedder"])
+    data, report = (Data(dataset.split(split), names) for split in ("generator-train", "report"))
+    looked_at = torch.linspace(0, len(report) - 1, min(CLASSES, len(report))).long()
+    texts = {name: text.take(looked_at) for name, text in report.texts.items()}
     order = Order(len(data), recipe["batch"], spec["seed"])
     trainer = Trainer(spec, device)
     curve: dict = {"images": [], "loss": [], "heldout": {"images": [], "loss": []}, "weights": {}}
@@ -354,7 +372,7 @@ def train(
             errors = denoising_loss(model, trainer.process, report, *CURVE, device=device)
             curve["heldout"]["images"].append(trainer.seen)
             curve["heldout"]["loss"].append(round(float(errors.mean()), 6))
-            made = generated_weights(model, classes, device)
+            made = generated_weights(model, classes, device, texts)
             add_point(curve.setdefault("weights", {}), trainer.seen, made)  # older states have none
             told = {"curve": curve, "seconds": spent}
             save(snapshot_path(folder, trainer.seen), prefixed("ema.", model), **told)

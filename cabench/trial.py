@@ -7,7 +7,7 @@ import json
 import platform
 import resource
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from importlib import metadata as packages
 from pathlib import Path
@@ -21,29 +21,32 @@ from torch import nn
 from cabench import metrics
 from cabench.cost.macs import cost
 from cabench.data import load_dataset
+from cabench.data.dataset import UNSEEN
 from cabench.diagnostics import last_point
 from cabench.diffusion import Process, sample, to_uint8
 from cabench.errors import DISK, describe
-from cabench.metrics.scorer import SampleScorer
+from cabench.metrics.clip import Clip
+from cabench.metrics.scorer import REFERENCE, SampleScorer
 from cabench.plan import Trial
 from cabench.plugins import load_plugins
 from cabench.registry import BACKBONES, METRICS
 from cabench.resolve import DataRef
 from cabench.store import CURVES, LOG, NEAR, SHEET, Store, atomic_path, write_json
-from cabench.training import load, load_ema, save, train, whole
+from cabench.streams import names_of
+from cabench.text import encoded, encoder
+from cabench.training import Data, load, load_ema, save, train, whole
 from cabench.vae import VAE
 
 SHEET_ROWS = 8  # samples of each class beside a record
 SHEET_LIMIT = 100_000  # bytes
 PAIRS = 10  # samples beside a record that come nearest to training pictures, with these
 SHEET_CLASSES, SHEET_SIDE = 20, 64  # at most so many columns, of pictures so many pixels wide
+PROMPTS = {REFERENCE: 10, UNSEEN: 6}  # samples with their prompts beside a record of a text study
 
 Progress = Callable[[str, float, str], None]  # stage, part done in [0, 1], a short note
 
 
-@lru_cache(maxsize=2)
-def _dataset(source: str, options: str) -> Any:
-    return load_dataset(source, **json.loads(options))
+Where = tuple[str, str, str, Path]  # source, options, how its texts are encoded, cache
 
 
 @lru_cache(maxsize=1)
@@ -52,10 +55,42 @@ def _vae(path: str, device: str, sha256: str, scale: float, shift: float) -> VAE
 
 
 @lru_cache(maxsize=2)
+def _dataset(source: str, options: str, texts: str, cache: Path) -> Any:
+    found = load_dataset(source, **json.loads(options))
+    return with_texts(found, json.loads(texts), cache)
+
+
+def with_texts(dataset: Any, told: dict[str, Any], cache: Path) -> Any:
+    """The data set with its texts encoded; `told`: name, path, fingerprint, tokens, or nothing."""
+    if not told:
+        return dataset
+    made = encoder(told["name"], told["path"])
+    if made.fingerprint != told["fingerprint"]:
+        raise OSError(errno.EIO, f"text encoder '{made.name}' changed since the study was read")
+    return encoded(dataset, made, told["tokens"], cache)
+
+
+def texts_of(train: dict[str, Any], assets: dict[str, Any]) -> dict[str, Any]:
+    """What `with_texts` wants, of a training spec and of where this machine has the weights."""
+    text = train.get("text")
+    return {**assets["text"], **{k: text[k] for k in ("fingerprint", "tokens")}} if text else {}
+
+
+@lru_cache(maxsize=4)
 def _scorer(
-    source: str, options: str, n: int, cache: Path, chosen: tuple[str, ...]
+    where: Where, n: int, chosen: tuple[str, ...], reference: str, clip: Clip | None
 ) -> SampleScorer:
-    return SampleScorer(_dataset(source, options), n, cache, metrics=chosen)
+    return SampleScorer(
+        _dataset(*where), n, where[3], metrics=chosen, reference=reference, clip=clip
+    )
+
+
+@lru_cache(maxsize=1)
+def _clip(path: str, template: str | None, fingerprint: str) -> Clip:
+    made = Clip(path, template)
+    if made.fingerprint != fingerprint:
+        raise OSError(errno.EIO, f"the CLIP in {path} changed since the study was read")
+    return made
 
 
 def run_trial(trial: Trial, store: Store, device: str = "cpu",
@@ -97,14 +132,8 @@ def failed(record: dict[str, Any], error: str) -> dict[str, Any]:
 def measure(trial: Trial, store: Store, device: str, progress: Progress) -> dict[str, Any]:
     """metrics, protocol, cost, timing, diagnostics of a trial."""
     spec, timing = trial.spec, {}
-    where = spec["train"]["data"]["source"], json.dumps(trial.data_options, sort_keys=True)
-    dataset = _dataset(*where)
-    if dataset.fingerprint != spec["train"]["data"]["fingerprint"]:
-        raise OSError(errno.EIO, f"data '{where[0]}' changed since the study was read")
-
-    chosen = spec["score"]["metrics"]
-    by_samples = tuple(metrics.needing("samples", chosen))
-    scorer = _scorer(*where, spec["sample"]["n"], store.cache, by_samples)
+    scorers = scorers_of(trial, store, metrics.needing("samples", spec["score"]["metrics"]))
+    scorer, dataset = scorers[0], scorers[0].dataset
 
     images = spec["images"]
     snapshot = train(
@@ -117,9 +146,12 @@ def measure(trial: Trial, store: Store, device: str, progress: Progress) -> dict
 
     progress("score", 0.0, "real pictures")
     began = time.perf_counter()
-    scorer.prepare()
+    for each in scorers:
+        each.prepare()
     timing["reference_s"] = time.perf_counter() - began
-    measured, near = score_samples(trial, store, snapshot, scorer, device, progress, timing)
+    measured: dict[str, float] = {}
+    for each in scorers:
+        measured |= score_samples(trial, store, snapshot, each, device, progress, timing)
     model = load_ema(spec["train"], snapshot, device)
     measured |= score_model(trial, model, dataset, device)
 
@@ -133,27 +165,49 @@ def measure(trial: Trial, store: Store, device: str, progress: Progress) -> dict
             "data": dataset.name, "backbone": BACKBONES.get(backbone["kind"]).describe(backbone),
             "training": training_line(spec["train"], trial.tuning is not None),
             "images": images, "guidance": spec["guidance"], **spec["sample"],
-            "floor": scorer.floor(), "heldout_split": "report",
+            "floor": {k: v for s in scorers for k, v in floor_of(s).items()},
+            "heldout_split": "report",
             "heldout_pictures": spec["score"]["heldout"]["images"],
-            "sheet": write_drawn(trial, store, dataset, scorer),
+            "sheet": write_drawn(trial, store, dataset, scorers),
         },
         "cost": cost(spec["train"]["model"]),
         "timing": timing | {"peak_rss_mb": peak_rss_mb()},
         "diagnostics": {
-            "weights": last_point(told["curve"].get("weights", {})), "neighbours": near,
+            "weights": last_point(told["curve"].get("weights", {})),
+            "neighbours": write_neighbours(trial, store, scorer),
         },
     }  # fmt: skip
+
+
+def scorers_of(trial: Trial, store: Store, chosen: Iterable[str]) -> list[SampleScorer]:
+    """What scores a trial's samples by the chosen metrics; of a study with unseen ones two."""
+    spec = trial.spec
+    where = (
+        spec["train"]["data"]["source"], json.dumps(trial.data_options, sort_keys=True),
+        json.dumps(texts_of(spec["train"], trial.assets), sort_keys=True), store.cache,
+    )  # fmt: skip
+    if _dataset(*where).fingerprint != spec["train"]["data"]["fingerprint"]:
+        raise OSError(errno.EIO, f"data '{where[0]}' changed since the study was read")
+    told = spec["score"].get("clip")
+    clip = _clip(trial.assets["clip"], told["template"], told["fingerprint"]) if told else None
+    sets = {REFERENCE: spec["sample"]["n"]}
+    if "unseen" in spec["score"]:
+        sets[UNSEEN] = spec["score"]["unseen"]
+    return [_scorer(where, n, tuple(chosen), split, clip) for split, n in sets.items()]
 
 
 def score_samples(
     trial: Trial, store: Store, snapshot: Path, scorer: SampleScorer, device: str,
     progress: Progress, timing: dict[str, float],
-) -> tuple[dict[str, float], dict[str, Any]]:  # fmt: skip
-    """Scores at the primary guidance ('kid') and at the swept ones ('kid/g2'); neighbours."""
+) -> dict[str, float]:  # fmt: skip
+    """Scores at the primary guidance ('kid'), and at the swept ones ('kid/g2').
+
+    On the split `unseen` ('kid/unseen') at the primary one alone.
+    """
     measured: dict[str, float] = {}
-    near: dict[str, Any] = {}
-    for guidance in [trial.spec["guidance"], *trial.spec["sweep"]]:
-        suffix = "" if guidance == trial.spec["guidance"] else f"/g{guidance:g}"
+    primary, seen = trial.spec["guidance"], scorer.reference == REFERENCE
+    for guidance in [primary, *(trial.spec["sweep"] if seen else [])]:
+        suffix = part_of(scorer) + ("" if guidance == primary else f"/g{guidance:g}")
         began = time.perf_counter()
         drawn = draw(trial, store, snapshot, scorer, guidance, device, progress)
         timing[f"sample_s{suffix}"] = time.perf_counter() - began
@@ -162,20 +216,29 @@ def score_samples(
         scores = scorer.score(drawn, scorer.labels)
         timing[f"score_s{suffix}"] = time.perf_counter() - began
         measured |= {f"{name}{suffix}": value for name, value in scores.items()}
-        if not suffix:
-            near = write_neighbours(store.beside(trial.key, NEAR), drawn, scorer)
-    return measured, near
+    return measured
 
 
-def write_neighbours(path: Path, images: np.ndarray, scorer: SampleScorer) -> dict[str, Any]:
+def write_neighbours(trial: Trial, store: Store, scorer: SampleScorer) -> dict[str, Any]:
     """How near the samples come to training pictures, and a PNG of the nearest above theirs."""
+    drawn = store.samples(trial.sample_key(trial.spec["guidance"]))
+    images = whole(drawn)[0]["images"].numpy()
     found = scorer.neighbours(scorer.features(images)["1280"])
     first = np.argsort(found["distance"], kind="stable")[:PAIRS]
     trained = scorer.dataset.split("generator-train").images[found["index"][first]]
     both = np.concatenate([images[first], trained])
     rows = np.tile(np.arange(len(first)), 2)
-    layout = write_sheet(path, both, rows, len(first), 2)
+    layout = write_sheet(store.beside(trial.key, NEAR), both, rows, len(first), 2)
     return {name: found[name] for name in ("memorised", "ratio", "of")} | {"sheet": layout}
+
+
+def part_of(scorer: SampleScorer) -> str:
+    """What ends the names of a scorer's scores: nothing, or '/unseen'."""
+    return "" if scorer.reference == REFERENCE else f"/{scorer.reference}"
+
+
+def floor_of(scorer: SampleScorer) -> dict[str, float]:
+    return {name + part_of(scorer): value for name, value in scorer.floor().items()}
 
 
 def score_model(trial: Trial, model: nn.Module, dataset: Any, device: str) -> dict[str, float]:
@@ -201,13 +264,12 @@ def training_line(train: dict[str, Any], tuned: bool) -> str:
 def draw(trial: Trial, store: Store, snapshot: Path, scorer: SampleScorer, guidance: float,
          device: str, progress: Progress) -> np.ndarray:  # fmt: skip
     """The samples (n, C, H, W) uint8 of one guidance value: from the cache, or drawn and kept."""
-    path = store.samples(trial.sample_key(guidance))
+    path = store.samples(trial.sample_key(guidance, scorer.reference))
     if (kept := load(path)) is not None:
         return kept[0]["images"].numpy()
-    spec, drawing = trial.spec["train"], trial.spec["sample"]
-    n, needed = drawing["n"], spec["model"]["embedder"]["classes"]
-    told = {name: torch.from_numpy(scorer.conditions[name]) for name in needed}
-    vae = scorer.dataset.vae
+    spec, drawing, n = trial.spec["train"], trial.spec["sample"], scorer.n
+    real = Data(scorer.dataset.split(scorer.reference), names_of(spec["model"]["embedder"]))
+    told, vae = real.told(torch.from_numpy(scorer.rows)), scorer.dataset.vae
     images = sample(
         load_ema(spec, snapshot, device), Process(**spec["diffusion"]), told,
         tuple(spec["model"]["backbone"]["shape"]), seed=spec["seed"],
@@ -221,12 +283,46 @@ def draw(trial: Trial, store: Store, snapshot: Path, scorer: SampleScorer, guida
 
 
 def write_drawn(
-    trial: Trial, store: Store, dataset: Any, scorer: SampleScorer
-) -> dict[str, int]:
+    trial: Trial, store: Store, dataset: Any, scorers: list[SampleScorer]
+) -> dict[str, Any]:
     """The sheet of the primary samples beside the record; returns its layout."""
-    tensors, _ = whole(store.samples(trial.sample_key(trial.spec["guidance"])))
-    path, classes = store.beside(trial.key, SHEET), len(dataset.classes["label"])
-    return write_sheet(path, tensors["images"].numpy(), scorer.labels, classes)
+    guidance, path = trial.spec["guidance"], store.beside(trial.key, SHEET)
+    drawn = [
+        whole(store.samples(trial.sample_key(guidance, s.reference)))[0]["images"].numpy()
+        for s in scorers
+    ]
+    if "text" in trial.spec["train"]:
+        return write_prompted(path, drawn, scorers)
+    return write_sheet(path, drawn[0], scorers[0].labels, len(dataset.classes["label"]))
+
+
+def write_prompted(
+    path: Path, drawn: list[np.ndarray], scorers: list[SampleScorer]
+) -> dict[str, Any]:
+    """A PNG with a column a prompt, the first of each split: a real picture, the sample below it.
+
+    The layout holds the prompts, and which of them are of unseen concepts; large pictures are
+    shrunk, so that the sheet stays below its limit whatever they show.
+    """
+    pictures, prompts, unseen = [], [], []
+    for images, scorer in zip(drawn, scorers, strict=True):
+        for i, row in enumerate(scorer.rows[: PROMPTS[scorer.reference]]):
+            real = scorer.dataset.split(scorer.reference).images[row]
+            pictures += [real, images[i]]
+            prompts.append(scorer.prompts[i])
+            unseen.append(scorer.reference == UNSEEN)
+    columns = np.repeat(np.arange(len(prompts)), 2)
+    layout = write_sheet(path, fitting(np.stack(pictures)), columns, len(prompts), rows=2)
+    return layout | {"prompts": prompts, "unseen": unseen}
+
+
+def fitting(images: np.ndarray) -> np.ndarray:
+    """Pictures (n, C, H, W) uint8, halved until they take less than a sheet's limit unpacked."""
+    while images.nbytes > 0.99 * SHEET_LIMIT and min(images.shape[2:]) > 1:
+        n, c, h, w = images.shape
+        even = images[:, :, : h // 2 * 2, : w // 2 * 2].reshape(n, c, h // 2, 2, w // 2, 2)
+        images = np.rint(even.mean((3, 5))).astype(np.uint8)
+    return images
 
 
 def write_real(path: Path, data: DataRef) -> None:

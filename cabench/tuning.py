@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from cabench.errors import CabenchError
@@ -35,6 +35,7 @@ class Search:
     data_options: dict[str, Any]
     snapshot_every: int  # images
     plugins: tuple[Plugin, ...] = ()
+    assets: dict[str, Any] = field(default_factory=dict)  # as a trial's
 
     @property
     def key(self) -> str:
@@ -78,7 +79,7 @@ def searches(plan: Plan) -> list[Search]:
             Search(
                 arm, train, images, tune.model_dump(mode="json"),
                 trial.spec["score"]["heldout"], trial.data_options,
-                trial.snapshots["snapshot_every"], trial.plugins,
+                trial.snapshots["snapshot_every"], trial.plugins, trial.assets,
             )
         )  # fmt: skip
     return found
@@ -88,7 +89,9 @@ def evaluate(search: Search, factor: float, store: Store, device: str, progress:
     """Loss (mean squared error of the prediction) at `factor` times the rate; DIVERGED if none."""
     from cabench.data import load_dataset
     from cabench.diffusion import Process
+    from cabench.streams import names_of
     from cabench.training import Data, Diverged, denoising_loss, load_ema, train
+    from cabench.trial import texts_of, with_texts
 
     spec = search.at(factor)
     key = content_key("evaluation", [VERSION, spec, search.images, search.heldout])
@@ -96,7 +99,10 @@ def evaluate(search: Search, factor: float, store: Store, device: str, progress:
         if (kept := _sealed(store, key)) is not None:
             return kept["loss"]
         load_plugins(search.plugins)
-        dataset = load_dataset(spec["data"]["source"], **search.data_options)
+        dataset = with_texts(
+            load_dataset(spec["data"]["source"], **search.data_options),
+            texts_of(spec, search.assets), store.cache,
+        )  # fmt: skip
         train_key = content_key("train", spec)
         try:
             with store.lock(train_key):
@@ -105,7 +111,7 @@ def evaluate(search: Search, factor: float, store: Store, device: str, progress:
                     snapshot_every=search.snapshot_every, keep_state=False, device=device,
                     progress=progress,
                 )  # fmt: skip
-            judged = Data(dataset.split("judge-train"), tuple(spec["model"]["embedder"]["classes"]))
+            judged = Data(dataset.split("judge-train"), names_of(spec["model"]["embedder"]))
             errors = denoising_loss(
                 load_ema(spec, snapshot, device), Process(**spec["diffusion"]), judged,
                 **search.heldout, device=device,

@@ -23,7 +23,7 @@ import numpy as np
 from PIL import Image
 
 from cabench.data import packed
-from cabench.data.emoji import assemble
+from cabench.data.emoji import RULES, assemble, split_of
 from cabench.errors import DataMissing
 
 STYLES = {  # style -> tarball, folder of its pictures
@@ -63,7 +63,7 @@ def main() -> None:
     }  # fmt: skip
     facts = {"styles": list(STYLES), "concepts": concepts}
     facts["fingerprint"] = {
-        rule: assemble(arrays, facts, rule).fingerprint for rule in ("cluster", "style_combo")
+        rule: assemble(arrays, facts, rule).fingerprint for rule in RULES
     }
     packed.write("emoji", arrays, facts)
 
@@ -74,8 +74,8 @@ def main() -> None:
     sizes = sorted(Counter(np.bincount(cluster).tolist()).items())
     print(f"{cluster.max() + 1:,} clusters; concepts in a cluster x how many such: "
           + ", ".join(f"{size} x {count}" for size, count in sizes))
-    for rule, parts in (("cluster", split), ("style_combo", combo)):
-        counts = ", ".join(f"{count:,}" for count in np.bincount(parts))
+    for rule in RULES:
+        counts = ", ".join(f"{count:,}" for count in np.bincount(split_of(arrays, rule)))
         print(f"{rule}: {counts} pictures, fingerprint {facts['fingerprint'][rule]}")
 
 

@@ -38,6 +38,13 @@ def footnotes(manifest: dict[str, Any], records: dict[str, dict[str, Any]]) -> l
             "real vs real: a disjoint real set of the same n and labels, same judge. A KID close "
             "to it, not to 0, is as good as real: sets with equal labels lie a little below 0."
         )
+    notes += dict.fromkeys(m["note"] for m in manifest["metrics"].values() if m.get("note"))
+    unseen = [m["label"] for name, m in manifest["metrics"].items() if name.endswith("/unseen")]
+    if unseen:
+        notes.append(
+            "(unseen): samples told the conditions of pictures of concepts that neither generator "
+            "nor judges know in any style; the other columns are of concepts known in others."
+        )
     if bounds:
         notes.append(f"{', '.join(bounds)}: lower bound without conditions, not tested.")
     counters = sorted({str(r["cost"]["macs"].get("counter")) for r in done if _macs(r)})

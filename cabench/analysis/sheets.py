@@ -15,12 +15,13 @@ from cabench.store import LOG, SHEET, Store
 
 @dataclass(frozen=True)
 class Drawn:
-    """Pictures (columns, rows, C, H, W) uint8, a column a class; all of one seed."""
+    """Pictures (columns, rows, C, H, W) uint8, a column a class or a prompt; all of one seed."""
 
     seed: int
     samples: dict[str, np.ndarray]  # by arm, in study order
     real: np.ndarray | None
     classes: list[str]              # of the columns
+    unseen: list[bool] | None = None  # of prompts: is the concept unseen? None: columns are classes
 
 
 def drawn(
@@ -37,6 +38,11 @@ def drawn(
     if seed is None or not by_seed[seed]:
         return None
     record = records[keys[next(iter(by_seed[seed])), seed]]
+    if "prompts" in (layout := record["protocol"]["sheet"]):  # real pictures, samples below them
+        whole = by_seed[seed]
+        samples = {arm: sheet[:, 1:] for arm, sheet in whole.items()}
+        real = next(iter(whole.values()))[:, :1]
+        return Drawn(seed, samples, real, layout["prompts"], layout["unseen"])
     path = store.find(f"data-{record['spec']['train']['data']['fingerprint'][:16]}", SHEET)
     real = None
     if path is not None:

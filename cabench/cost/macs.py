@@ -44,6 +44,7 @@ LAYOUT = {
     "aten::expand", "aten::unsqueeze", "aten::squeeze", "aten::slice", "aten::select",
     "aten::split", "aten::unbind", "aten::cat", "aten::clone", "aten::_to_copy", "aten::detach",
     "aten::alias", "aten::reshape", "aten::zeros", "aten::arange",
+    "aten::scalar_tensor",
 }  # fmt: skip
 COUNTED_ON_META = {
     "aten::mm", "aten::addmm", "aten::bmm", "aten::baddbmm", "aten::convolution",
@@ -101,8 +102,9 @@ def _inputs(spec: Mapping[str, Any], device: str) -> tuple[torch.Tensor, ...]:
     x = torch.zeros(1, *spec["backbone"]["shape"], device=device)
     told = [torch.zeros(1, dtype=torch.long, device=device) for _ in spec["embedder"]["classes"]]
     for features in spec["embedder"].get("text", {}).values():
-        told.append(torch.zeros(1, TEXT_TOKENS, features, device=device))
-        told.append(torch.ones(1, TEXT_TOKENS, dtype=torch.bool, device=device))
+        tokens = spec.get("text_tokens", TEXT_TOKENS)
+        told.append(torch.zeros(1, tokens, features, device=device))
+        told.append(torch.ones(1, tokens, dtype=torch.bool, device=device))
     return (x, torch.zeros(1, device=device), *told)
 
 

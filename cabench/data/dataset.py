@@ -14,6 +14,7 @@ from cabench.errors import CabenchError
 from cabench.registry import near
 
 SPLITS = ("generator-train", "judge-train", "report")
+UNSEEN = "unseen"  # a further split that a set may have: what is new in every respect
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class Split:
     streams: dict[str, np.ndarray]                          # name -> (N,) int64
     texts: dict[str, list] = field(default_factory=dict)    # name -> N strings, or lists of them
     latents: Latents | None = None                          # what networks train on, if not images
+    encoded: dict[str, Any] = field(default_factory=dict)   # name -> text.Encoded, once it is made
 
     def __len__(self) -> int:
         return len(self.images)
@@ -59,7 +61,7 @@ class Dataset:
     licence: str                       # of the pictures
     classes: dict[str, list[str]]      # categorical stream -> its class names, by value
     flip: bool                         # may a picture be mirrored without leaving the distribution?
-    splits: dict[str, Split]           # one per name in SPLITS
+    splits: dict[str, Split]           # one per name in SPLITS, and maybe UNSEEN
     fingerprint: str = ""              # sha256 of all content; computed when not given
     vae: dict[str, Any] | None = None  # of the latents: path, sha256, scale, shift
 
@@ -109,7 +111,7 @@ class Digest:
 def fingerprint(splits: dict[str, Split], classes: dict[str, list[str]]) -> str:
     """sha256 over class names and, split by split in order, every picture, stream and text."""
     digest = Digest(classes)
-    for name in SPLITS:
+    for name in (*SPLITS, *(other for other in splits if other not in SPLITS)):
         part = splits[name]
         digest.array(f"{name}/images", part.images.dtype, part.images.shape)
         for start in range(0, len(part), 4096):

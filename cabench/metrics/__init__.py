@@ -18,6 +18,10 @@ A metric is a class registered in METRICS; plugins register as ours do:
         @staticmethod                     # optional; else compute() of other real pictures
         def floor(scorer) -> float: ...
 
+Further optional ones: check(dataset) raises a CabenchError for data it is not for; fingerprint(),
+of what it has learned, goes into keys; note() is printed wherever the metric is; unfit() says why
+no verdict may rest on it ('' if one may).
+
 `generated` and `reference` are the judge's features of the samples and of as many real pictures
 with the same labels, {layer: (n, D)} float32, of the default judge {"112": .., "1280": ..};
 `images` (n, C, H, W) uint8 and `labels` (n,) int64 are the samples and what was asked for; `scorer`
@@ -42,9 +46,17 @@ __all__ = [
 
 
 def versions(names: Iterable[str]) -> dict[str, object]:
-    """The `version` of each named metric (of a plugin's, its hash, too), for trial keys."""
-    told = {name: versioned(METRICS.get(name)) for name in names}
-    return {name: t if "plugin" in t else t["version"] for name, t in told.items()}
+    """The `version` of each named metric (and the hash of a plugin or of what it has learned), for
+    trial keys.
+    """
+    told = {name: versioned(METRICS.get(name)) | _fingerprint(name) for name in names}
+    return {name: t["version"] if list(t) == ["version"] else t for name, t in told.items()}
+
+
+def _fingerprint(name: str) -> dict[str, str]:
+    """Of what a metric has learned, if it has."""
+    made = getattr(METRICS.get(name), "fingerprint", None)
+    return {"fingerprint": made()} if made else {}
 
 
 def judges_of(names: Iterable[str]) -> dict[str, str]:
@@ -65,7 +77,22 @@ def describe(name: str, n: int) -> dict[str, object]:
         "label": metric.label.format(n=n),
         "higher_is_better": metric.higher_is_better,
         "scale": getattr(metric, "scale", 1.0),
+        **({"note": metric.note()} if hasattr(metric, "note") else {}),
     }
+
+
+def describe_unseen(names: Iterable[str], n: int) -> dict[str, dict[str, object]]:
+    """The same of the scores on the split `unseen`: 'kid/unseen' and the like."""
+    measured = [
+        name for name in names
+        if METRICS.get(name).needs == "samples" or getattr(METRICS.get(name), "unseen", False)
+    ]
+    return {f"{name}/unseen": _unseen(describe(name, n)) for name in measured}
+
+
+def _unseen(told: dict[str, object]) -> dict[str, object]:
+    base, at, count = str(told["label"]).partition("@")
+    return told | {"label": f"{base} (unseen){at}{count}"}
 
 
 def needing(what: str, chosen: Iterable[str]) -> list[str]:

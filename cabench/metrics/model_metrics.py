@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from cabench.data.dataset import UNSEEN
 from cabench.registry import METRICS
 
 
@@ -15,6 +16,7 @@ class HeldoutLoss:
     needs = "model"
     higher_is_better = False
     label = "held-out loss"
+    unseen = True  # measured on the split `unseen`, too, where there is one
 
     @staticmethod
     def compute(model, process, dataset, heldout, device) -> dict[str, float]:
@@ -22,10 +24,11 @@ class HeldoutLoss:
         from cabench.training import Data, denoising_loss
 
         def loss(split: str):
-            data = Data(dataset.split(split), tuple(model.embedder.categories))
+            data = Data(dataset.split(split), (*model.embedder.categories, *model.embedder.texts))
             return denoising_loss(model, process, data, device=device, **heldout)
 
         bins = loss("report")
+        further = {"heldout_loss/unseen": loss(UNSEEN).mean()} if UNSEEN in dataset.splits else {}
         overall = {"heldout_loss": bins.mean(), "train_loss": loss("generator-train").mean()}
         by_bin = {f"heldout_loss/bin{i}": value for i, value in enumerate(bins)}
-        return {name: float(value) for name, value in (overall | by_bin).items()}
+        return {name: float(value) for name, value in (overall | further | by_bin).items()}

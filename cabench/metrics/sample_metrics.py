@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from cabench.errors import CabenchError
-from cabench.metrics import neighbours
+from cabench.metrics import image_text, neighbours
 from cabench.metrics.fidelity import KID_MIN, fid, kid
 from cabench.registry import METRICS
 
@@ -104,3 +104,112 @@ class Memorised:
     @staticmethod
     def compute(generated, reference, images, labels, scorer) -> float:
         return scorer.neighbours(generated["1280"])["memorised"]
+
+
+@METRICS.register("style_accuracy")
+class StyleAccuracy:
+    """As condition_accuracy, of the stream `style`: has a sample the style asked for?"""
+
+    version = 1
+    needs = "samples"
+    higher_is_better = True
+    label = "style accuracy"
+    min_samples = 1
+
+    @staticmethod
+    def check(dataset) -> None:
+        if "style" not in dataset.classes:
+            raise CabenchError(f"style_accuracy: data set '{dataset.name}' has no stream 'style'")
+
+    @staticmethod
+    def compute(generated, reference, images, labels, scorer) -> float:
+        scorer.told_to(labels)
+        return scorer.probe_of("style").accuracy(generated, scorer.conditions["style"])
+
+    @staticmethod
+    def floor(scorer) -> float:
+        """Of real pictures of the split that the samples' conditions are from."""
+        return scorer.probe_of("style").accuracy_on_report
+
+
+@METRICS.register("image_text_score")
+class ImageTextScore:
+    """Emoji image-text score of samples and their prompts (image_text.py); no CLIP score."""
+
+    version = 1
+    needs = "samples"
+    higher_is_better = True
+    label = "image-text score@{n}"
+    min_samples = 1
+    check = staticmethod(image_text.check)
+    fingerprint = staticmethod(image_text.fingerprint)
+    note = staticmethod(image_text.quality)
+    unfit = staticmethod(image_text.unfit)
+
+    @staticmethod
+    def compute(generated, reference, images, labels, scorer) -> float:
+        scorer.told_to(labels)
+        return image_text.heads().score(generated, _sentences(scorer))
+
+    @staticmethod
+    def floor(scorer) -> float:
+        """Real pictures of the same split with their own prompts."""
+        return image_text.heads().score(scorer.real, _sentences(scorer))
+
+
+@METRICS.register("prompt_retrieval")
+class PromptRetrieval:
+    """Share of samples whose own prompt is among the ten nearest of all prompts, by the same heads.
+    """
+
+    version = 1
+    needs = "samples"
+    higher_is_better = True
+    label = "prompt R@10 of {n}"
+    min_samples = 11
+    check = staticmethod(image_text.check)
+    fingerprint = staticmethod(image_text.fingerprint)
+    note = staticmethod(image_text.quality)
+    unfit = staticmethod(image_text.unfit)
+
+    @staticmethod
+    def compute(generated, reference, images, labels, scorer) -> float:
+        scorer.told_to(labels)
+        return _found(generated, scorer)
+
+    @staticmethod
+    def floor(scorer) -> float:
+        """Real pictures of the same split among their own prompts."""
+        return _found(scorer.real, scorer)
+
+
+@METRICS.register("clip_score")
+class ClipScore:
+    """CLIP score of samples and their prompts, by the CLIP that the scale names."""
+
+    version = 1
+    needs = "samples"
+    higher_is_better = True
+    label = "CLIP score@{n}"
+    min_samples = 1
+
+    @staticmethod
+    def compute(generated, reference, images, labels, scorer) -> float:
+        scorer.told_to(labels)
+        return scorer.clip.score(images, scorer.clip_prompts)
+
+    @staticmethod
+    def floor(scorer) -> float:
+        """Real pictures of the same split with their own prompts."""
+        real = scorer.dataset.split(scorer.reference).images[scorer.rows]
+        return scorer.clip.score(real, scorer.clip_prompts)
+
+
+def _sentences(scorer):
+    return image_text.sentence_embeddings(scorer.prompts, scorer.cache)
+
+
+def _found(features, scorer) -> float:
+    heads = image_text.heads()
+    similar = heads.pictures(features) @ heads.prompts(_sentences(scorer)).T
+    return image_text.retrieval(similar, np.arange(len(similar)), 10)

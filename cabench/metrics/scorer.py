@@ -14,9 +14,11 @@ from cabench.errors import CabenchError
 from cabench.metrics import fidelity, judge, neighbours
 from cabench.metrics import probe as probes
 from cabench.metrics.cached import arrays_once
+from cabench.metrics.clip import TEMPLATE, wording
 from cabench.metrics.judges import DEFAULT, judge_of
 from cabench.metrics.reference import matched, report_labels
 from cabench.registry import JUDGES, METRICS
+from cabench.text import STREAM, first
 
 REFERENCE, FLOOR, TRAINED = "report", "judge-train", "generator-train"
 METRIC_NAMES = ("kid", "fid_lite0_112", "condition_accuracy")
@@ -38,8 +40,11 @@ class SampleScorer:
         threads: int = 1,                           # for the judge; the numbers don't depend on it
         metrics: Sequence[str] = METRIC_NAMES,      # registered metrics that need samples
         stream: str = "label",                      # the condition that accuracy is about
+        reference: str = REFERENCE,                 # the split whose conditions samples are told
+        clip: Any = None,                           # metrics.clip.Clip, of metric clip_score
     ):
-        self.dataset, self.n, self.stream = dataset, n, stream
+        self.dataset, self.n, self.stream, self.reference = dataset, n, stream, reference
+        self.cache, self.clip = Path(cache), clip
         self.judge = judge.Judge(cache, threads)
         self.metrics = {name: METRICS.get(name) for name in metrics}
         others = dict.fromkeys(judge_of(metric) for metric in self.metrics.values())
@@ -47,26 +52,42 @@ class SampleScorer:
             name: JUDGES.get(name)(Path(cache), threads) for name in others if name != DEFAULT
         }
         for name, metric in self.metrics.items():
+            if hasattr(metric, "check"):
+                metric.check(dataset)
             if n < metric.min_samples:
                 raise CabenchError(
                     f"{name}: {n} samples are too few, at least {metric.min_samples} are needed"
                 )
-        self.labels = report_labels(self._labels(REFERENCE), n)    # (n,) int64: what to generate
+        self.labels = report_labels(self._labels(reference), n)    # (n,) int64: what to generate
         self.chosen = {    # split -> (n,) indices of the real pictures in use
             split: matched(self._labels(split), self.labels, f"split '{split}'")
-            for split in (REFERENCE, FLOOR)
+            for split in (reference, FLOOR)
         }
-        self._folder = Path(cache) / "judge"
+        self._folder = self.cache / "judge"
         self._real: dict[str, dict[str, np.ndarray]] = {}       # by judge: of the reference
         self._last: tuple[Any, dict] = None, {}                 # pictures, their features by judge
 
     @cached_property
-    def conditions(self) -> dict[str, np.ndarray]:
-        """What each sample is told, by stream (n,): rows of the report split, in labels' order."""
+    def rows(self) -> np.ndarray:
+        """(n,) the picture of the reference split whose conditions each sample is told."""
         rows = np.empty(self.n, np.int64)
-        rows[np.argsort(self.labels, kind="stable")] = self.chosen[REFERENCE]  # both label by label
-        streams = self.dataset.split(REFERENCE).streams
-        return {name: values[rows] for name, values in streams.items()}
+        rows[np.argsort(self.labels, kind="stable")] = self.chosen[self.reference]  # label by label
+        return rows
+
+    @cached_property
+    def conditions(self) -> dict[str, np.ndarray]:
+        """What each sample is told, by stream (n,), in labels' order."""
+        streams = self.dataset.split(self.reference).streams
+        return {name: values[self.rows] for name, values in streams.items()}
+
+    @cached_property
+    def prompts(self) -> list[str]:
+        """The text of each sample, in labels' order; of several captions the first."""
+        texts = self.dataset.split(self.reference).texts
+        if STREAM not in texts:
+            raise CabenchError(f"data set '{self.dataset.name}' has no texts")
+        found = first(texts[STREAM])
+        return [found[row] for row in self.rows]
 
     def score(self, images: np.ndarray, labels: np.ndarray) -> dict[str, float]:
         """Every metric of samples (n, C, H, W) uint8 made for `labels` (n,), in any order."""
@@ -76,7 +97,7 @@ class SampleScorer:
             raise ValueError("the samples' labels are not the ones in scorer.labels")
         return {
             name: float(metric.compute(self.features(images, judge_of(metric)),
-                                       self.reference(judge_of(metric)), images, labels, self))
+                                       self.compared(judge_of(metric)), images, labels, self))
             for name, metric in self.metrics.items()
         }  # fmt: skip
 
@@ -118,12 +139,29 @@ class SampleScorer:
     @cached_property
     def _usual(self) -> np.ndarray:
         """Distances of the real pictures in use to the nearest training picture, (n,)."""
-        return neighbours.nearest(self.reference()["1280"], self._trained)[0]
+        return neighbours.nearest(self.compared()["1280"], self._trained)[0]
 
     @property
     def reference_labels(self) -> np.ndarray:
         """(n,) of the real pictures in use, in their order."""
-        return self._labels(REFERENCE)[self.chosen[REFERENCE]]
+        return self._labels(self.reference)[self.chosen[self.reference]]
+
+    @property
+    def clip_template(self) -> str | None:
+        """How class names become CLIP's prompts; None: they are the data's texts."""
+        has_text = STREAM in self.dataset.split(self.reference).texts
+        return self.clip.template or (None if has_text else TEMPLATE)
+
+    @cached_property
+    def clip_prompts(self) -> list[str]:
+        if self.clip_template is None:
+            return self.prompts
+        return wording(self.clip_template, self.dataset.classes[self.stream], self.labels)
+
+    def told_to(self, labels: np.ndarray) -> None:
+        """Refuses samples in another order: their other conditions would not be known."""
+        if not np.array_equal(labels, self.labels):
+            raise ValueError("the samples are not in the order of scorer.labels")
 
     def floor(self) -> dict[str, float]:
         """The same metrics of n other real pictures with the same labels; accuracy: on report."""
@@ -131,7 +169,7 @@ class SampleScorer:
 
     def prepare(self) -> None:
         """Fill the cache, so that workers only read it."""
-        _ = self.reference(), self._floor, self.probe, self._usual
+        _ = self.compared(), self._floor, self.probe, self._usual
 
     @property
     def protocol(self) -> dict[str, Any]:
@@ -144,7 +182,7 @@ class SampleScorer:
             "judge_resize": f"{judge.SIZE} px, antialiased bilinear",
             **({"judges": {n: j.fingerprint for n, j in self.judges.items() if n != DEFAULT}}
                if len(self.judges) > 1 else {}),
-            "reference": {"split": REFERENCE, "labels": "as generated"},
+            "reference": {"split": self.reference, "labels": "as generated"},
             "floor": {"split": FLOOR, "labels": "as generated"},
             "kid": {"features": "1280", **fidelity.KID, "kid_subset_size": self.n},
             "fid": {"features": "112"},
@@ -154,28 +192,52 @@ class SampleScorer:
                 "penalty": probes.PENALTY,
                 "version": probes.VERSION,
                 "trained_on": FLOOR,
-                "tested_on": REFERENCE,
+                "tested_on": self.reference,
                 "stream": self.stream,
             },
+            **({"notes": notes} if (notes := self._notes()) else {}),
+            **({"clip": self._clip} if self.clip else {}),
         }
+
+    @property
+    def _clip(self) -> dict[str, Any]:
+        return {
+            "path": self.clip.path, "weights": self.clip.fingerprint,
+            "prompts": self.clip_template or "the data's texts",
+        }  # fmt: skip
+
+    def _notes(self) -> dict[str, str]:
+        return {name: m.note() for name, m in self.metrics.items() if hasattr(m, "note")}
 
     @cached_property
     def probe(self) -> probes.Probe:
         """The probe of this data set, trained on judge-train, tested on report."""
-        key = _short(self.dataset.fingerprint, self.judge.fingerprint, self.stream, probes.VERSION)
+        return self.probe_of(self.stream)
+
+    def probe_of(self, stream: str) -> probes.Probe:
+        """As `probe`, of another stream."""
+        elsewhere = [] if self.reference == REFERENCE else [self.reference]
+        key = _short(
+            self.dataset.fingerprint, self.judge.fingerprint, stream, probes.VERSION, *elsewhere
+        )
 
         def fit() -> dict[str, np.ndarray]:
             return probes.fit(
-                self._features(FLOOR), self._labels(FLOOR),
-                self._features(REFERENCE), self._labels(REFERENCE),
+                self._features(FLOOR), self._labels(FLOOR, stream),
+                self._features(self.reference), self._labels(self.reference, stream),
             ).arrays()
 
         return probes.Probe.load(arrays_once(self._folder / f"probe-{key}.npz", fit))
 
-    def reference(self, name: str = DEFAULT) -> dict[str, np.ndarray]:
-        """A judge's features of the real pictures in use."""
+    @cached_property
+    def real(self) -> dict[str, np.ndarray]:
+        """The judge's features of the pictures that the samples' conditions are from, in order."""
+        return {k: f[self.rows] for k, f in self._features(self.reference).items()}
+
+    def compared(self, name: str = DEFAULT) -> dict[str, np.ndarray]:
+        """A judge's features of the real pictures that samples are compared with."""
         if name not in self._real:
-            self._real[name] = self._subset(REFERENCE, name)
+            self._real[name] = self._subset(self.reference, name)
         return self._real[name]
 
     @cached_property
@@ -186,18 +248,18 @@ class SampleScorer:
             name: float(
                 metric.floor(self) if hasattr(metric, "floor")
                 else metric.compute(self._subset(FLOOR, judge_of(metric)),
-                                    self.reference(judge_of(metric)), images, labels, self)
+                                    self.compared(judge_of(metric)), images, labels, self)
             )
             for name, metric in self.metrics.items()
         }  # fmt: skip
 
-    def _labels(self, split: str) -> np.ndarray:
-        streams = self.dataset.split(split).streams
-        if self.stream not in streams:
+    def _labels(self, split: str, stream: str | None = None) -> np.ndarray:
+        streams, stream = self.dataset.split(split).streams, stream or self.stream
+        if stream not in streams:
             raise CabenchError(
-                f"scoring by '{self.stream}': the data set's streams are {', '.join(streams)}"
+                f"scoring by '{stream}': the data set's streams are {', '.join(streams)}"
             )
-        return streams[self.stream]
+        return streams[stream]
 
     def _subset(self, split: str, name: str = DEFAULT) -> dict[str, np.ndarray]:
         return {layer: f[self.chosen[split]] for layer, f in self._features(split, name).items()}

@@ -7,7 +7,7 @@ an input scale of its own: a zero-initialised generator learns at a speed set by
 from __future__ import annotations
 
 import math
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -89,12 +89,20 @@ class Embedded(dict):
 
     `kept`, where it is not None, belongs to one trajectory of sampling: all rows have one timestep,
     and the other streams stay as they are, so what is made of these alone may be left there.
+    A sequence's vector, the mean of its tokens, is made when it is asked for.
     """
 
-    def __init__(self, vectors: Mapping[str, Tensor], kept: dict[Any, Tensor] | None = None):
-        super().__init__(vectors)
+    def __init__(
+        self, vectors: Mapping[str, Tensor], kept: dict[Any, Tensor] | None = None,
+        norm: Callable[[Tensor], Tensor] = lambda e: e,
+    ):  # fmt: skip
+        super().__init__({name: norm(vector) for name, vector in vectors.items()})
         self.sequences: dict[str, tuple[Tensor, Tensor]] = {}
-        self.kept = kept
+        self.kept, self.norm = kept, norm
+
+    def __missing__(self, name: str) -> Tensor:
+        self[name] = self.norm(mean_over(*self.sequences[name]))
+        return self[name]
 
 
 class ConditionEmbedder(nn.Module):
@@ -133,23 +141,28 @@ class ConditionEmbedder(nn.Module):
         self, t: Tensor, streams: Mapping[str, Values], drop: Tensor | None = None,
         kept: dict[Any, Tensor] | None = None,
     ) -> Embedded:  # fmt: skip
-        embedded = Embedded({} if self.timestep is None else {TIMESTEP: self.timestep(t)}, kept)
+        vectors = {} if self.timestep is None else {TIMESTEP: self.timestep(t)}
         for name, embedding in self.categories.items():
-            embedded[name] = embedding(streams[name], drop)
+            vectors[name] = embedding(streams[name], drop)
+        embedded = Embedded(vectors, kept, self._norm)
         for name, embedding in self.texts.items():
             features, mask = streams[name]
             mask = mask if drop is None else mask | drop.unsqueeze(1)  # a null has no length
-            tokens = self._norm(embedding(features, drop))
-            weights = mask.to(tokens.dtype)
-            weights = weights / weights.mean(1, keepdim=True).clamp(min=1e-6)
-            embedded[name] = (tokens * weights.unsqueeze(2)).mean(1)
-            embedded.sequences[name] = tokens, mask
-        for name, vector in embedded.items():
-            embedded[name] = self._norm(vector)
+            embedded.sequences[name] = self._norm(embedding(features, drop)), mask
         return embedded
 
     def _norm(self, e: Tensor) -> Tensor:
         return F.rms_norm(e, e.shape[-1:]) if self.normalise else e
+
+
+def mean_over(tokens: Tensor, mask: Tensor) -> Tensor:
+    """Mean of the tokens (B, L, D) in mask (B, L) -> (B, D); zero without any.
+
+    As products: fvcore counts these, and not the sums they are.
+    """
+    kept = mask.unsqueeze(1).to(tokens.dtype)  # (B, 1, L)
+    count = torch.bmm(kept, torch.ones_like(kept).transpose(1, 2))
+    return (torch.bmm(kept, tokens) / count.clamp(min=1)).squeeze(1)
 
 
 def gather(embedded: Mapping[str, Tensor], source: Iterable[str]) -> Tensor:
@@ -161,7 +174,10 @@ def sequence(embedded: Embedded, source: Iterable[str]) -> tuple[Tensor, Tensor 
     """The same as tokens (B, L, width), one a stream (text: its own); mask (B, L), None: all."""
     tokens, masks = [], []
     for name in source:
-        found, mask = embedded.sequences.get(name, (embedded[name].unsqueeze(1), None))
+        if name in embedded.sequences:
+            found, mask = embedded.sequences[name]
+        else:
+            found, mask = embedded[name].unsqueeze(1), None
         tokens.append(found)
         masks.append(mask)
     if all(mask is None for mask in masks):

@@ -19,7 +19,14 @@ def protocol(manifest: dict[str, Any], records: dict[str, dict[str, Any]]) -> li
     train, score = spec.get("train", {}), spec.get("score", {})
     model, data = train.get("model", {}), train.get("data", {})
     embedder, probe = model.get("embedder", {}), told.get("probe", {})
-    streams = ", ".join(f"{name} ({k} classes)" for name, k in embedder.get("classes", {}).items())
+    named = [f"{name} ({k} classes)" for name, k in embedder.get("classes", {}).items()]
+    text = train.get("text", {})
+    named += [
+        f"{name} (encoder {text.get('encoder')} {str(text.get('fingerprint'))[:16]}, {width} wide, "
+        f"{text.get('tokens')} tokens)"
+        for name, width in embedder.get("text", {}).items()
+    ]
+    streams = ", ".join(named)
     reference, heldout = told.get("reference", {}), score.get("heldout", {})
     rows = [
         ("Data", _joined(

@@ -116,8 +116,13 @@ def _near(run: Run, records: dict[str, dict[str, Any]], folder: Path) -> dict[st
 
 
 def _strips(manifest: dict[str, Any], sheets: Drawn, folder: Path) -> dict[str, Any]:
-    """A picture per arm: the same seed, classes and noise in the same cells."""
+    """A picture per arm: the same seed, classes and noise in the same cells; or, of a study of
+    text, one with the prompts below.
+    """
     arms = [arm["name"] for arm in manifest["arms"]]
+    if sheets.unseen is not None:
+        (drawn_to,) = figures.prompted(folder / "prompts.png", arms, sheets)
+        return {"prompts": drawn_to.name, "seed": sheets.seed}
     blocks = {"real pictures": sheets.real} if sheets.real is not None else {}
     blocks |= {arm: sheets.samples.get(arm) for arm in arms}
     held = [images.shape[1] for images in blocks.values() if images is not None]
@@ -133,4 +138,4 @@ def _strips(manifest: dict[str, Any], sheets: Drawn, folder: Path) -> dict[str, 
             ratio = rows * shown.shape[3] / (len(columns) * shown.shape[4])
         strips.append({"name": name, "file": file, "ratio": ratio})
     chosen = [sheets.classes[c] for c in columns]
-    return {"strips": strips, "classes": chosen, "of": kinds, "seed": sheets.seed}
+    return {"strips": strips, "classes": chosen, "of": kinds, "seed": sheets.seed, "prompts": None}

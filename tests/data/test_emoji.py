@@ -11,7 +11,7 @@ NEAR = 0.05
 STYLES = ["noto", "twemoji", "fluent"]
 
 
-@pytest.fixture(scope="module", params=["cluster", "style_combo"])
+@pytest.fixture(scope="module", params=["cluster", "style_combo", "both"])
 def emoji(request):
     return load_dataset("emoji", split=request.param)
 
@@ -136,6 +136,37 @@ def test_style_combo(cluster_split):
     generator, judge, report = (images[number == k] for k in range(3))
     for a, b in ((generator, report), (judge, report), (generator, judge)):
         assert relative_distance(a, b).min() >= NEAR * (1 - 1e-3)
+
+
+def test_both_holds_out_styles_of_known_concepts_and_apart_from_them_concepts(cluster_split):
+    both, combo = (load_dataset("emoji", split=rule) for rule in ("both", "style_combo"))
+    assert list(both.splits) == [*SPLITS, "unseen"]
+    unseen = both.split("unseen")
+    assert np.array_equal(unseen.images, cluster_split.split("report").images)
+    parts = {name: both.split(name) for name in both.splits}
+    assert sum(map(len, parts.values())) == 5383
+    codes = {name: set(part.texts["hexcode"]) for name, part in parts.items()}
+    assert codes["report"] < codes["generator-train"]
+    for name in ("generator-train", "judge-train", "report"):
+        assert codes["unseen"].isdisjoint(codes[name])
+        nearest = relative_distance(parts[name].images, unseen.images).min()
+        assert nearest >= NEAR * (1 - 1e-3)
+    pairs = {n: {*zip(p.texts["hexcode"], p.streams["style"].tolist(), strict=True)}
+             for n, p in parts.items()}  # fmt: skip
+    assert pairs["report"].isdisjoint(pairs["generator-train"])
+    kept = combo.split("report").texts["hexcode"]
+    assert codes["report"] == set(kept) - codes["unseen"]
+
+
+def test_a_prompt_is_name_tags_and_style(cluster_split):
+    part = cluster_split.split("report")
+    for i, text in enumerate(part.texts["text"]):
+        name, style = part.texts["caption"][i], STYLES[part.streams["style"][i]]
+        assert text.startswith(name) and text.endswith(f"; {style} style")
+        said = text.removeprefix(name).removesuffix(f"; {style} style").removeprefix(": ")
+        tags = said.split(", ") if said else []
+        assert len(tags) <= 5 and set(tags) <= set(part.texts["tags"][i])
+        assert not set(tags) & set(re.findall(r"\w+", name.lower()))
 
 
 def test_fingerprint(emoji):

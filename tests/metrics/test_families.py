@@ -58,7 +58,7 @@ def test_class_wise_kid_is_the_mean_of_the_classes_and_sees_wrong_labels(scorer,
     made = SampleScorer(scorer.dataset, scorer.n, scorer._folder.parent,
                         metrics=["kid", "kid_classwise"])  # fmt: skip
     scores = made.score(images, labels)
-    features, truth = made.features(images)["1280"], made.reference()["1280"]
+    features, truth = made.features(images)["1280"], made.compared()["1280"]
     by_class = [
         fidelity.kid(features[labels == c], truth[made.reference_labels == c], 2)
         for c in range(10)
@@ -168,7 +168,7 @@ def test_inception_equals_torch_fidelitys_command_line(
     assert scores["recall_inception"] == pytest.approx(theirs["recall"], abs=0.011)
     # theirs adds up kernels of about 1 in float32, so that KID is good to some 1e-6
     kid = theirs["kernel_inception_distance_mean"]
-    features, reference = ours.features(samples, NAME), ours.reference(NAME)
+    features, reference = ours.features(samples, NAME), ours.compared(NAME)
     assert fidelity.kid(features["2048"], reference["2048"], N) == pytest.approx(
         kid, rel=1e-3, abs=3e-6
     )

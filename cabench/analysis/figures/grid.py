@@ -67,7 +67,7 @@ class Layout:
         self.rows = 1 + max(row for row, _ in self.cells)
         self.names = {name: fold(name, NAME_LETTERS) for name, _ in blocks}
         lines = [(name == REAL, line) for name, lines in self.names.items() for line in lines]
-        self.left = MARGIN + 10 + int(max(_font(bold).getlength(line) for bold, line in lines))
+        self.left = MARGIN + 10 + int(max(font(bold).getlength(line) for bold, line in lines))
         self.heads = _heads(classes, self.wide)
         self.top = MARGIN + 8 + max(head.height for head in self.heads)
         self.width = self.left + len(classes) * (self.wide + GAP) + MARGIN
@@ -87,7 +87,7 @@ class Layout:
         y = self.top
         for name, images in blocks:
             for line, text in enumerate(self.names[name]):
-                draw.text((x + MARGIN, y + LINE * line), text, "black", _font(name == REAL))
+                draw.text((x + MARGIN, y + LINE * line), text, "black", font(name == REAL))
             for i, (row, column) in enumerate(self.cells):
                 corner = (
                     x + self.left + column * (self.wide + GAP),
@@ -96,9 +96,9 @@ class Layout:
                 if images is None:
                     page.paste(EMPTY, (*corner, corner[0] + self.wide, corner[1] + self.high))
                 else:
-                    page.paste(_picture(images[i], self.zoom), corner)
+                    page.paste(picture(images[i], self.zoom), corner)
             if images is None:
-                draw.text((x + self.left + 6, y + 6), "no samples", "#777777", _font())
+                draw.text((x + self.left + 6, y + 6), "no samples", "#777777", font())
             y += self.tall(name)
 
 
@@ -132,7 +132,7 @@ def _cells(labels: Sequence[str], classes: list[str]) -> list[tuple[int, int]]:
     return places
 
 
-def _picture(image: np.ndarray, zoom: int) -> Image.Image:
+def picture(image: np.ndarray, zoom: int) -> Image.Image:
     """(C, H, W) uint8, enlarged `zoom` times, nearest."""
     pixels = np.repeat(image, 3, axis=0) if len(image) == 1 else image
     pixels = pixels.transpose(1, 2, 0).repeat(zoom, axis=0).repeat(zoom, axis=1)
@@ -140,7 +140,7 @@ def _picture(image: np.ndarray, zoom: int) -> Image.Image:
 
 
 @cache
-def _font(bold: bool = False) -> ImageFont.FreeTypeFont:
+def font(bold: bool = False) -> ImageFont.FreeTypeFont:
     """DejaVu Sans as matplotlib ships it: the same letters on every machine."""
     name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
     return ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / name, 13)
@@ -157,9 +157,9 @@ def _heads(classes: list[str], wide: int) -> list[Image.Image]:
 
 def _head(lines: list[str]) -> Image.Image:
     """Lines of text as a picture, centred."""
-    width = max(int(_font().getlength(line)) + 2 for line in lines)
+    width = max(int(font().getlength(line)) + 2 for line in lines)
     label = Image.new("RGB", (width, LINE * len(lines)), "white")
     draw = ImageDraw.Draw(label)
     for i, line in enumerate(lines):
-        draw.text((width / 2, LINE * i + 12), line, "black", _font(), anchor="ms")
+        draw.text((width / 2, LINE * i + 12), line, "black", font(), anchor="ms")
     return label

@@ -16,7 +16,9 @@ class MethodOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     source: str | list[str] = Field(
-        "both", description="streams it is told: both (timestep + label), a stream, or a list"
+        "both",
+        description="streams it is told: both (timestep + label; text or the study's first stream "
+        "where it needs no label), a stream, or a list",
     )
 
     def set_size(self, by: str, size: int) -> bool:

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import torch
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from cabench.models.condition import TIMESTEP, sequence
+from cabench.models.condition import TIMESTEP, mean_over, sequence
 from cabench.models.conditioning.base import Method, MethodOptions
 from cabench.models.conditioning.placement import chosen
 from cabench.models.init import parameter, tag
@@ -45,10 +44,8 @@ class Kernels(nn.Module):
         # The mean before the linear map that follows: one kernel to make, not L
         if mask is None:
             h = sum(h.unbind(1)) / h.shape[1]
-        else:  # products, so that they are counted as such
-            kept = mask.unsqueeze(1).to(h.dtype)  # (B, 1, L)
-            count = torch.bmm(kept, torch.ones_like(kept).transpose(1, 2))
-            h = (torch.bmm(kept, h) / count.clamp(min=1)).squeeze(1)
+        else:
+            h = mean_over(h, mask)
         return F.linear(h, self.out).unflatten(1, self.shape)
 
 

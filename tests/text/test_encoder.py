@@ -1,0 +1,73 @@
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from tiny_clip import WIDTH, save_clip
+
+from cabench.errors import DataMissing
+from cabench.text import TOKENS, encoder
+
+TEXTS = ["a cat", "", "the red fox: animal, fast; noto style", "cat " * 100]
+
+
+@pytest.fixture(scope="module")
+def clip_folder(tmp_path_factory):
+    return save_clip(tmp_path_factory.mktemp("clip") / "model")
+
+
+def test_clip_text_features_are_the_librarys_one_text_at_a_time(clip_folder):
+    from transformers import CLIPTextModel, CLIPTokenizerFast
+
+    made = encoder("clip", str(clip_folder))
+    model = CLIPTextModel.from_pretrained(clip_folder).eval()
+    tokenizer = CLIPTokenizerFast.from_pretrained(clip_folder)
+    found = made.features(TEXTS)
+    assert made.width == WIDTH
+    for text, features in zip(TEXTS, found, strict=True):
+        told = tokenizer([text], truncation=True, max_length=77, return_tensors="pt")
+        with torch.no_grad():
+            expected = model(**told).last_hidden_state[0].numpy()
+        assert features.shape == expected.shape and features.dtype == np.float32
+        assert np.allclose(features, expected, atol=1e-5)
+    assert len(found[-1]) == TOKENS == 77
+
+
+def test_minilm_is_the_model_in_the_wheel_and_knows_what_is_alike():
+    from transformers import AutoModel, AutoTokenizer
+
+    made = encoder("minilm")
+    found = made.features(["grinning face", "smiling cat", "a stock market report"])
+    tokenizer = AutoTokenizer.from_pretrained(made.folder)
+    model = AutoModel.from_pretrained(made.folder).eval()
+    told = tokenizer(["smiling cat"], return_tensors="pt")
+    with torch.no_grad():
+        expected = model(**told).last_hidden_state[0].numpy()
+    assert made.width == 384 and np.allclose(found[1], expected, atol=1e-5)
+    a, b, c = (f.mean(0) / np.linalg.norm(f.mean(0)) for f in found)
+    assert a @ b > a @ c + 0.1
+
+
+def test_a_fingerprint_is_of_the_weights(clip_folder, tmp_path):
+    same = shutil.copytree(clip_folder, tmp_path / "same")
+    other = save_clip(tmp_path / "other", seed=1)
+    one, two, three = (encoder("clip", str(p)).fingerprint for p in (clip_folder, same, other))
+    assert one == two != three
+
+
+def test_what_is_missing_is_said_in_a_line(clip_folder, tmp_path):
+    for path, said in (
+        (None, "needs `path`"),
+        (str(tmp_path / "no"), "looked for the folder"),
+        (str(tmp_path), "config.json, found none"),
+    ):
+        with pytest.raises(DataMissing, match=said):
+            _ = encoder("clip", path).fingerprint
+    damaged = shutil.copytree(clip_folder, tmp_path / "damaged")
+    (damaged / "model.safetensors").write_bytes(b"no weights")
+    with pytest.raises(DataMissing, match="doesn't load"):
+        encoder("clip", str(damaged)).features(["a"])
+    unreadable = shutil.copytree(clip_folder, tmp_path / "unreadable")
+    (unreadable / "tokenizer.json").write_text("{}")
+    with pytest.raises(DataMissing, match="doesn't read"):
+        _ = encoder("clip", str(unreadable)).ids(["b"])
