@@ -217,7 +217,7 @@ def find_data(file: StudyFile, scale: Scale) -> DataRef:
     return DataRef(
         choice.source, choice.options, found.fingerprint, tuple(found.inputs), classes,
         {name: found.classes[name] for name in dict.fromkeys([*needs, "label"])}, found.flip,
-        missing or absent, text, choice.unseen or 0, clip,
+        missing or absent, text=text, unseen=choice.unseen or 0, clip=clip,
         vae=found.vae and {k: v for k, v in found.vae.items() if k != "path"},
     )  # fmt: skip
 
