@@ -1,5 +1,3 @@
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 import torch
@@ -68,12 +66,12 @@ def test_of_several_captions_training_picks_by_the_seed_and_evaluation_takes_the
     first = data.told(rows)["text"][0][:, 0, 0]
     assert first.tolist() == [1, 4] * 300
     pick = torch.rand(600, generator=torch.Generator().manual_seed(0))
-    _, streams = data.take(rows, "cpu", pick)
+    _, streams = data.take(rows, "cpu", torch.Generator(), pick=pick)
     found = streams["text"][0][:, 0, 0]
     assert set(found[1::2].tolist()) == {4}
     counts = [(found[::2] == k).sum().item() for k in (1, 2, 3)]
     assert sum(counts) == 300 and min(counts) > 70
-    assert torch.equal(found, data.take(rows, "cpu", pick)[1]["text"][0][:, 0, 0])
+    assert torch.equal(found, data.take(rows, "cpu", torch.Generator(), pick=pick)[1]["text"][0][:, 0, 0])
 
 
 def test_a_sentence_is_the_mean_of_its_tokens(tmp_path):
@@ -86,8 +84,6 @@ def test_a_sentence_is_the_mean_of_its_tokens(tmp_path):
 
 
 def test_labels_alone_are_told_as_before():
-    split = SimpleNamespace(
-        images=np.zeros((3, 1, 8, 8), np.uint8), streams={"label": np.array([2, 0, 1])}
-    )
+    split = Split(np.zeros((3, 1, 8, 8), np.uint8), {"label": np.array([2, 0, 1])})
     told = Data(split, ("label",)).told(torch.tensor([2, 0]))
     assert list(told) == ["label"] and told["label"].tolist() == [1, 2]
