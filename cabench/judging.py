@@ -20,7 +20,7 @@ from cabench import metrics
 from cabench.data import Dataset, load_dataset
 from cabench.data.dataset import stratified
 from cabench.errors import CabenchError
-from cabench.metrics.corruptions import CORRUPTIONS, Real, described
+from cabench.metrics.corruptions import CAPTIONS, CORRUPTIONS, Real, described
 from cabench.metrics.reference import matched
 from cabench.registry import DATASETS, METRICS, listed, near
 from cabench.screen import screen
@@ -41,7 +41,10 @@ EXPECTED = {
     "kid_classwise": (*PICTURES, "missing classes", "shuffled labels"),
     "condition_accuracy": (*PICTURES, "missing classes", "shuffled labels"),
     "memorised": ("memorised",),
+    "image_text_score": (*PICTURES, "missing classes", CAPTIONS, "memorised"),  # other captions
+    "prompt_retrieval": (*PICTURES, "missing classes", CAPTIONS, "memorised"),
 }
+PROMPTED = ("image_text_score", "prompt_retrieval")    # they read a prompt for each sample
 
 
 def expected(metric: str, corruption: str) -> str:
@@ -72,7 +75,8 @@ def measure(
 ) -> pd.DataFrame:
     """Rows of metric x corruption: expected, found, shift, clean and corrupted means, sd."""
     judged, unseen = halves(dataset)
-    scorer = metrics.SampleScorer(judged, n, cache, metrics=chosen)
+    plain = tuple(name for name in chosen if name not in PROMPTED)
+    scorer = metrics.SampleScorer(judged, n, cache, metrics=plain)
     scorer.prepare()
     train = judged.split("generator-train")
     scores: dict[str, list[dict[str, float]]] = {name: [] for name in ("intact", *CORRUPTIONS)}
@@ -81,11 +85,44 @@ def measure(
         copied = matched(train.streams["label"], scorer.labels, "split 'generator-train'", draw)
         real = Real(unseen.images[index], unseen.streams["label"][index], train.images[copied])
         for place, name in enumerate(scores):
-            made = CORRUPTIONS.get(name, lambda r, _: (r.images, r.labels))
-            images, labels = made(real, np.random.RandomState(1000 * place + draw))
+            images, labels = spoilt(name, real, place, draw)
             scores[name].append(scorer.score(images, labels))
+        if len(plain) < len(chosen):
+            for name, found in prompted(judged, unseen, n, draw, cache, chosen, train).items():
+                scores[name][-1] |= found
         told(f"set {draw + 1} of {draws}")
     return _shifts(scores, chosen, scorer)
+
+
+def spoilt(name: str, real: Real, place: int, draw: int) -> tuple[np.ndarray, np.ndarray]:
+    made = CORRUPTIONS.get(name, lambda r, _: (r.images, r.labels))
+    return made(real, np.random.RandomState(1000 * place + draw))
+
+
+def prompted(
+    judged: Dataset, unseen: Any, n: int, draw: int, cache: Path, chosen: tuple[str, ...],
+    train: Any,
+) -> dict[str, dict[str, float]]:
+    """Scores by corruption of the metrics that read prompts: real pictures with their own ones."""
+    part = unseen.take(np.random.RandomState(draw).permutation(len(unseen)))
+    shown = dataclasses.replace(
+        judged, splits=judged.splits | {"report": part},
+        fingerprint=hashlib.sha256(f"{judged.fingerprint} told {draw}".encode()).hexdigest(),
+    )  # fmt: skip
+    scorer = metrics.SampleScorer(
+        shown, n, cache, metrics=[name for name in chosen if name in PROMPTED]
+    )
+    copied = matched(train.streams["label"], scorer.labels, "split 'generator-train'", draw)
+    images, trained = part.images[scorer.rows], np.empty_like(part.images[:n])
+    trained[np.argsort(scorer.labels, kind="stable")] = train.images[copied]    # label by label
+    real = Real(images, scorer.labels, trained)
+    scores = {"intact": scorer.score(images, scorer.labels)}
+    for place, name in enumerate(CORRUPTIONS, 1):
+        found, _ = spoilt(name, real, place, draw)    # prompts are told, labels are not
+        if name == CAPTIONS:
+            found = images[np.random.RandomState(draw).permutation(n)]
+        scores[name] = scorer.score(found, scorer.labels)
+    return scores
 
 
 def _shifts(scores: dict, chosen: tuple[str, ...], scorer: metrics.SampleScorer) -> pd.DataFrame:
@@ -121,7 +158,8 @@ def show_judges(
             f"allowed: {listed(DATASETS.names())}"
         )
     known = metrics.needing("samples", metrics.names())
-    chosen = tuple(wanted.split(",")) if wanted else DEFAULTS
+    usual = (*DEFAULTS, *PROMPTED) if data == "emoji" else DEFAULTS
+    chosen = tuple(wanted.split(",")) if wanted else usual
     for name in chosen:
         if name not in known:
             raise CabenchError(
@@ -130,7 +168,8 @@ def show_judges(
     if draws < 3:
         raise CabenchError(f"--sets: found {draws}; a spread takes at least 3")
     dataset = load_dataset(data)
-    n = n or min(1000, len(dataset.split("report")) // 4)
+    least = max(METRICS.get(name).min_samples for name in chosen)
+    n = n or min(1000, max(least, len(dataset.split("report")) // 4))
     console = screen()
     began = time.perf_counter()
     frame = measure(dataset, n, draws, cache, chosen,

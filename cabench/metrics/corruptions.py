@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+CAPTIONS = "shuffled captions"
 BLUR, NOISE, QUALITY, MISSING = 1 / 16, 25, 15, 0.3
 
 
@@ -84,6 +85,12 @@ def missing(real: Real, rng: np.random.RandomState) -> Any:
 def shuffled(real: Real, rng: np.random.RandomState) -> Any:
     """The same pictures, asked for by other pictures' labels."""
     return real.images, rng.permutation(real.labels)
+
+
+@corruption(CAPTIONS)
+def shuffled_captions(real: Real, rng: np.random.RandomState) -> Any:
+    """The same pictures, each told another's caption: seen by metrics that read prompts alone."""
+    return real.images, real.labels    # judging.py gives those the pictures of other prompts
 
 
 @corruption("memorised")
