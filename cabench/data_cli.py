@@ -45,6 +45,9 @@ def encode(
     size: Annotated[int, typer.Option(min=8, max=4096, help="Pixels a side")] = 256,
     option: Options = None,
     batch: Annotated[int, typer.Option(min=1, max=4096, help="Pictures encoded at once")] = 32,
+    shard: Annotated[
+        int, typer.Option(min=16, help="Pictures a file: what a stopped run loses at most")
+    ] = 8192,
     scale: Annotated[
         float | None, typer.Option(help="Factor of the latents; default: the VAE's own")
     ] = None,
@@ -59,7 +62,8 @@ def encode(
 
     try:
         code = run_encode(
-            source, option or [], vae, out, size, batch, scale, skip_damaged, device, plugin or []
+            source, option or [], vae, out, size, batch, shard, scale, skip_damaged, device,
+            plugin or [],
         )
     except KeyboardInterrupt:
         typer.echo("cabench: stopped; finished shards are kept, the same command goes on", err=True)

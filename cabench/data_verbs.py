@@ -150,7 +150,7 @@ def show_catalogue(catalogue: Catalogue, console: Console) -> None:
 
 def run_encode(
     source: str, options: Sequence[str], vae: str, out: Path, size: int, batch: int,
-    scale: float | None, skip_damaged: bool, device: str, plugins: Sequence[Path],
+    shard: int, scale: float | None, skip_damaged: bool, device: str, plugins: Sequence[Path],
 ) -> int:  # fmt: skip
     """Encodes what is missing; 1 when pictures are damaged and were not to be skipped."""
     from cabench.data.encode import Damaged, encode
@@ -177,7 +177,9 @@ def run_encode(
     )
     try:
         with one_thread() if place == "cpu" else nullcontext(), Ticker(console) as ticker:
-            done = encode(catalogue, network, out, size, batch, skip_damaged, progress=ticker.tick)
+            done = encode(
+                catalogue, network, out, size, batch, skip_damaged, shard, ticker.tick
+            )
     except Damaged as error:
         for line in error.lines:
             console.print(line, soft_wrap=True)

@@ -20,6 +20,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,7 @@ TRAINED_ON, SCORED_WITH = SPLITS[0], SPLITS[1:]
 JOB, CHECKED, DONE, FACTS = "job.json", "checked.json", "done.json", "facts.json"
 LOCK = ".lock"
 KEPT = 10_000  # first pictures of generator-train whose pixels are kept, in whole shards
-LATENT_ROWS, PIXEL_ROWS = 4096, 1024  # of a shard: 134 and 201 MB at 256 pixels
+ROWS = 8192  # of a shard: few files, since each that is mapped stays open
 
 Progress = Callable[[str, int, int], None]  # stage, pictures done, of how many
 
@@ -72,7 +73,7 @@ def encode(
     size: int,  # pixels a side
     batch: int = 32,
     skip_damaged: bool = False,
-    rows: tuple[int, int] = (LATENT_ROWS, PIXEL_ROWS),
+    rows: int = ROWS,
     progress: Progress = lambda *_: None,
 ) -> Encoded:
     """Encodes what is missing in `out`; Damaged lists all pictures that don't read."""
@@ -103,9 +104,8 @@ def _encode(
         sound = [row for row in range(len(catalogue.splits[name])) if row not in bad]
         if not sound:
             raise DataMissing(f"{catalogue.name}: no sound picture falls to '{name}'")
-        step = rows[0] if name == TRAINED_ON else rows[1]
-        for number, start in enumerate(range(0, len(sound), step)):
-            part = sound[start : start + step]
+        for number, start in enumerate(range(0, len(sound), rows)):
+            part = sound[start : start + rows]
             kinds = ("latents", "pixels") if name in SCORED_WITH or start < KEPT else ("latents",)
             paths = {kind: out / f"{name}-{kind}-{number:05}.npy" for kind in kinds}
             for kind, path in paths.items():
@@ -115,9 +115,7 @@ def _encode(
             else:
                 began = time.perf_counter()
                 told = lambda n, past=past: progress("encode", past + n, total)  # noqa: E731
-                arrays = _shard(catalogue, name, part, vae, size, batch, "pixels" in kinds, told)
-                for kind, path in paths.items():
-                    hashes[path.name] = _save(path, arrays[kind])
+                hashes |= _shard(catalogue, name, part, vae, size, batch, paths, told)
                 write_json(out / DONE, hashes)
                 done.pictures += len(part)
                 done.seconds += time.perf_counter() - began
@@ -130,7 +128,7 @@ def _encode(
 
 
 def job_of(
-    catalogue: Catalogue, vae: Any, size: int, batch: int, rows: tuple[int, int]
+    catalogue: Catalogue, vae: Any, size: int, batch: int, rows: int
 ) -> dict[str, Any]:
     """What decides the bytes of an encoding, given the machine."""
     if size % vae.factor:
@@ -139,7 +137,7 @@ def job_of(
         )
     return {
         "version": VERSION, "data": catalogue.name, "listed": catalogue.key, "size": size,
-        "flip": catalogue.flip, "batch": batch, "rows": list(rows), "kept": KEPT,
+        "flip": catalogue.flip, "batch": batch, "rows": rows, "kept": KEPT,
         "vae": vae.facts,
     }  # fmt: skip
 
@@ -179,27 +177,35 @@ def _checked(catalogue: Catalogue, out: Path, progress: Progress) -> dict[str, A
 
 def _shard(
     catalogue: Catalogue, name: str, rows: list[int], vae: Any, size: int, batch: int,
-    pictured: bool, told: Callable[[int], None],
-) -> dict[str, np.ndarray]:  # fmt: skip
-    """The arrays of one shard, {latents, pixels}."""
+    paths: dict[str, Path], told: Callable[[int], None],
+) -> dict[str, str]:  # fmt: skip
+    """Writes the files of one shard, {latents, pixels}; their sha256 by name."""
     mirrored = name == TRAINED_ON and catalogue.flip
     side = size // vae.factor
-    shape = (len(rows), 2 if mirrored else 1, 2, vae.channels, side, side)
-    latents = np.empty(shape, np.float16)
-    pixels = np.empty((len(rows), 3, size, size), np.uint8) if pictured else None
-    start = 0
-    for pictures in _batches(catalogue, name, rows, size, batch):
-        part = slice(start, start + len(pictures))
-        latents[part, 0] = _moments(vae, pictures)
-        if mirrored:
-            latents[part, 1] = _moments(vae, pictures[..., ::-1])
-        if pixels is not None:
-            pixels[part] = pictures
-        start = part.stop
-        told(start)
-    if not np.isfinite(latents).all():
-        raise CabenchError(f"the VAE made latents that are not finite, in {name}")
-    return {"latents": latents} | ({} if pixels is None else {"pixels": pixels})
+    latent = (2 if mirrored else 1, 2, vae.channels, side, side)
+    rowwise = {"latents": (np.float16, latent), "pixels": (np.uint8, (3, size, size))}
+    with ExitStack() as stack:
+        parts = {kind: stack.enter_context(atomic_path(path)) for kind, path in paths.items()}
+        arrays = {  # on disk, not in memory
+            kind: np.lib.format.open_memmap(part, "w+", dtype, (len(rows), *shape))
+            for kind, part in parts.items()
+            for dtype, shape in [rowwise[kind]]
+        }
+        start = 0
+        for pictures in _batches(catalogue, name, rows, size, batch):
+            turns = [pictures, pictures[..., ::-1]] if mirrored else [pictures]
+            made = np.stack([_moments(vae, turned) for turned in turns], 1).astype(np.float16)
+            if not np.isfinite(made).all():
+                raise CabenchError(f"the VAE made latents that are not finite, of {name}")
+            part = slice(start, start + len(pictures))
+            arrays["latents"][part] = made
+            if "pixels" in arrays:
+                arrays["pixels"][part] = pictures
+            start = part.stop
+            told(start)
+        for array in arrays.values():
+            array.flush()
+        return {paths[kind].name: file_hash(part) for kind, part in parts.items()}
 
 
 def _moments(vae: Any, pictures: np.ndarray) -> np.ndarray:

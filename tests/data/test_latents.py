@@ -45,10 +45,10 @@ def made(tmp_path_factory):
     root = tmp_path_factory.mktemp("latents")
     torch.set_num_threads(1)
     make_vae(root / "vae")
-    make_folders(root / "pictures", train=200, test=25)
+    make_folders(root / "pictures", train=250, test=25)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(encoding, "KEPT", 500)
-        encode(listed(root), VAE(str(root / "vae")), root / "latents", SIZE, rows=(400, 64))
+        encode(listed(root), VAE(str(root / "vae")), root / "latents", SIZE, rows=400)
         yield root
 
 
@@ -209,7 +209,7 @@ def test_a_killed_encoding_goes_on_to_the_same_bytes(made, tmp_path):
 
     vae = VAE(str(made / "vae"))
     if (child := os.fork()) == 0:
-        encode(listed(made), vae, tmp_path / "out", SIZE, rows=(400, 64), progress=die)
+        encode(listed(made), vae, tmp_path / "out", SIZE, rows=400, progress=die)
         os._exit(0)
     assert os.waitpid(child, 0)[1] == signal.SIGKILL
     assert len(contents(tmp_path / "out")) == 4
@@ -217,21 +217,21 @@ def test_a_killed_encoding_goes_on_to_the_same_bytes(made, tmp_path):
     with pytest.raises(DataMissing, match="isn't finished"):
         load_dataset("latents", path="out")
     (tmp_path / "out" / "generator-train-latents-00001.npy").unlink()
-    done = encode(listed(made), vae, tmp_path / "out", SIZE, rows=(400, 64))
+    done = encode(listed(made), vae, tmp_path / "out", SIZE, rows=400)
     assert done.kept == 400
     assert contents(tmp_path / "out") == contents(made / "latents")
     assert done.facts["fingerprint"] == latents(made).fingerprint
     assert not list((tmp_path / "out").glob(".half*"))
-    again = encode(listed(made), vae, tmp_path / "out", SIZE, rows=(400, 64))
+    again = encode(listed(made), vae, tmp_path / "out", SIZE, rows=400)
     assert again.pictures == 0 and again.facts == done.facts
     with FileLock(tmp_path / "out" / ".lock"), pytest.raises(CabenchError, match="another process"):
-        encode(listed(made), vae, tmp_path / "out", SIZE, rows=(400, 64))
+        encode(listed(made), vae, tmp_path / "out", SIZE, rows=400)
 
 
 def test_another_encoding_is_not_mixed_with_it(made, tmp_path):
     with pytest.raises(CabenchError, match="holds another encoding: vae differ"):
         encode(listed(made), VAE(str(made / "vae"), scale=1.0), made / "latents", SIZE,
-               rows=(400, 64))  # fmt: skip
+               rows=400)  # fmt: skip
     with pytest.raises(CabenchError, match="holds other files"):
         encode(listed(made), VAE(str(made / "vae")), made / "pictures", SIZE)
     with pytest.raises(CabenchError, match="--size: found 17; .* a multiple"):
@@ -311,7 +311,7 @@ def test_damage_to_latents_is_found(made, tmp_path):
 
     shutil.copytree(made / "latents", tmp_path / "copy")
     assert damaged_files(tmp_path / "copy") == []
-    path = tmp_path / "copy" / "report-pixels-00001.npy"
+    path = tmp_path / "copy" / "report-pixels-00000.npy"
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
@@ -320,7 +320,7 @@ def test_damage_to_latents_is_found(made, tmp_path):
     with pytest.raises(DataMissing, match="copy is damaged"):
         load_dataset("latents", path="copy")
     path.unlink()
-    with pytest.raises(DataMissing, match="copy is damaged.*report-pixels-00001"):
+    with pytest.raises(DataMissing, match="copy is damaged.*report-pixels-00000"):
         load_dataset("latents", path="copy")
     with pytest.raises(DataMissing, match="nowhere.*found none; make them with `cabench data enc"):
         load_dataset("latents", path="nowhere")
