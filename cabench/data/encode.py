@@ -60,7 +60,7 @@ class Damaged(CabenchError):
 
     def __init__(self, lines: list[str]):
         super().__init__(
-            f"{len(lines)} damaged pictures: mend or remove them, or leave them out with "
+            f"pictures damaged: {len(lines):,}; mend or remove them, or leave them out with "
             "--skip-damaged; nothing was encoded"
         )
         self.lines = lines

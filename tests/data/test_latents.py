@@ -250,7 +250,7 @@ def test_damaged_pictures_are_all_listed_and_skipped_only_if_asked(made, tmp_pat
         path.write_bytes(path.read_bytes()[:60])
     vae, options = VAE(str(made / "vae")), {"path": str(root)}
     monkeypatch.setattr(encoding, "_shard", None)  # nothing may be encoded
-    with pytest.raises(Damaged, match="3 damaged pictures.*--skip-damaged") as error:
+    with pytest.raises(Damaged, match="pictures damaged: 3; .*--skip-damaged") as error:
         encode(listed(made, **options), vae, tmp_path / "out", SIZE)
     assert sorted(error.value.lines) == sorted(e for e in error.value.lines if "doesn't read" in e)
     assert all(any(str(path) in line for line in error.value.lines) for path in bad)

@@ -190,7 +190,7 @@ def test_encode_on_the_command_line(tmp_path, monkeypatch, capsys):
     assert code == 0 and "0 pictures encoded" in told and "144 were there already" in told
     next(root.glob("train/*/*.png")).write_bytes(b"no picture")
     code, told = run(monkeypatch, capsys, *asked[:-4], "--out", "two", "--size", "8")
-    assert code == 1 and "doesn't read" in told and "1 damaged pictures" in told
+    assert code == 1 and "doesn't read" in told and "pictures damaged: 1;" in told
     code, told = run(monkeypatch, capsys, *asked[:-4], "--out", "two", "--size", "8",
                      "--skip-damaged")  # fmt: skip
     assert code == 0 and "skipped: folder: " in told and "1 skipped" in told
