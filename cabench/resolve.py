@@ -184,7 +184,7 @@ def find_data(file: StudyFile, scale: Scale) -> DataRef:
         return DataRef(
             choice.source, choice.options, None, choice.shape, classes, {},
             bool(choice.options.get("flip", False)), str(error),
-            _find_text(choice, where, scale, None)[0] if told else None,
+            text=_find_text(choice, where, scale, None)[0] if told else None,
         )  # fmt: skip
     except CabenchError as error:
         raise scale_fault(scale, where, str(error)) from None

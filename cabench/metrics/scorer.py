@@ -169,7 +169,9 @@ class SampleScorer:
 
     def prepare(self) -> None:
         """Fill the cache, so that workers only read it."""
-        _ = self.compared(), self._floor, self.probe, self._usual
+        _ = self.compared(), self._floor, self._usual
+        if len(np.unique(self._labels(FLOOR))) > 1:  # COCO's pictures have no class
+            _ = self.probe
 
     @property
     def protocol(self) -> dict[str, Any]:

