@@ -166,7 +166,7 @@ class PromptRetrieval:
     version = 1
     needs = "samples"
     higher_is_better = True
-    label = "prompt R@10 of {n}"
+    label = "prompt in top 10@{n}"
     min_samples = 11
     check = staticmethod(image_text.check)
     fingerprint = staticmethod(image_text.fingerprint)
