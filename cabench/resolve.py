@@ -101,6 +101,11 @@ def on_data(scale: Scale, place: int) -> Scale:
         raise scale_fault(scale, ("data", place, "heldout"), text)
     if choice.metrics is not None:
         changed["metrics"] = choice.metrics
+    if choice.patch is not None:
+        changed["backbones"] = {
+            name: backbone.model_copy(update={"patch": choice.patch})
+            for name, backbone in scale.backbones.items()
+        }
     return scale.model_copy(update=changed)
 
 
@@ -315,7 +320,10 @@ def resolve_model(file: StudyFile, scale: Scale, data: DataRef, arm_name: str) -
         text = unknown("preset", choice.preset, backbone.presets)
         raise scale_fault(scale, ("backbones", name, "preset"), text)
     if problem := backbone.problem(data.shape, choice.patch):
-        raise scale_fault(scale, ("backbones", name, "patch"), problem)
+        # Where it was said: at the data source, or at the backbone
+        places = [i for i, one in enumerate(scale.data) if one.patch == choice.patch]
+        where = ("data", places[0], "patch") if places else ("backbones", name, "patch")
+        raise scale_fault(scale, where, problem)
     entries = method_entries(file, arm_name)
     _check_fit(file, arm_name, entries)
     kinds = {s for kind, o in entries for s in METHODS.get(kind).sites(o, backbone.sites)}

@@ -168,6 +168,7 @@ class DataChoice(Part):
     shape: tuple[Pixels, Pixels, Pixels] | None = None  # C, H, W while the data is absent
     classes: dict[str, Classes] | None = None  # number of each stream's, while the data is absent
     text: TextChoice | None = None  # of the stream `text`
+    patch: Positive | None = None  # of every backbone, in the place of the scale's
     training: TrainingHere = TrainingHere()  # in the place of the scale's, on this data
     sampling: SamplingHere = SamplingHere()
     heldout: HeldoutHere = HeldoutHere()

@@ -41,15 +41,16 @@ data:
     source: emoji
     options: {split: both}
     text: {encoder: clip, path: CLIP}
+    patch: 8
     training: {images: 64, snapshot_every: 64}
     sampling: {n: 100}
     heldout: {images: 20}
     metrics: [kid, style_accuracy, clip_score, heldout_loss]
     unseen: 100
 backbones:
-  dit: {preset: micro, patch: 8}
-  uvit: {preset: micro, patch: 8}
-  cat: {preset: micro, patch: 8}
+  dit: {preset: micro, patch: 4}
+  uvit: {preset: micro, patch: 4}
+  cat: {preset: micro, patch: 4}
 training: {images: 192, batch: 32, lr: 2.0e-3, warmup: 64, ema_half_life: 64, snapshot_every: 96}
 diffusion: {prediction: flow}
 sampling: {steps: 2, n: 110, batch: 40, sweep: {guidance: [2.0], seeds: 1}}
@@ -208,6 +209,33 @@ def test_the_grid_and_the_report_show_the_prompts(run, tmp_path):
     assert any("the same prompt and noise" in " ".join(page.split()) for page in pages)
 
 
+def test_style_is_a_stream_of_its_own(run, folder):
+    """Label and style, without text; a study of style alone is told that by `both`."""
+    arms = "{can: {methods: [{adaln_zero: {source: both}}, {can: {source: style}}]}}"
+    told = f"""
+    study: styles
+    question: Does it run?
+    needs: [label, style]
+    baseline: can
+    arms: {arms}
+    """
+    study = write(folder / "styles.yaml", told)
+    made = plan(read_study(study), read_scale(str(folder / "scale.yaml")))
+    spec = made.trials[0].spec["train"]
+    assert spec["model"]["embedder"]["classes"] == {"label": 9, "style": 3}
+    assert "text" not in spec and "text" not in spec["model"]["embedder"]
+    sources = [m["options"]["source"] for m in spec["model"]["methods"]]
+    assert sources == [["timestep", "label"], ["style"]]
+    torch.set_num_threads(1)
+    record = run_trial(made.trials[0], run[0])
+    assert record["status"] == "complete", record["error"]
+    assert 0 <= record["metrics"]["style_accuracy/unseen"] <= 1
+    assert record["protocol"]["floor"]["style_accuracy"] > 0.5
+    alone = write(folder / "alone.yaml", told.replace("[label, style]", "[style]"))
+    models = plan(read_study(alone), read_scale(str(folder / "scale.yaml"))).models
+    assert models["can"]["methods"][0]["options"]["source"] == ["timestep", "style"]
+
+
 def test_large_pictures_are_shrunk_to_a_sheet():
     images = np.full((8, 3, 128, 128), 7, np.uint8)
     small = fitting(images)
@@ -256,6 +284,7 @@ def test_what_is_wrong_is_said_in_a_line(folder, tmp_path):
          "data.1: stream 'text' needs an encoder: text: {encoder: NAME}; known: clip, minilm"),
         ({"a": (f"encoder: clip, path: {clip}", f"encoder: clip, path: {clip}, width: 5")},
          f"data.1.text.width: found 5; the features of 'clip' have {WIDTH}"),
+        ({"a": ("patch: 8", "patch: 7")}, "data.1.patch: patch 7 doesn't divide"),
         ({"a": ("unseen: 100", "unseen: 1000")}, "data.1.unseen: split 'unseen': 1000 samples"),
         ({"a": ("split: both", "split: cluster")}, "data.1.unseen: unknown split 'unseen'"),
         ({"a": ("sampling: {n: 100}", "sampling: {n: 900}")}, "data.1.sampling.n: split 'report'"),

@@ -85,7 +85,9 @@ def fingerprint() -> str:
     return file_hash(FILE)
 
 
-def sentence_embeddings(texts: Sequence[str], cache: Path) -> np.ndarray:
+def sentence_embeddings(
+    texts: Sequence[str], cache: Path, among: Sequence[str] = ()
+) -> np.ndarray:
     """(N, 384) of the encoder that the heads were made with."""
     from cabench.text import encoder, sentences
 
@@ -95,7 +97,7 @@ def sentence_embeddings(texts: Sequence[str], cache: Path) -> np.ndarray:
             "image-text score: its heads were made with other weights of the judge or of "
             f"'{ENCODER}' than are installed"
         )
-    return sentences(made, texts, cache)
+    return sentences(made, texts, cache, among)
 
 
 def check(dataset: Any) -> None:

@@ -8,6 +8,7 @@ from cabench.errors import CabenchError
 from cabench.metrics import image_text, neighbours
 from cabench.metrics.fidelity import KID_MIN, fid, kid
 from cabench.registry import METRICS
+from cabench.text import distinct_texts
 
 CLASS_MIN = 10    # samples of a class; smaller classes are left out
 
@@ -165,7 +166,7 @@ class PromptRetrieval:
     version = 1
     needs = "samples"
     higher_is_better = True
-    label = "prompt R@10 of {n}"
+    label = "prompt in top 10@{n}"
     min_samples = 11
     check = staticmethod(image_text.check)
     fingerprint = staticmethod(image_text.fingerprint)
@@ -196,17 +197,24 @@ class ClipScore:
     @staticmethod
     def compute(generated, reference, images, labels, scorer) -> float:
         scorer.told_to(labels)
-        return scorer.clip.score(images, scorer.clip_prompts)
+        return _clip(scorer).score(images, scorer.clip_prompts)
 
     @staticmethod
     def floor(scorer) -> float:
         """Real pictures of the same split with their own prompts."""
         real = scorer.dataset.split(scorer.reference).images[scorer.rows]
-        return scorer.clip.score(real, scorer.clip_prompts)
+        return _clip(scorer).score(real, scorer.clip_prompts)
+
+
+def _clip(scorer):
+    if scorer.clip is None:
+        raise CabenchError("clip_score needs a CLIP: `clip: {path: FOLDER}` in the scale")
+    return scorer.clip
 
 
 def _sentences(scorer):
-    return image_text.sentence_embeddings(scorer.prompts, scorer.cache)
+    among = distinct_texts(scorer.dataset)
+    return image_text.sentence_embeddings(scorer.prompts, scorer.cache, among)
 
 
 def _found(features, scorer) -> float:

@@ -161,7 +161,9 @@ class SampleScorer:
     def told_to(self, labels: np.ndarray) -> None:
         """Refuses samples in another order: their other conditions would not be known."""
         if not np.array_equal(labels, self.labels):
-            raise ValueError("the samples are not in the order of scorer.labels")
+            raise CabenchError(
+                "the samples are not in scorer.labels' order: what else they were told is unknown"
+            )
 
     def floor(self) -> dict[str, float]:
         """The same metrics of n other real pictures with the same labels; accuracy: on report."""

@@ -28,6 +28,7 @@ def protocol(manifest: dict[str, Any], records: dict[str, dict[str, Any]]) -> li
     ]
     streams = ", ".join(named)
     reference, heldout = told.get("reference", {}), score.get("heldout", {})
+    clip = told.get("clip", {})
     rows = [
         ("Data", _joined(
             told.get("data") or data.get("source"),
@@ -68,6 +69,9 @@ def protocol(manifest: dict[str, Any], records: dict[str, dict[str, Any]]) -> li
         ("Condition accuracy", _joined(
             _about("probe:", probe.get("kind")),
             listed(probe, skip=("kind", "version")))),
+        ("CLIP score", _joined(
+            clip.get("path"), _about("weights", str(clip.get("weights", ""))[:16]),
+            _about("prompts:", clip.get("prompts")))),
         ("Held-out loss", _joined(
             listed(heldout), _about("of split", told.get("heldout_split")),
             "the same noise for every arm" * bool(heldout))),

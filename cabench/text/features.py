@@ -61,13 +61,18 @@ def first(values: Iterable[str | Sequence[str]]) -> list[str]:
     return [several[0] for several in variants(values)]
 
 
+def place(made: TextEncoder, texts: Sequence[str], cache: Path) -> Path:
+    """Where the features of these texts are kept."""
+    asked = json.dumps([made.fingerprint, list(texts)])
+    key = hashlib.sha256(asked.encode()).hexdigest()[:16]
+    return Path(cache) / "text" / f"{made.name}-{key}.npy"
+
+
 def encode(made: TextEncoder, texts: Sequence[str], cache: Path) -> dict[str, np.ndarray]:
     """features (1 + T, F), begins, lengths of different texts; kept in <cache>/text/, mapped."""
     from cabench.metrics.cached import arrays_once, once  # metrics import this module
 
-    asked = json.dumps([made.fingerprint, list(texts)])
-    key = hashlib.sha256(asked.encode()).hexdigest()[:16]
-    folder = Path(cache) / "text"
+    path = place(made, texts, cache)
 
     def lengths() -> dict[str, np.ndarray]:
         return {"lengths": np.array([len(ids) for ids in made.ids(texts)], np.int64)}
@@ -77,8 +82,8 @@ def encode(made: TextEncoder, texts: Sequence[str], cache: Path) -> dict[str, np
         with open(temporary, "wb") as f:  # given a name, save would add a suffix to it
             np.save(f, np.concatenate([zero, *made.features(texts)]))
 
-    size = arrays_once(folder / f"{made.name}-{key}-lengths.npz", lengths)["lengths"]
-    path = once(folder / f"{made.name}-{key}.npy", write)
+    size = arrays_once(path.with_name(f"{path.stem}-lengths.npz"), lengths)["lengths"]
+    once(path, write)
     begins = 1 + np.concatenate([[0], np.cumsum(size)[:-1]]) if len(size) else size
     return {"features": np.load(path, mmap_mode="c"), "begins": begins, "lengths": size}
 
@@ -114,12 +119,18 @@ def encoded(
     return dataclasses.replace(dataset, splits=splits)
 
 
-def sentences(made: TextEncoder, texts: Sequence[str], cache: Path) -> np.ndarray:
-    """(N, F) float32 of unit length: the mean over each text's tokens, as MiniLM is meant."""
-    different = sorted(set(texts))
-    table = encode(made, different, cache)
-    sums = np.add.reduceat(table["features"][1:], table["begins"] - 1, axis=0)
-    means = sums / table["lengths"][:, None]
-    means /= np.linalg.norm(means, axis=1, keepdims=True)
-    number = {text: i for i, text in enumerate(different)}
-    return means[[number[text] for text in texts]].astype(np.float32)
+def sentences(
+    made: TextEncoder, texts: Sequence[str], cache: Path, among: Sequence[str] = ()
+) -> np.ndarray:
+    """(N, F) float32 of unit length: the mean over each text's tokens, as MiniLM is meant.
+
+    `among`: texts that hold these; where they are encoded already, nothing is encoded again.
+    """
+    different = among if among and place(made, among, cache).exists() else sorted(set(texts))
+    table, number = encode(made, different, cache), {text: i for i, text in enumerate(different)}
+    begins, lengths = table["begins"], table["lengths"]
+    means = np.stack([
+        table["features"][begins[i] : begins[i] + lengths[i]].mean(0)
+        for i in (number[text] for text in texts)
+    ])  # fmt: skip
+    return means / np.linalg.norm(means, axis=1, keepdims=True)

@@ -158,6 +158,18 @@ def test_both_holds_out_styles_of_known_concepts_and_apart_from_them_concepts(cl
     assert codes["report"] == set(kept) - codes["unseen"]
 
 
+def test_half_the_size_is_the_mean_of_four(cluster_split):
+    small = load_dataset("emoji", size=16)
+    assert small.shape == (3, 16, 16) and small.fingerprint != cluster_split.fingerprint
+    for name in SPLITS:
+        found, whole = small.split(name).images, cluster_split.split(name).images.astype(float)
+        mean = (whole[:, :, ::2, ::2] + whole[:, :, 1::2, ::2] + whole[:, :, ::2, 1::2]
+                + whole[:, :, 1::2, 1::2]) / 4  # fmt: skip
+        assert found.dtype == np.uint8 and np.abs(found - mean).max() <= 0.5
+    with pytest.raises(CabenchError, match="16 or 32"):
+        load_dataset("emoji", size=8)
+
+
 def test_a_prompt_is_name_tags_and_style(cluster_split):
     part = cluster_split.split("report")
     for i, text in enumerate(part.texts["text"]):
