@@ -79,7 +79,6 @@ def make_trial(
     sweep = sampling.pop("sweep")
     guidance = sampling.pop("guidance")
     forms = kernels.overrides(os.environ.get(kernels.VARIABLE, ""))  # they change the last bits
-    judges = metrics.judges_of(scale.metrics)
     spec = {
         "train": {
             "recipe": training.RECIPE, **({"kernels": forms} if forms else {}), "model": model,
@@ -94,7 +93,7 @@ def make_trial(
         "guidance": guidance,
         "sweep": sweep["guidance"] if seed < sweep["seeds"] else [],
         "score": {
-            "judge": judge_fingerprint(), **({"judges": judges} if judges else {}),
+            "judge": judge_fingerprint(), **({"judges": data.judges} if data.judges else {}),
             "metrics": metrics.versions(scale.metrics),
             "heldout": scale.heldout.model_dump(mode="json"), "probe": probe.VERSION,
             "cost": macs.VERSION, **({"unseen": data.unseen} if data.unseen else {}),

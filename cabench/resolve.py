@@ -71,6 +71,7 @@ class DataRef:
     names: dict[str, list[str]]  # of the classes; empty while the data is absent
     flip: bool
     missing: str = ""  # why it is absent, and how to get it
+    judges: dict[str, str] = dataclasses.field(default_factory=dict)  # beside the default: hashes
     vae: dict[str, Any] | None = None  # of latents: the hash of its weights, scale, shift
     text: TextRef | None = None  # of a study that needs text
     unseen: int = 0  # samples told conditions of the split `unseen`
@@ -215,6 +216,10 @@ def find_data(file: StudyFile, scale: Scale) -> DataRef:
     except CabenchError as error:
         raise scale_fault(scale, key, str(error)) from None
     clip, absent = _find_clip(scale) if "clip_score" in scale.metrics else (None, "")
+    try:
+        judges, unjudged = metrics.judges_of(scale.metrics), ""
+    except DataMissing as error:
+        judges, unjudged = {}, str(scale_fault(scale, ("metrics",), str(error)))
     most = len(found.split("report"))
     if scale.heldout.images > most:
         text = f"found {scale.heldout.images}; the report split of '{choice.source}' has {most}"
@@ -222,7 +227,8 @@ def find_data(file: StudyFile, scale: Scale) -> DataRef:
     return DataRef(
         choice.source, choice.options, found.fingerprint, tuple(found.inputs), classes,
         {name: found.classes[name] for name in dict.fromkeys([*needs, "label"])}, found.flip,
-        missing or absent, text=text, unseen=choice.unseen or 0, clip=clip,
+        missing or absent or unjudged, judges=judges, text=text, unseen=choice.unseen or 0,
+        clip=clip,
         vae=found.vae and {k: v for k, v in found.vae.items() if k != "path"},
     )  # fmt: skip
 

@@ -89,3 +89,25 @@ def test_arms_too_large_get_the_scales_bottleneck_or_are_refused(tiny):
     same = plan(study, read_scale("wide.yaml"))  # no arm is too large: nothing changes
     plain = plan(study, read_scale("scale.yaml"))
     assert [t.key for t in same.trials] == [t.key for t in plain.trials]
+
+
+def test_absent_weights_of_a_judge_are_named_and_nothing_runs(tmp_path, monkeypatch, capsys):
+    """The plan stands, for dry runs; a run stops in one line that says where they are wanted."""
+    from rundir import cabench
+
+    monkeypatch.setenv("CABENCH_WEIGHTS", str(tmp_path))
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr("torch.hub.download_url_to_file", _offline)
+    text = (ROOT / "cabench/scales/smoke.yaml").read_text()
+    text = text.replace("metrics: [kid", "metrics: [kid, kid_inception")
+    scale = write(tmp_path / "s.yaml", text.replace("scale: smoke", "scale: mine"))
+    study = ROOT / "studies/layer_placement.yaml"
+    words = ("run", study, "--scale", scale, "--results", tmp_path / "r", "--cache", tmp_path / "c")
+    code, _, err = cabench(capsys, *words)
+    assert code == 2 and "inception-v3-compat" in err and len(err.strip().splitlines()) == 1
+    code, out, _ = cabench(capsys, *words, "--dry-run")
+    assert code == 0 and "data missing" in out
+
+
+def _offline(*_, **__):
+    raise OSError("no network")

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cabench.errors import CabenchError
+from cabench.errors import CabenchError, DataMissing
 from cabench.store import file_hash
 
 VARIABLE = "CABENCH_WEIGHTS"
@@ -47,7 +47,7 @@ def hub_folder() -> Path:
 
 
 def find_weights(name: str, download: bool = True) -> Path:
-    """The file of an extractor's weights; a CabenchError says where to put it."""
+    """The file of an extractor's weights; DataMissing says where to put it."""
     own = os.environ.get(VARIABLE)
     asked = [Path(own).expanduser() / f"{name}{end}" for end in (".pth", ".pt")] if own else []
     url = source(name)
@@ -66,7 +66,7 @@ def find_weights(name: str, download: bool = True) -> Path:
         except OSError as error:  # URLError is one: no network, no such host, a full disk
             note = f"; downloading failed ({' '.join(str(error).split())[:80]})"
     places = ", ".join(map(str, [*asked, kept]))
-    raise CabenchError(
+    raise DataMissing(
         f"judge '{name}': looked for its weights in {places}, found none{note}; get {url} and name "
         f"its folder: {VARIABLE}=FOLDER, the file as {name}.pth"
     )
