@@ -268,7 +268,7 @@ def _real_pictures(p: Prepared) -> None:
     """The sheet of real pictures, made if it is not there or damaged."""
     path = p.store.beside(f"data-{p.plan.data.fingerprint[:16]}", SHEET)
     if not readable_picture(path):
-        from cabench.trial import write_real
+        from cabench.sheets import write_real
 
         if path.exists():
             LOG.warning("%s is damaged: made again", path)

@@ -15,10 +15,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import nn
 
-from cabench import metrics
+from cabench import metrics, sheets
 from cabench.cost.macs import cost
 from cabench.data import load_dataset
 from cabench.data.dataset import UNSEEN
@@ -30,18 +29,11 @@ from cabench.metrics.scorer import REFERENCE, SampleScorer
 from cabench.plan import Trial
 from cabench.plugins import load_plugins
 from cabench.registry import BACKBONES, METRICS
-from cabench.resolve import DataRef
-from cabench.store import CURVES, LOG, NEAR, SHEET, Store, atomic_path, write_json
+from cabench.store import CURVES, LOG, Store, write_json
 from cabench.streams import names_of
 from cabench.text import encoded, encoder
 from cabench.training import Data, load, load_ema, save, train, whole
 from cabench.vae import VAE
-
-SHEET_ROWS = 8  # samples of each class beside a record
-SHEET_LIMIT = 100_000  # bytes
-PAIRS = 10  # samples beside a record that come nearest to training pictures, with these
-SHEET_CLASSES, SHEET_SIDE = 20, 64  # at most so many columns, of pictures so many pixels wide
-PROMPTS = {REFERENCE: 10, UNSEEN: 6}  # samples with their prompts beside a record of a text study
 
 Progress = Callable[[str, float, str], None]  # stage, part done in [0, 1], a short note
 
@@ -168,13 +160,13 @@ def measure(trial: Trial, store: Store, device: str, progress: Progress) -> dict
             "floor": {k: v for s in scorers for k, v in floor_of(s).items()},
             "heldout_split": "report",
             "heldout_pictures": spec["score"]["heldout"]["images"],
-            "sheet": write_drawn(trial, store, dataset, scorers),
+            "sheet": sheets.beside(trial, store, scorers),
         },
         "cost": cost(spec["train"]["model"]),
         "timing": timing | {"peak_rss_mb": peak_rss_mb()},
         "diagnostics": {
             "weights": last_point(told["curve"].get("weights", {})),
-            "neighbours": write_neighbours(trial, store, scorer),
+            "neighbours": sheets.neighbours(trial, store, scorer),
         },
     }  # fmt: skip
 
@@ -217,19 +209,6 @@ def score_samples(
         timing[f"score_s{suffix}"] = time.perf_counter() - began
         measured |= {f"{name}{suffix}": value for name, value in scores.items()}
     return measured
-
-
-def write_neighbours(trial: Trial, store: Store, scorer: SampleScorer) -> dict[str, Any]:
-    """How near the samples come to training pictures, and a PNG of the nearest above theirs."""
-    drawn = store.samples(trial.sample_key(trial.spec["guidance"]))
-    images = whole(drawn)[0]["images"].numpy()
-    found = scorer.neighbours(scorer.features(images)["1280"])
-    first = np.argsort(found["distance"], kind="stable")[:PAIRS]
-    trained = scorer.dataset.split("generator-train").images[found["index"][first]]
-    both = np.concatenate([images[first], trained])
-    rows = np.tile(np.arange(len(first)), 2)
-    layout = write_sheet(store.beside(trial.key, NEAR), both, rows, len(first), 2)
-    return {name: found[name] for name in ("memorised", "ratio", "of")} | {"sheet": layout}
 
 
 def part_of(scorer: SampleScorer) -> str:
@@ -280,95 +259,6 @@ def draw(trial: Trial, store: Store, snapshot: Path, scorer: SampleScorer, guida
     )  # fmt: skip
     save(path, {"images": images})
     return images.numpy()
-
-
-def write_drawn(
-    trial: Trial, store: Store, dataset: Any, scorers: list[SampleScorer]
-) -> dict[str, Any]:
-    """The sheet of the primary samples beside the record; returns its layout."""
-    guidance, path = trial.spec["guidance"], store.beside(trial.key, SHEET)
-    drawn = [
-        whole(store.samples(trial.sample_key(guidance, s.reference)))[0]["images"].numpy()
-        for s in scorers
-    ]
-    if "text" in trial.spec["train"]:
-        return write_prompted(path, drawn, scorers)
-    return write_sheet(path, drawn[0], scorers[0].labels, len(dataset.classes["label"]))
-
-
-def write_prompted(
-    path: Path, drawn: list[np.ndarray], scorers: list[SampleScorer]
-) -> dict[str, Any]:
-    """A PNG with a column a prompt, the first of each split: a real picture, the sample below it.
-
-    The layout holds the prompts, and which of them are of unseen concepts; large pictures are
-    shrunk, so that the sheet stays below its limit whatever they show.
-    """
-    pictures, prompts, unseen = [], [], []
-    for images, scorer in zip(drawn, scorers, strict=True):
-        for i, row in enumerate(scorer.rows[: PROMPTS[scorer.reference]]):
-            real = scorer.dataset.split(scorer.reference).images[row]
-            pictures += [real, images[i]]
-            prompts.append(scorer.prompts[i])
-            unseen.append(scorer.reference == UNSEEN)
-    columns = np.repeat(np.arange(len(prompts)), 2)
-    layout = write_sheet(path, fitting(np.stack(pictures)), columns, len(prompts), rows=2)
-    return layout | {"prompts": prompts, "unseen": unseen}
-
-
-def fitting(images: np.ndarray) -> np.ndarray:
-    """Pictures (n, C, H, W) uint8, halved until they take less than a sheet's limit unpacked."""
-    while images.nbytes > 0.99 * SHEET_LIMIT and min(images.shape[2:]) > 1:
-        n, c, h, w = images.shape
-        even = images[:, :, : h // 2 * 2, : w // 2 * 2].reshape(n, c, h // 2, 2, w // 2, 2)
-        images = np.rint(even.mean((3, 5))).astype(np.uint8)
-    return images
-
-
-def write_real(path: Path, data: DataRef) -> None:
-    """The sheet of real pictures that a study's samples are shown beside."""
-    dataset = load_dataset(data.source, **data.options)
-    report = dataset.split("report")
-    labels = report.streams["label"]
-    write_sheet(path, report.images, labels, len(dataset.classes["label"]))
-
-
-def write_sheet(
-    path: Path, images: np.ndarray, labels: np.ndarray, classes: int, rows: int = SHEET_ROWS
-) -> dict[str, int]:
-    """A PNG with one column a class and as many rows as fit the limit; returns its layout.
-
-    images (n, C, H, W) uint8, labels (n,); cells of a class that has too few stay black.
-    """
-    classes = min(classes, SHEET_CLASSES)
-    chosen = [np.flatnonzero(labels == c)[:rows] for c in range(classes)]
-    columns = [smaller(images[found]) for found in chosen]
-    _, channels, height, width = columns[0].shape
-    while True:
-        cells = np.zeros((rows, classes, height, width, channels), np.uint8)
-        for c in range(classes):
-            found = columns[c][:rows].transpose(0, 2, 3, 1)
-            cells[: len(found), c] = found
-        sheet = cells.transpose(0, 2, 1, 3, 4).reshape(rows * height, classes * width, channels)
-        with atomic_path(path) as part:
-            Image.fromarray(sheet.squeeze(2) if channels == 1 else sheet).save(
-                part, format="PNG", optimize=True
-            )
-            size = part.stat().st_size
-        if size <= SHEET_LIMIT or rows == 1:
-            return {"rows": rows, "columns": classes, "height": height, "width": width}
-        rows = max(1, rows * SHEET_LIMIT // size)
-
-
-def smaller(images: np.ndarray) -> np.ndarray:
-    """(n, C, H, W) uint8, averaged over squares where they are wider than SHEET_SIDE."""
-    n, channels, height, width = images.shape
-    by = -(-max(height, width) // SHEET_SIDE)
-    if by == 1:
-        return images
-    height, width = height // by, width // by
-    squares = images[:, :, : height * by, : width * by].reshape(n, channels, height, by, width, by)
-    return np.rint(squares.mean((3, 5), dtype=np.float64)).astype(np.uint8)
 
 
 def peak_rss_mb() -> int:

@@ -17,9 +17,10 @@ from cabench.errors import CabenchError, DataMissing
 from cabench.models.model import build_initialised
 from cabench.plan import manifest, plan
 from cabench.registry import BACKBONES
+from cabench.sheets import PROMPTS, SHEET_LIMIT, fitting
 from cabench.store import Store
 from cabench.study import read_scale, read_study
-from cabench.trial import PROMPTS, SHEET_LIMIT, fitting, run_trial
+from cabench.trial import run_trial
 
 STUDY = """
 study: words
