@@ -9,12 +9,13 @@ from typing import Any
 from cabench import diffusion, metrics, training
 from cabench.cost import macs
 from cabench.cost.macs import parameter_counts
+from cabench.dataref import DataRef, choose_data, find_data, on_data
 from cabench.metrics import probe
 from cabench.metrics.judge import judge_fingerprint
 from cabench.models import kernels
 from cabench.plugins import Plugin
 from cabench.registry import listed
-from cabench.resolve import DataRef, choose_data, find_data, on_data, resolve_models
+from cabench.resolve import resolve_models
 from cabench.schema import ADDED_ID, Arm, Scale
 from cabench.store import content_key
 from cabench.study import StudyFile, scale_fault

@@ -11,6 +11,7 @@ from typing import Any
 from rich.console import Console
 
 from cabench.cost.macs import meta_macs
+from cabench.dataref import DataRef
 from cabench.devices import pick_device
 from cabench.errors import CabenchError, DataMissing, shown
 from cabench.executors import local
@@ -20,7 +21,6 @@ from cabench.plan import Plan, Trial, manifest, plan
 from cabench.plugins import load_plugins, read_plugins
 from cabench.progress import Progress
 from cabench.registry import near
-from cabench.resolve import DataRef
 from cabench.schema import MOST_SEEDS
 from cabench.screen import screen
 from cabench.store import LOG, REFERENCE, SHEET, Store, write_json

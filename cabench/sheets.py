@@ -10,9 +10,9 @@ from PIL import Image
 
 from cabench.data import load_dataset
 from cabench.data.dataset import UNSEEN
+from cabench.dataref import DataRef
 from cabench.metrics.scorer import REFERENCE, SampleScorer
 from cabench.plan import Trial
-from cabench.resolve import DataRef
 from cabench.store import NEAR, SHEET, Store, atomic_path
 from cabench.training import whole
 

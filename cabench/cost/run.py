@@ -27,9 +27,10 @@ from cabench.cost.spec import (
     arms_on,
     read_cost_study,
 )
+from cabench.dataref import DataRef
 from cabench.models.model import BACKBONES
 from cabench.plugins import load_plugins, read_plugins
-from cabench.resolve import DataRef, resolve_models
+from cabench.resolve import resolve_models
 from cabench.schema import BackboneChoice, Scale, Study
 from cabench.screen import wide_screen
 from cabench.store import write_csv, write_json
