@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from specs import ROOT
 
-from cabench import cli, resolve
+from cabench import cli, dataref
 from cabench.errors import CabenchError
 from cabench.plan import manifest, plan
 from cabench.registry import REGISTRIES
@@ -96,7 +96,7 @@ def read_once(monkeypatch):
             held[key] = real(name, **options)
         return held[key]
 
-    monkeypatch.setattr(resolve, "load_dataset", load)
+    monkeypatch.setattr(dataref, "load_dataset", load)
 
 
 # ---- files, mutated ----------------------------------------------------------------------------
