@@ -88,7 +88,7 @@ def folder(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def read_once(monkeypatch):
     """Each data set is loaded once: what is planned changes, pictures don't."""
-    real, held = resolve.load_dataset, {}
+    real, held = dataref.load_dataset, {}
 
     def load(name, **options):
         key = json.dumps([name, options], sort_keys=True)
