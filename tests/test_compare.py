@@ -6,9 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from rich.console import Console
 from rundir import REFERENCE, cabench, fail, reference, write_run
+from scipy import stats
 
 from cabench.analysis.compare_text import show
 from cabench.compare import Target, find_side, parse
@@ -34,6 +36,11 @@ def row(text, name):
 # ---- two arms ----------------------------------------------------------------------------------
 
 
+def kids(records, arm):
+    """(3,) KID of an arm's trials."""
+    return np.array([records[arm, seed]["metrics"]["kid"] for seed in range(3)])
+
+
 def test_two_arms_as_the_readme_has_them(compare):
     """README: KID 2.45 ± 0.07 and 2.65 ± 0.18, difference -0.20 [-0.32, -0.09]; MACs 4.17, 3.58."""
     text = compare("layer_placement:native+can-dw", "layer_placement.quick:native+dw")
@@ -57,7 +64,8 @@ def test_scores_that_do_not_compare_have_no_p(compare, tmp_path):
     said = " ".join(text.split())
     assert WARNED in said and "sample.steps (12 / 25); score.judge (044d96824e38 / ffffffff" in said
     assert "[95 %]" not in text and not re.search(r" p$", text, flags=re.M)
-    assert row(text, "KID-lite0 @2000 ↓").split()[-2:] == ["+0.35", "3"]
+    can, control = (kids(records, arm) for arm in ("can-3", "native+dw"))
+    assert row(text, "KID-lite0 @2000 ↓").split()[-2:] == [f"{np.mean(can - control):+.2f}", "3"]
 
 
 def test_a_mean_over_other_seeds_says_so(compare, tmp_path):
@@ -95,7 +103,9 @@ def test_where_the_encoding_has_no_arrow(capsys):
     show(*sides, Console(file=file, _environ={}))
     file.seek(0)
     text = file.read()
-    assert "3.004 +- 0.094" in text and "KID-lite0 @2000 (low)" in text
+    can = kids(reference()[1], "can-3")
+    half = stats.t.ppf(0.975, 2) * can.std(ddof=1) / 3**0.5
+    assert f"{can.mean():.3f} +- {half:.3f}" in text and "KID-lite0 @2000 (low)" in text
 
 
 # ---- two runs ----------------------------------------------------------------------------------
@@ -111,12 +121,13 @@ def test_a_reproduction_to_the_bit(compare):
 
 def test_a_number_that_changed_under_its_key_is_called_out(compare, tmp_path):
     manifest, records = reference()
+    changed = records["can-3", 1]["metrics"]["kid"]
     records["can-3", 1]["metrics"]["kid"] += 1e-9
     records["native", 0]["environment"]["processor"] = "another"  # explains nothing: it agrees
     text = compare("layer_placement", write_run(tmp_path, manifest, records) / "layer_placement")
     said = " ".join(text.split())
     assert "30 have" not in said and "29 have the same metrics to the bit, 30 the same spec" in said
-    assert f"MISMATCH: can-3, seed 1 ({records['can-3', 1]['key']}), metrics: kid (2.96" in said
+    assert f"MISMATCH: can-3, seed 1 ({records['can-3', 1]['key']}), metrics: kid ({changed:.2f}" in said
     assert "environments differ" not in said
 
 

@@ -59,7 +59,7 @@ def test_the_readmes_means_come_out(frame):
     """The table of the README, from the frame with pandas alone."""
     chosen = frame[(frame["metric"] == "kid") & (frame["guidance"] == 1)]
     means = chosen.groupby("arm")["value"].mean()
-    printed = {"native+dw": 2.65, "native+can-dw": 2.45, "can-3": 3.00, "unconditional": 4.74}
+    printed = {"native+dw": 2.65, "native+can-dw": 2.45, "can-3": 3.00, "unconditional": 4.75}
     for arm, mean in printed.items():
         assert means[arm] == pytest.approx(mean, abs=0.005)
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from cabench.analysis.sheets import read_sheet
-from cabench.trial import SHEET_LIMIT, SHEET_ROWS, write_sheet
+from cabench.sheets import SHEET_LIMIT, SHEET_ROWS, write_sheet
 
 
 def test_a_sheet_holds_the_first_samples_of_each_class(tmp_path):

@@ -29,10 +29,11 @@ from cabench.errors import CabenchError, DataMissing
 from cabench.metrics import neighbours
 from cabench.plan import plan
 from cabench.reporting.protocol import protocol
+from cabench.sheets import SHEET_CLASSES, write_sheet
 from cabench.store import Store
 from cabench.study import read_scale, read_study
 from cabench.training import Data
-from cabench.trial import SHEET_CLASSES, run_trial, write_sheet
+from cabench.trial import run_trial
 from cabench.vae import VAE
 
 KEPT = encoding.KEPT  # as it comes
