@@ -255,6 +255,9 @@ def score(
             "default: the run's own"
         ),
     ] = None,
+    clip: Annotated[
+        str | None, typer.Option(help="Of clip_score: a folder of transformers, or a hub name")
+    ] = None,
     features: Annotated[
         Path | None,
         typer.Option(
@@ -270,13 +273,13 @@ def score(
     """Score a run's saved samples with other metrics or judges. Trains nothing."""
     from cabench.rescore import show_scores
 
-    show_scores(study, scale, metrics, results, cache, features)
+    show_scores(study, scale, metrics, results, cache, features, clip)
 
 
 @app.command()
 def judges(
     data: Annotated[str, typer.Argument(help="A data set (`cabench list`)")] = "fashion16",
-    n: Annotated[int | None, typer.Option(help="Pictures in a set")] = None,
+    n: Annotated[int | None, typer.Option(min=1, help="Pictures in a set")] = None,
     sets: Annotated[int, typer.Option(help="Sets of real pictures")] = 8,
     metrics: Annotated[str | None, typer.Option(help="Comma-separated; default: the usual")] = None,
     cache: Annotated[Path, typer.Option(callback=_folder, help="Features")] = Path(".cabench"),

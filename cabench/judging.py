@@ -42,9 +42,11 @@ EXPECTED = {
     "condition_accuracy": (*PICTURES, "missing classes", "shuffled labels"),
     "memorised": ("memorised",),
     "image_text_score": (*PICTURES, "missing classes", CAPTIONS, "memorised"),  # other captions
+    "style_accuracy": (*PICTURES, "missing classes", CAPTIONS, "memorised"),    # other styles
     "prompt_retrieval": (*PICTURES, "missing classes", CAPTIONS, "memorised"),
 }
-PROMPTED = ("image_text_score", "prompt_retrieval")    # they read a prompt for each sample
+# They read what else each sample is told
+PROMPTED = ("image_text_score", "prompt_retrieval", "style_accuracy")
 
 
 def expected(metric: str, corruption: str) -> str:
@@ -64,7 +66,14 @@ def agrees(wanted: str, seen: str) -> bool:
 def halves(dataset: Dataset) -> tuple[Dataset, Any]:
     """The data set with half of its report split, and the other half as a split."""
     report = dataset.split("report")
-    kept, unseen = stratified(report.streams["label"], (0.5, 0.5))
+    labels = report.streams["label"]
+    concepts = report.texts.get("hexcode")
+    if concepts is None:
+        kept, unseen = stratified(labels, (0.5, 0.5))
+    else:    # all pictures of a concept go to one half
+        _, first, of = np.unique(concepts, return_index=True, return_inverse=True)
+        parts = stratified(labels[first], (0.5, 0.5))
+        kept, unseen = (np.flatnonzero(np.isin(of, part)) for part in parts)
     name = hashlib.sha256(f"{dataset.fingerprint} half of report".encode()).hexdigest()
     splits = dataset.splits | {"report": report.take(kept)}
     return dataclasses.replace(dataset, splits=splits, fingerprint=name), report.take(unseen)
@@ -165,6 +174,8 @@ def show_judges(
             raise CabenchError(
                 f"--metrics: found '{name}'{near(name, known)}; allowed: {listed(known)}"
             )
+    if "clip_score" in chosen:
+        raise CabenchError("--metrics: clip_score needs a CLIP, which this verb takes none of")
     if draws < 3:
         raise CabenchError(f"--sets: found {draws}; a spread takes at least 3")
     dataset = load_dataset(data)

@@ -16,14 +16,14 @@ from cabench.plan import Trial
 from cabench.registry import METRICS, listed, near
 from cabench.run import Options, prepare
 from cabench.screen import screen
-from cabench.store import Store, atomic_path, write_json
+from cabench.store import LOG, Store, atomic_path, write_json
 from cabench.training import load
 from cabench.trial import scorers_of
 
 
 def show_scores(
     study: str, scale: str | None, wanted: str | None, results: Path, cache: Path,
-    features: Path | None,
+    features: Path | None, clip: str | None = None,
 ) -> None:  # fmt: skip
     """Scores what was drawn, prints the table, writes scores.{csv,md,json} beside the manifest."""
     run = find_run(results, study, scale)
@@ -37,7 +37,9 @@ def show_scores(
         )
     if planned.data.missing:
         raise DataMissing(planned.data.missing)
-    scorer = scorers_of(drawn[0][0], store, chosen)[0]
+    scorer, *apart = scorers_of(drawn[0][0], store, chosen, clip)
+    if apart and features is None:
+        LOG.warning("samples of unseen concepts are not scored again; those in the records stand")
     scorer.prepare()
     floor, protocol = scorer.floor(), scorer.protocol
     began, pictures = time.perf_counter(), 0

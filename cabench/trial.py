@@ -171,8 +171,13 @@ def measure(trial: Trial, store: Store, device: str, progress: Progress) -> dict
     }  # fmt: skip
 
 
-def scorers_of(trial: Trial, store: Store, chosen: Iterable[str]) -> list[SampleScorer]:
-    """What scores a trial's samples by the chosen metrics; of a study with unseen ones two."""
+def scorers_of(
+    trial: Trial, store: Store, chosen: Iterable[str], clip: str | None = None
+) -> list[SampleScorer]:
+    """What scores a trial's samples by the chosen metrics; of a study with unseen ones two.
+
+    clip: a folder or hub name of another CLIP than the study's, or of one where it has none.
+    """
     spec = trial.spec
     where = (
         spec["train"]["data"]["source"], json.dumps(trial.data_options, sort_keys=True),
@@ -181,11 +186,13 @@ def scorers_of(trial: Trial, store: Store, chosen: Iterable[str]) -> list[Sample
     if _dataset(*where).fingerprint != spec["train"]["data"]["fingerprint"]:
         raise OSError(errno.EIO, f"data '{where[0]}' changed since the study was read")
     told = spec["score"].get("clip")
-    clip = _clip(trial.assets["clip"], told["template"], told["fingerprint"]) if told else None
+    made = Clip(clip) if clip else None
+    if told and not clip:
+        made = _clip(trial.assets["clip"], told["template"], told["fingerprint"])
     sets = {REFERENCE: spec["sample"]["n"]}
     if "unseen" in spec["score"]:
         sets[UNSEEN] = spec["score"]["unseen"]
-    return [_scorer(where, n, tuple(chosen), split, clip) for split, n in sets.items()]
+    return [_scorer(where, n, tuple(chosen), split, made) for split, n in sets.items()]
 
 
 def score_samples(

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from cabench.data.dataset import SPLITS, Dataset, Digest
+from cabench.data.dataset import Dataset, Digest
 from cabench.errors import DataMissing
 
 THREADS = min(8, os.cpu_count() or 1)  # that decode: Pillow lets go of the interpreter meanwhile
@@ -122,10 +122,10 @@ class Checked:
 
 def check(catalogue: Catalogue, done: Callable[[int], Any] = lambda count: None) -> Checked:
     """Reads every picture; `done` is told how many were."""
-    damaged: dict[str, dict[int, str]] = {name: {} for name in SPLITS}
+    damaged: dict[str, dict[int, str]] = {name: {} for name in catalogue.splits}
     digests, count = {}, 0
     whole = Digest(catalogue.classes)
-    for name in SPLITS:
+    for name in catalogue.splits:
         part = catalogue.splits[name]
         whole.array(f"{name}/images", np.dtype(np.uint8), (len(part), *catalogue.shape))
         digest = hashlib.sha256()

@@ -131,6 +131,11 @@ def job_of(
     catalogue: Catalogue, vae: Any, size: int, batch: int, rows: int
 ) -> dict[str, Any]:
     """What decides the bytes of an encoding, given the machine."""
+    if further := [name for name in catalogue.splits if name not in SPLITS]:
+        raise CabenchError(
+            f"{catalogue.name}: latents hold {', '.join(SPLITS)}; there is no place in them for "
+            f"{', '.join(further)}"
+        )
     if size % vae.factor:
         raise CabenchError(
             f"--size: found {size}; the VAE makes one cell of {vae.factor} pixels: a multiple of it"

@@ -32,6 +32,7 @@ from cabench.registry import DATASETS
 
 Side = Annotated[int, Field(ge=1, le=4096)]  # pixels
 TESTS = ("test", "val")
+SYNSETS = "LOC_synset_mapping.txt"  # as ImageNet's archive on Kaggle has it
 
 
 @DATASETS.register("folder")
@@ -53,7 +54,7 @@ def listing(path: str, size: Side, flip: bool = False, channels: Literal[1, 3] =
     return Catalogue(
         name="folder",
         licence="that of the pictures in the folder",
-        classes={"label": classes},
+        classes={"label": spoken(root, classes)},
         flip=flip,
         shape=shape,
         splits={
@@ -67,6 +68,18 @@ def listing(path: str, size: Side, flip: bool = False, channels: Literal[1, 3] =
         read=partial(_read, root, members, shape),
         key=key,
     )
+
+
+def spoken(root: Path, classes: list[str]) -> list[str]:
+    """Names for the folders' names: of ImageNet's ids those in `LOC_synset_mapping.txt`, if it
+    lies in the folder ('n01440764 tench, Tinca tinca' a line); the first word of each.
+    """
+    path = root / SYNSETS
+    if not path.is_file():
+        return classes
+    lines = (line.split(maxsplit=1) for line in path.read_text("utf-8").splitlines())
+    told = {words[0]: words[1].split(",")[0].strip() for words in lines if len(words) == 2}
+    return [told.get(name, name) for name in classes]
 
 
 def _read(

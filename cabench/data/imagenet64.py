@@ -46,13 +46,18 @@ def imagenet64(path: str, flip: bool = True) -> Dataset:
     if not made.is_dir():
         unpack(training, validation, made)
     classes = {"label": class_names(root / NAMES)}
-    splits = {
-        name: Split(
-            np.load(made / f"{name}.npy", mmap_mode="c"),
-            {"label": np.load(made / f"{name}-label.npy")},
-        )
-        for name in SPLITS
-    }
+    try:
+        splits = {
+            name: Split(
+                np.load(made / f"{name}.npy", mmap_mode="c"),
+                {"label": np.load(made / f"{name}-label.npy")},
+            )
+            for name in SPLITS
+        }
+    except (OSError, ValueError) as error:
+        raise DataMissing(
+            f"imagenet64: {made} is damaged ({error}); delete it to have it unpacked again"
+        ) from None
     facts = made / "facts.json"
     if not facts.exists():
         facts.write_text(json.dumps({"fingerprint": fingerprint(splits, classes)}), "utf-8")
@@ -109,6 +114,12 @@ def unpack(training: list[Path], validation: Path, made: Path) -> None:
     making = Path(tempfile.mkdtemp(dir=made.parent))
     try:
         told = [read_npz(file, "labels") for file in training]
+        for file, labels in zip([*training, validation], [*told, read_npz(validation, "labels")],
+                                strict=True):  # fmt: skip
+            if len(rows := read_npz(file, "data")) != len(labels):
+                raise DataMissing(
+                    f"imagenet64: {file} has {len(rows)} pictures and {len(labels)} labels; {HOW}"
+                )
         labels = np.concatenate(told)
         place, of = np.empty(len(labels), np.int64), np.empty(len(labels), np.int64)
         for k, index in enumerate(stratified(labels, (0.9, 0.1))):

@@ -6,6 +6,7 @@ class names in a template. Prompts longer than 77 tokens are cut.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from cabench.errors import DataMissing, describe
+from cabench.errors import CabenchError, DataMissing, describe
 from cabench.text.encoder import content_hash, folder_of, quiet, tokenizer_of
 
 TEMPLATE = "a photo of a {}"
@@ -57,12 +58,14 @@ class Clip:
         return model, look, tokenizer_of(self.folder)
 
     def score(self, images: np.ndarray, prompts: Sequence[str]) -> float:
-        """Of pictures (n, 1 or 3, H, W) uint8 and their n prompts, in float32 on the CPU."""
+        """Of pictures (n, 1 or 3, H, W) uint8 and their n prompts, in float32."""
         import torch
 
         from cabench.process import one_thread
 
         model, look, tokenizer = self._parts
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        model = model.to(device)
         found = []
         with one_thread(), torch.inference_mode():
             for start in range(0, len(images), BATCH):
@@ -71,10 +74,11 @@ class Clip:
                 pixels = look(images=[p.transpose(1, 2, 0) for p in rgb], return_tensors="pt")
                 ids, mask = padded(tokenizer, prompts[start : start + BATCH])
                 out = model(
-                    input_ids=ids, attention_mask=mask, pixel_values=pixels["pixel_values"]
-                )
+                    input_ids=ids.to(device), attention_mask=mask.to(device),
+                    pixel_values=pixels["pixel_values"].to(device),
+                )  # fmt: skip
                 # Of length one each
-                found.append((out.image_embeds * out.text_embeds).double().sum(1))
+                found.append((out.image_embeds * out.text_embeds).double().sum(1).cpu())
         return 100 * float(torch.cat(found).mean())
 
 
@@ -93,4 +97,9 @@ def padded(tokenizer: Any, prompts: Sequence[str]) -> tuple[Any, Any]:
 
 def wording(told: str, names: Sequence[str], labels: np.ndarray) -> list[str]:
     """Each label's class name in the template, with blanks for what joins words in names."""
+    if any(re.fullmatch(r"n\d{8}", name) for name in names):
+        raise CabenchError(
+            f"clip_score: class '{names[0]}' is an id, no name; put LOC_synset_mapping.txt into "
+            "the folder of pictures"
+        )
     return [told.format(names[label].replace("_", " ").replace("-", " ")) for label in labels]

@@ -15,6 +15,7 @@ KID = {"kid_subsets": 1, "kid_kernel": "poly", "kid_kernel_poly_degree": 3,
        "kid_kernel_poly_gamma": None, "kid_kernel_poly_coef0": 1.0}
 NEIGHBOURS = 3   # of precision and recall
 SPLITS = 10      # of the Inception score
+WHOLE = 10_000   # pictures whose kernels are held whole; of more block by block
 KID_MIN = 100    # below, KID's spread over draws exceeds the differences that matter here
 
 
@@ -31,6 +32,8 @@ def kid(generated: np.ndarray, reference: np.ndarray, least: int = KID_MIN) -> f
     n = min(len(generated), len(reference))
     if n < least:
         raise CabenchError(f"KID: {n} pictures are too few, at least {least} are needed")
+    if n > WHOLE:
+        return blocked_kid(generated[:n], reference[:n])
     with one_thread():
         out = kid_featuresdict_to_metric(
             {"f": _tensor(generated)}, {"f": _tensor(reference)}, "f",
@@ -39,7 +42,24 @@ def kid(generated: np.ndarray, reference: np.ndarray, least: int = KID_MIN) -> f
     return out[KEY_METRIC_KID_MEAN]
 
 
-def fid(generated: np.ndarray, reference: np.ndarray) -> float:
+def blocked_kid(x: np.ndarray, y: np.ndarray, block: int = 2000) -> float:
+    """The same number, with kernels of `block` rows at a time: torch-fidelity's are (n, n)."""
+    n, x, y = len(x), x.astype(np.float64), y.astype(np.float64)
+
+    def total(a: np.ndarray, b: np.ndarray) -> float:
+        return sum(
+            float(((a[i : i + block] @ b.T / a.shape[1] + 1) ** 3).sum())
+            for i in range(0, n, block)
+        )
+
+    def own(a: np.ndarray) -> float:
+        return float(((np.square(a).sum(1) / a.shape[1] + 1) ** 3).sum())
+
+    within = (total(x, x) - own(x) + total(y, y) - own(y)) / (n * (n - 1))
+    return within - 2 * total(x, y) / n**2
+
+
+def fid(generated: np.ndarray, reference: np.ndarray, least: int | None = None) -> float:
     """Frechet distance of two (n, D) sets; n < 2 D is refused, where covariances are near singular.
 
     The distance is biased upwards by an amount that depends on n: compare equal n only.
@@ -50,7 +70,7 @@ def fid(generated: np.ndarray, reference: np.ndarray) -> float:
         fid_statistics_to_metric,
     )
 
-    n, least = min(len(generated), len(reference)), 2 * generated.shape[1]
+    n, least = min(len(generated), len(reference)), least or 2 * generated.shape[1]
     if n < least:
         raise CabenchError(f"FID: {n} pictures are too few for {generated.shape[1]} dimensions, "
                            f"at least {least} are needed")
@@ -76,7 +96,8 @@ def precision_recall(generated: np.ndarray, reference: np.ndarray) -> tuple[floa
                            f"at least {NEIGHBOURS + 1} are needed")
     with one_thread():
         out = prc_features_to_metric(
-            _tensor(generated), _tensor(reference), prc_neighborhood=NEIGHBOURS, verbose=False
+            _tensor(generated), _tensor(reference), prc_neighborhood=NEIGHBOURS, verbose=False,
+            save_cpu_ram=True, prc_batch_size=2000,
         )
     return out["precision"], out["recall"]
 

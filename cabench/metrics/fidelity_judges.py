@@ -1,7 +1,8 @@
 """torch-fidelity's feature extractors as judges, by name; their weights by file.
 
-A file is looked for in the folder $CABENCH_WEIGHTS (NAME.pth or NAME.pt), then under its published
-name in torch hub's folder, and else downloaded there. Its sha256 is in keys and records.
+A file is looked for in the folder $CABENCH_WEIGHTS (NAME.pth or NAME.pt; DINOv2 opens from torch
+hub's alone), then under its published name in torch hub's folder, and else downloaded there. Its
+sha256 is in keys and records.
 """
 
 from __future__ import annotations
@@ -50,6 +51,8 @@ def find_weights(name: str, download: bool = True) -> Path:
     """The file of an extractor's weights; DataMissing says where to put it."""
     own = os.environ.get(VARIABLE)
     asked = [Path(own).expanduser() / f"{name}{end}" for end in (".pth", ".pt")] if own else []
+    if name.startswith("dinov2-"):
+        asked = []    # torch hub opens its own file alone
     url = source(name)
     kept = hub_folder() / url.rsplit("/", 1)[1]
     for path in (*asked, kept):
@@ -65,10 +68,12 @@ def find_weights(name: str, download: bool = True) -> Path:
             return kept
         except OSError as error:  # URLError is one: no network, no such host, a full disk
             note = f"; downloading failed ({' '.join(str(error).split())[:80]})"
+    how = f"get {url} and name its folder: {VARIABLE}=FOLDER, the file as {name}.pth"
+    if not asked and own:
+        how = "torch hub keeps its repository beside them: copy its folder (TORCH_HOME)"
     places = ", ".join(map(str, [*asked, kept]))
     raise DataMissing(
-        f"judge '{name}': looked for its weights in {places}, found none{note}; get {url} and name "
-        f"its folder: {VARIABLE}=FOLDER, the file as {name}.pth"
+        f"judge '{name}': looked for its weights in {places}, found none{note}; {how}"
     )
 
 

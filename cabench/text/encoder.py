@@ -121,8 +121,11 @@ def _checked(folder: Path, what: str) -> Path:
 
 @lru_cache
 def content_hash(folder: Path) -> str:
-    """sha256 over the config, the weights and the tokenizer's files."""
-    names = ("config.json", WEIGHTS, "tokenizer.json", "vocab.json", "merges.txt", "vocab.txt")
+    """sha256 over the config, the weights, the tokenizer's files and the picture processor's."""
+    names = ["config.json", WEIGHTS, "tokenizer.json", "vocab.json", "merges.txt", "vocab.txt"]
+    names += ["preprocessor_config.json"]  # of a CLIP: how it looks at pictures
+    if not (folder / "tokenizer.json").is_file():  # then it decides how the others are read
+        names += ["tokenizer_config.json"]
     facts = {name: file_hash(folder / name) for name in names if (folder / name).is_file()}
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from cabench.text.encoder import TextEncoder
 
+PART = 8192  # texts encoded before they are written
 STREAM = "text"  # of a split's `texts`: the one that is a condition
 
 
@@ -77,12 +78,18 @@ def encode(made: TextEncoder, texts: Sequence[str], cache: Path) -> dict[str, np
     def lengths() -> dict[str, np.ndarray]:
         return {"lengths": np.array([len(ids) for ids in made.ids(texts)], np.int64)}
 
-    def write(temporary: Path) -> None:
-        zero = np.zeros((1, made.width), np.float32)
-        with open(temporary, "wb") as f:  # given a name, save would add a suffix to it
-            np.save(f, np.concatenate([zero, *made.features(texts)]))
-
     size = arrays_once(path.with_name(f"{path.stem}-lengths.npz"), lengths)["lengths"]
+
+    def write(temporary: Path) -> None:  # on disk: captions of a large set fill tens of gigabytes
+        shape = 1 + int(size.sum()), made.width
+        rows = np.lib.format.open_memmap(temporary, "w+", np.float32, shape)
+        row = 1  # row 0 is zero, for padding
+        for start in range(0, len(texts), PART):
+            for found in made.features(texts[start : start + PART]):
+                rows[row : row + len(found)] = found
+                row += len(found)
+        rows.flush()
+
     once(path, write)
     begins = 1 + np.concatenate([[0], np.cumsum(size)[:-1]]) if len(size) else size
     return {"features": np.load(path, mmap_mode="c"), "begins": begins, "lengths": size}

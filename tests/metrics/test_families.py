@@ -43,6 +43,11 @@ def test_precision_and_recall_by_their_definition():
         fidelity.precision_recall(x[:3], y)
 
 
+def test_kid_in_blocks_is_the_same_number():
+    x, y = sets(70, 70)
+    assert fidelity.blocked_kid(x, y, 17) == pytest.approx(fidelity.kid(x, y, 2), rel=1e-9)
+
+
 def test_inception_score_by_its_definition():
     logits = np.random.RandomState(0).randn(100, 7) * 2
     order = np.random.RandomState(2020).permutation(100)
@@ -118,6 +123,7 @@ def inception(tmp_path_factory):
     torch.manual_seed(0)
     with mock.patch.object(FeatureExtractorInceptionV3, "load_state_dict"):
         made = FeatureExtractorInceptionV3("x", ["2048"], feature_extractor_weights_path=str(path))
+    made.fc.weight *= 1e8    # so that its classes differ
     torch.save(made.state_dict(), path)
     return path
 
@@ -145,16 +151,21 @@ def test_inception_equals_torch_fidelitys_command_line(
             return mock.Mock(images=images, streams={"label": np.zeros(N, np.int64)})
 
     ours = SampleScorer(Few, N, tmp_path, metrics=names)
-    samples = np.repeat(255 - wide[:N], 3, 1)
+    # some near real pictures, some far off
+    real = Few.split("report").images[ours.chosen["report"]]
+    noise = np.random.RandomState(0).randint(-30, 31, real.shape)
+    samples = np.clip(real.astype(int) + noise, 0, 255).astype(np.uint8)
+    samples[: N // 2] = 255 - samples[: N // 2]
     scores = ours.score(samples, np.zeros(N, np.int64))
-    folders = {"samples": samples, "real": Few.split("report").images[ours.chosen["report"]]}
+    folders = {"samples": samples, "real": real}
     for folder, images in folders.items():
         (tmp_path / folder).mkdir()
         for i, image in enumerate(images):
             Image.fromarray(image.transpose(1, 2, 0)).save(tmp_path / folder / f"{i:03}.png")
     program = Path(sys.executable).parent / "fidelity"
     done = subprocess.run(
-        [program, "--isc", "--kid", "--prc", "--json", "--silent", "--no-cache",
+        [program, "--isc", "--kid", "--prc", "--fid", "--feature-layer-fid", "64",
+         "--json", "--silent", "--no-cache",
          "--input1", tmp_path / "samples", "--input2", tmp_path / "real", "--batch-size", "50",
          "--kid-subsets", "1", "--kid-subset-size", str(N),
          "--feature-extractor", NAME,
@@ -164,14 +175,21 @@ def test_inception_equals_torch_fidelitys_command_line(
     assert done.returncode == 0, done.stderr
     theirs = json.loads(done.stdout[done.stdout.index("{") :])
     assert scores["isc_inception"] == pytest.approx(theirs["inception_score_mean"], rel=1e-5)
-    assert scores["precision_inception"] == pytest.approx(theirs["precision"], abs=0.011)
-    assert scores["recall_inception"] == pytest.approx(theirs["recall"], abs=0.011)
+    assert theirs["inception_score_mean"] > 1.01
+    assert 0 < theirs["precision"] < 1 and 0 < theirs["recall"] < 1
+    one = 1.01 / N  # of the pictures: theirs are distances in float32
+    assert scores["precision_inception"] == pytest.approx(theirs["precision"], abs=one)
+    assert scores["recall_inception"] == pytest.approx(theirs["recall"], abs=one)
     # theirs adds up kernels of about 1 in float32, so that KID is good to some 1e-6
     kid = theirs["kernel_inception_distance_mean"]
     features, reference = ours.features(samples, NAME), ours.compared(NAME)
     assert fidelity.kid(features["2048"], reference["2048"], N) == pytest.approx(
         kid, rel=1e-3, abs=3e-6
     )
+    early = type("Early", (JUDGES.get(NAME),), {"widths": {"64": 64}})(tmp_path)
+    first = [early.features(images)["64"] for images in (samples, real)]
+    fid = fidelity.fid(*first, least=2)
+    assert fid == pytest.approx(theirs["frechet_inception_distance"], rel=1e-3)
     assert ours.protocol["judges"] == {NAME: JUDGES.get(NAME).fingerprint_of()}
 
 

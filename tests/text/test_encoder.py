@@ -1,4 +1,5 @@
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -7,6 +8,7 @@ from tiny_clip import WIDTH, save_clip
 
 from cabench.errors import DataMissing
 from cabench.text import TOKENS, encoder
+from cabench.text.encoder import content_hash
 
 TEXTS = ["a cat", "", "the red fox: animal, fast; noto style", "cat " * 100]
 
@@ -53,6 +55,14 @@ def test_a_fingerprint_is_of_the_weights(clip_folder, tmp_path):
     other = save_clip(tmp_path / "other", seed=1)
     one, two, three = (encoder("clip", str(p)).fingerprint for p in (clip_folder, same, other))
     assert one == two != three
+
+
+@pytest.mark.parametrize("name", ["config.json", "vocab.json", "preprocessor_config.json"])
+def test_a_fingerprint_is_of_every_file_that_decides(clip_folder, tmp_path, name):
+    """Of a CLIP's picture processor, too: another mean is another score."""
+    other = Path(shutil.copytree(clip_folder, tmp_path / "other"))
+    (other / name).write_text((other / name).read_text() + " ")
+    assert content_hash(other) != content_hash(Path(clip_folder))
 
 
 def test_what_is_missing_is_said_in_a_line(clip_folder, tmp_path):
