@@ -74,7 +74,7 @@ def halves(dataset: Dataset) -> tuple[Dataset, Any]:
         _, first, of = np.unique(concepts, return_index=True, return_inverse=True)
         parts = stratified(labels[first], (0.5, 0.5))
         kept, unseen = (np.flatnonzero(np.isin(of, part)) for part in parts)
-    name = hashlib.sha256(f"{dataset.fingerprint} half of report".encode()).hexdigest()
+    name = hashlib.sha256(dataset.fingerprint.encode() + kept.tobytes()).hexdigest()
     splits = dataset.splits | {"report": report.take(kept)}
     return dataclasses.replace(dataset, splits=splits, fingerprint=name), report.take(unseen)
 
