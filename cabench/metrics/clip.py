@@ -6,6 +6,7 @@ class names in a template. Prompts longer than 77 tokens are cut.
 
 from __future__ import annotations
 
+import importlib.util
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -40,7 +41,11 @@ class Clip:
 
     @property
     def spec(self) -> dict[str, Any]:
-        """What decides the score, for keys and records."""
+        """What decides the score, for keys and records; what scoring needs is there."""
+        if importlib.util.find_spec("transformers") is None:
+            raise DataMissing("CLIP score: no package 'transformers'; pip install 'cabench[text]'")
+        if not (look := self.folder / "preprocessor_config.json").is_file():
+            raise DataMissing(f"CLIP score: looked for {look}, found none")
         return {"fingerprint": self.fingerprint, "template": self.template}
 
     @cached_property

@@ -94,8 +94,9 @@ class KidClasswise:
 
 @METRICS.register("memorised")
 class Memorised:
-    """Share of samples nearer to one of the first 10,000 training pictures than 99 % of new
-    real pictures are; copies of later ones are not seen.
+    """Share of samples nearer to a training picture than 99 % of new ones; of the first 10,000.
+
+    Copies of later training pictures are not seen.
     """
 
     version = neighbours.VERSION
