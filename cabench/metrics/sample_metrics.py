@@ -211,7 +211,8 @@ class ClipScore:
 
 def _clip(scorer):
     if scorer.clip is None:
-        raise CabenchError("clip_score needs a CLIP: `clip: {path: FOLDER}` in the scale")
+        how = "`clip: {path: FOLDER}` in the scale, or `cabench score --clip FOLDER`"
+        raise CabenchError(f"clip_score needs a CLIP: {how}")
     return scorer.clip
 
 
