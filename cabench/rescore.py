@@ -38,7 +38,7 @@ def show_scores(
     if planned.data.missing:
         raise DataMissing(planned.data.missing)
     scorer, *apart = scorers_of(drawn[0][0], store, chosen, clip)
-    if apart and features is None:
+    if apart:
         LOG.warning("samples of unseen concepts are not scored again; those in the records stand")
     scorer.prepare()
     floor, protocol = scorer.floor(), scorer.protocol

@@ -108,18 +108,20 @@ def read_npz(path: Path, part: str) -> np.ndarray:
     return found.reshape(-1, 3, SIDE, SIDE)
 
 
+def pictures(path: Path, labels: int) -> np.ndarray:
+    """(N, 3, 64, 64) uint8, as many as there are labels."""
+    rows = read_npz(path, "data")
+    if len(rows) != labels:
+        raise DataMissing(f"imagenet64: {path} has {len(rows)} pictures, {labels} labels; {HOW}")
+    return rows
+
+
 def unpack(training: list[Path], validation: Path, made: Path) -> None:
     """Each split's pictures and labels into the new folder `made`; one batch at a time."""
     made.parent.mkdir(parents=True, exist_ok=True)
     making = Path(tempfile.mkdtemp(dir=made.parent))
     try:
         told = [read_npz(file, "labels") for file in training]
-        for file, labels in zip([*training, validation], [*told, read_npz(validation, "labels")],
-                                strict=True):  # fmt: skip
-            if len(rows := read_npz(file, "data")) != len(labels):
-                raise DataMissing(
-                    f"imagenet64: {file} has {len(rows)} pictures and {len(labels)} labels; {HOW}"
-                )
         labels = np.concatenate(told)
         place, of = np.empty(len(labels), np.int64), np.empty(len(labels), np.int64)
         for k, index in enumerate(stratified(labels, (0.9, 0.1))):
@@ -134,14 +136,15 @@ def unpack(training: list[Path], validation: Path, made: Path) -> None:
         ]
         start = 0
         for file, some in zip(training, told, strict=True):
-            rows, part = read_npz(file, "data"), slice(start, start + len(some))
+            rows, part = pictures(file, len(some)), slice(start, start + len(some))
             for k, array in enumerate(arrays):
                 array[place[part][of[part] == k]] = rows[of[part] == k]
             start = part.stop
         for array in arrays:
             array.flush()
-        np.save(making / f"{SPLITS[2]}.npy", read_npz(validation, "data"))
-        np.save(making / f"{SPLITS[2]}-label.npy", read_npz(validation, "labels"))
+        told = read_npz(validation, "labels")
+        np.save(making / f"{SPLITS[2]}.npy", pictures(validation, len(told)))
+        np.save(making / f"{SPLITS[2]}-label.npy", told)
         making.rename(made)
     finally:
         shutil.rmtree(making, ignore_errors=True)

@@ -136,19 +136,24 @@ class StyleAccuracy:
         return scorer.probe_of("style").accuracy_on_report
 
 
-@METRICS.register("image_text_score")
-class ImageTextScore:
-    """Emoji image-text score of samples and their prompts (image_text.py); no CLIP score."""
+class ByHeads:
+    """What the two metrics by the emoji image-text heads share."""
 
     version = 1
     needs = "samples"
     higher_is_better = True
-    label = "image-text score@{n}"
-    min_samples = 1
     check = staticmethod(image_text.check)
     fingerprint = staticmethod(image_text.fingerprint)
     note = staticmethod(image_text.quality)
     unfit = staticmethod(image_text.unfit)
+
+
+@METRICS.register("image_text_score")
+class ImageTextScore(ByHeads):
+    """Emoji image-text score of samples and their prompts (image_text.py); no CLIP score."""
+
+    label = "image-text score@{n}"
+    min_samples = 1
 
     @staticmethod
     def compute(generated, reference, images, labels, scorer) -> float:
@@ -162,19 +167,12 @@ class ImageTextScore:
 
 
 @METRICS.register("prompt_retrieval")
-class PromptRetrieval:
+class PromptRetrieval(ByHeads):
     """Share of samples whose own prompt is among the ten nearest of all prompts, by the same heads.
     """
 
-    version = 1
-    needs = "samples"
-    higher_is_better = True
     label = "prompt in top 10@{n}"
     min_samples = 11
-    check = staticmethod(image_text.check)
-    fingerprint = staticmethod(image_text.fingerprint)
-    note = staticmethod(image_text.quality)
-    unfit = staticmethod(image_text.unfit)
 
     @staticmethod
     def compute(generated, reference, images, labels, scorer) -> float:
