@@ -1,0 +1,71 @@
+"""The committed reference run pins the planned keys, specs and manifests: no refactoring moves them.
+
+`python tests/planning/test_golden_keys.py` rewrites the pinned keys. Do that only together with a
+version that was raised on purpose and an entry under "Numbers changed" in the CHANGELOG.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import lru_cache
+from pathlib import Path
+
+import pytest
+
+from cabench.plan import Plan, manifest, plan
+from cabench.study import read_scale, read_study
+
+ROOT = Path(__file__).parents[2]
+REFERENCE = ROOT / "results" / "reference"
+PINNED = Path(__file__).parent / "golden_keys.json"
+STUDIES = sorted(path.parent.name for path in REFERENCE.glob("*/manifest.json"))
+
+
+def reference(name: str) -> dict:
+    return json.loads((REFERENCE / name / "manifest.json").read_text(encoding="utf-8"))
+
+
+@lru_cache
+def planned(name: str) -> Plan:
+    committed = reference(name)
+    file = read_study(ROOT / committed["study_file"], (), committed["backbone"])
+    return plan(file, read_scale(committed["scale_file"]), committed["seeds"])
+
+
+def keys_of(name: str) -> dict[str, list[str]]:
+    """'ARM, seed S' -> [train key, sample key at each guidance and split, ..., score key]."""
+    keys = {}
+    for trial in planned(name).trials:
+        guidances = [trial.spec["guidance"], *trial.spec["sweep"]]
+        samples = [trial.sample_key(g) for g in guidances]
+        if "unseen" in trial.spec["score"]:
+            samples.append(trial.sample_key(trial.spec["guidance"], "unseen"))
+        keys[f"{trial.arm}, seed {trial.seed}"] = [trial.train_key, *samples, trial.key]
+    return keys
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_planned_keys_are_the_pinned_ones(name):
+    assert keys_of(name) == json.loads(PINNED.read_text(encoding="utf-8"))[name]
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_planned_specs_are_the_committed_records(name):
+    for trial in planned(name).trials:
+        record = json.loads((REFERENCE / "records" / f"{trial.key}.json").read_text("utf-8"))
+        assert json.dumps(trial.spec) == json.dumps(record["spec"])  # the order of keys, too
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_planned_manifest_is_the_committed_one(name):
+    written_by_the_command = ("scale_file", "use_reference", "study_file")
+    committed = reference(name)
+    now = manifest(planned(name))
+    for key in written_by_the_command:
+        committed.pop(key), now.pop(key, None)
+    assert json.dumps(now) == json.dumps(committed)
+
+
+if __name__ == "__main__":
+    text = json.dumps({name: keys_of(name) for name in STUDIES}, indent=1)
+    PINNED.write_text(text + "\n", encoding="utf-8")
