@@ -24,7 +24,7 @@ from PIL import Image
 
 from cabench.data import load_dataset, open_catalogue
 from cabench.data.encode import encode
-from cabench.vae import VAE
+from cabench.data.vae import VAE
 
 SIDE = 64
 SMALL = dict(block_out_channels=(16, 32, 32), norm_num_groups=8)

@@ -46,8 +46,8 @@ from cabench.models.kernels import (
     conditional_linear,
     static_depthwise,
 )
-from cabench.process import keep_memory
 from cabench.registry import near
+from cabench.runtime.threads import keep_memory
 
 KINDS = ("linear", "depthwise", "ffn", "conv")
 KERNEL = 3

@@ -17,10 +17,10 @@ from pathlib import Path
 
 from kernels import added
 
-from cabench import timing
-from cabench.cost.run import specs
-from cabench.cost.spec import arms_on, read_cost_study
-from cabench.process import one_thread
+from cabench.commands.cost_study import specs
+from cabench.config.cost_study import arms_on, read_cost_study
+from cabench.cost import timing
+from cabench.runtime.threads import one_thread
 
 RUNS = {"step": timing.step_of, "sampling": timing.sampling_of}
 STUDY = Path(__file__).parent.parent / "studies" / "kernel_fusion.yaml"

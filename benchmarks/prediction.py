@@ -15,13 +15,13 @@ from pathlib import Path
 
 import numpy as np
 
-from cabench.executors import ray
-from cabench.plan import plan
-from cabench.progress import Progress
-from cabench.run import cores
-from cabench.schema import Diffusion
-from cabench.store import Store
-from cabench.study import read_scale, read_study
+from cabench.config.schema import Diffusion
+from cabench.config.study import read_scale, read_study
+from cabench.execution.executors import ray
+from cabench.execution.progress import Progress
+from cabench.execution.run import cores
+from cabench.planning.trials import plan
+from cabench.records.store import Store
 
 SETTINGS = [
     ("flow", "linear"), ("v", "cosine"), ("eps", "cosine"), ("eps", "linear"),

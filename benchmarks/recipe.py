@@ -12,9 +12,9 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 
-from cabench.plan import plan
-from cabench.run import cores
-from cabench.study import read_scale, read_study
+from cabench.config.study import read_scale, read_study
+from cabench.execution.run import cores
+from cabench.planning.trials import plan
 
 RECIPES = [(64, 2e-3), (64, 4e-3), (32, 2e-3), (32, 3e-3), (16, 1.5e-3)]  # batch, learning rate
 ARMS = ("native+dw", "can-3")
@@ -24,8 +24,8 @@ def heldout_loss(scale: str, arm: str, batch: int, rate: float, images: int, see
     import torch
 
     from cabench.data import load_dataset
-    from cabench.diffusion import Process
-    from cabench.training import Data, denoising_loss, load_ema, train
+    from cabench.diffusion.process import Process
+    from cabench.diffusion.training import Data, denoising_loss, load_ema, train
 
     torch.set_num_threads(1)
     chosen = read_scale(scale)

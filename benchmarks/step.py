@@ -6,7 +6,7 @@
 Ratios of one run, alternating, on one thread; a step is a trial's: noise, forward, backward, AdamW,
 EMA. It counts as three times the forward's MACs. `torch's gelu` is the step without
 cabench.models.activations; with --give-back, freed memory goes back to the system as glibc does it
-by itself (cabench.process.keep_memory).
+by itself (cabench.runtime.threads.keep_memory).
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from cabench import process
 from cabench.cost.macs import meta_macs
 from cabench.cost.published import Published, published_spec
+from cabench.cost.timing import Work, alternate, trainer_of
 from cabench.models.activations import gelu_tanh
 from cabench.models.backbones import dit
-from cabench.timing import Work, alternate, trainer_of
+from cabench.runtime import threads as process
 
 SIDE = 1024  # of the matrices that tell the peak
 MODELS = {  # name: preset, patch, side of the picture, channels, batch

@@ -9,7 +9,7 @@ __all__ = ["load", "load_curves", "load_weights"]
 def __getattr__(name: str) -> Any:
     """What `loading` offers, on first use: pandas is not paid for by `import cabench`."""
     if name in __all__:
-        from cabench import loading
+        from cabench.analysis import loading
 
         return getattr(loading, name)
     raise AttributeError(f"module 'cabench' has no attribute '{name}'")

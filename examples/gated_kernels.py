@@ -12,8 +12,8 @@ from __future__ import annotations
 
 from torch import nn
 
-from cabench.models.condition import gather
 from cabench.models.conditioning.base import Method, MethodOptions
+from cabench.models.embedding import gather
 from cabench.models.init import tag
 from cabench.models.sites import Given, Operation
 from cabench.registry import METHODS

@@ -23,7 +23,7 @@ import numpy as np
 from PIL import Image
 
 from cabench.data import packed
-from cabench.data.emoji import RULES, assemble, split_of
+from cabench.data.sources.emoji import RULES, assemble, split_of
 from cabench.errors import DataMissing
 
 STYLES = {  # style -> tarball, folder of its pictures

@@ -10,7 +10,7 @@ import argparse
 import numpy as np
 
 from cabench.data import packed
-from cabench.data.fashion_mnist import fashion, find_folder, read_folder
+from cabench.data.sources.fashion_mnist import fashion, find_folder, read_folder
 
 
 def average_2x2(images: np.ndarray) -> np.ndarray:

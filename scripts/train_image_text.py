@@ -21,9 +21,9 @@ import torch.nn.functional as F
 from safetensors.numpy import save_file
 
 from cabench.data import load_dataset
+from cabench.metrics.extractors.lite0 import Judge
 from cabench.metrics.image_text import ENCODER, FEATURES, FILE, Heads, retrieval
-from cabench.metrics.judge import Judge
-from cabench.process import one_thread
+from cabench.runtime.threads import one_thread
 from cabench.text import encoder, sentences
 
 SHIFTS = [(0, 0), (0, 2), (0, -2), (2, 0), (-2, 0)]  # pixels, each also mirrored

@@ -12,8 +12,8 @@ from filelock import FileLock
 from runs import finish, outcome
 from specs import write
 
-from cabench.plan import plan
-from cabench.study import read_scale, read_study
+from cabench.config.study import read_scale, read_study
+from cabench.planning.trials import plan
 
 TINY_SCALE = """
 scale: tiny

@@ -16,7 +16,12 @@ def main() -> None:
     import onnxruntime  # noqa: F401  (imported once; nothing has started a thread yet)
     import torch
 
-    from cabench import cli, dryrun, run, trial  # noqa: F401
+    from cabench.commands import app as cli  # noqa: F401
+    from cabench.commands import dry_run as dryrun  # noqa: F401
+    from cabench.execution import (
+        run,  # noqa: F401
+        trial,  # noqa: F401
+    )
 
     torch.set_num_threads(1)
     kills = 0

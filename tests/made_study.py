@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from cabench.manifests import Run
-from cabench.store import CURVES, SHEET, Store, write_json
+from cabench.records.runs import Run
+from cabench.records.store import CURVES, SHEET, Store, write_json
 
 ARMS = [
     "static", "native", "native+dw", "native+can-dw", "native+can-dw-pe", "native+can-3", "can-dw",

@@ -9,7 +9,7 @@ from typing import Any
 
 from specs import ROOT
 
-from cabench.store import CURVES, Store, write_json
+from cabench.records.store import CURVES, Store, write_json
 
 REFERENCE = ROOT / "results" / "reference"
 
@@ -44,7 +44,7 @@ def fail(record: dict[str, Any], error: str = "Diverged: the loss became nan") -
 
 def cabench(capsys, *words: Any) -> tuple[int, str, str]:
     """Exit code, stdout and stderr of a command line, in this process."""
-    from cabench import cli
+    from cabench.commands import app as cli
 
     old, sys.argv = sys.argv, ["cabench", *map(str, words)]
     try:

@@ -6,10 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from cabench.store import Store
+from cabench.records.store import Store
 
 COMMAND = ["run", "tiny.yaml", "--scale", "scale.yaml"]
-CALL = [sys.executable, "-m", "cabench.cli", *COMMAND]
+CALL = [sys.executable, "-m", "cabench.commands.app", *COMMAND]
 
 
 def outcome(results: Path) -> dict[str, dict]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from cabench.analysis.frame import complete_records, progress, study_arms, tidy
+from cabench.evidence.frame import complete_records, progress, study_arms, tidy
 
 PROTOCOL = ("n", "guidance", "judge", "sampler", "steps", "images")  # must agree to compare
 

@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 
 from cabench.analysis import notes
-from cabench.analysis.frame import by_seed, complete_records, study_arms, tidy
 from cabench.analysis.labels import (
     SUPPORT,
     Metric,
@@ -18,7 +17,8 @@ from cabench.analysis.labels import (
     primary_metric,
     study_metrics,
 )
-from cabench.analysis.statistics import ALPHA, numbers
+from cabench.evidence.frame import by_seed, complete_records, study_arms, tidy
+from cabench.evidence.statistics import ALPHA, numbers
 
 Manifest = dict[str, Any]
 Records = dict[str, dict[str, Any]]

@@ -14,14 +14,14 @@ from rich.table import Table
 from rich.text import Text
 
 from cabench.analysis import notes
-from cabench.analysis.claims import judge
-from cabench.analysis.frame import failures, progress, tidy
 from cabench.analysis.labels import fold
 from cabench.analysis.ledger import ledger, outcome
-from cabench.analysis.statistics import numbers
 from cabench.analysis.summary import NONE, Manifest, Records, costs, guidance, summary
-from cabench.screen import screen
-from cabench.store import atomic_path
+from cabench.evidence.frame import failures, progress, tidy
+from cabench.evidence.statistics import numbers
+from cabench.evidence.verdicts import judge
+from cabench.records.store import atomic_path
+from cabench.runtime.console import screen
 
 __all__ = ["costs", "guidance", "ledger", "render", "show", "summary", "to_csv", "to_markdown"]
 

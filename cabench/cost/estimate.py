@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 
-from cabench.process import one_thread
-from cabench.schema import Resources
-from cabench.timing import Work, step_of
+from cabench.config.schema import Resources
+from cabench.cost.timing import Work, step_of
+from cabench.runtime.threads import one_thread
 
 LARGE = 1e9  # MACs: above, one arm is timed and the others follow by their MACs
 PROBE_MACS = 20e9  # a timed step holds at most so many

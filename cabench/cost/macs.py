@@ -20,9 +20,9 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from cabench.errors import CabenchError
-from cabench.models.condition import TEXT_TOKENS
+from cabench.models.embedding import TEXT_TOKENS
 from cabench.models.model import build, build_meta
-from cabench.streams import Values
+from cabench.models.streams import Values
 
 UNTOLD = {"version": 1, "width": 1, "classes": {}}  # an embedder that nobody asks
 VERSION = 3  # of the counting: in every key, so that records of another convention are not mixed

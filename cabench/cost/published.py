@@ -14,11 +14,11 @@ from typing import Any
 from rich.table import Table
 
 from cabench.cost.macs import meta_macs, parameter_counts
-from cabench.models.condition import TEXT_TOKENS
+from cabench.models.embedding import TEXT_TOKENS
 from cabench.models.model import BACKBONES, METHODS
-from cabench.resolve import embedder_options
-from cabench.screen import wide_screen
-from cabench.store import write_csv
+from cabench.planning.models import embedder_options
+from cabench.records.store import write_csv
+from cabench.runtime.console import wide_screen
 
 TOLERANCE = 0.005
 BUDGET_TOLERANCE = 0.01  # of CaT's presets, which were made to meet their budgets
@@ -195,7 +195,7 @@ def show_published(path: Path | None, pdf: Path | None = None) -> int:
         write_csv(path, found)
         console.print(f"written: {path}", soft_wrap=True)
     if pdf is not None:
-        from cabench.reporting.macs import write_pdf
+        from cabench.report.macs import write_pdf
 
         write_pdf(pdf, found)
         console.print(f"written: {pdf}", soft_wrap=True)

@@ -7,7 +7,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
-from cabench.data import (  # noqa: F401  (they register)
+from cabench.data.catalogue import OPENERS, Catalogue, catalogue_of
+from cabench.data.dataset import SPLITS, Dataset, Split
+from cabench.data.sources import (  # noqa: F401  (they register)
     cifar10,
     coco,
     digits,
@@ -18,11 +20,9 @@ from cabench.data import (  # noqa: F401  (they register)
     imagenet64,
     latents,
 )
-from cabench.data.catalogue import OPENERS, Catalogue, catalogue_of
-from cabench.data.dataset import SPLITS, Dataset, Split
 from cabench.errors import CabenchError
-from cabench.faults import first_fault, validate
 from cabench.registry import DATASETS
+from cabench.runtime.validation import first_fault, validate
 
 __all__ = ["SPLITS", "Dataset", "Split", "load_dataset", "open_catalogue", "options_model"]
 

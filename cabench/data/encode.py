@@ -32,7 +32,7 @@ from PIL import Image, ImageOps
 from cabench.data.catalogue import Catalogue, check
 from cabench.data.dataset import SPLITS
 from cabench.errors import CabenchError, DataMissing, shown
-from cabench.store import PART, atomic_path, file_hash, read_json, write_json
+from cabench.records.store import PART, atomic_path, file_hash, read_json, write_json
 
 VERSION = 1
 TRAINED_ON, SCORED_WITH = SPLITS[0], SPLITS[1:]
@@ -68,7 +68,7 @@ class Damaged(CabenchError):
 
 def encode(
     catalogue: Catalogue,
-    vae: Any,  # cabench.vae.VAE
+    vae: Any,  # cabench.data.vae.VAE
     out: Path,
     size: int,  # pixels a side
     batch: int = 32,

@@ -33,8 +33,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from cabench.metrics import families, model_metrics, sample_metrics  # noqa: F401  (they register)
-from cabench.metrics.judge import Judge, judge_fingerprint
-from cabench.metrics.judges import DEFAULT, judge_of
+from cabench.metrics.extractors.lite0 import Judge, judge_fingerprint
+from cabench.metrics.extractors.named import DEFAULT, judge_of
 from cabench.metrics.reference import report_labels
 from cabench.metrics.scorer import SampleScorer
 from cabench.registry import JUDGES, METRICS, versioned

@@ -66,7 +66,7 @@ class Clip:
         """Of pictures (n, 1 or 3, H, W) uint8 and their n prompts, in float32."""
         import torch
 
-        from cabench.process import one_thread
+        from cabench.runtime.threads import one_thread
 
         model, look, tokenizer = self._parts
         device = "cuda" if torch.cuda.is_available() else "cpu"

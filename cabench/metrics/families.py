@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from cabench.metrics import fidelity, judge, judges
+from cabench.metrics import fidelity
+from cabench.metrics.extractors import lite0 as judge
+from cabench.metrics.extractors import named as judges
 from cabench.registry import JUDGES, METRICS
 
 

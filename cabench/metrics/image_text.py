@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 
 from cabench.errors import CabenchError, DataMissing
-from cabench.metrics.judge import judge_fingerprint
-from cabench.store import file_hash
+from cabench.metrics.extractors.lite0 import judge_fingerprint
+from cabench.records.store import file_hash
 
 FILE = Path(__file__).parent / "files" / "image_text.safetensors"
 FEATURES = ("1280", "112")  # of the judge, in this order

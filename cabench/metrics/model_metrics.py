@@ -21,7 +21,7 @@ class HeldoutLoss:
     @staticmethod
     def compute(model, process, dataset, heldout, device) -> dict[str, float]:
         """`heldout`: images, bins, repeats, as in the scale."""
-        from cabench.training import Data, denoising_loss
+        from cabench.diffusion.training import Data, denoising_loss
 
         def loss(split: str):
             data = Data(dataset.split(split), (*model.embedder.categories, *model.embedder.texts))

@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 
 from cabench.errors import CabenchError
-from cabench.metrics import fidelity, judge, neighbours
+from cabench.metrics import fidelity, neighbours
 from cabench.metrics import probe as probes
-from cabench.metrics.cached import arrays_once
 from cabench.metrics.clip import TEMPLATE, wording
-from cabench.metrics.judges import DEFAULT, judge_of
+from cabench.metrics.extractors import lite0 as judge
+from cabench.metrics.extractors.named import DEFAULT, judge_of
 from cabench.metrics.reference import matched, report_labels
 from cabench.registry import JUDGES, METRICS
+from cabench.runtime.shared_files import arrays_once
 from cabench.text import STREAM, first
 
 REFERENCE, FLOOR, TRAINED = "report", "judge-train", "generator-train"

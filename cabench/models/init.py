@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from cabench.errors import CabenchError
-from cabench.seeds import generator
+from cabench.runtime.rng import generator
 
 RULES = {
     "zeros": lambda p, g: p.zero_(),

@@ -10,11 +10,11 @@ from torch import Tensor, nn
 
 from cabench.models import backbones as _backbones  # noqa: F401  (registers)
 from cabench.models import conditioning as _conditioning  # noqa: F401  (registers)
-from cabench.models.condition import ConditionEmbedder
+from cabench.models.embedding import ConditionEmbedder
 from cabench.models.init import initialise
 from cabench.models.sites import Given, Layout, address_layers
+from cabench.models.streams import Streams, take
 from cabench.registry import BACKBONES, METHODS
-from cabench.streams import Streams, take
 
 
 class ConditionalModel(nn.Module):

@@ -12,8 +12,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from cabench.errors import DataMissing, describe
+from cabench.records.store import file_hash
 from cabench.registry import TEXT_ENCODERS
-from cabench.store import file_hash
 
 TOKENS = 77  # of a text at most, begin and end among them: CLIP's length
 BATCH = 32  # texts a pass, sorted by length
@@ -68,7 +68,7 @@ class TextEncoder:
         """(tokens of it, F) float32 for each text."""
         import torch
 
-        from cabench.process import one_thread
+        from cabench.runtime.threads import one_thread
 
         ids = self.ids(texts)
         order = sorted(range(len(ids)), key=lambda i: (len(ids[i]), i))  # little padding

@@ -71,7 +71,7 @@ def place(made: TextEncoder, texts: Sequence[str], cache: Path) -> Path:
 
 def encode(made: TextEncoder, texts: Sequence[str], cache: Path) -> dict[str, np.ndarray]:
     """features (1 + T, F), begins, lengths of different texts; kept in <cache>/text/, mapped."""
-    from cabench.metrics.cached import arrays_once, once  # metrics import this module
+    from cabench.runtime.shared_files import arrays_once, once  # metrics import this module
 
     path = place(made, texts, cache)
 

@@ -15,7 +15,7 @@ from cabench.analysis import figures
 from cabench.analysis.figures.bins import by_bin
 from cabench.analysis.figures.curves import arm_styles, heldout, spread
 from cabench.analysis.figures.forest import _limits
-from cabench.analysis.statistics import paired_difference
+from cabench.evidence.statistics import paired_difference
 
 
 @pytest.fixture
@@ -235,7 +235,7 @@ def test_grid_refuses_what_does_not_match(tmp_path):
 
 def test_analysis_imports_no_torch():
     code = (
-        "import sys, cabench.analysis.tables, cabench.analysis.figures, cabench.analysis.claims;"
+        "import sys, cabench.analysis.tables, cabench.analysis.figures, cabench.evidence.verdicts;"
         "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

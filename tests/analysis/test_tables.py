@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from cabench.analysis import tables
-from cabench.analysis.statistics import numbers
+from cabench.evidence.statistics import numbers
 
 CASES = {
     "full": {},

@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
-from cabench.data import SPLITS, digits, load_dataset
+from cabench.data import SPLITS, load_dataset
 from cabench.data.dataset import stratified
+from cabench.data.sources import digits
 from cabench.errors import CabenchError, DataMissing
 
 

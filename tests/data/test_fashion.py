@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cabench.data import SPLITS, fashion_mnist, load_dataset, packed
+from cabench.data import SPLITS, load_dataset, packed
 from cabench.data.dataset import fingerprint
+from cabench.data.sources import fashion_mnist
 from cabench.errors import CabenchError, DataMissing
 
 

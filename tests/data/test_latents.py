@@ -18,23 +18,23 @@ from formats import (
 )
 from specs import write
 
-from cabench import cli
-from cabench.analysis.sheets import read_sheet
+from cabench.analysis.grids import read_sheet
+from cabench.commands import app as cli
+from cabench.config.study import read_scale, read_study
 from cabench.data import SPLITS, load_dataset, open_catalogue
 from cabench.data import encode as encoding
 from cabench.data.encode import Damaged, encode
-from cabench.data.latents import damaged_files
 from cabench.data.shards import Shards
+from cabench.data.sources.latents import damaged_files
+from cabench.data.vae import VAE
+from cabench.diffusion.training import Data
 from cabench.errors import CabenchError, DataMissing
+from cabench.execution.grids import SHEET_CLASSES, write_sheet
+from cabench.execution.trial import run_trial
 from cabench.metrics import neighbours
-from cabench.plan import plan
-from cabench.reporting.protocol import protocol
-from cabench.sheets import SHEET_CLASSES, write_sheet
-from cabench.store import Store
-from cabench.study import read_scale, read_study
-from cabench.training import Data
-from cabench.trial import run_trial
-from cabench.vae import VAE
+from cabench.planning.trials import plan
+from cabench.records.store import Store
+from cabench.report.methods_section import protocol
 
 KEPT = encoding.KEPT  # as it comes
 SIZE = 16  # pixels; latents of 4x8x8

@@ -11,7 +11,7 @@ import pytest
 from formats import COLOURS, make_cifar10, make_coco, make_folders, make_imagenet64
 from PIL import Image
 
-from cabench import cli
+from cabench.commands import app as cli
 from cabench.data import SPLITS, catalogue, load_dataset, open_catalogue
 from cabench.data.catalogue import check
 from cabench.errors import DataMissing

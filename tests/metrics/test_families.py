@@ -13,8 +13,9 @@ from PIL import Image
 
 from cabench import metrics
 from cabench.errors import CabenchError
-from cabench.metrics import SampleScorer, fidelity, judge, neighbours
-from cabench.metrics.fidelity_judges import VARIABLE, find_weights
+from cabench.metrics import SampleScorer, fidelity, neighbours
+from cabench.metrics.extractors import lite0 as judge
+from cabench.metrics.extractors.torch_fidelity import VARIABLE, find_weights
 from cabench.registry import JUDGES, METRICS
 
 

@@ -6,7 +6,7 @@ import torch_fidelity
 from torch.utils.data import Dataset
 
 from cabench.errors import CabenchError
-from cabench.metrics.extractor import register
+from cabench.metrics.extractors.adapter import register
 from cabench.metrics.fidelity import fid, kid
 
 

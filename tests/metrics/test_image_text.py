@@ -16,8 +16,8 @@ from cabench.data import load_dataset
 from cabench.errors import CabenchError, DataMissing
 from cabench.metrics import SampleScorer, describe, image_text
 from cabench.metrics.clip import Clip, wording
+from cabench.metrics.extractors.lite0 import Judge
 from cabench.metrics.image_text import Heads, heads, retrieval
-from cabench.metrics.judge import Judge
 from cabench.text import encoder, sentences
 
 
@@ -86,7 +86,7 @@ def test_retrieval_by_hand():
 def test_heads_that_find_nothing_carry_no_verdict(monkeypatch, tiny):
     from specs import write
 
-    from cabench.study import read_study
+    from cabench.config.study import read_study
 
     poor = Heads(**{**vars(heads()), "told": {**heads().told, "r10": 0.1}})
     text = (tiny / "tiny.yaml").read_text().replace("metric: kid", "metric: image_text_score")

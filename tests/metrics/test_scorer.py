@@ -72,7 +72,8 @@ def test_a_second_process_gets_the_same_bits_from_the_cache_alone(scorer, cache)
 import json
 from pathlib import Path
 from cabench.data import load_dataset
-from cabench.metrics import SampleScorer, judge
+from cabench.metrics import SampleScorer
+from cabench.metrics.extractors import lite0 as judge
 def refuse(self, images): raise SystemExit("the judge ran again on real pictures")
 judge.Judge.features = refuse
 print(json.dumps(SampleScorer(load_dataset("digits"), 256, Path({str(cache)!r}), 2).floor()))

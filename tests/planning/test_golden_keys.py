@@ -1,4 +1,4 @@
-"""The committed reference run pins the planned keys, specs and manifests: no refactoring moves them.
+"""The committed reference run pins planned keys, specs and manifests.
 
 `python tests/planning/test_golden_keys.py` rewrites the pinned keys. Do that only together with a
 version that was raised on purpose and an entry under "Numbers changed" in the CHANGELOG.
@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from cabench.plan import Plan, manifest, plan
-from cabench.study import read_scale, read_study
+from cabench.config.study import read_scale, read_study
+from cabench.planning.trials import Plan, manifest, plan
 
 ROOT = Path(__file__).parents[2]
 REFERENCE = ROOT / "results" / "reference"

@@ -3,8 +3,8 @@ import pytest
 import torch
 
 from cabench.data.dataset import SPLITS, Dataset, Split
+from cabench.diffusion.training import Data
 from cabench.text import encode, encoded, sentences
-from cabench.training import Data
 
 
 class Words:

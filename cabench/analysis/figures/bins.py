@@ -11,8 +11,8 @@ import pandas as pd
 import seaborn
 
 from cabench.analysis.figures.style import SCREEN, Look, finish, sheet
-from cabench.analysis.frame import study_arms, tidy
 from cabench.analysis.labels import SUPPORT, fold
+from cabench.evidence.frame import study_arms, tidy
 
 
 def bins(

@@ -19,7 +19,7 @@ from cabench.analysis.figures.style import (
     finish,
     sheet,
 )
-from cabench.analysis.frame import has_native, is_bound, study_arms
+from cabench.evidence.frame import has_native, is_bound, study_arms
 
 LINE = 0.155  # inches of height that a direct label needs
 

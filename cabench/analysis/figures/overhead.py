@@ -12,7 +12,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 from cabench.analysis.figures.style import CYCLE, FAINT, SCREEN, Look, finish, sheet
 
 if TYPE_CHECKING:
-    from cabench.cost.spec import CostStudy
+    from cabench.config.cost_study import CostStudy
 
 PANELS = {"macs": "MACs", "step": "training step", "sampling": "sampling run",
           "latency": "sampling one picture"}  # fmt: skip

@@ -13,8 +13,8 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from cabench.analysis.figures.curves import LINE, arm_styles, thousands
 from cabench.analysis.figures.style import FAINT, SCREEN, Look, finish, sheet
-from cabench.analysis.frame import study_arms
 from cabench.analysis.generated import generated_rows, norms
+from cabench.evidence.frame import study_arms
 
 PANELS = {
     "ratio": "generated\n/ static", "spread_class": "spread over\nclasses",

@@ -11,9 +11,9 @@ import seaborn
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from cabench.analysis.figures.style import SCREEN, Look, finish, sheet
-from cabench.analysis.frame import study_arms
 from cabench.analysis.generated import generated_rows, norms
 from cabench.analysis.labels import fold
+from cabench.evidence.frame import study_arms
 
 
 def weights(

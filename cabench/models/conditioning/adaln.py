@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import nn
 
-from cabench.models.condition import gather
 from cabench.models.conditioning.base import Method
+from cabench.models.embedding import gather
 from cabench.models.init import tag
 from cabench.models.sites import Given, Modulation
 from cabench.registry import METHODS

@@ -8,8 +8,8 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cabench.models.condition import sequence
 from cabench.models.conditioning.base import Method
+from cabench.models.embedding import sequence
 from cabench.models.init import tag
 from cabench.models.sites import Branch, BranchHook, Given
 from cabench.registry import METHODS

@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from cabench.models.condition import TIMESTEP, Embedded, gather
 from cabench.models.conditioning.placement import SiteOptions
+from cabench.models.embedding import TIMESTEP, Embedded, gather
 from cabench.models.init import parameter, tag
 
 Rank = Annotated[int, Field(ge=1, le=100_000)]

@@ -8,9 +8,9 @@ from typing import Annotated, Literal
 from pydantic import Field
 from torch import nn
 
-from cabench.models.condition import gather
 from cabench.models.conditioning.base import MethodOptions
 from cabench.models.conditioning.placement import SiteMethod, serve
+from cabench.models.embedding import gather
 from cabench.models.init import parameter
 from cabench.models.sites import LINEAR_SITES, Given, LowRank, Site
 from cabench.registry import METHODS

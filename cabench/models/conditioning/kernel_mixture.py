@@ -13,8 +13,8 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from cabench.models.condition import gather
 from cabench.models.conditioning.placement import SiteMethod, SiteOptions, serve
+from cabench.models.embedding import gather
 from cabench.models.init import parameter, tag
 from cabench.models.sites import DenseDelta, Given, Site
 from cabench.registry import METHODS

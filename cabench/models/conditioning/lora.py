@@ -8,9 +8,9 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import nn
 
-from cabench.models.condition import gather
 from cabench.models.conditioning.base import MethodOptions
 from cabench.models.conditioning.placement import SiteMethod, chosen
+from cabench.models.embedding import gather
 from cabench.models.init import parameter, tag
 from cabench.models.sites import LINEAR_SITES, Given, LowRank, Site
 from cabench.registry import METHODS

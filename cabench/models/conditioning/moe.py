@@ -13,8 +13,8 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from cabench.models.activations import gelu_tanh
-from cabench.models.condition import gather
 from cabench.models.conditioning.base import Method, MethodOptions
+from cabench.models.embedding import gather
 from cabench.models.init import parameter, tag
 from cabench.models.sites import Branch, BranchHook, Given
 from cabench.registry import METHODS

@@ -13,9 +13,9 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from cabench.models.condition import TIMESTEP, mean_over, sequence
 from cabench.models.conditioning.base import Method, MethodOptions
 from cabench.models.conditioning.placement import chosen
+from cabench.models.embedding import TIMESTEP, mean_over, sequence
 from cabench.models.init import parameter, tag
 from cabench.models.sites import DenseDelta, Given, Site
 from cabench.registry import METHODS

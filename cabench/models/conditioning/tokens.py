@@ -11,8 +11,8 @@ from typing import Annotated, Literal
 from pydantic import Field
 from torch import nn
 
-from cabench.models.condition import TEXT_TOKENS, sequence
 from cabench.models.conditioning.base import Method, MethodOptions
+from cabench.models.embedding import TEXT_TOKENS, sequence
 from cabench.models.init import parameter, tag
 from cabench.models.sites import ExtraTokens, Given
 from cabench.registry import METHODS

@@ -1,0 +1,5 @@
+"""`python -m cabench`: the command line."""
+
+from cabench.commands.app import main
+
+main()

@@ -1,0 +1,109 @@
+"""What the shell completes: study files, scales, runs and their arms. Light, and never an error.
+
+A callback takes typer's context and the word so far; typer keeps what starts with that word.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+from collections.abc import Callable, MutableMapping
+from functools import wraps
+from importlib import resources
+from pathlib import Path
+
+import typer
+
+COLON = "_CABENCH_COLON"  # what stands before the colon in the word that bash cut in two
+
+Complete = Callable[[typer.Context, str], list[str]]
+
+
+def quietly(complete: Complete) -> Complete:
+    """Whatever goes wrong, there is nothing to complete: a traceback would fill the prompt."""
+
+    @wraps(complete)
+    def safe(ctx: typer.Context, incomplete: str) -> list[str]:
+        try:
+            return sorted(set(complete(ctx, incomplete)))
+        except Exception:
+            return []
+
+    return safe
+
+
+@quietly
+def study_files(ctx: typer.Context, incomplete: str) -> list[str]:
+    """studies/*.yaml, and YAML files that start with the word."""
+    return glob.glob("studies/*.yaml") + glob.glob(glob.escape(incomplete) + "*.yaml")
+
+
+@quietly
+def scales(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Scales of the package, and YAML files that start with the word."""
+    folder = resources.files("cabench.config") / "scales"
+    names = [Path(p.name).stem for p in folder.iterdir() if p.name.endswith(".yaml")]
+    return names + (glob.glob(glob.escape(incomplete) + "*.yaml") if incomplete else [])
+
+
+@quietly
+def run_names(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Studies that were run or planned, by name."""
+    return _names(_results(ctx), incomplete)
+
+
+@quietly
+def run_scales(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Scales at which the study was run or planned."""
+    from cabench.records.runs import all_runs
+
+    study = ctx.params.get("study")
+    runs = [run.told for run in all_runs(_results(ctx))]
+    return [told["scale"] for told in runs if study in (None, told["study"], told["study_file"])]
+
+
+@quietly
+def targets(ctx: typer.Context, incomplete: str) -> list[str]:
+    """[FOLDER/]STUDY[.SCALE], then :ARM once there is a colon."""
+    from cabench.records.runs import find_run
+
+    before = os.environ.get(COLON, "")
+    path, colon, _ = (before + incomplete).rpartition(":")
+    folder, slash, study = (path.rstrip("/") if colon else incomplete).rpartition("/")
+    results = Path(folder or "/") if slash else _results(ctx)
+    if colon:
+        arms = {trial["arm"] for trial in find_run(results, study).told["trials"]}
+        return [f"{path}:{arm}".removeprefix(before) for arm in arms]
+    return [folder + slash + name for name in _names(results, study)]
+
+
+def _results(ctx: typer.Context) -> Path:
+    return Path(ctx.params.get("results") or "results")
+
+
+def _names(results: Path, word: str) -> list[str]:
+    """STUDY; also STUDY.SCALE where there are several scales, or the word has come to the point."""
+    from cabench.records.runs import all_runs
+
+    runs = [run.told for run in all_runs(results)]
+    studies = [told["study"] for told in runs]
+    exact = [t for t in runs if studies.count(t["study"]) > 1 or word.startswith(f"{t['study']}.")]
+    return studies + [f"{told['study']}.{told['scale']}" for told in exact]
+
+
+def join_colons(environ: MutableMapping[str, str]) -> None:
+    """Mends what bash says of the line: its words break at a colon, 'a:b' comes as 'a', ':', 'b'.
+
+    The last word stays cut, as bash replaces only what follows the colon: the part before it goes
+    to `COLON`.
+    """
+    if environ.get("_CABENCH_COMPLETE") != "complete_bash":
+        return
+    words, last = environ.get("COMP_WORDS", "").split(), int(environ.get("COMP_CWORD", 0))
+    words = [*words, ""][: last + 1]  # up to the cursor
+    *before, current = re.sub(" ?: ?", ":", " ".join(words)).split(" ")
+    prefix, colon, current = current.rpartition(":")
+    environ["COMP_WORDS"] = " ".join([*before, current])
+    environ["COMP_CWORD"] = str(len(before))
+    environ[COLON] = prefix + colon

@@ -1,0 +1,94 @@
+"""The verb `list`: what a study can name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from cabench import data as _data  # noqa: F401  (registers)
+from cabench import metrics as _metrics  # noqa: F401  (registers)
+from cabench.config.schema import Scale
+from cabench.config.study import read_scale, scale_names
+from cabench.config.yaml import read_yaml
+from cabench.errors import CabenchError, one_line
+from cabench.models import model as _model  # noqa: F401  (registers)
+from cabench.registry import BACKBONES, DATASETS, METHODS, METRICS, TEXT_ENCODERS
+from cabench.runtime.console import screen
+
+
+def first_line(thing: object) -> str:
+    return (thing.__doc__ or "").strip().split("\n")[0]
+
+
+def scale_line(scale: Scale) -> str:
+    return f"{scale.seeds} seeds, {scale.training.images:,} images a trial; {scale.about}"
+
+
+def backbone_line(backbone: type) -> str:
+    parts = {"presets": backbone.presets, "sites": backbone.sites, "hooks": backbone.hooks}
+    return "; ".join(f"{title}: {', '.join(names)}" for title, names in parts.items())
+
+
+def fits(method: type, backbone: type) -> str:
+    """'yes', or what the backbone lacks for a method with its default options."""
+    missing = [h for h in method.hooks if h not in backbone.hooks]
+    try:
+        wanted = method.sites(method.Options(), backbone.sites)
+        missing += [s for s in wanted if s not in backbone.sites]
+        needed = method.Options().source
+        if not missing and needed not in ("both", "timestep", "label"):
+            return f"needs {needed}"
+    except Exception:  # whatever a plugin's code raises
+        return "?"
+    return f"no {', '.join(missing)}" if missing else "yes"
+
+
+def study_line(path: Path) -> str:
+    try:
+        return one_line(str(read_yaml(path, "study").get("question", "")))
+    except CabenchError as error:
+        return str(error)
+
+
+def show_known() -> None:
+    sections = {
+        "studies": {str(p): study_line(p) for p in sorted(Path("studies").glob("*.yaml"))},
+        "scales": {name: scale_line(read_scale(name)) for name in scale_names()},
+        "backbones": {
+            name: backbone_line(BACKBONES.get(name)) for name in BACKBONES.names()
+        },
+        "methods": {name: first_line(METHODS.get(name)) for name in METHODS.names()},
+        "data sets": {name: first_line(DATASETS.get(name)) for name in DATASETS.names()},
+        "text encoders": {n: first_line(TEXT_ENCODERS.get(n)) for n in TEXT_ENCODERS.names()},
+        "metrics": {name: first_line(METRICS.get(name)) for name in METRICS.names()},
+    }
+    console = screen()
+    for title, entries in sections.items():
+        if title == "data sets":
+            show_matrix(console)
+        console.print(title, style="bold")
+        table = Table.grid(padding=(0, 2))
+        table.add_column(no_wrap=True)
+        table.add_column()
+        for name, text in entries.items():
+            table.add_row(f"  {name}", text)
+        console.print(table)
+
+
+def show_matrix(console: Console) -> None:
+    """Which method, with its default options, acts on which backbone."""
+    console.print("method on backbone", style="bold")
+    table = Table(box=None, pad_edge=False, header_style="")
+    for title in ("  acts on", *BACKBONES.names(), "native of"):
+        table.add_column(title, no_wrap=True)
+    natives = {
+        name: [k for entry in BACKBONES.get(name).native for k in entry]
+        for name in BACKBONES.names()
+    }
+    for name in METHODS.names():
+        cells = [fits(METHODS.get(name), BACKBONES.get(b)) for b in BACKBONES.names()]
+        of = ", ".join(b for b, methods in natives.items() if name in methods)
+        table.add_row(f"  {name}", *cells, of)
+    console.print(table)

@@ -1,0 +1,1 @@
+"""Study and scale files: their models and their reading."""

@@ -1,0 +1,1 @@
+"""Diffusion process, training loop, diagnostics of generated weights."""

@@ -1,0 +1,204 @@
+"""Diffusion: what is added to a picture, what the network predicts, how samples are drawn.
+
+x_t = alpha(t) x_0 + sigma(t) eps. Solvers are diffusers' schedulers; none is ours.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from cabench.errors import CabenchError
+from cabench.models.streams import Streams, distinct, length, take
+from cabench.runtime.rng import generator
+
+STEPS = 1000  # discrete noise levels of the variance-preserving schedules; t runs over [0, STEPS)
+PREDICTIONS = ("eps", "v", "flow")
+SCHEDULES = ("linear", "sqrt_linear", "cosine")
+
+
+def alphas_cumprod(schedule: str) -> Tensor:
+    """alpha_bar_t (STEPS,), float64: DDPM's linear betas, Stable Diffusion's, or the cosine one."""
+    if schedule == "linear":
+        betas = torch.linspace(1e-4, 0.02, STEPS, dtype=torch.float64)
+    elif schedule == "sqrt_linear":
+        betas = torch.linspace(0.00085**0.5, 0.012**0.5, STEPS, dtype=torch.float64) ** 2
+    elif schedule == "cosine":  # Nichol & Dhariwal, arXiv 2102.09672, eq. 17
+        u = torch.arange(STEPS + 1, dtype=torch.float64) / STEPS
+        bar = torch.cos((u + 0.008) / 1.008 * math.pi / 2) ** 2
+        betas = (1 - bar[1:] / bar[:-1]).clamp(max=0.999)
+    else:
+        raise CabenchError(f"unknown noise schedule '{schedule}'; allowed: {', '.join(SCHEDULES)}")
+    return torch.cumprod(1 - betas, 0)
+
+
+class Process:
+    """eps or v on a variance-preserving schedule, or flow (rectified flow, linear path)."""
+
+    def __init__(self, prediction: str, schedule: str):
+        if prediction not in PREDICTIONS:
+            raise CabenchError(
+                f"unknown prediction '{prediction}'; allowed: {', '.join(PREDICTIONS)}"
+            )
+        if prediction == "flow" and schedule != "linear":
+            raise CabenchError(f"flow's path is linear: schedule '{schedule}' has no meaning there")
+        self.prediction = prediction
+        self.schedule = schedule
+        if prediction != "flow":
+            bar = alphas_cumprod(schedule)
+            self.alpha = bar.sqrt().float()
+            self.sigma = (1 - bar).sqrt().float()
+
+    def times(self, u: Tensor) -> Tensor:
+        """Uniform u (B,) in [0, 1) -> t (B,) in [0, STEPS), whole where the schedule is."""
+        t = u * STEPS
+        return t if self.prediction == "flow" else t.floor().clamp(max=STEPS - 1)
+
+    def levels(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """alpha(t), sigma(t), each (B, 1, 1, 1)."""
+        if self.prediction == "flow":
+            sigma = t / STEPS
+            alpha = 1 - sigma
+        else:
+            alpha, sigma = (v.to(t.device)[t.long()] for v in (self.alpha, self.sigma))
+        return alpha.view(-1, 1, 1, 1), sigma.view(-1, 1, 1, 1)
+
+    def noisy(self, x: Tensor, noise: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        """x_0 (B, C, H, W), eps, t (B,) -> x_t and the target of the network."""
+        alpha, sigma = self.levels(t)
+        noised = alpha * x + sigma * noise
+        if self.prediction == "eps":
+            return noised, noise
+        if self.prediction == "v":
+            return noised, alpha * noise - sigma * x
+        return noised, noise - x
+
+    def scheduler_options(self) -> dict[str, Any]:
+        """Keyword arguments by which a diffusers scheduler follows this process."""
+        if self.prediction == "flow":
+            return dict(
+                prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=1.0,
+                num_train_timesteps=STEPS,
+            )  # fmt: skip
+        betas = 1 - alphas_cumprod(self.schedule) / torch.cat(
+            [torch.ones(1, dtype=torch.float64), alphas_cumprod(self.schedule)[:-1]]
+        )
+        kind = {"eps": "epsilon", "v": "v_prediction"}[self.prediction]
+        return dict(
+            trained_betas=betas.numpy(), prediction_type=kind, num_train_timesteps=STEPS,
+            timestep_spacing="trailing",
+        )  # fmt: skip
+
+
+def _multistep(process: Process) -> Any:
+    from diffusers import DPMSolverMultistepScheduler
+
+    options = process.scheduler_options()
+    if process.prediction != "flow":
+        options["lambda_min_clipped"] = -5.1  # the cosine schedule's end, else -inf (diffusers)
+    return DPMSolverMultistepScheduler(algorithm_type="dpmsolver++", solver_order=2, **options)
+
+
+def _unipc(process: Process) -> Any:
+    from diffusers import UniPCMultistepScheduler
+
+    return UniPCMultistepScheduler(**process.scheduler_options())
+
+
+def _ddim(process: Process) -> Any:
+    from diffusers import DDIMScheduler
+
+    return DDIMScheduler(clip_sample=False, **process.scheduler_options())
+
+
+def _ddpm(process: Process) -> Any:
+    from diffusers import DDPMScheduler
+
+    return DDPMScheduler(clip_sample=False, **process.scheduler_options())
+
+
+SAMPLERS: dict[str, Callable[[Process], Any]] = {
+    "dpmpp_2m": _multistep, "unipc": _unipc, "ddim": _ddim, "ddpm": _ddpm,
+}  # fmt: skip
+FLOW_SAMPLERS = ("dpmpp_2m", "unipc")
+
+
+def to_float(images: Tensor) -> Tensor:
+    """uint8 -> float32 in [-1, 1]."""
+    return images.float() / 127.5 - 1
+
+
+def to_uint8(x: Tensor) -> Tensor:
+    """[-1, 1], clipped -> uint8, rounded to nearest."""
+    return ((x.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+
+
+class Guide:
+    """Classifier-free guidance over all streams but the timestep: u + g (c - u); g = 1 is none.
+
+    For one trajectory: called with x (B, C, H, W) and one t for the whole batch. Equal conditions
+    are told once.
+    """
+
+    def __init__(self, model: nn.Module, guidance: float, streams: Streams, device: str):
+        self.model, self.guidance = model, guidance
+        rows, index = distinct(streams)
+        self.streams, self.drop = take(streams, rows, device), None
+        if guidance != 1:  # the null condition is one more, told to all samples again
+            rows = torch.cat([rows, rows[:1]])
+            self.streams = take(streams, rows, device)
+            self.drop = (torch.arange(len(rows)) == len(rows) - 1).to(device)
+            index = torch.cat([index, torch.full_like(index, len(rows) - 1)])
+        self.index, self.count = index.to(device), len(rows)
+        self.kept: dict[Any, Tensor] = {}  # by the model: what stays through the trajectory
+
+    def __call__(self, x: Tensor, t: Tensor) -> Tensor:
+        t = t.expand(self.count)
+        if self.guidance == 1:
+            return self.model(x, t, self.streams, self.drop, self.index, self.kept)
+        both = self.model(torch.cat([x, x]), t, self.streams, self.drop, self.index, self.kept)
+        told, untold = both.chunk(2)
+        return untold + self.guidance * (told - untold)
+
+
+@torch.no_grad()
+def sample(
+    model: nn.Module,
+    process: Process,
+    streams: Streams,  # n rows each
+    shape: tuple[int, int, int],  # C, H, W
+    seed: int,
+    sampler: str = "dpmpp_2m",
+    steps: int = 20,
+    guidance: float = 1.0,
+    batch: int = 250,
+    device: str = "cpu",
+    progress: Callable[[int], None] = lambda done: None,
+    decode: Callable[[Tensor], Tensor] = to_uint8,  # what was sampled -> pictures, uint8
+) -> Tensor:
+    """n samples as uint8 (n, C, H, W). Sample i's noise depends on (seed, i) alone."""
+    n, made = length(streams), None
+    for start in range(0, n, batch):
+        index = range(start, min(start + batch, n))
+        guide = Guide(model, guidance, take(streams, slice(start, start + batch)), device)
+        generators = [generator(seed, "sample", i) for i in index]
+        x = torch.stack([torch.randn(shape, generator=g) for g in generators]).to(device)
+        scheduler = SAMPLERS[sampler](process)
+        scheduler.set_timesteps(steps)
+        x = x * getattr(scheduler, "init_noise_sigma", 1.0)
+        noise = {"generator": generators} if sampler == "ddpm" else {}
+        for i, t in enumerate(scheduler.timesteps):
+            # diffusers rounds flow's times down to whole numbers; the network was told exact ones
+            exact = scheduler.sigmas[i] * STEPS if process.prediction == "flow" else t.float()
+            predicted = guide(x, exact.to(device))
+            x = scheduler.step(predicted, t, x, **noise).prev_sample
+        shown = decode(x).cpu()
+        if made is None:  # one block: pictures of 256 pixels fill gigabytes
+            made = torch.empty((n, *shown.shape[1:]), dtype=torch.uint8)
+        made[start : index.stop] = shown
+        progress(index.stop)
+    return made

@@ -1,0 +1,122 @@
+"""What the weight generators make: how large it is, how much it differs, in how many directions.
+
+Looked at over a grid of conditions: every class (of each stream at once, at most CLASSES) at each
+of TIMES. All comes from one Gram matrix of conditions a layer; no random number is drawn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from cabench.models.sites import Operation, SiteLayer
+from cabench.models.streams import Streams, length, take
+
+TIMES = (50.0, 275.0, 500.0, 725.0, 950.0)  # of 1000
+CLASSES = 16      # at most, evenly spread
+PART = 65536      # columns of weights that are in memory as float64 at a time
+ROUNDING = 1e-12  # of the squared norms: a variance below is float32's
+
+Measured = dict[str, dict[str, float | None]]  # by kind of site, by measure
+
+
+@torch.no_grad()
+def generated_weights(
+    model: nn.Module, classes: dict[str, int], device: str, texts: Streams | None = None
+) -> Measured:
+    """By kind of site, means over its layers; only sites with generators.
+
+    static          Frobenius norm of the static weight
+    generated       of the generated one, mean over conditions
+    spread_class    RMS distance of generated weights from their mean over classes at one timestep,
+                    mean over timesteps, in units of `static` (None where that is zero)
+    spread_time     the same over timesteps at one class, mean over classes
+    effective_rank  in how many directions the generated weights vary with the condition
+
+    `texts`: streams of text, of CLASSES conditions or fewer; classes go along with them.
+    """
+    texts = texts or {}
+    count = length(texts) if texts else min(CLASSES, max(classes.values(), default=1))
+    t = torch.tensor(TIMES, device=device).repeat_interleave(count)
+    place = torch.arange(count, device=device).repeat(len(TIMES))
+    streams = {name: place * size // count for name, size in classes.items()}
+    streams |= take(texts, place, device)
+    given = model.given(t, streams, None)
+    found: dict[str, list[tuple[float, ...]]] = {}
+    for layer in (m for m in model.backbone.modules() if isinstance(m, SiteLayer)):
+        weights = generated(layer, layer.operations(given))
+        if weights is not None:
+            products = gram(weights)
+            grid = products.view(len(TIMES), count, len(TIMES), count)
+            found.setdefault(layer.site, []).append((
+                layer.weight.norm().item(),
+                products.diagonal().sqrt().mean().item(),
+                spread(grid.diagonal(dim1=0, dim2=2)),
+                spread(grid.diagonal(dim1=1, dim2=3)),
+                effective_rank(products),
+            ))  # fmt: skip
+    return {kind: _means(layers) for kind, layers in found.items()}
+
+
+def generated(layer: SiteLayer, operations: Iterable[Operation]) -> Tensor | None:
+    """(conditions, *static weight): all that is added to the layer's weight; None without any."""
+    added = [w for o in operations if (w := o.made(layer.weight)) is not None]
+    return sum(added) if added else None
+
+
+def gram(weights: Tensor) -> Tensor:
+    """Inner products of n weights (n, ...) -> (n, n), float64, on the CPU."""
+    parts = (part.double() for part in weights.flatten(1).split(PART, dim=1))
+    return sum(part @ part.T for part in parts).cpu()
+
+
+def spread(grams: Tensor) -> float:
+    """RMS distance of k weights from their mean, from m Gram matrices (k, k, m), mean over m."""
+    variance = grams.diagonal(dim1=0, dim2=1).mean(1) - grams.mean((0, 1))
+    return variance.clamp(min=0).sqrt().mean().item()
+
+
+def effective_rank(products: Tensor) -> float:
+    """exp of the entropy of the normalised squared singular values (after Roy & Vetterli, 2007).
+
+    Of the weights less their mean over conditions: the mean is no more than a static weight could
+    do. 0 where nothing varies.
+    """
+    rows = products.mean(1)
+    centred = products - rows[:, None] - rows[None, :] + products.mean()
+    variances = torch.linalg.eigvalsh(centred).clamp(min=0)
+    if variances.sum() <= ROUNDING * products.trace():
+        return 0.0
+    return torch.special.entr(variances / variances.sum()).sum().exp().item()
+
+
+def _means(layers: list[tuple[float, ...]]) -> dict[str, float | None]:
+    static, size, over_class, over_time, rank = torch.tensor(layers, dtype=torch.float64).mean(0)
+    relative = {"spread_class": over_class / static, "spread_time": over_time / static}
+    named = {"static": static, "generated": size, **relative, "effective_rank": rank}
+    return {
+        name: None if name in relative and static == 0 else round(value.item(), 6)
+        for name, value in named.items()
+    }
+
+
+def add_point(history: dict[str, Any], images: int, measured: Measured) -> None:
+    """Appends to {images: [...], sites: {kind: {measure: [...]}}}; {} stays so without generators.
+    """
+    if measured:
+        history.setdefault("images", []).append(images)
+    for kind, measures in measured.items():
+        lists = history.setdefault("sites", {}).setdefault(kind, {})
+        for name, value in measures.items():
+            lists.setdefault(name, []).append(value)
+
+
+def last_point(history: dict[str, Any]) -> Measured:
+    """What was measured last, by kind of site."""
+    return {
+        kind: {name: values[-1] for name, values in measures.items()}
+        for kind, measures in history.get("sites", {}).items()
+    }

@@ -1,0 +1,1 @@
+"""Results -> paired statistics and verdicts. Imports no torch."""

@@ -1,0 +1,1 @@
+"""Feature extractors: frozen networks whose features metrics compare."""

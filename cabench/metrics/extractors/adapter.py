@@ -1,0 +1,54 @@
+"""The judge as a feature extractor of torch-fidelity.
+
+    register()
+    torch_fidelity.calculate_metrics(
+        input1=..., input2=..., feature_extractor=NAME, cuda=False, fid=True, kid=True,
+        feature_extractor_weights_path=Judge(cache).path)
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch_fidelity.feature_extractor_base import FeatureExtractorBase
+from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY, register_feature_extractor
+
+from cabench.metrics.extractors.lite0 import NAME, Judge
+
+
+class JudgeExtractor(FeatureExtractorBase):
+    """Features in float64, as `fidelity` has them; the weights path is the exported ONNX file."""
+
+    def __init__(self, name, features_list, feature_extractor_weights_path=None, **kwargs):
+        super().__init__(name, features_list)
+        path = feature_extractor_weights_path
+        self.judge = Judge(Path(".cabench"), path=Path(path) if path else None)
+
+    def forward(self, images):
+        """(B, 1 or 3, H, W) uint8 to a tuple of (B, D) float64, one for each requested feature."""
+        features = self.judge.features(images.cpu().numpy())
+        return tuple(torch.from_numpy(features[name]).double() for name in self.features_list)
+
+    @staticmethod
+    def get_provided_features_list():
+        return "112", "1280"
+
+    @staticmethod
+    def get_default_feature_layer_for_metric(metric):
+        return {"fid": "112", "kid": "1280", "prc": "1280"}[metric]
+
+    @staticmethod
+    def can_be_compiled():
+        return False
+
+    @staticmethod
+    def get_dummy_input_for_compile():
+        return torch.zeros(1, 3, 64, 64, dtype=torch.uint8)
+
+
+def register() -> str:
+    """Make the judge known to torch-fidelity, which raises on a name's second registration."""
+    if NAME not in FEATURE_EXTRACTORS_REGISTRY:
+        register_feature_extractor(NAME, JudgeExtractor)
+    return NAME

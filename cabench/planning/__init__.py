@@ -1,0 +1,1 @@
+"""Study + scale -> plan: data, models, trials and their keys."""

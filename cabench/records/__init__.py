@@ -1,0 +1,1 @@
+"""Truth on disk: records, manifests, and the runs they belong to."""

@@ -1,0 +1,1 @@
+"""Tools without domain: files, devices, console, random streams, validation."""

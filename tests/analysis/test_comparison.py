@@ -1,0 +1,237 @@
+"""Numbers by hand from the committed records: numpy and scipy's own paired t test."""
+
+import math
+
+import numpy as np
+import pytest
+from rundir import fail, reference
+from scipy import stats
+
+from cabench.analysis.comparison import (
+    ABSENT,
+    Difference,
+    Side,
+    agreement,
+    arms,
+    cost_rows,
+    metric_rows,
+    model_differences,
+    protocol_differences,
+    value_text,
+)
+
+
+def side(manifest, records, arm=None, name="here"):
+    return Side(name, manifest, {r["key"]: r for r in records.values()}, arm)
+
+
+def pair(ours, theirs):
+    manifest, records = reference()
+    return side(manifest, records, ours), side(manifest, records, theirs)
+
+
+def values(records, arm, metric):
+    return np.array([records[arm, seed]["metrics"][metric] for seed in range(3)])
+
+
+# ---- two arms ----------------------------------------------------------------------------------
+
+
+def test_differences_are_scipys_paired_t_test():
+    _, records = reference()
+    for row in metric_rows(*pair("native+can-dw", "native+dw")):
+        if "/g" in row.metric.name:
+            continue
+        ours, theirs = (values(records, a, row.metric.name) for a in ("native+can-dw", "native+dw"))
+        test = stats.ttest_rel(ours, theirs)
+        low, high = test.confidence_interval(0.95)
+        found = row.difference
+        assert [found.mean, found.low, found.high, found.p] == pytest.approx(
+            [np.mean(ours - theirs), low, high, test.pvalue]
+        )
+        half = stats.t.ppf(0.975, 2) * np.std(ours, ddof=1) / math.sqrt(3)
+        assert (row.a.mean, row.a.half, row.a.n) == (pytest.approx(np.mean(ours)),
+                                                     pytest.approx(half), 3)  # fmt: skip
+
+
+def test_every_metric_that_both_have_the_primary_first():
+    names = [row.metric.name for row in metric_rows(*pair("can-3", "native+dw"))]
+    _, records = reference()
+    assert names[0] == "kid" and set(names) == set(records["can-3", 0]["metrics"])
+    manifest, records = reference()
+    for seed in range(3):
+        del records["can-3", seed]["metrics"]["train_loss"]
+    rows = metric_rows(side(manifest, records, "can-3"), side(manifest, records, "native"))
+    assert "train_loss" not in [row.metric.name for row in rows]
+
+
+def test_only_shared_seeds_are_paired():
+    manifest, records = reference()
+    fail(records["native", 2])
+    rows = metric_rows(side(manifest, records, "can-3"), side(manifest, records, "native"))
+    kid = rows[0]
+    ours, theirs = (values(reference()[1], arm, "kid") for arm in ("can-3", "native"))
+    assert (kid.a.n, kid.b.n, kid.difference.n) == (3, 2, 2)
+    assert kid.difference.mean == pytest.approx(np.mean((ours - theirs)[:2]))
+    swept = next(row for row in rows if row.metric.name == "kid/g2")  # on seed 0 alone
+    assert swept.difference.n == 1 and math.isnan(swept.difference.p)
+
+
+def test_cost_is_a_ratio():
+    _, records = reference()
+    ours, theirs = (records[arm, 0]["cost"] for arm in ("can-3", "native+dw"))
+    found = {row.name: row.ratio for row in cost_rows(*pair("can-3", "native+dw"))}
+    assert found["MACs"] == ours["macs"]["total"] / theirs["macs"]["total"]
+    assert found["params"] == ours["params"]["total"] / theirs["params"]["total"]
+    against_none = {row.name: row.ratio for row in cost_rows(*pair("can-3", "unconditional"))}
+    assert math.isnan(against_none["conditioning MACs"])
+
+
+# ---- what differs ------------------------------------------------------------------------------
+
+CHANGES = {
+    "train.data.fingerprint": "0" * 64,
+    "train.training.lr": 0.002,
+    "train.diffusion.prediction": "eps",
+    "train.recipe": 99,
+    "images": 44800,
+    "sample.steps": 25,
+    "guidance": 1.5,
+    "score.judge": "f" * 64,
+    "score.heldout.images": 100,
+    "score.metrics.kid": 2,
+    "score.probe": 2,
+}
+HARMLESS = {
+    "train.seed": 9,
+    "train.init_salt": "b",
+    "train.model.backbone.width": 96,
+    "sweep": [3.0],
+    "score.metrics.fid_inception": 1,  # measured on one side alone
+}
+
+
+def edited(record, path, value):
+    spec = record["spec"]
+    *parents, last = path.split(".")
+    for part in parents:
+        spec = spec[part]
+    spec[last] = value
+    return record
+
+
+@pytest.mark.parametrize("path", CHANGES)
+def test_what_scores_hang_on_is_named_with_both_values(path):
+    _, records = reference()
+    before = records["can-3", 0]
+    after = edited(reference()[1]["native", 0], path, CHANGES[path])
+    (found,) = protocol_differences(before, after)
+    assert found.path == path and found.b == CHANGES[path] != found.a
+
+
+@pytest.mark.parametrize("path", HARMLESS)
+def test_what_scores_do_not_hang_on_is_left_out(path):
+    _, records = reference()
+    after = edited(reference()[1]["can-3", 0], path, HARMLESS[path])
+    assert protocol_differences(records["can-3", 0], after) == []
+
+
+def test_arms_of_one_run_have_one_protocol():
+    _, records = reference()
+    first = records["unconditional", 0]
+    assert not any(protocol_differences(first, other) for other in records.values())
+
+
+def test_models_differ_method_by_method():
+    _, records = reference()
+    found = {d.path: d for d in model_differences(records["native", 0], records["can-dw", 0])}
+    assert set(found) == {"backbone.depthwise", "backbone.norm_affine", "adaln_zero", "can"}
+    assert (found["backbone.depthwise"].a, found["backbone.depthwise"].b) == (False, True)
+    assert found["adaln_zero"].b is ABSENT and found["can"].a is ABSENT
+    (sites,) = model_differences(records["can-dw", 0], records["can-dw-pe", 1])
+    assert str(sites) == "can.sites ([depthwise] / [depthwise, patch_embed])"
+    salted = edited(reference()[1]["native", 0], "train.init_salt", "b")
+    assert list(map(str, model_differences(records["native", 0], salted))) == ["init_salt ('' / b)"]
+
+
+def test_a_method_that_stands_twice():
+    _, records = reference()
+    twice = reference()[1]["can-dw", 0]
+    methods = twice["spec"]["train"]["model"]["methods"]
+    methods.append({**methods[0], "options": {**methods[0]["options"], "sites": ["head"]}})
+    (found,) = model_differences(records["can-dw", 0], twice)
+    assert found.path == "can (2)" and found.a is ABSENT and found.b["sites"] == ["head"]
+
+
+@pytest.mark.parametrize(
+    "value,text",
+    [(0.1 + 0.2, "0.30000000000000004"), (None, "null"), (ABSENT, "-"), ("", "''"), (True, "true"),
+     ("7e98d6ff0d424c2f3043aceeb9d63726", "7e98d6ff0d42"), ([1, "a"], "[1, a]"),
+     ({"rank": 4, "sites": ["head"]}, "rank: 4, sites: [head]")],
+)  # fmt: skip
+def test_values_are_short_and_numbers_whole(value, text):
+    assert value_text(value) == text
+
+
+def test_numbers_that_no_table_lists_have_a_title():
+    manifest, records = reference()
+    for record in (records["can-3", 0], records["native", 0]):
+        record["metrics"] |= {"kid/g2.5": 1.0, "my_score": 1.0}
+    rows = metric_rows(side(manifest, records, "can-3"), side(manifest, records, "native"))
+    titles = {row.metric.name: row.title for row in rows}
+    assert titles["kid"] == "KID-lite0 @2000 ↓"
+    assert titles["kid/g2.5"] == "KID-lite0 @2000 guidance 2.5 ↓"
+    assert titles["condition_accuracy/g2"] == "condition accuracy guidance 2 ↑"
+    assert titles["heldout_loss/bin3"] == "held-out loss bin 3 ↓"
+    assert titles["my_score"] == "my score"  # which way is better, the study doesn't say
+
+
+# ---- two runs ----------------------------------------------------------------------------------
+
+
+def test_a_run_agrees_with_itself():
+    found = agreement(side(*reference()), side(*reference()))
+    assert (found.same, found.of, found.both) == (30, (30, 30), 30)
+    assert found.equal == {"metrics": 30, "spec": 30, "cost": 30} and not found.faults
+
+
+def test_the_last_bit_of_one_number_is_seen():
+    manifest, records = reference()
+    record = records["can-3", 1]
+    before = record["metrics"]["kid"]
+    record["metrics"]["kid"] = math.nextafter(before, math.inf)
+    record["environment"]["packages"]["torch"] = "0.1"
+    found = agreement(side(*reference()), side(manifest, records))
+    assert found.equal == {"metrics": 29, "spec": 30, "cost": 30}
+    (line,) = found.faults
+    assert line.startswith(f"can-3, seed 1 ({record['key']}), metrics: kid")
+    assert repr(before) in line and repr(record["metrics"]["kid"]) in line
+    assert [d.path for d in found.environments] == ["packages.torch"]
+
+
+def test_another_key_is_another_trial_and_an_unfinished_one_is_not_compared():
+    manifest, records = reference()
+    moved = records["native", 0]
+    for trial in manifest["trials"]:
+        if trial["key"] == moved["key"]:
+            trial["key"] = moved["key"] = "0" * 16
+    fail(records["native", 1])
+    del records["native", 2]
+    found = agreement(side(*reference()), side(manifest, records))
+    assert (found.same, found.both, found.equal["metrics"]) == (29, 27, 27)
+
+
+def test_arms_in_one_run_alone():
+    manifest, records = reference()
+    for trial in manifest["trials"]:
+        if trial["arm"] == "can-3":
+            trial["arm"] = "can-new"
+    for arm in manifest["arms"]:
+        if arm["name"] == "can-3":
+            arm["name"] = "can-new"
+    found = arms(side(*reference()), side(manifest, records))
+    assert (found.only_a, found.only_b, len(found.common)) == (["can-3"], ["can-new"], 9)
+
+
+def test_a_difference_reads_as_key_and_both_values():
+    assert str(Difference("images", 22400, 44800)) == "images (22400 / 44800)"

@@ -1,0 +1,226 @@
+"""The verbs from end to end, on real (small) training."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from rundir import cabench
+from specs import write
+
+
+def run(*words, capsys) -> tuple[int, str]:
+    """Exit code and all that was printed, in this process."""
+    code, out, err = cabench(capsys, *words)
+    return code, out + err
+
+
+STUDY = ("run", "tiny.yaml", "--scale", "scale.yaml", "--jobs", "1")
+
+
+def records(root: Path) -> dict[str, dict]:
+    return {p.stem: json.loads(p.read_text())
+            for p in (root / "results/records").glob("*.json") if "." not in p.stem}  # fmt: skip
+
+
+def test_a_study_from_file_to_figures(tiny, capsys):
+    code, text = run(*STUDY, capsys=capsys)
+    assert code == 0, text
+    found = records(tiny)
+    assert len(found) == 4 and {r["status"] for r in found.values()} == {"complete"}
+    for record in found.values():
+        assert set(record) == {"key", "status", "error", "spec", "metrics", "protocol", "cost",
+                               "timing", "diagnostics", "environment", "files",
+                               "checksum"}  # fmt: skip
+        assert {"kid", "condition_accuracy", "heldout_loss", "train_loss"} <= set(record["metrics"])
+        assert all(isinstance(v, float) for v in record["metrics"].values())
+        assert record["cost"]["macs"]["counter"] == "fvcore"
+        assert len(json.dumps(record)) < 20_000
+        curve = tiny / "results" / "records" / f"{record['key']}.curves.json"
+        followed = json.loads(curve.read_text())["weights"]
+        told = record["diagnostics"]["weights"]
+        aware = any(m["kind"] == "can" for m in record["spec"]["train"]["model"]["methods"])
+        assert set(told) == ({"depthwise", "patch_embed", "attn_out"} if aware else set())
+        if aware:
+            assert followed["images"] == [96, 192]
+            for site, entry in told.items():
+                assert entry == {m: v[-1] for m, v in followed["sites"][site].items()}
+        assert str(tiny) not in json.dumps(record)
+    folder = tiny / "results" / "tiny.tiny"
+    pictures = ("forest.png", "curves.png", "samples.png", "weights.png", "weight_curves.png")
+    for name in ("manifest.json", "table.csv", "table.md", *pictures):
+        assert (folder / name).stat().st_size > 0
+    assert "native+dw" in text and "can-3" in text and "real vs real" in text
+
+    # the same command again trains nothing and prints the same table
+    before = {p: p.stat().st_mtime_ns for p in (tiny / "results").rglob("*") if p.is_file()}
+    again, text2 = run(*STUDY, capsys=capsys)
+    assert again == 0 and "trials to run" not in text2
+    assert text2.split("arm", 1)[1] == text.split("can-3, seed 1", 1)[1].split("arm", 1)[1]
+    after = {p: p.stat().st_mtime_ns for p in (tiny / "results").rglob("*") if p.is_file()}
+    assert {p for p in before if before[p] != after[p]} <= {folder / "manifest.json"}
+
+    # an added seed and an added arm run alone
+    code, text = run(*STUDY, "--seeds", "3", capsys=capsys)
+    assert code == 0 and "2 trials to run, 4 done" in text
+    code, text = run(*STUDY, "--all-arms", capsys=capsys)
+    assert code == 0 and "2 trials to run, 4 done" in text
+
+    # a new metric re-scores saved samples: nothing is trained or drawn again
+    cached = {p: p.stat().st_mtime_ns for p in (tiny / ".cabench").rglob("*.safetensors")}
+    write(tiny / "scale.yaml", (tiny / "scale.yaml").read_text().replace(
+        "[kid, condition_accuracy, heldout_loss]", "[kid, heldout_loss]"))  # fmt: skip
+    code, text = run(*STUDY, capsys=capsys)
+    assert code == 0 and "4 trials to run" in text
+    assert cached == {p: p.stat().st_mtime_ns for p in (tiny / ".cabench").rglob("*.safetensors")}
+
+    code, text = run("status", capsys=capsys)
+    assert code == 0 and "tiny" in text and "same" in text
+
+
+def test_two_workers_give_the_same_bits_as_one_process(tiny, capsys):
+    assert run(*STUDY, capsys=capsys)[0] == 0
+    alone = records(tiny)
+    other = ("--results", "results2", "--cache", "cache2")
+    assert run(*STUDY[:-1], "2", *other, capsys=capsys)[0] == 0
+    for key, record in alone.items():
+        pooled = json.loads((tiny / "results2" / "records" / f"{key}.json").read_text())
+        for part in ("spec", "metrics", "cost"):
+            assert pooled[part] == record[part], part
+
+
+def test_the_reference_stands_in_for_trials_when_asked(tiny, capsys):
+    assert run(*STUDY, "--results", "results/reference", capsys=capsys)[0] == 0
+    code, text = run(*STUDY, "--use-reference", capsys=capsys)
+    assert code == 0 and "trials to run" not in text and "can-3" in text
+    assert (tiny / "results/tiny.tiny/samples.png").exists() and records(tiny) == {}
+    assert "4     4       0        0" in run("status", capsys=capsys)[1]
+
+
+def test_an_interrupted_study_goes_on(tiny, capsys, monkeypatch):
+    from cabench.execution import trial
+
+    real, calls = trial.measure, []
+
+    def stop_at_third(*args):
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return real(*args)
+
+    monkeypatch.setattr(trial, "measure", stop_at_third)
+    code, text = run(*STUDY, capsys=capsys)
+    assert code == 130 and "goes on with the rest" in text and len(records(tiny)) == 2
+    code, text = run(*STUDY, capsys=capsys)
+    assert code == 0 and "2 trials to run, 2 done already" in text
+
+
+def test_a_failing_arm_is_a_record_and_the_others_go_on(tiny, capsys):
+    write(tiny / "hot.yaml", (tiny / "scale.yaml").read_text().replace("lr: 2.0e-3", "lr: 1.0e+30"))
+    code, text = run("run", "tiny.yaml", "--scale", "hot.yaml", "--jobs", "1", capsys=capsys)
+    assert code == 1 and "Diverged" in text
+    assert {r["status"] for r in records(tiny).values()} == {"failed"}
+    code, text = run("run", "tiny.yaml", "--scale", "hot.yaml", "--jobs", "1", capsys=capsys)
+    assert code == 1 and "trials to run" not in text  # it is finished, and said so
+    code, text = run("status", capsys=capsys)
+    assert "failed: can-3, seed 0: Diverged" in text
+
+
+def test_a_number_that_is_not_finite_fails_its_trial_only(tiny, capsys, monkeypatch):
+    from cabench.metrics.sample_metrics import Kid
+
+    real, calls = Kid.compute, []
+
+    def second_is_nan(*args):
+        calls.append(1)
+        return float("nan") if len(calls) == 2 else real(*args)
+
+    monkeypatch.setattr(Kid, "compute", staticmethod(second_is_nan))
+    code, text = run(*STUDY, capsys=capsys)
+    states = sorted(r["status"] for r in records(tiny).values())
+    assert code == 1 and states == ["complete"] * 3 + ["failed"], text
+
+
+def test_a_closed_pipe_does_not_hold_up_the_workers(tiny):
+    """`cabench run ... | head -1`: the reader goes away, the trials go on to the end."""
+    words = ["run", "tiny.yaml", "--scale", "scale.yaml", "--jobs", "2"]
+    call = [sys.executable, "-m", "cabench.commands.app", *words]
+    driver = subprocess.Popen(call, cwd=tiny, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    driver.stdout.readline()
+    driver.stdout.close()
+    driver.wait(timeout=120)
+    assert len(records(tiny)) == 4
+
+
+def test_dry_run_prints_cost_and_runs_nothing(tiny, capsys):
+    code, text = run(*STUDY, "--dry-run", capsys=capsys)
+    assert code == 0 and "estimate:" in text and "can-3" in text
+    assert records(tiny) == {} and (tiny / "results/tiny.tiny/manifest.json").exists()
+
+
+ABSENT = """
+  - streams: [label]
+    source: folder
+    options: {path: nowhere, size: 8, channels: 1}
+    shape: [1, 8, 8]
+    classes: {label: 10}
+"""
+
+
+def test_dry_run_without_the_data(tiny, capsys):
+    digits = "\n  - {streams: [label], source: digits}"
+    text = (tiny / "scale.yaml").read_text().replace(digits, ABSENT[:-1])
+    write(tiny / "absent.yaml", text)
+    command = ("run", "tiny.yaml", "--scale", "absent.yaml")
+    code, text = run(*command, "--dry-run", capsys=capsys)
+    assert code == 0 and "data missing" in text and "nowhere" in text and "estimate:" in text
+    code, text = run(*command, capsys=capsys)
+    assert code == 2 and text.count("\n") == 1 and "nowhere" in text
+
+
+@pytest.mark.parametrize(
+    "words,said",
+    [
+        ((*STUDY, "--device", "hpu"), "--device: found 'hpu'"),
+        ((*STUDY, "--seeds", "9999999999"), "--seeds: found '9999999999'"),
+        (("run", "gone.yaml"), "no study file 'gone.yaml'"),
+        (("run", "tiny.yaml", "--scale", "quik"), "did you mean 'quick'"),
+        ((*STUDY, "--seeds", "zero"), "--seeds: found 'zero'"),
+        ((*STUDY, "--seeds", "0"), "--seeds: found '0'"),
+        ((*STUDY, "--seeds", "1,1"), "--seeds: found '1,1'"),
+        ((*STUDY, "--device", "cuda:9"), "--device: 'cuda:9' can't be used here"),
+    ],
+)
+def test_a_users_mistake_gets_one_line(tiny, capsys, words, said):
+    code, text = run(*words, capsys=capsys)
+    assert code == 2 and said in text and text.count("\n") == 1
+
+
+def test_list_and_macs(tiny, capsys):
+    code, text = run("list", capsys=capsys)
+    assert code == 0 and all(w in text for w in ("adaln_zero", "can", "dit", "fashion16", "quick"))
+    code, text = run("macs", "--csv", "[b]macs.csv", capsys=capsys)
+    assert code == 0 and "DiT-XL/2" in text and "118.6" in text and "written: [b]macs.csv" in text
+    assert (tiny / "[b]macs.csv").read_text().count("\n") == 25
+
+
+def test_help_imports_nothing_heavy():
+    script = (
+        "import sys; from cabench.commands.app import app\n"
+        "try: app(['run', '--help'])\n"
+        "except SystemExit: pass\n"
+        "bad = {'torch', 'ray', 'pandas', 'matplotlib', 'numpy', 'scipy'} & set(sys.modules)\n"
+        "sys.exit(str(bad) if bad else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_status_imports_no_torch(tiny, capsys):
+    assert run(*STUDY, "--dry-run", capsys=capsys)[0] == 0  # a manifest to read
+    script = (
+        "import sys; from pathlib import Path; from cabench.commands.status import show_status\n"
+        "show_status(Path('results')); sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", script], cwd=tiny).returncode == 0

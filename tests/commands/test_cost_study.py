@@ -1,0 +1,227 @@
+# ruff: noqa: E501  (a table of edits)
+"""Studies of kind cost and timing: counts against arithmetic, verdicts, wrong files."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+import torch
+from rundir import cabench as command
+from scipy.stats import binom
+from specs import ROOT, write
+
+from cabench.commands.cost_study import verdict
+from cabench.config.cost_study import Claim, Layer, kind_of, read_cost_study
+from cabench.cost.timing import Ratio, alternate, layer_of, ratio
+from cabench.errors import CabenchError
+
+COST = """
+study: small
+kind: cost
+question: What does it add?
+models:
+  tiny/4: {backbone: dit, preset: micro, patch: 4, shape: [1, 8, 8], classes: 10}
+  tiny/2: {backbone: uvit, preset: micro, patch: 2, shape: [1, 8, 8], classes: 10}
+baseline: static
+arms:
+  static: {methods: [native], depthwise: static}
+  can: {methods: [native, {can: {sites: [attn_out]}}], depthwise: static}
+  tokens: {methods: [tokens], on: [dit]}
+claims:
+  - {id: C8, says: little, of: "tiny/4:can", over: "tiny/4:static", metric: macs, most: 1.0}
+  - {id: C9, says: more, of: "tiny/2:can", over: "tiny/2:static", metric: params, least: 1.01}
+"""
+TIMING = (
+    COST.replace("kind: cost", "kind: timing").replace("classes: 10}", "classes: 10, batch: 4}", 1)
+    + """\
+  - {id: C7, says: fast, of: "tiny/4:can", over: "tiny/4:static", metric: step, most: 1000}
+  - {id: C6, says: slow, of: "dw:loop", over: "dw:static", metric: layer, least: 1000}
+layers:
+  dw: {kind: depthwise, inputs: 8, grid: [4, 4], batch: 3}
+rounds: 6
+"""
+)
+
+
+def test_counts_are_those_of_the_generator(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "small.yaml", COST)
+    code, out, err = command(capsys, "run", "small.yaml")
+    assert code == 0 and not err
+    told = json.loads((tmp_path / "results" / "small" / "result.json").read_text())
+    found = {(r["model"], r["arm"]): r for r in told["rows"]}
+    assert ("tiny/2", "tokens") not in found and len(found) == 5
+    added = 32 * 32 * 32  # width of the condition times one shared 32x32 weight
+    for model in ("tiny/4", "tiny/2"):
+        static, can = found[model, "static"], found[model, "can"]
+        assert can["macs"] - static["macs"] in (added, added + 256 * 32 + 32 * 32)
+        assert can["params"] - static["params"] == added
+        assert can["macs_ratio"] == can["macs"] / static["macs"]
+    assert [c["verdict"] for c in told["claims"]] == [
+        "contradicted by counting", "supported by counting",
+    ]  # fmt: skip
+    assert (tmp_path / "results" / "small" / "overhead.png").stat().st_size > 10_000
+    assert "GMACs" in out and "contradicted by counting" in re.sub(r"\s+", " ", out)
+
+
+def test_a_timing_study_measures_steps_sampling_and_layers(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "small.yaml", TIMING)
+    code, _, err = command(capsys, "run", "small.yaml")
+    assert code == 0 and not err
+    told = json.loads((tmp_path / "results" / "small" / "result.json").read_text())
+    for r in told["rows"]:
+        timed = r["model"] == "tiny/4"
+        for metric in ("step", "sampling", "latency"):
+            assert (f"{metric}_ratio" in r) is timed
+        if timed:
+            assert r["step_low"] <= r["step_ratio"] <= r["step_high"]
+            assert r["arm"] != "static" or r["step_ratio"] == 1
+    assert {(r["of"], r["over"]) for r in told["layers"]} == {
+        ("fused", "static"), ("loop", "fused"), ("loop", "static"),
+    }  # fmt: skip
+    assert "dw" in (tmp_path / "results" / "small" / "layers.csv").read_text()
+    verdicts = {c["id"]: c["verdict"] for c in told["claims"]}
+    assert verdicts["C7"] == "supported, on this machine"
+    assert verdicts["C6"] == "contradicted, on this machine"
+
+
+def test_a_dry_run_counts_and_writes_nothing(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "small.yaml", TIMING)
+    code, out, _ = command(capsys, "run", "small.yaml", "--dry-run")
+    assert code == 0 and "not tested" in out and not (tmp_path / "results").exists()
+
+
+def test_an_idea_of_ones_own_is_counted(tmp_path, capsys):
+    path = write(tmp_path / "small.yaml", COST)
+    idea = ["--arm", "{gated: {methods: [gated_kernels], depthwise: static}}"]
+    plugin = ["--plugin", str(ROOT / "examples" / "gated_kernels.py")]
+    code, _, err = command(capsys, "run", path, "--results", str(tmp_path), *plugin, *idea)
+    assert code == 0, err
+    told = json.loads((tmp_path / "small" / "result.json").read_text())
+    assert "gated" in {r["arm"] for r in told["rows"]}
+    for wrong, said in (
+        (["--arm", "{can: {methods: []}}"], "--arm: the study has an arm 'can' already"),
+        (["--arm", "{new: {methods: [cann]}}"], "unknown method 'cann' (did you mean 'can'?)"),
+        (
+            ["--seeds", "3"],
+            "--seeds: a study of kind 'cost' trains nothing; its options: --dry-run",
+        ),
+    ):
+        code, _, err = command(capsys, "run", path, "--results", str(tmp_path), *wrong)
+        assert code == 2 and err.count("\n") == 1 and said in err, err
+
+
+UNTESTABLE = {
+    "twice": ("id: C7", "id: C8", r"claims.2.id: 'C8' stands there twice"),
+    "over": ('over: "tiny/4:static", metric: step', 'over: "tiny/4:tokens", metric: step', "times are over the baseline's of the same model: 'tiny/4:static'"),
+    "layer": ('of: "dw:loop", over: "dw:static"', 'of: "dw:static", over: "dw:loop"', "isn't timed; of one layer: fused over static, loop over fused, loop over static"),
+    "batch": ('of: "tiny/4:can", over: "tiny/4:static", metric: step', 'of: "tiny/2:can", over: "tiny/2:static", metric: step', "'tiny/2' has no batch"),
+    "baseline": ("static: {methods: [native], ", "static: {on: [dit], methods: [native], ", "arms.static.on: 'baseline' needs it on every backbone"),
+    "on": ("on: [dit]}", "on: [dti]}", r"arms.tokens.on.0: unknown backbone of the study 'dti' \(did you mean 'dit'"),
+    "match": ("tokens: {", "tokens: {match: {params_of: x, by: rank}, ", "no arm 'x'; arms: static, can, tokens"),
+    "rounds": ("rounds: 6", "rounds: 5", "rounds: should be greater than or equal to 6"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", UNTESTABLE)
+def test_what_can_never_be_tested_is_refused_before_it_is_timed(tmp_path, capsys, case):
+    old, new, said = UNTESTABLE[case]
+    assert old in TIMING
+    path = write(tmp_path / "small.yaml", TIMING.replace(old, new))
+    code, out, err = command(capsys, "run", path, "--results", str(tmp_path))
+    assert code == 2 and err.count("\n") == 1 and re.search(said, err), err
+    assert "timing tiny" not in out
+
+
+def test_models_may_have_a_colon(tmp_path, capsys):
+    path = write(tmp_path / "small.yaml", COST.replace("tiny/4", "tiny:4"))
+    assert command(capsys, "run", path, "--results", str(tmp_path))[0] == 0
+
+
+@pytest.mark.parametrize("layer", [
+    Layer(kind="depthwise", inputs=8, grid=(3, 4), batch=5),
+    Layer(kind="linear", inputs=8, outputs=6, grid=(2, 2), batch=5),
+])  # fmt: skip
+def test_forms_that_are_timed_do_the_same(layer):
+    work = layer_of(layer)
+    for fused, loop in zip(work["fused"](), work["loop"](), strict=True):
+        torch.testing.assert_close(fused, loop, rtol=1e-5, atol=1e-6)
+    assert work["static"]()[0].shape == work["fused"]()[0].shape
+
+
+def test_an_interval_covers_at_least_95_percent():
+    for n in range(6, 31):
+        told = ratio(np.arange(1.0, n + 1), np.ones(n))
+        outside = int(told.low) - 1  # of the n ordered values, at each end
+        assert 1 - 2 * binom.cdf(outside, n, 0.5) >= 0.95, n
+
+
+def test_an_interval_holds_the_median_as_often_as_it_says():
+    """Order statistics by simulation: at least 95 % of intervals hold the true median, 1."""
+    g = np.random.default_rng(0)
+    held = 0
+    for _ in range(400):
+        found = ratio(np.exp(g.standard_normal(15)), np.ones(15))
+        held += found.low <= 1 <= found.high
+    assert held / 400 >= 0.94
+
+
+def test_rounds_alternate():
+    order = []
+    alternate({"a": lambda: order.append("a"), "b": lambda: order.append("b")}, rounds=3)
+    assert order == list("aabb" + "ab" + "ba" + "ab")
+
+
+def test_rounds_go_on_for_the_seconds_asked_but_not_for_ever():
+    spent = alternate({"a": lambda: None}, rounds=3, seconds=3600)
+    assert len(spent["a"]) == 10 * 3
+
+
+@pytest.mark.parametrize(
+    "limit,low,high,word",
+    [({"most": 1.1}, 1.0, 1.05, "supported"), ({"most": 1.1}, 1.2, 1.3, "contradicted"),
+     ({"most": 1.1}, 1.0, 1.2, "unresolved"), ({"least": 5}, 6, 7, "supported"),
+     ({"least": 5}, 3, 4, "contradicted"), ({"least": 5}, 4, 6, "unresolved")],
+)  # fmt: skip
+def test_a_measured_claim_goes_by_its_interval(limit, low, high, word):
+    claim = Claim(id="C", says="s", of="m:a", over="m:b", metric="step", **limit)
+    found = verdict(claim, [], {("step", ("m", "a"), ("m", "b")): Ratio(low, low, high, 9)})
+    assert found["verdict"].startswith(word)
+    assert verdict(claim, [], {})["verdict"] == "not tested"
+
+
+WRONG = {
+    "model": ("preset: micro, patch: 4", "preset: mikro, patch: 4", r":5: models.tiny/4.preset: unknown preset 'mikro'"),
+    "patch": ("patch: 4", "patch: 3", "patch 3 doesn't divide"),
+    "baseline": ("baseline: static", "baseline: statik", r":7: baseline: no arm 'statik' \(did you mean 'static'"),
+    "claim": ("tiny/4:can", "tiny/4:cann", r":13: claims.0.of: unknown model or layer 'tiny/4:cann'"),
+    "metric": ("metric: macs", "metric: step", "claims.0.metric: kind cost counts macs and params"),
+    "limit": (", most: 1.0", "", "claims.0: one of most and least is wanted"),
+    "method": ("{can: {sites: [attn_out]}}", "{cann: {}}", r":10: arms.can.methods.1: unknown method 'cann'"),
+    "key": ("question:", "qestion: x\nquestion:", "qestion: unknown key"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_wrong_files_get_one_line(tmp_path, capsys, case):
+    old, new, said = WRONG[case]
+    assert old in COST
+    path = write(tmp_path / "small.yaml", COST.replace(old, new))
+    code, _, err = command(capsys, "run", path, "--results", tmp_path)
+    assert code == 2 and err.count("\n") == 1 and re.search(said, err), err
+
+
+def test_committed_studies_read(tmp_path):
+    kinds = {p.stem: kind_of(p) for p in (ROOT / "studies").glob("*.yaml")}
+    assert kinds["cost"] == "cost" and kinds["kernel_fusion"] == "timing"
+    assert kinds["layer_placement"] == "train"
+    assert kinds["throughput"] == "timing"
+    for name in ("cost", "kernel_fusion", "throughput"):
+        assert read_cost_study(ROOT / "studies" / f"{name}.yaml").study.study == name
+    with pytest.raises(CabenchError, match="layers are timed"):
+        path = ROOT / "studies" / "kernel_fusion.yaml"
+        text = path.read_text().replace("kind: timing", "kind: cost")
+        read_cost_study(write(tmp_path / "wrong.yaml", text))

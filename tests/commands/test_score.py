@@ -1,0 +1,147 @@
+"""The verbs `score` and `judges`: saved samples, other metrics; metrics, corrupted pictures."""
+
+import csv
+import json
+import shutil
+import subprocess
+
+import numpy as np
+import pandas as pd
+import pytest
+import rundir
+from runs import CALL
+
+from cabench.metrics import audit as judging
+from cabench.metrics.corruptions import CORRUPTIONS, Real
+
+STUDY = """
+study: two
+question: Which?
+baseline: native
+arms: {native: {methods: [native]}, can: {methods: [can]}}
+"""
+
+
+def cabench(*words, cwd):
+    return subprocess.run([*CALL[:3], *map(str, words)], cwd=cwd, capture_output=True, text=True)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A folder with a study that was run at smoke."""
+    folder = tmp_path_factory.mktemp("score")
+    (folder / "two.yaml").write_text(STUDY)
+    done = cabench("run", "two.yaml", "--scale", "smoke", "--seeds", "1", "--executor", "local",
+                   cwd=folder)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def test_saved_samples_get_other_scores_and_nothing_is_trained(run):
+    records = {p: p.read_bytes() for p in (run / "results/records").iterdir()}
+    done = cabench("score", "two", "--metrics", "kid,precision_lite0,memorised", "--features", "f",
+                   cwd=run)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "2 trials, 512 samples scored" in done.stdout and "real vs real" in done.stdout
+    assert {p: p.read_bytes() for p in (run / "results/records").iterdir()} == records
+    rows = list(csv.DictReader(open(run / "results/two.smoke/scores.csv")))
+    assert {r["metric"] for r in rows} == {"kid", "precision_lite0", "memorised"}
+    told = json.loads((run / "results/two.smoke/scores.json").read_text())
+    for key, scores in told["scores"].items():
+        held = json.loads((run / f"results/records/{key}.json").read_text())
+        assert scores["kid"] == held["metrics"]["kid"]          # the same samples
+        assert scores["memorised"] == held["diagnostics"]["neighbours"]["memorised"]
+    arrays = np.load(run / "f/can.seed-0.npz")
+    assert arrays["efficientnet-lite0/1280"].shape == (256, 1280)
+    assert np.array_equal(np.sort(arrays["labels"]), np.sort(np.load(run / "f/real.npz")["labels"]))
+
+
+def test_what_score_can_not_do_is_one_line(run, capsys, monkeypatch):
+    monkeypatch.chdir(run)
+    for words, text in (
+        (["--metrics", "kidd"], "did you mean 'kid'"),
+        (["--metrics", "heldout_loss"], "measured on the network"),
+        (["--metrics", "fid_inception"], "at least 4096"),
+        (["--cache", "elsewhere"], "no saved samples"),
+    ):
+        code, _, err = rundir.cabench(capsys, "score", "two", *words)
+        assert code == 2 and text in err and len(err.strip().splitlines()) == 1
+
+
+def test_a_changed_study_is_not_scored_as_the_old_one(run, tmp_path):
+    shutil.copytree(run, tmp_path / "copy")
+    (tmp_path / "copy/two.yaml").write_text(STUDY.replace("[can]", "[film]"))
+    done = cabench("score", "two", cwd=tmp_path / "copy")
+    assert done.returncode == 2 and "changed since the run" in done.stderr
+
+
+def test_the_nearest_training_pictures_stand_beside_the_record_and_in_the_report(run):
+    keys = [p.name.removesuffix(".near.png") for p in (run / "results/records").glob("*.near.png")]
+    assert len(keys) == 2
+    for key in keys:
+        record = json.loads((run / f"results/records/{key}.json").read_text())
+        assert ".near.png" in record["files"]
+        near = record["diagnostics"]["neighbours"]
+        assert 0 <= near["memorised"] <= 1 and near["of"] == 1078
+    done = cabench("report", "two", cwd=run)
+    assert done.returncode == 0, done.stderr
+    import pypdfium2
+
+    pages = pypdfium2.PdfDocument(run / "reports/two.smoke.pdf")
+    text = " ".join(page.get_textpage().get_text_range() for page in pages)
+    assert "Nearest training pictures" in text
+
+
+# ---- judging the metrics -----------------------------------------------------------------------
+
+
+def test_every_corruption_spoils_what_it_says_and_no_more():
+    rng = np.random.RandomState(0)
+    images = rng.randint(0, 256, (40, 3, 16, 16)).astype(np.uint8)
+    labels = np.repeat(np.arange(10), 4)
+    real = Real(images, labels, images[::-1].copy())
+    made = {name: make(real, np.random.RandomState(1)) for name, make in CORRUPTIONS.items()}
+    for name, (found, asked) in made.items():
+        assert found.shape == images.shape and found.dtype == np.uint8, name
+        assert np.array_equal(np.sort(asked), labels), name
+        assert (name == "shuffled labels") == (not np.array_equal(asked, labels)), name
+        assert np.array_equal(found, images) == name.startswith("shuffled"), name
+    assert made["blur"][0].std() < 0.8 * images.std()
+    lost = (made["missing classes"][0] != images).any((1, 2, 3))
+    assert len(np.unique(labels[lost])) == 3 and lost.sum() == 12
+
+
+def test_the_matrix_finds_what_is_known_of_kid_and_accuracy(tmp_path):
+    """KID and FID are flat under shuffled labels, where accuracy falls; blur is seen by all."""
+    out = tmp_path / "reports"
+    done = cabench("judges", "digits", "--n", "100", "--sets", "3", "--out", out, "--metrics",
+                   "kid,condition_accuracy,memorised", cwd=tmp_path)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    frame = pd.read_csv(out / "judges.digits.csv")
+    found = {(r.metric, r.corruption): r.found for r in frame.itertuples()}
+    assert found["kid", "shuffled labels"] == "flat"
+    assert found["condition_accuracy", "shuffled labels"] == "worse"
+    assert found["kid", "blur"] == found["condition_accuracy", "blur"] == "worse"
+    assert found["memorised", "memorised"] == "worse"
+    assert {p.suffix for p in out.iterdir()} == {".csv", ".md", ".png", ".svg"}
+    kid = frame[(frame.metric == "kid") & (frame.corruption == "blur")].iloc[0]
+    assert kid["shift"] == pytest.approx((kid["corrupted"] - kid["intact"]) / kid["sd"], rel=1e-6)
+
+
+def test_what_judges_can_not_do_is_one_line(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for words, text in (
+        (["digit"], "did you mean 'digits'"),
+        (["digits", "--sets", "2"], "at least 3"),
+        (["digits", "--metrics", "kidd"], "did you mean 'kid'"),
+        (["digits", "--n", "3000"], "samples can be scored"),
+    ):
+        code, _, err = rundir.cabench(capsys, "judges", *words)
+        assert code == 2 and text in err and len(err.strip().splitlines()) == 1
+
+
+def test_expectations_name_corruptions_that_there_are():
+    for told in judging.EXPECTED.values():
+        assert set(told) <= set(CORRUPTIONS)
+    assert judging.expected("fid_inception", "blur") == "worse"
+    assert judging.expected("my_metric", "blur") == ""

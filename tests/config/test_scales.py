@@ -1,0 +1,114 @@
+"""The scales that need a GPU: every study can be planned there, and its cost told from MACs."""
+
+import pytest
+from specs import ROOT, write
+
+from cabench.commands import app as cli
+from cabench.commands import dry_run as dryrun
+from cabench.config.cost_study import kind_of
+from cabench.config.study import read_scale, read_study
+from cabench.cost.macs import meta_macs, parameter_counts
+from cabench.errors import CabenchError
+from cabench.execution.run import Options, prepare
+from cabench.planning.trials import plan
+
+STUDIES = [p for p in sorted((ROOT / "studies").glob("*.yaml")) if kind_of(p) == "train"]
+LARGE = {"gpu": "label", "paper": "label", "paper-coco": "text"}  # and the stream they carry
+
+
+@pytest.fixture(autouse=True)
+def no_data(tmp_path, monkeypatch):
+    """Nothing here, and nothing to be downloaded."""
+    monkeypatch.chdir(tmp_path)
+
+    def offline(*args, **kwargs):
+        raise OSError("no network")
+
+    monkeypatch.setattr("torchvision.datasets.CIFAR10", offline)
+
+
+@pytest.mark.parametrize("scale", LARGE)
+def test_every_committed_study_can_be_planned_at_large_scales(scale):
+    planned = 0
+    for path in STUDIES:
+        for backbone in read_study(path).study.backbones:
+            file = read_study(path, backbone=backbone)
+            if file.study.needs != [LARGE[scale]]:
+                continue
+            found = plan(file, read_scale(scale))
+            assert found.data.missing and found.arms == list(file.study.arms)
+            planned += 1
+    assert planned
+
+
+def test_gpu_hours_follow_from_macs_images_and_sampling(tmp_path, monkeypatch, capsys):
+    """Of one arm by hand; and no step is timed on a machine that has no such GPU."""
+    monkeypatch.setattr(dryrun, "seconds_per_image", None)
+    options = Options(scale="paper", device="cpu", seeds="1")
+    prepared = prepare(ROOT / "studies" / "tuned_rates.yaml", options)
+    assert dryrun.dry(prepared) == 0
+    text = capsys.readouterr().out
+    model = prepared.plan.models["native+dw"]
+    macs = meta_macs(model)["total"]
+    assert macs == pytest.approx(6.06e9, rel=0.01)  # DiT-S/2; and a depthwise convolution a block
+    evaluations = 3 * 102_400_000 + (1 + 2) * 50_000 * 250  # guidance 1 is one pass, 1.5 two
+    hours = 2 * macs * evaluations / (312e12 * 0.4) / 3600
+    row = next(line for line in text.splitlines() if line.startswith("native+dw"))
+    assert float(row.split()[-1]) == pytest.approx(hours, rel=0.06) and "1 of 1" in row
+    for said in ("one GPU per trial is the unit", "40% of 312 TFLOP/s", "GPU hours in all",
+                 "data missing: latents: looked for data/imagenet256/facts.json"):  # fmt: skip
+        assert said in text
+    stated = dryrun.stated_seconds_per_image({"a": 10**9}, prepared.plan.scale.resources)
+    assert stated == {"a": pytest.approx(3 * 2e9 / (312e12 * 0.4))}
+
+
+def test_a_run_without_the_data_says_how_to_get_it(monkeypatch, capsys):
+    words = ["cabench", "run", str(ROOT / "studies/tuned_rates.yaml"), "--scale", "gpu"]
+    monkeypatch.setattr("sys.argv", words)
+    with pytest.raises(SystemExit):
+        cli.main()
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1 and "cifar-10-python.tar.gz" in told and "no network" in told
+
+
+def test_arms_too_large_get_the_scales_bottleneck_or_are_refused(tiny):
+    study = read_study(tiny / "tiny.yaml")
+    most = parameter_counts(plan(study, read_scale("scale.yaml")).models["native+dw"])["total"]
+    text = (tiny / "scale.yaml").read_text() + f"max_params: {most + 5000}\n"
+    write(tiny / "refused.yaml", text)
+    with pytest.raises(CabenchError, match=r"arms.can-3: .*bottleneck generator.*\(bottleneck: 64"):
+        plan(study, read_scale("refused.yaml"))
+    write(tiny / "narrow.yaml", text + "bottleneck: 2\n")
+    found = plan(study, read_scale("narrow.yaml"))
+    options = found.models["can-3"]["methods"][0]["options"]
+    assert (options["generator"], options["rank"]) == ("bottleneck", 2)
+    assert parameter_counts(found.models["can-3"])["total"] <= most + 5000
+    assert found.models["native+dw"] == plan(study, read_scale("scale.yaml")).models["native+dw"]
+    prepared = prepare(tiny / "tiny.yaml", Options(scale="narrow.yaml", device="cpu"))
+    assert [arm for arm in prepared.plan.arms if dryrun.is_narrowed(prepared, arm)] == ["can-3"]
+    write(tiny / "wide.yaml", (tiny / "scale.yaml").read_text() + "bottleneck: 2\n")
+    same = plan(study, read_scale("wide.yaml"))  # no arm is too large: nothing changes
+    plain = plan(study, read_scale("scale.yaml"))
+    assert [t.key for t in same.trials] == [t.key for t in plain.trials]
+
+
+def test_absent_weights_of_a_judge_are_named_and_nothing_runs(tmp_path, monkeypatch, capsys):
+    """The plan stands, for dry runs; a run stops in one line that says where they are wanted."""
+    from rundir import cabench
+
+    monkeypatch.setenv("CABENCH_WEIGHTS", str(tmp_path))
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr("torch.hub.download_url_to_file", _offline)
+    text = (ROOT / "cabench/config/scales/smoke.yaml").read_text()
+    text = text.replace("metrics: [kid", "metrics: [kid, kid_inception")
+    scale = write(tmp_path / "s.yaml", text.replace("scale: smoke", "scale: mine"))
+    study = ROOT / "studies/layer_placement.yaml"
+    words = ("run", study, "--scale", scale, "--results", tmp_path / "r", "--cache", tmp_path / "c")
+    code, _, err = cabench(capsys, *words)
+    assert code == 2 and "inception-v3-compat" in err and len(err.strip().splitlines()) == 1
+    code, out, _ = cabench(capsys, *words, "--dry-run")
+    assert code == 0 and "data missing" in out
+
+
+def _offline(*_, **__):
+    raise OSError("no network")

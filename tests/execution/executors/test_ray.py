@@ -1,0 +1,172 @@
+"""Ray Tune as the pool of workers: same bits as in process, a lost node, learning-rate searches."""
+
+import json
+import re
+import subprocess
+import time
+from socket import AF_INET, AF_INET6, create_server
+
+import pytest
+from runs import CALL, finish, outcome
+from specs import write
+
+from cabench.errors import CabenchError
+from cabench.execution.executors.ray import Pool, started
+from cabench.execution.run import Options, prepare
+
+
+def test_a_cluster_that_loses_a_node_ends_the_study_all_the_same(tiny, undisturbed):
+    """Two nodes on one machine, one killed while its worker trains: nothing lost, nothing twice."""
+    from ray.cluster_utils import Cluster
+
+    memory = {"object_store_memory": 80 * 2**20}
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, **memory})
+    try:
+        second = cluster.add_node(num_cpus=1, **memory)
+        driver = subprocess.Popen(
+            [*CALL, "--ray-address", cluster.address], cwd=tiny, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, text=True,
+        )  # fmt: skip
+        lines = []
+        for line in driver.stdout:
+            lines.append(line)
+            if "[  1/4]" in line:
+                cluster.remove_node(second, allow_graceful=False)
+        assert driver.wait(timeout=200) == 0, "".join(lines)
+    finally:
+        cluster.shutdown()
+    ended = [line.split(":")[0] for line in lines if line.startswith("[")]
+    assert [e[:7] for e in ended] == [f"[  {i}/4]" for i in range(1, 5)]
+    assert len({e[8:] for e in ended}) == 4
+    assert outcome(tiny / "results") == undisturbed.outcome
+
+
+def test_what_no_node_has_is_refused(tiny):
+    text = (tiny / "scale.yaml").read_text()
+    write(tiny / "large.yaml", text + "resources: {cpus: 64}\n")
+    call = [*CALL[:-1], "large.yaml"]
+    made = prepare(tiny / "tiny.yaml", Options(scale="large.yaml"))
+    assert made.jobs == 1 and made.executor == "local"
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2})
+    try:
+        call += ["--ray-address", cluster.address]
+        done = subprocess.run(call, cwd=tiny, capture_output=True, text=True, timeout=200)
+    finally:
+        cluster.shutdown()
+    assert done.returncode == 2
+    said = "resources: a trial takes 64 CPUs and 0 GPUs, the largest node has 2 and 0"
+    assert done.stderr == f"cabench: {said}\n"
+
+
+def test_no_cluster_at_the_address(tiny):
+    for address, said in (
+        ("127.0.0.1:1", "--ray-address '127.0.0.1:1': nobody answers there"),
+        ("[::1]:1", "--ray-address '[::1]:1': nobody answers there"),
+    ):
+        text = finish(tiny, "--ray-address", address, code=2)
+        assert said in text.splitlines()[-1] and "Traceback" not in text, text
+
+
+@pytest.mark.parametrize("address", ["somewhere", "::1:6379", "[::1]", "a:b:80", "h:123456", ""])
+def test_what_is_no_address(tiny, address):
+    said = f"--ray-address: found '{address}'; allowed: HOST:PORT, [IPV6]:PORT, or auto"
+    with pytest.raises(CabenchError, match=re.escape(said)):
+        prepare(tiny / "tiny.yaml", Options(scale="scale.yaml", ray_address=address))
+
+
+@pytest.mark.parametrize("host,family", [("127.0.0.1", AF_INET), ("::1", AF_INET6)])
+def test_another_program_at_the_address_is_told_soon(host, family):
+    """It takes the connection and says nothing, as many do that wait for their own protocol."""
+    try:
+        server = create_server((host, 0), family=family)
+    except OSError as error:
+        pytest.skip(f"{host} can't be used here: {error}")
+    with server:
+        port = server.getsockname()[1]
+        address = f"[{host}]:{port}" if family == AF_INET6 else f"{host}:{port}"
+        began = time.monotonic()
+        said = re.escape(f"--ray-address '{address}': ") + "(who answers there is not|no) Ray"
+        with pytest.raises(CabenchError, match=said):
+            with started(Pool(jobs=1, address=address)):
+                pass
+        assert time.monotonic() - began < 20
+
+
+TUNE = "tune: {trials: 4, budget: 0.5, range: [0.25, 4], start: [1, 2]}\n"
+
+
+def test_each_arm_is_tuned_with_the_same_effort(tiny):
+    write(tiny / "tiny.yaml", (tiny / "tiny.yaml").read_text() + TUNE)
+    text = finish(tiny, "--jobs", "2")
+    assert "searching the learning rates of 2 arms, 4 evaluations of 96 images each" in text
+    told = json.loads((tiny / "results/tiny.tiny/manifest.json").read_text())["tuning"]
+    for arm in ("native+dw", "can-3"):
+        tried = told[arm]["tried"]
+        assert len(tried) == 4 and [rate for rate, _ in tried[:2]] == [0.002, 0.004]
+        assert all(0.0005 <= rate <= 0.008 for rate, _ in tried)
+        assert told[arm]["lr"] == min(tried, key=lambda pair: pair[1])[0]
+        assert told[arm]["seed"] == 1000
+    assert len({tuple(rate for rate, _ in told[a]["tried"][:3]) for a in told}) == 1  # alike so far
+    for path in (tiny / "results/records").glob("*.json"):
+        if "." not in path.stem:
+            record = json.loads(path.read_text())
+            lr = record["spec"]["train"]["training"]["lr"]
+            assert record["protocol"]["tuning"]["lr"] == lr
+            assert record["spec"]["train"]["seed"] in (0, 1)
+
+    # the search is not repeated, and alone it finds the same
+    assert "searching" not in finish(tiny, "--jobs", "2")
+    finish(tiny, "--jobs", "1", "--results", "other", "--cache", "other-cache")
+    other = json.loads((tiny / "other/tiny.tiny/manifest.json").read_text())["tuning"]
+    assert other == told
+
+
+def test_a_search_on_a_seed_of_the_trials_is_refused(tiny):
+    text = (tiny / "tiny.yaml").read_text() + TUNE.replace("start", "seed: 1, start")
+    write(tiny / "tiny.yaml", text)
+    said = finish(tiny, code=2)
+    assert "tiny.yaml:10: tune.seed: 1 is a seed of the trials" in said
+
+
+@pytest.mark.parametrize("gpus,fit", [(0, 2), (1, None)])
+def test_places_are_what_the_machine_offers(gpus, fit):
+    pool = Pool(jobs=2, cpus=1, gpus=gpus)
+    if fit is None:
+        with pytest.raises(CabenchError, match="takes 1 CPUs and 1 GPUs, the largest node has 2"):
+            with started(pool):
+                pass
+    else:
+        with started(pool) as places:
+            assert places == fit
+
+
+DEADLY = """
+import os, signal
+from cabench.models.conditioning.base import Method
+from cabench.models.sites import Given
+from cabench.registry import METHODS
+
+@METHODS.register("deadly")
+class Deadly(Method):
+    \"\"\"Does to its worker what the system does when memory runs out.\"\"\"
+
+    def forward(self, embedded):
+        if embedded["timestep"].device.type == "cpu":
+            os.kill(os.getpid(), signal.SIGKILL)
+        return Given()
+"""
+
+
+def test_an_arm_that_kills_its_workers_fails_and_the_rest_goes_on(tiny):
+    write(tiny / "deadly.py", DEADLY)
+    arm = "{deadly: {methods: [native, deadly]}}"
+    text = finish(
+        tiny, "--plugin", "deadly.py", "--arm", arm, "--seeds", "1", "--jobs", "2", code=1
+    )
+    assert "deadly: a worker died; the trial goes on in another" in text
+    assert "deadly, seed 0: failed: its worker process died 3 times" in text
+    states = [json.loads(p.read_text())["status"]
+              for p in (tiny / "results/records").glob("*.json") if "." not in p.stem]  # fmt: skip
+    assert sorted(states) == ["complete", "complete", "failed"]

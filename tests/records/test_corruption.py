@@ -1,0 +1,74 @@
+"""What is damaged on disk is found by its checksum, named, and made again."""
+
+import shutil
+
+import pytest
+from rundir import cabench
+from runs import COMMAND, outcome
+
+DAMAGE = {
+    "record": "results/records/" + "[0-9a-f]" * 16 + ".json",
+    "curves": "results/records/*.curves.json",
+    "sheet": "results/records/" + "[0-9a-f]" * 16 + ".png",
+    "real pictures": "results/records/data-*.png",
+    "manifest": "results/*/manifest.json",
+    "outputs": "results/*/outputs.json",
+    "snapshot": ".cabench/training/*/ema-0000000192.safetensors",
+    "state": ".cabench/training/*/state.safetensors",
+    "samples": ".cabench/samples/*.safetensors",
+    "features": ".cabench/judge/features-*.npz",
+    "probe": ".cabench/judge/probe-*.npz",
+    "judge": ".cabench/judge/*.onnx",
+}
+
+
+def half(content: bytes) -> bytes:
+    return content[: len(content) // 2]
+
+
+def flipped(content: bytes) -> bytes:
+    place = len(content) // 2
+    return content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :]
+
+
+@pytest.fixture(scope="module")
+def whole(undisturbed, tmp_path_factory):
+    """A finished study, for one test after the other to damage and mend."""
+    root = tmp_path_factory.mktemp("whole")
+    shutil.copytree(undisturbed.root, root, dirs_exist_ok=True)
+    return root
+
+
+SPOILT = [(what, (half, flipped)[i % 2]) for i, what in enumerate(DAMAGE)]  # in turn
+
+
+@pytest.mark.parametrize("what,spoil", SPOILT, ids=[f"{w}, {s.__name__}" for w, s in SPOILT])
+def test_what_is_damaged_is_named_and_made_again(
+    whole, undisturbed, monkeypatch, capsys, what, spoil
+):
+    from cabench.execution import trial
+
+    monkeypatch.chdir(whole)
+    trial._scorer.cache_clear()  # as in a process of its own
+    victim = sorted(whole.glob(DAMAGE[what]))[0]
+    victim.write_bytes(spoil(victim.read_bytes()))
+    spoilt = victim.read_bytes()
+    cached = what in ("snapshot", "state", "samples", "features", "probe", "judge")
+    if cached:  # it is looked at when a trial needs it
+        for path in (whole / "results/records").glob("*.json"):
+            path.unlink()
+        if what in ("state", "features", "probe", "judge"):  # only when these are gone, too
+            for path in whole.glob(".cabench/training/*/ema-*.safetensors"):
+                path.unlink()
+    text = run_here("--executor", "local", capsys=capsys)
+    assert outcome(whole / "results") == undisturbed.outcome
+    if what not in ("manifest", "outputs"):  # these two are written by every run
+        assert victim.name in text and "damaged" in text, text
+    if what != "outputs":
+        assert victim.read_bytes() != spoilt
+
+
+def run_here(*more: str, capsys) -> str:
+    code, out, err = cabench(capsys, *COMMAND, *more)
+    assert code == 0, out + err
+    return out + err

@@ -1,0 +1,116 @@
+"""Keys, atomic files, records."""
+
+import os
+
+import pytest
+
+from cabench.records.store import (
+    CURVES,
+    PART,
+    Store,
+    atomic_path,
+    content_key,
+    read_json,
+    write_json,
+)
+
+
+def test_keys_follow_the_content_not_its_order():
+    assert content_key({"a": 1, "b": [1, 2]}) == content_key({"b": [1, 2], "a": 1})
+    assert content_key({"a": 1}) != content_key({"a": 2})
+    assert content_key("train", 1) != content_key("sample", 1)
+    assert len(content_key(1)) == 16
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
+    path = tmp_path / "x" / "a.json"
+    write_json(path, {"old": 1})
+    with pytest.raises(ValueError), atomic_path(path) as part:
+        part.write_text('{"new"')
+        raise ValueError
+    assert read_json(path) == {"old": 1}
+    assert os.listdir(path.parent) == ["a.json"]
+
+
+def test_nan_never_reaches_the_disk(tmp_path):
+    with pytest.raises(ValueError):
+        write_json(tmp_path / "a.json", {"kid": float("nan")})
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_damaged_record_is_named_and_counts_as_absent(tmp_path, caplog):
+    store = Store(tmp_path, tmp_path / "cache")
+    store.write_record({"key": "abc", "status": "complete", "metrics": {"kid": 0.25}})
+    path, whole = store.record_path("abc"), store.record_path("abc").read_text()
+    assert store.record("abc")["metrics"] == {"kid": 0.25} and not caplog.messages
+    for damaged in (whole[:40], whole.replace("0.25", "0.24"), "[]", "{}", ""):
+        path.write_text(damaged)
+        assert store.record("abc") is None and store.sound("abc") is None
+        assert f"{path} is damaged" in caplog.messages[-1]
+
+
+def test_a_damaged_file_beside_a_record_is_named(tmp_path, caplog):
+    store = Store(tmp_path, tmp_path / "cache")
+    for suffix in (".png", ".curves.json"):
+        store.beside("abc", suffix).parent.mkdir(exist_ok=True)
+        store.beside("abc", suffix).write_bytes(b"x" * 50)
+    store.write_record({"key": "abc", "status": "complete"})
+    assert store.sound("abc") is not None
+    store.beside("abc", ".png").write_bytes(b"x" * 49 + b"y")
+    assert store.sound("abc") is None and "abc.png is damaged" in caplog.messages[-1]
+    assert store.record("abc") is not None  # its numbers are whole
+    store.beside("abc", ".png").unlink()
+    assert store.sound("abc") is None and "abc.png is gone" in caplog.messages[-1]
+
+
+def test_damaged_curves_are_named_and_left_out(tmp_path, caplog):
+    store = Store(tmp_path, tmp_path / "cache")
+    for key in ("whole", "bent", "half", "lost"):
+        write_json(store.beside(key, CURVES), {"images": [4, 8], "loss": [1.0, 0.5]})
+        store.write_record({"key": key, "status": "complete"})
+    store.write_record({"key": "none", "status": "failed"})
+    text = store.beside("bent", CURVES).read_text()
+    store.beside("bent", CURVES).write_text(text.replace("0.5", "0.1"))
+    store.beside("half", CURVES).write_text(text[:20])
+    store.beside("lost", CURVES).unlink()
+    store.beside("stray", CURVES).write_text(text)  # of a trial that was killed before its record
+    records = store.records(["whole", "bent", "half", "lost", "none", "stray"])
+    assert store.curves(records) == {"whole": {"images": [4, 8], "loss": [1.0, 0.5]}}
+    assert caplog.messages == [
+        f"{store.beside(key, CURVES)} is {what}: `cabench run` makes it again"
+        for key, what in (("bent", "damaged"), ("half", "damaged"), ("lost", "gone"))
+    ]
+
+
+def test_the_reference_stands_in_only_when_asked(tmp_path):
+    Store(tmp_path / "reference", tmp_path).write_record({"key": "k"})
+    results, cache = tmp_path / "results", tmp_path / "cache"
+    assert Store(results, cache).record("k") is None
+    assert Store(results, cache, tmp_path / "reference").record("k")["key"] == "k"
+
+
+def test_records_have_a_limit(tmp_path):
+    with pytest.raises(ValueError, match="bytes; the limit is"):
+        Store(tmp_path, tmp_path).write_record({"key": "k", "spec": "x" * 30_000})
+
+
+def test_what_killed_runs_left_is_swept_up_once_it_is_old(tmp_path):
+    store = Store(tmp_path / "results", tmp_path / "cache")
+    judge, mine = tmp_path / "cache" / "judge", tmp_path / "cache" / "film.part"
+    parts = [*(judge / f".x.{age}{PART}" for age in (10, 4000)), mine]
+    for part, age in zip(parts, (10, 4000, 4000), strict=True):
+        part.parent.mkdir(parents=True, exist_ok=True)
+        part.write_text("half")
+        os.utime(part, (part.stat().st_mtime - age,) * 2)
+    store.sweep()
+    assert [part.exists() for part in parts] == [True, False, True]
+
+
+def test_scratch_is_swept_up_unless_it_is_in_use(tmp_path):
+    store = Store(tmp_path / "results", tmp_path / "cache")
+    left = tmp_path / "cache" / "ray-x.scratch"
+    left.mkdir(parents=True)
+    with store.scratch("ray") as folder:
+        store.sweep()
+        assert folder.exists() and not left.exists()
+    assert not folder.exists()

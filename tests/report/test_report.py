@@ -1,0 +1,242 @@
+"""The report: what stands in it, where it stands, and that equal records give equal bytes."""
+
+import json
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+from rundir import cabench
+
+from cabench.commands.app import app
+from cabench.errors import CabenchError
+from cabench.records.runs import find_run
+from cabench.records.store import CURVES, SHEET, read_json
+from cabench.report.report import compile_pdf, show_report, write_report
+
+
+def test_the_answer_stands_on_the_first_page(made, text_of, tmp_path):
+    def with_paper(manifest, records):
+        manifest["claims"][1]["paper"] = "CAN beats adaptive normalisation"
+        manifest["caveat"] = "Small networks only."
+
+    run = made(edit=with_paper)
+    pages = text_of(write_report(run, tmp_path / "out")[0])
+    first = pages[0]
+    order = ["layer_placement", "Which layers should be condition-aware?",
+             "The one tested claim is supported; 2 not tested.", "CAN beats adaptive normalisation",
+             "Small networks only.", "Figure 1:", "Results"]  # fmt: skip
+    places = [first.index(part) for part in order]
+    assert places == sorted(places)
+    assert "The paper: CAN beats adaptive normalisation" in first
+    assert "p = .002 after Holm" in first and "native+can-3' is not run at this scale" in first
+
+    whole = " ".join(pages)
+    for part in ("Quality against cost", "Held-out loss while training", "Samples", "real vs real",
+                 "Other guidance", "Protocol", "AdamW", "dpmpp_2m", "guidance 1; beside it 2",
+                 "adaln_zero(source timestep + label)", "No trial failed.", "Assumption.",
+                 "cabench run studies/made.yaml --scale quick --seeds 3", "torch 2.15.0", "EPYC",
+                 "Generated weights beside static ones: not recorded.",
+                 "Generated weights while training: not recorded."):  # fmt: skip
+        assert part in whole, part
+    assert f"1 / {len(pages)}" in first and "layer_placement · scale quick" in pages[1]
+
+
+def test_numbers_in_the_report_are_those_of_the_records(made, text_of, tmp_path):
+    run = made()
+    records = run.records()
+    can, base = (
+        [1000 * records[f"{arm}@{s}"]["metrics"]["kid"] for s in range(3)]
+        for arm in ("can-3", "native+dw")
+    )
+    difference = sum(a - b for a, b in zip(can, base, strict=True)) / 3
+    page = text_of(write_report(run, tmp_path)[0])[0]
+    for number in (f"{sum(can) / 3:.2f}", f"{sum(base) / 3:.2f}", f"−{-difference:.2f} ["):
+        assert number in page, number
+
+
+def test_equal_records_give_equal_bytes_wherever_they_lie(made, tmp_path, monkeypatch):
+    one, two = made(folder="a", weights=True), made(folder="elsewhere/b", weights=True)
+    first = write_report(one, tmp_path / "x")
+    again = write_report(one, tmp_path / "y")
+    monkeypatch.chdir(tmp_path)
+    other = write_report(two, tmp_path / "z")
+    for a, b, c in zip(first, again, other, strict=True):
+        assert a.read_bytes() == b.read_bytes() == c.read_bytes(), a.name
+
+
+def test_another_record_gives_other_bytes(made):
+    run = made()
+    records = run.records()
+    before = compile_pdf(run, records)
+    records["can-3@0"]["metrics"]["kid"] *= 1.5
+    assert compile_pdf(run, records) != before
+
+
+HOSTILE = '#panic("x") *bold* _it_ $x$ @ref <label> [link]() = head `raw` \\ // /* {1} "q"'
+
+
+def test_texts_are_set_and_never_evaluated(made, text_of, tmp_path):
+    def spoil(manifest, records):
+        manifest["question"] = f"Q {HOSTILE}"
+        manifest["caveat"] = f"K {HOSTILE}"
+        manifest["arms"][0]["about"] = f"A {HOSTILE}"
+        manifest["claims"][1] |= {"says": f"S {HOSTILE}", "id": "#c*1"}
+        manifest["metrics"] = json.loads(json.dumps(manifest["metrics"]))
+        manifest["metrics"]["kid"]["label"] = "#K*D*"
+        for seed in range(3):
+            records[f"native@{seed}"] |= {"status": "failed", "error": f"E {HOSTILE}"}
+
+    pages = text_of(write_report(made(edit=spoil), tmp_path)[0])
+    whole = " ".join(pages)
+    for mark in "QKASE":
+        assert f"{mark} {HOSTILE}" in whole, mark
+    assert "#K*D*" in whole and "#c*1" in whole
+
+
+def test_letters_without_a_glyph_do_not_stop_it(made, text_of, tmp_path):
+    def foreign(manifest, records):
+        manifest["question"] = "Größe, déjà vu, 中文, 🙂 — and " + "x" * 300
+
+    page = text_of(write_report(made(edit=foreign), tmp_path)[0])[0]
+    assert "Größe, déjà vu" in page and page.count("x") >= 300
+
+
+def test_failed_and_missing_trials_are_said(made, text_of, tmp_path, capsys):
+    run = made(failed=[("can-3", 1)], missing=[("native", 0), ("native", 2)])
+    show_report("layer_placement", None, run.store.results, tmp_path / "out")
+    said = capsys.readouterr().out
+    notice = "6 of 9 trials are complete: 1 failed, 2 have not run."
+    assert notice in said and "layer_placement.quick.pdf" in said and "gone since the run" in said
+    whole = " ".join(text_of(tmp_path / "out" / "layer_placement.quick.pdf"))
+    for part in (notice, "failed (1 of 3)", "not run (2 of 3)", "2 of 3 seeds",
+                 "can-3 (seed 1): Diverged: loss is not finite"):  # fmt: skip
+        assert part in whole, part
+
+
+def test_no_finished_trial_still_makes_a_report(made, text_of, tmp_path):
+    run = made(failed=[(a, s) for a in ("native", "native+dw", "can-3") for s in range(3)])
+    whole = " ".join(text_of(write_report(run, tmp_path)[0]))
+    assert "No trial is complete: 9 failed." in whole and "No forest plot" in whole
+    assert "native+dw failed (3 of 3)" in whole and "No samples recorded." in whole
+
+
+def test_one_seed_has_no_interval(made, text_of, tmp_path):
+    whole = " ".join(text_of(write_report(made(seeds=1), tmp_path)[0]))
+    assert "One seed: no interval" in whole and "needs 2 seeds" in whole and "±" not in (
+        whole.split("Results", 1)[1].split("Protocol (scale", 1)[0]
+    )
+
+
+def test_a_study_without_claims(made, text_of, tmp_path):
+    run = made(edit=lambda manifest, records: manifest.update(claims=[]))
+    assert "The study states no claims." in text_of(write_report(run, tmp_path)[0])[0]
+
+
+def test_weights_are_shown_where_they_were_recorded(made, text_of, tmp_path):
+    whole = " ".join(text_of(write_report(made(weights=True), tmp_path)[0]))
+    assert "Frobenius norm, generated / static" in whole and "Effective rank: exp" in whole
+    assert "static ones: not recorded" not in whole and "training: not recorded" not in whole
+
+
+def test_no_record_is_one_line(made, tmp_path):
+    everything = [(a, s) for a in ("native", "native+dw", "can-3") for s in range(3)]
+    run = made(missing=everything)
+    with pytest.raises(CabenchError, match="no record of layer_placement.quick.*cabench run"):
+        write_report(run, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_csv_has_a_row_per_arm_seed_and_metric(made, tmp_path):
+    run = made(failed=[("can-3", 1)])
+    _, long, arms, markdown = write_report(run, tmp_path)
+    found = pd.read_csv(long)
+    one = found[(found["arm"] == "native") & (found["seed"] == 2) & (found["metric"] == "kid")]
+    assert one["value"].item() == pytest.approx(run.records()["native@2"]["metrics"]["kid"])
+    assert not found.duplicated(["arm", "seed", "metric"]).any()
+    lost = found[(found["arm"] == "can-3") & (found["seed"] == 1)]
+    assert set(lost["status"]) == {"failed"} and lost["value"].isna().all() and len(lost) == 4
+    means = pd.read_csv(arms).set_index(["arm", "metric"])
+    assert means.loc[("native", "kid"), "mean"] == pytest.approx(
+        found[(found["arm"] == "native") & (found["metric"] == "kid")]["value"].mean()
+    )
+    assert "The one tested claim" in markdown.read_text() and "## Claims" in markdown.read_text()
+
+
+def test_the_command_names_seeds_that_are_no_count(made, text_of, tmp_path):
+    run = made()
+    run.told["seeds"] = [7]
+    run.told.update(scale="mine", scale_file="mine.yaml")
+    whole = " ".join(text_of(write_report(run, tmp_path)[0]))
+    assert "cabench run studies/made.yaml --scale mine.yaml --seeds 7," in whole
+
+
+def test_the_committed_run_has_its_report(text_of, tmp_path):
+    from specs import ROOT
+
+    run = find_run(ROOT / "results" / "reference", "layer_placement")
+    pages = text_of(write_report(run, tmp_path)[0])
+    assert "None of the 3 tested claims is supported: 3 unresolved; 1 not tested." in pages[0]
+    assert "real pictures" in " ".join(pages)  # the sheet of real pictures was found
+
+
+def test_a_figure_half_written_is_never_seen(made, tmp_path, monkeypatch):
+    from cabench.analysis import figures
+
+    run = made()
+    target = tmp_path / "forest.svg"
+    figures.forest(tmp_path / "forest", run.told, run.records())
+    before = target.read_bytes()
+
+    def stops(figure, path, **options):
+        path.write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", stops)
+    with pytest.raises(KeyboardInterrupt):
+        figures.forest(tmp_path / "forest", run.told, run.records())
+    assert target.read_bytes() == before
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_the_verb_needs_neither_torch_nor_ray(made, tmp_path):
+    run = made()
+    code = (
+        "import sys; from cabench.commands.app import app; "
+        f"app(['report', 'layer_placement', '--results', {str(run.store.results)!r}, "
+        f"'--out', {str(tmp_path)!r}], standalone_mode=False); "
+        "print(sorted({'torch', 'ray', 'diffusers'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip().endswith("[]")
+    assert (tmp_path / "layer_placement.quick.pdf").read_bytes().startswith(b"%PDF")
+    assert "report" in {command.callback.__name__ for command in app.registered_commands}
+    assert read_json(run.folder / "manifest.json")["study"] == "layer_placement"
+
+
+@pytest.mark.parametrize("suffix", [CURVES, SHEET])
+def test_what_is_damaged_beside_a_record_is_named_and_not_drawn(made, tmp_path, capsys, suffix):
+    run = made(weights=True)
+    whole = compile_pdf(run, run.records())
+    victim = run.store.beside("can-3@0", suffix)
+    content = victim.read_bytes()
+    victim.write_bytes(content.replace(b"0.3", b"0.9") if suffix == CURVES else content[:-30])
+    out = ("--out", tmp_path / "out", "--results", run.store.results)
+    code, _, err = cabench(capsys, "report", "layer_placement", *out)
+    assert code == 0
+    assert err == f"cabench: {victim} is damaged: `cabench run` makes it again\n"
+    damaged = (tmp_path / "out" / "layer_placement.quick.pdf").read_bytes()
+    victim.unlink()
+    assert damaged == compile_pdf(run, run.records()) != whole
+
+
+def test_a_damaged_sheet_of_real_pictures_is_named_and_left_out(made, tmp_path, capsys):
+    run = made()
+    without = compile_pdf(run, run.records())
+    fingerprint = run.records()["can-3@0"]["spec"]["train"]["data"]["fingerprint"]
+    path = run.store.beside(f"data-{fingerprint[:16]}", SHEET)
+    path.write_bytes(b"half a picture")
+    out = ("--out", tmp_path / "out", "--results", run.store.results)
+    code, _, err = cabench(capsys, "report", "layer_placement", *out)
+    assert code == 0 and err.startswith(f"cabench: {path} is damaged") and err.count("\n") == 1
+    assert (tmp_path / "out" / "layer_placement.quick.pdf").read_bytes() == without
