@@ -62,9 +62,12 @@ def save_vae(folder: Path, block_out_channels: tuple[int, ...], norm_num_groups:
     levels = len(block_out_channels)
     AutoencoderKL(
         down_block_types=("DownEncoderBlock2D",) * levels,
-        up_block_types=("UpDecoderBlock2D",) * levels, block_out_channels=block_out_channels,
-        layers_per_block=2, norm_num_groups=norm_num_groups, latent_channels=4,
-    ).save_pretrained(folder)  # fmt: skip
+        up_block_types=("UpDecoderBlock2D",) * levels,
+        block_out_channels=block_out_channels,
+        layers_per_block=2,
+        norm_num_groups=norm_num_groups,
+        latent_channels=4,
+    ).save_pretrained(folder)
     return VAE(str(folder))
 
 
@@ -94,8 +97,9 @@ def copies(folder: Path, count: int) -> None:
 
 def timed(name: str, pictures: Path, vae: VAE, out: Path, size: int, batch: int) -> None:
     began, worked = time.perf_counter(), time.process_time()
-    done = encode(open_catalogue("folder", path=str(pictures), size=size, flip=True),
-                  vae, out, size, batch)  # fmt: skip
+    done = encode(
+        open_catalogue("folder", path=str(pictures), size=size, flip=True), vae, out, size, batch
+    )
     spent, worked = time.perf_counter() - began, time.process_time() - worked
     size_of = sum(p.stat().st_size for p in out.iterdir()) / done.pictures
     print(
@@ -121,8 +125,14 @@ def main() -> None:
         root = asked.folder or Path(made)
         if asked.pictures:
             draw(root / "pictures", asked.pictures, SIDE)
-            timed("small VAE", root / "pictures", save_vae(root / "small", **SMALL),
-                  root / "latents", SIDE, 32)  # fmt: skip
+            timed(
+                "small VAE",
+                root / "pictures",
+                save_vae(root / "small", **SMALL),
+                root / "latents",
+                SIDE,
+                32,
+            )
         if asked.files:
             copies(root / "files", asked.files)
             for what in ("list", "check"):

@@ -116,8 +116,10 @@ class Case:
             weight = torch.randn(shape, generator=g)
         leaves = [x, weight, bias]
         if self.kind == "ffn":
-            leaves += [torch.randn(outer * 4, outer, generator=g) / outer**0.5,
-                       torch.randn(outer, outer * 4, generator=g) / outer**0.5]  # fmt: skip
+            leaves += [
+                torch.randn(outer * 4, outer, generator=g) / outer**0.5,
+                torch.randn(outer, outer * 4, generator=g) / outer**0.5,
+            ]
         layer = self.layer(form)
         if self.batch == 1:
             return lambda: layer(*leaves)
@@ -283,8 +285,9 @@ def main() -> None:
             for tokens in asked.tokens:
                 for batch in asked.batches:
                     channels = 4 * width if kind in ("depthwise", "ffn") else width
-                    line, cells = row(Case(kind, batch, tokens, channels), asked.rounds,
-                                      asked.memory)  # fmt: skip
+                    line, cells = row(
+                        Case(kind, batch, tokens, channels), asked.rounds, asked.memory
+                    )
                     print(line, flush=True)
                     rows.append(cells)
     if asked.csv:

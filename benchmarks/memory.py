@@ -59,10 +59,20 @@ def main() -> None:
                 found[arm] = float(done.stdout)
             for arm, mb in found.items():
                 ratio = mb / found[study.baseline]
-                rows.append({"model": model, "batch": about.batch, "run": run, "arm": arm,
-                             "mb": round(mb, 1), "ratio": round(ratio, 3)})  # fmt: skip
-                print(f"{model:12} batch {about.batch} {run:9} {arm:14} {mb:8.0f} MB  {ratio:.2f}x",
-                      flush=True)  # fmt: skip
+                rows.append(
+                    {
+                        "model": model,
+                        "batch": about.batch,
+                        "run": run,
+                        "arm": arm,
+                        "mb": round(mb, 1),
+                        "ratio": round(ratio, 3),
+                    }
+                )
+                print(
+                    f"{model:12} batch {about.batch} {run:9} {arm:14} {mb:8.0f} MB  {ratio:.2f}x",
+                    flush=True,
+                )
     if asked.csv:
         with open(asked.csv, "w", newline="") as f:
             writer = csv.DictWriter(f, list(rows[0]))

@@ -24,8 +24,11 @@ from cabench.planning.trials import plan
 from cabench.records.store import Store
 
 SETTINGS = [
-    ("flow", "linear"), ("v", "cosine"), ("eps", "cosine"), ("eps", "linear"),
-]  # fmt: skip
+    ("flow", "linear"),
+    ("v", "cosine"),
+    ("eps", "cosine"),
+    ("eps", "linear"),
+]
 CONTROL, ARMS = "native+dw", ("can-3",)
 FIRST_SEED = 1000  # choices are made on other seeds than those that test claims
 METRICS = ("kid", "condition_accuracy", "heldout_loss")
@@ -83,8 +86,11 @@ def main() -> None:
                     f"{name:<14}{arm:<14}{metric:<20}{control.mean():>9.4f}"
                     f"{d.mean():>+11.4f} sd {spread:.4f}{abs(d.mean()) / spread:>8.1f}"
                 )
-        seconds = [sum(v for k, v in r["timing"].items() if "_s" in k and "per" not in k)
-                   for a in found.values() for r in a]  # fmt: skip
+        seconds = [
+            sum(v for k, v in r["timing"].items() if "_s" in k and "per" not in k)
+            for a in found.values()
+            for r in a
+        ]
         print(f"{name:<14}{np.mean(seconds):.0f} s a trial\n")
 
 

@@ -35,9 +35,12 @@ def heldout_loss(scale: str, arm: str, batch: int, rate: float, images: int, see
     trial = next(t for t in planned.trials if t.arm == arm)
     dataset = load_dataset(planned.data.source, **trial.data_options)
     snapshot = train(
-        trial.spec["train"], images, dataset, Path(".cabench/bench/training") / trial.train_key,
+        trial.spec["train"],
+        images,
+        dataset,
+        Path(".cabench/bench/training") / trial.train_key,
         snapshot_every=images,
-    )  # fmt: skip
+    )
     model = load_ema(trial.spec["train"], snapshot)
     process = Process(**trial.spec["train"]["diffusion"])
     report = Data(dataset.split("report"), tuple(planned.data.classes))

@@ -41,8 +41,12 @@ ARMS = {
 
 def spec_of(preset: str, patch: int, side: int, channels: int, arm: str) -> dict:
     spec = published_spec(Published("dit", preset, patch, side, 0, None, ""), "shared")
-    spec["backbone"] |= {"shape": [channels, side, side], "out_channels": None, "depthwise": True,
-                         "norm_affine": arm != "native+dw"}  # fmt: skip
+    spec["backbone"] |= {
+        "shape": [channels, side, side],
+        "out_channels": None,
+        "depthwise": True,
+        "norm_affine": arm != "native+dw",
+    }
     spec["embedder"]["classes"] = {"label": 10}
     spec["methods"] = [{**m, "version": 1} for m in ARMS[arm]]
     return spec
@@ -104,8 +108,10 @@ def main() -> None:
     if asked.give_back:
         process.keep_memory = lambda: None
     float32, bfloat16 = peak(torch.float32), peak(torch.bfloat16)
-    print(f"peak of one thread: float32 {float32 / 1e9:.0f}, bfloat16 {bfloat16 / 1e9:.0f} GMAC/s; "
-          f"copy {bandwidth() / 1e9:.1f} GB/s")
+    print(
+        f"peak of one thread: float32 {float32 / 1e9:.0f}, bfloat16 {bfloat16 / 1e9:.0f} GMAC/s; "
+        f"copy {bandwidth() / 1e9:.1f} GB/s"
+    )
     rows = []
     for name in asked.models.split(";"):
         preset, patch, side, channels, batch = MODELS[name]
@@ -117,17 +123,24 @@ def main() -> None:
             base = float(np.median(spent["float32"]))
             for form, seconds in spent.items():
                 middle = float(np.median(seconds))
-                rows.append({
-                    "model": name, "arm": arm, "form": form, "batch": batch,
-                    "images_per_s": batch / middle, "speed": base / middle,
-                    "share_of_float32_peak": macs / middle / float32,
-                })  # fmt: skip
+                rows.append(
+                    {
+                        "model": name,
+                        "arm": arm,
+                        "form": form,
+                        "batch": batch,
+                        "images_per_s": batch / middle,
+                        "speed": base / middle,
+                        "share_of_float32_peak": macs / middle / float32,
+                    }
+                )
                 r = rows[-1]
                 print(
                     f"{name:16} {arm:10} {form:12} batch {batch}: {r['images_per_s']:8.1f} "
                     f"images/s, {r['speed']:.2f}x float32, "
-                    f"{r['share_of_float32_peak']:.0%} of the float32 peak", flush=True
-                )  # fmt: skip
+                    f"{r['share_of_float32_peak']:.0%} of the float32 peak",
+                    flush=True,
+                )
     if asked.csv:
         with open(asked.csv, "w", newline="") as f:
             writer = csv.DictWriter(f, list(rows[0]))

@@ -165,8 +165,9 @@ def _where(plugin: Plugin, error: BaseException) -> str:
     """'my_idea.py:12: NameError: ...'."""
     if isinstance(error, SyntaxError) and error.filename in (plugin.path, None):
         return f"{plugin.path}:{error.lineno or 1}: not valid Python: {error.msg}"
-    lines = [f.lineno for f in traceback.extract_tb(error.__traceback__)
-             if f.filename == plugin.path]  # fmt: skip
+    lines = [
+        f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == plugin.path
+    ]
     if isinstance(error, CabenchError):
         return f"{plugin.path}:{lines[-1]}: {error}" if lines else str(error)
     said = traceback.format_exception_only(error)[-1]  # whatever its own str() does

@@ -50,8 +50,9 @@ class GatedKernels(Method):
         self.addresses = [site.address for site in layout.sites if site.kind == "depthwise"]
         self.maps = nn.ModuleList(
             tag(nn.Linear(width, site.shape[0], bias=options.bias), weight="zeros", bias="zeros")
-            for site in layout.sites if site.kind == "depthwise"
-        )  # fmt: skip
+            for site in layout.sites
+            if site.kind == "depthwise"
+        )
 
     def forward(self, embedded):
         c = gather(embedded, self.source)  # (B, width)

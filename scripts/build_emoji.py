@@ -36,12 +36,12 @@ NAMES = ("emojibase-data-17.0.0.tgz", "package/")
 # What the tarball adds to Microsoft's release of Fluent, hence isn't under its licence: the country
 # flags are Noto's drawings, the families and couples of unknown origin.
 NOT_FLUENT = {"family", "country-flag", "subdivision-flag"}
-FAMILY = "1f46a"     # the one family outside the subgroup 'family'
+FAMILY = "1f46a"  # the one family outside the subgroup 'family'
 
-SIZE = 32            # pixels a side
-NEAR = 0.05          # near-copies: squared distance over the smaller non-white energy, at 16x16
-LARGEST = 40         # concepts; a larger cluster goes to generator-train whole, and so does one
-BULK = 1 / 4         # with more of a group's pictures than this part of report's share of them
+SIZE = 32  # pixels a side
+NEAR = 0.05  # near-copies: squared distance over the smaller non-white energy, at 16x16
+LARGEST = 40  # concepts; a larger cluster goes to generator-train whole, and so does one
+BULK = 1 / 4  # with more of a group's pictures than this part of report's share of them
 SHARES = (0.70, 0.15, 0.15)
 GENERATOR, JUDGE, REPORT = range(3)
 
@@ -58,22 +58,28 @@ def main() -> None:
     combo = split_style_combo(cluster[concept], group, concept, style, split, near)
 
     arrays = {
-        "images": images, "concept": concept.astype(np.int16), "style": style.astype(np.uint8),
-        "cluster": cluster.astype(np.int16), "split_cluster": split, "split_style_combo": combo,
-    }  # fmt: skip
-    facts = {"styles": list(STYLES), "concepts": concepts}
-    facts["fingerprint"] = {
-        rule: assemble(arrays, facts, rule).fingerprint for rule in RULES
+        "images": images,
+        "concept": concept.astype(np.int16),
+        "style": style.astype(np.uint8),
+        "cluster": cluster.astype(np.int16),
+        "split_cluster": split,
+        "split_style_combo": combo,
     }
+    facts = {"styles": list(STYLES), "concepts": concepts}
+    facts["fingerprint"] = {rule: assemble(arrays, facts, rule).fingerprint for rule in RULES}
     packed.write("emoji", arrays, facts)
 
     pictures = ", ".join(f"{np.sum(style == k):,} {name}" for k, name in enumerate(STYLES))
-    print(f"{len(images):,} pictures ({pictures}) of {len(concepts):,} concepts in "
-          f"{len({c['group'] for c in concepts})} groups, "
-          f"{len({c['subgroup'] for c in concepts})} subgroups")
+    print(
+        f"{len(images):,} pictures ({pictures}) of {len(concepts):,} concepts in "
+        f"{len({c['group'] for c in concepts})} groups, "
+        f"{len({c['subgroup'] for c in concepts})} subgroups"
+    )
     sizes = sorted(Counter(np.bincount(cluster).tolist()).items())
-    print(f"{cluster.max() + 1:,} clusters; concepts in a cluster x how many such: "
-          + ", ".join(f"{size} x {count}" for size, count in sizes))
+    print(
+        f"{cluster.max() + 1:,} clusters; concepts in a cluster x how many such: "
+        + ", ".join(f"{size} x {count}" for size, count in sizes)
+    )
     for rule in RULES:
         counts = ", ".join(f"{count:,}" for count in np.bincount(split_of(arrays, rule)))
         print(f"{rule}: {counts} pictures, fingerprint {facts['fingerprint'][rule]}")

@@ -51,9 +51,12 @@ def stacked(features: dict[str, np.ndarray]) -> np.ndarray:
 def wordings(split, style_names: list[str]) -> list[list[str]]:
     """For each picture its prompt, its name alone, its tags alone, name and style."""
     rows = zip(
-        split.texts["text"], split.texts["caption"], split.texts["tags"], split.streams["style"],
+        split.texts["text"],
+        split.texts["caption"],
+        split.texts["tags"],
+        split.streams["style"],
         strict=True,
-    )  # fmt: skip
+    )
     return [
         [text, name, ", ".join(tags) or name, f"{name}; {style_names[style]} style"]
         for text, name, tags, style in rows
@@ -89,9 +92,12 @@ def fit(x: np.ndarray, t: np.ndarray, concept: np.ndarray, seed: int, steps: int
         loss.backward()
         optimiser.step()
     arrays = dict(
-        mean=mean, scale=scale, image=image.detach().numpy(), text_mean=text_mean,
+        mean=mean,
+        scale=scale,
+        image=image.detach().numpy(),
+        text_mean=text_mean,
         text=text.detach().numpy(),
-    )  # fmt: skip
+    )
     return Heads(**{k: v.astype(np.float16).astype(np.float64) for k, v in arrays.items()}, told={})
 
 
@@ -134,17 +140,23 @@ def main() -> None:
     real = stacked(judge.features(report.images))
     r1, r10 = found(heads, real, sentences(made, report.texts["text"], asked.cache), unseen)
     told = {
-        "r1": r1, "r10": r10, "concepts": int(unseen.max() + 1), "pictures": len(report),
-        "encoder": made.fingerprint, "judge": judge.fingerprint,
+        "r1": r1,
+        "r10": r10,
+        "concepts": int(unseen.max() + 1),
+        "pictures": len(report),
+        "encoder": made.fingerprint,
+        "judge": judge.fingerprint,
         "trained_on": f"emoji judge-train: {len(train)} pictures, {concept.max() + 1} concepts",
         "seed": SEED,
-    }  # fmt: skip
+    }
     arrays = {k: v.astype(np.float16) for k, v in vars(heads).items() if k != "told"}
     FILE.parent.mkdir(exist_ok=True)
     save_file(arrays, FILE, metadata={"told": json.dumps(told, sort_keys=True)})
-    print(f"{FILE}: {FILE.stat().st_size:,} bytes; R@1 {r1:.3f}, R@10 {r10:.3f} of "
-          f"{told['concepts']} concepts (chance {1 / told['concepts']:.4f}, "
-          f"{10 / told['concepts']:.4f})")
+    print(
+        f"{FILE}: {FILE.stat().st_size:,} bytes; R@1 {r1:.3f}, R@10 {r10:.3f} of "
+        f"{told['concepts']} concepts (chance {1 / told['concepts']:.4f}, "
+        f"{10 / told['concepts']:.4f})"
+    )
 
 
 if __name__ == "__main__":

@@ -33,10 +33,14 @@ def make_vae(folder: Path, **config) -> Path:
 
     torch.manual_seed(0)
     vae = AutoencoderKL(
-        down_block_types=("DownEncoderBlock2D",) * 2, up_block_types=("UpDecoderBlock2D",) * 2,
-        block_out_channels=(8, 16), layers_per_block=1, norm_num_groups=4, sample_size=16,
+        down_block_types=("DownEncoderBlock2D",) * 2,
+        up_block_types=("UpDecoderBlock2D",) * 2,
+        block_out_channels=(8, 16),
+        layers_per_block=1,
+        norm_num_groups=4,
+        sample_size=16,
         **{"latent_channels": 4, "scaling_factor": 0.18215} | config,
-    )  # fmt: skip
+    )
     vae.save_pretrained(folder)
     return folder
 
@@ -53,8 +57,15 @@ def make_coco(root: Path, train: int = 160, val: int = 110) -> Path:
             picture, text = drawing(number)
             name = f"COCO_{part}_{number:012}.jpg"
             picture.save(root / part / name, quality=95)
-            images.append({"id": number, "file_name": name, "height": picture.height,
-                           "width": picture.width, "license": 1})  # fmt: skip
+            images.append(
+                {
+                    "id": number,
+                    "file_name": name,
+                    "height": picture.height,
+                    "width": picture.width,
+                    "license": 1,
+                }
+            )
             for k, words in enumerate((text.capitalize() + ".", f"This is {text}\n")):
                 notes.append({"id": 10 * number + k, "image_id": number, "caption": words})
         told = {"info": {"year": 2014}, "licenses": [], "images": images, "annotations": notes}
@@ -80,9 +91,12 @@ def make_cifar10(root: Path, a_batch: int = 20) -> Path:
     r = np.random.RandomState(0)
     for name in [f"data_batch_{i}" for i in range(1, 6)] + ["test_batch"]:
         labels = [int(k % 10) for k in range(a_batch)]
-        batch = {"batch_label": name, "labels": labels,
-                 "data": r.randint(0, 256, (a_batch, 3072)).astype(np.uint8),
-                 "filenames": [f"{k}.png" for k in range(a_batch)]}  # fmt: skip
+        batch = {
+            "batch_label": name,
+            "labels": labels,
+            "data": r.randint(0, 256, (a_batch, 3072)).astype(np.uint8),
+            "filenames": [f"{k}.png" for k in range(a_batch)],
+        }
         (folder / name).write_bytes(pickle.dumps(batch, protocol=2))
     meta = {"label_names": [f"kind {k}" for k in range(10)], "num_vis": 3072}
     (folder / "batches.meta").write_bytes(pickle.dumps(meta, protocol=2))

@@ -9,9 +9,19 @@ from cabench.records.runs import Run
 from cabench.records.store import CURVES, SHEET, Store, write_json
 
 ARMS = [
-    "static", "native", "native+dw", "native+can-dw", "native+can-dw-pe", "native+can-3", "can-dw",
-    "can-dw-pe", "can-3", "can-3-bottleneck", "can-all", "native+dw-wide",
-]  # fmt: skip
+    "static",
+    "native",
+    "native+dw",
+    "native+can-dw",
+    "native+can-dw-pe",
+    "native+can-3",
+    "can-dw",
+    "can-dw-pe",
+    "can-3",
+    "can-3-bottleneck",
+    "can-all",
+    "native+dw-wide",
+]
 METRICS = {
     "kid": {"label": "KID@2000", "higher_is_better": False, "scale": 1000.0},
     "fid_lite0_112": {"label": "FID-lite0-112@2000", "higher_is_better": False},
@@ -19,9 +29,17 @@ METRICS = {
     "heldout_loss": {"label": "held-out loss", "higher_is_better": False},
 }
 CLASSES = [
-    "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat",
-    "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
-]  # fmt: skip
+    "T-shirt/top",
+    "Trouser",
+    "Pullover",
+    "Dress",
+    "Coat",
+    "Sandal",
+    "Shirt",
+    "Sneaker",
+    "Bag",
+    "Ankle boot",
+]
 JUDGE = "efficientnet-lite0-64 sha256:9f3c21aa"
 GRID = [7000 * k for k in range(1, 11)]
 
@@ -31,10 +49,13 @@ def make_study(names=None, seeds=3, failed=(), missing=(), rng_seed=0):
     rng = np.random.default_rng(rng_seed)
     names = list(names or ARMS)
     baseline = "native+dw" if "native+dw" in names else names[1]
-    shared = rng.normal(0, 1, seeds)                       # what a seed does to all arms alike
+    shared = rng.normal(0, 1, seeds)  # what a seed does to all arms alike
     manifest = {
-        "study": "layer_placement", "question": "Which layers should be condition-aware?",
-        "scale": "quick", "baseline": baseline, "primary": "kid",
+        "study": "layer_placement",
+        "question": "Which layers should be condition-aware?",
+        "scale": "quick",
+        "baseline": baseline,
+        "primary": "kid",
         "arms": [
             {"name": n, "extra": n == "can-all", "bound": n == "static", "about": f"what {n} is"}
             for n in names
@@ -43,15 +64,32 @@ def make_study(names=None, seeds=3, failed=(), missing=(), rng_seed=0):
         "trials": [{"arm": n, "seed": s, "key": f"{n}@{s}"} for n in names for s in range(seeds)],
         "metrics": METRICS,
         "claims": [
-            {"id": "C1", "says": "CAN on the three kinds of layer beats the static model",
-             "better": "native+can-3", "than": baseline, "metric": "kid", "test": "superiority"},
-            {"id": "C2", "says": "CAN alone beats the native method", "better": "can-3",
-             "than": baseline, "metric": "kid", "test": "superiority"},
-            {"id": "C3", "says": "The head is worth more than the attention's output",
-             "better": "native+can-head", "than": "native+can-3", "metric": "kid",
-             "test": "superiority"},
+            {
+                "id": "C1",
+                "says": "CAN on the three kinds of layer beats the static model",
+                "better": "native+can-3",
+                "than": baseline,
+                "metric": "kid",
+                "test": "superiority",
+            },
+            {
+                "id": "C2",
+                "says": "CAN alone beats the native method",
+                "better": "can-3",
+                "than": baseline,
+                "metric": "kid",
+                "test": "superiority",
+            },
+            {
+                "id": "C3",
+                "says": "The head is worth more than the attention's output",
+                "better": "native+can-head",
+                "than": "native+can-3",
+                "metric": "kid",
+                "test": "superiority",
+            },
         ],
-    }  # fmt: skip
+    }
     records, curves = {}, {}
     for i, name in enumerate(names):
         gain = 0 if name == baseline else rng.normal(-0.02, 0.03)
@@ -78,37 +116,54 @@ def make_study(names=None, seeds=3, failed=(), missing=(), rng_seed=0):
                 metrics |= {"kid/g2": metrics["kid"] * 1.4, "condition_accuracy/g2": 0.95}
             width = 7.4e6 * (1 + 0.03 * i)
             records[key] = {
-                "key": key, "status": "complete", "error": None, "spec": {"seed": s},
+                "key": key,
+                "status": "complete",
+                "error": None,
+                "spec": {"seed": s},
                 "metrics": metrics,
                 "protocol": {
-                    "n": 2000, "guidance": 1.0, "judge": JUDGE, "steps": 20, "images": 70000,
+                    "n": 2000,
+                    "guidance": 1.0,
+                    "judge": JUDGE,
+                    "steps": 20,
+                    "images": 70000,
                     "floor": {"kid": 0.0004, "fid_lite0_112": 8.1, "condition_accuracy": 0.861},
                 },
                 "cost": {
-                    "macs": {"backbone": int(width), "conditioning": int(2e5 * i),
-                             "total": int(width + 2e5 * i), "counter": "fvcore"},
-                    "params": {"backbone": 200_000, "embedder": 20_000, "methods": 90_000 * i,
-                               "total": 220_000 + 90_000 * i},
+                    "macs": {
+                        "backbone": int(width),
+                        "conditioning": int(2e5 * i),
+                        "total": int(width + 2e5 * i),
+                        "counter": "fvcore",
+                    },
+                    "params": {
+                        "backbone": 200_000,
+                        "embedder": 20_000,
+                        "methods": 90_000 * i,
+                        "total": 220_000 + 90_000 * i,
+                    },
                 },
                 "timing": {"train_images_per_s": 1900 - 40 * i + 10 * s, "train_s": 40.0},
                 "environment": {},
-            }  # fmt: skip
+            }
             fall = [0.35 * np.exp(-x / 9000) + 0.02 * np.exp(-x / 40000) for x in GRID]
             held = [
                 0.2854 + (loss - 0.2854) * (1 - np.exp(-x / 20000)) + f + 5e-4 * rng.normal()
                 for x, f in zip(GRID, fall, strict=True)
             ]
             curves[key] = {
-                "images": GRID, "loss": [v - 0.002 for v in held],
+                "images": GRID,
+                "loss": [v - 0.002 for v in held],
                 "heldout": {"images": GRID, "loss": held},
-            }  # fmt: skip
+            }
     return manifest, records, curves
 
 
 SITES = {  # by the end of an arm's name
-    "dw": ["depthwise"], "pe": ["patch_embed", "depthwise"],
+    "dw": ["depthwise"],
+    "pe": ["patch_embed", "depthwise"],
     "all": ["patch_embed", "attn_qkv", "attn_out", "ffn_in", "depthwise", "ffn_out", "head"],
-}  # fmt: skip
+}
 
 
 def make_weights(name: str, rng_seed=0) -> dict:
@@ -123,10 +178,12 @@ def make_weights(name: str, rng_seed=0) -> dict:
         static = 4 + i + 0.5 * grown
         spread = grown * rng.uniform(0.2, 0.4)
         lists = {
-            "static": static, "generated": static * grown * rng.uniform(0.2, 0.6 + 0.3 * i),
-            "spread_class": spread, "spread_time": spread * rng.uniform(0.3, 1),
+            "static": static,
+            "generated": static * grown * rng.uniform(0.2, 0.6 + 0.3 * i),
+            "spread_class": spread,
+            "spread_time": spread * rng.uniform(0.3, 1),
             "effective_rank": rng.uniform(9, 14) - 3 * grown,
-        }  # fmt: skip
+        }
         return {measure: values.round(6).tolist() for measure, values in lists.items()}
 
     return {"images": GRID, "sites": {site: history(i) for i, site in enumerate(sites)}}
@@ -139,31 +196,59 @@ LONG = [f"native+can-{i:02d}-depthwise+patch_embed+attn_out"[:40] for i in range
 
 def make_spec(name: str, seed: int) -> dict:
     """What a trial's record says it is, for a made-up arm."""
-    can = {"kind": "can", "version": 1, "options": {
-        "source": ["timestep", "label"], "sites": ["depthwise", "patch_embed"],
-        "generator": "linear", "rank": None, "shared": True, "bias": False}}  # fmt: skip
+    can = {
+        "kind": "can",
+        "version": 1,
+        "options": {
+            "source": ["timestep", "label"],
+            "sites": ["depthwise", "patch_embed"],
+            "generator": "linear",
+            "rank": None,
+            "shared": True,
+            "bias": False,
+        },
+    }
     native = {"kind": "adaln_zero", "version": 1, "options": {"source": ["timestep", "label"]}}
     methods = [native] * name.startswith("native") + [can] * ("can" in name)
     return {
         "train": {
             "recipe": 1,
             "model": {
-                "backbone": {"kind": "dit", "version": 1, "shape": [1, 16, 16], "depth": 4,
-                             "width": 64, "ffn_hidden": 1024 if "wide" in name else 256},
-                "embedder": {"version": 1, "normalise": True, "width": 64,
-                             "classes": {"label": 10}},
+                "backbone": {
+                    "kind": "dit",
+                    "version": 1,
+                    "shape": [1, 16, 16],
+                    "depth": 4,
+                    "width": 64,
+                    "ffn_hidden": 1024 if "wide" in name else 256,
+                },
+                "embedder": {
+                    "version": 1,
+                    "normalise": True,
+                    "width": 64,
+                    "classes": {"label": 10},
+                },
                 "methods": methods,
             },
             "data": {"source": "fashion16", "fingerprint": "7e98d6ff0d424c2f3043", "flip": False},
-            "training": {"batch": 16, "lr": 0.0015, "warmup": 2000, "betas": [0.9, 0.999],
-                         "clip": None, "precision": "float32"},
+            "training": {
+                "batch": 16,
+                "lr": 0.0015,
+                "warmup": 2000,
+                "betas": [0.9, 0.999],
+                "clip": None,
+                "precision": "float32",
+            },
             "diffusion": {"prediction": "v", "schedule": "cosine"},
-            "seed": seed, "init_salt": "",
+            "seed": seed,
+            "init_salt": "",
         },
-        "images": 70000, "guidance": 1.0, "sweep": [2.0] if seed == 0 else [],
+        "images": 70000,
+        "guidance": 1.0,
+        "sweep": [2.0] if seed == 0 else [],
         "sample": {"recipe": 1, "sampler": "dpmpp_2m", "steps": 20, "n": 2000, "batch": 250},
         "score": {"heldout": {"images": 2000, "bins": 10, "repeats": 1}},
-    }  # fmt: skip
+    }
 
 
 def write_run(folder, manifest, records, curves, sheets=True, weights=False) -> Run:
@@ -172,16 +257,22 @@ def write_run(folder, manifest, records, curves, sheets=True, weights=False) -> 
     store = Store(folder / "results", folder / "cache")
     arms = {trial["key"]: trial["arm"] for trial in manifest["trials"]}
     told = manifest | {
-        "study_file": "studies/made.yaml", "study_sha256": "a9232d1b61e6ff5001b1",
-        "classes": {"label": CLASSES}, "plugins": [],
-    }  # fmt: skip
+        "study_file": "studies/made.yaml",
+        "study_sha256": "a9232d1b61e6ff5001b1",
+        "classes": {"label": CLASSES},
+        "plugins": [],
+    }
     for key, record in records.items():
         record = record | {"key": key, "spec": make_spec(arms[key], record["spec"]["seed"])}
         if record["status"] == "complete":
             record["environment"] = {
-                "python": "3.11.7", "system": "Linux", "processor": "EPYC", "device": "cpu",
-                "threads": 1, "packages": {"cabench": "0.1.0", "torch": "2.15.0"},
-            }  # fmt: skip
+                "python": "3.11.7",
+                "system": "Linux",
+                "processor": "EPYC",
+                "device": "cpu",
+                "threads": 1,
+                "packages": {"cabench": "0.1.0", "torch": "2.15.0"},
+            }
             if sheets:
                 layout = {"rows": 4, "columns": 10, "height": 16, "width": 16}
                 record["protocol"] = record["protocol"] | {"sheet": layout}

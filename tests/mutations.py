@@ -13,25 +13,145 @@ from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
 ODD = [  # values of a wrong kind, or of the right kind and out of reach
-    None, True, False, 0, -1, 1, 3.5, 1e308, -1e-320, math.nan, math.inf, -math.inf, 2**31, 2**63,
-    10**30, "", " ", "x" * 5000, "word " * 2000, "Ünïcödé 日本語 💥", "[/bold]", "[red]x[/red]",
-    ":boom: $\\frac{1}$", "a\nb", "a\r\nb\n", "\t", "\x1b[31m", "\x00", "\x85", "\u2028", "\u202e",
-    "null", "yes", "no", "1e-3", "0x10", "../../x", "native", "can", "all", "label", "timestep",
-    "kid", "dit", "digits", [], {}, [[]], [[[[1]]]], [None], ["native"] * 3, {"a": {"b": []}},
-    {"": ""}, {"can": None}, {"native": {}}, {"can": {}, "adaln_zero": {}}, [1, "a", None, {}],
-    datetime.date(2024, 1, 2), {1: 2}, {None: "x"}, {True: "x"}, {"\x1b": 1},
-]  # fmt: skip
+    None,
+    True,
+    False,
+    0,
+    -1,
+    1,
+    3.5,
+    1e308,
+    -1e-320,
+    math.nan,
+    math.inf,
+    -math.inf,
+    2**31,
+    2**63,
+    10**30,
+    "",
+    " ",
+    "x" * 5000,
+    "word " * 2000,
+    "Ünïcödé 日本語 💥",
+    "[/bold]",
+    "[red]x[/red]",
+    ":boom: $\\frac{1}$",
+    "a\nb",
+    "a\r\nb\n",
+    "\t",
+    "\x1b[31m",
+    "\x00",
+    "\x85",
+    "\u2028",
+    "\u202e",
+    "null",
+    "yes",
+    "no",
+    "1e-3",
+    "0x10",
+    "../../x",
+    "native",
+    "can",
+    "all",
+    "label",
+    "timestep",
+    "kid",
+    "dit",
+    "digits",
+    [],
+    {},
+    [[]],
+    [[[[1]]]],
+    [None],
+    ["native"] * 3,
+    {"a": {"b": []}},
+    {"": ""},
+    {"can": None},
+    {"native": {}},
+    {"can": {}, "adaln_zero": {}},
+    [1, "a", None, {}],
+    datetime.date(2024, 1, 2),
+    {1: 2},
+    {None: "x"},
+    {True: "x"},
+    {"\x1b": 1},
+]
 
 TOKENS = [
-    "\t", "\n", "\n\n", "\r", " ", "  ", "{", "}", "[", "]", ":", ": ", ",", "- ", "? ", "#", "'",
-    '"', "|", ">", "@", "`", "%", "=", "&a ", "*a", "*b ", "<<: *a\n", "<<: ", "&a [*a]",
-    "&a {x: *a}", "!!python/object:os ", "!!python/object/apply:os.system ['true']", "!!int ",
-    "!!bool ", "!!binary ", "!!set ", "!!omap ", "!foo ", "! ", "\x00", "\x07", "\x1b[31m", "\x7f",
-    "\x85", "\u2028", "\ufeff", "\ufffe", "%YAML 1.1\n---\n", "%YAML 9.9\n---\n", "%TAG ! x\n",
-    "---\n", "...\n", "[" * 2000, "{a: " * 2000, "- " * 2000, "? " * 500, '"\\ud800"', '"\\x1b"',
-    '"\\u0000"', '"\\q"', "9" * 5000, "0x" + "f" * 2000, "0o9", "1e999999", "2024-99-99",
-    "2024-01-01", "1:2:3", "~", ".nan", "-.inf", "é", "💥",
-]  # fmt: skip
+    "\t",
+    "\n",
+    "\n\n",
+    "\r",
+    " ",
+    "  ",
+    "{",
+    "}",
+    "[",
+    "]",
+    ":",
+    ": ",
+    ",",
+    "- ",
+    "? ",
+    "#",
+    "'",
+    '"',
+    "|",
+    ">",
+    "@",
+    "`",
+    "%",
+    "=",
+    "&a ",
+    "*a",
+    "*b ",
+    "<<: *a\n",
+    "<<: ",
+    "&a [*a]",
+    "&a {x: *a}",
+    "!!python/object:os ",
+    "!!python/object/apply:os.system ['true']",
+    "!!int ",
+    "!!bool ",
+    "!!binary ",
+    "!!set ",
+    "!!omap ",
+    "!foo ",
+    "! ",
+    "\x00",
+    "\x07",
+    "\x1b[31m",
+    "\x7f",
+    "\x85",
+    "\u2028",
+    "\ufeff",
+    "\ufffe",
+    "%YAML 1.1\n---\n",
+    "%YAML 9.9\n---\n",
+    "%TAG ! x\n",
+    "---\n",
+    "...\n",
+    "[" * 2000,
+    "{a: " * 2000,
+    "- " * 2000,
+    "? " * 500,
+    '"\\ud800"',
+    '"\\x1b"',
+    '"\\u0000"',
+    '"\\q"',
+    "9" * 5000,
+    "0x" + "f" * 2000,
+    "0o9",
+    "1e999999",
+    "2024-99-99",
+    "2024-01-01",
+    "1:2:3",
+    "~",
+    ".nan",
+    "-.inf",
+    "é",
+    "💥",
+]
 
 
 @functools.cache
@@ -74,10 +194,18 @@ def misspelt(draw: Any, word: str) -> str:
     if not word:
         return "x"
     i = draw(st.integers(0, len(word) - 1))
-    return draw(st.sampled_from([
-        word[:i] + word[i + 1 :], word[: i + 1] + word[i:], word[:i] + "q" + word[i + 1 :],
-        word[:i] + word[i + 1 : i + 2] + word[i] + word[i + 2 :], word.upper(), word + " ",
-    ]))  # fmt: skip
+    return draw(
+        st.sampled_from(
+            [
+                word[:i] + word[i + 1 :],
+                word[: i + 1] + word[i:],
+                word[:i] + "q" + word[i + 1 :],
+                word[:i] + word[i + 1 : i + 2] + word[i] + word[i + 2 :],
+                word.upper(),
+                word + " ",
+            ]
+        )
+    )
 
 
 def mutate(draw: Any, tree: Any) -> None:
@@ -85,9 +213,11 @@ def mutate(draw: Any, tree: Any) -> None:
     where = draw(st.sampled_from(places(tree)))
     holder, key = at(tree, where[:-1]), where[-1]
     value = holder[key]
-    edit = draw(st.sampled_from(
-        ["drop", "rename", "replace", "replace", "misspell", "move", "copy", "swap", "wrap"]
-    ))  # fmt: skip
+    edit = draw(
+        st.sampled_from(
+            ["drop", "rename", "replace", "replace", "misspell", "move", "copy", "swap", "wrap"]
+        )
+    )
     if edit == "drop":
         del holder[key]
     elif edit == "rename" and isinstance(holder, dict):
@@ -133,9 +263,11 @@ def texts(draw: Any, text: str, most: int = 3) -> str:
         lines = text.split("\n")
         i, j = (draw(st.integers(0, len(lines) - 1)) for _ in range(2))
         a = draw(st.integers(0, len(text)))
-        edit = draw(st.sampled_from(
-            ["insert", "insert", "delete", "cut", "line", "lose", "exchange", "indent"]
-        ))  # fmt: skip
+        edit = draw(
+            st.sampled_from(
+                ["insert", "insert", "delete", "cut", "line", "lose", "exchange", "indent"]
+            )
+        )
         if edit == "insert":
             text = text[:a] + draw(st.sampled_from(TOKENS)) + text[a:]
         elif edit == "delete":

@@ -22,10 +22,21 @@ def model_spec(
 
     kind = BACKBONES.get(backbone)
     sizes = kind.presets[preset]
-    built = {"kind": backbone, "version": 1, "shape": [1, 8, 8], **sizes, "patch": 2,
-             "depthwise": depthwise, "norm_affine": affine} | more  # fmt: skip
-    embedder = {"version": 1, "width": kind.condition_width(sizes), "normalise": True,
-                "classes": {"label": 10}}  # fmt: skip
+    built = {
+        "kind": backbone,
+        "version": 1,
+        "shape": [1, 8, 8],
+        **sizes,
+        "patch": 2,
+        "depthwise": depthwise,
+        "norm_affine": affine,
+    } | more
+    embedder = {
+        "version": 1,
+        "width": kind.condition_width(sizes),
+        "normalise": True,
+        "classes": {"label": 10},
+    }
     return {"backbone": built, "embedder": embedder, "methods": methods}
 
 
@@ -41,9 +52,7 @@ METHODS = {
     "can-all": dict(methods=[method("can", sites="all")], affine=True),
     "can-unshared": dict(methods=[method("can", shared=False)], affine=True),
     "can-bias": dict(methods=[method("can", bias=True)], affine=True),
-    "can-bottleneck": dict(
-        methods=[method("can", generator="bottleneck", rank=5)], affine=True
-    ),
+    "can-bottleneck": dict(methods=[method("can", generator="bottleneck", rank=5)], affine=True),
     "can-mlp": dict(methods=[method("can", generator="mlp")], affine=True),
     "native+can-3": dict(methods=[method("adaln_zero"), method("can")]),
     "can-gate": dict(methods=[method("can")], affine=True, static_gate=True),
@@ -67,18 +76,36 @@ METHODS = {
     "cross_attention": dict(methods=[method("cross_attention")], affine=True),
     "moe": dict(methods=[method("moe", top=1), method("adaln", ["label"])]),
     "many": dict(
-        methods=[method("adaln_single"), method("can"), method("lora"), method("tokens"),
-                 method("cross_attention"), method("moe", SOURCE)],
+        methods=[
+            method("adaln_single"),
+            method("can"),
+            method("lora"),
+            method("tokens"),
+            method("cross_attention"),
+            method("moe", SOURCE),
+        ],
     ),
-}  # fmt: skip
+}
 ONE_STREAM = {
     name: dict(methods=[method("can", [name])], affine=True) for name in ("timestep", "label")
 }
 # On the other backbones one form of each method, CAN's placements among them.
 ELSEWHERE = (
-    "adaln_zero", "can-3", "can-all", "mixture-condconv", "timestep_mixture", "lora", "hyper_lora",
-    "text_kernels", "adaln_single", "film", "tokens-late", "cross_attention", "moe", "many",
-)  # fmt: skip
+    "adaln_zero",
+    "can-3",
+    "can-all",
+    "mixture-condconv",
+    "timestep_mixture",
+    "lora",
+    "hyper_lora",
+    "text_kernels",
+    "adaln_single",
+    "film",
+    "tokens-late",
+    "cross_attention",
+    "moe",
+    "many",
+)
 TOKENS = ("tokens-late", "many")  # cat has no place for tokens
 ON = [("dit", m) for m in METHODS] + [("uvit", m) for m in ELSEWHERE]
 ON += [("cat", m) for m in ELSEWHERE if m not in TOKENS]

@@ -93,8 +93,11 @@ def test_what_a_plugin_raises_is_a_failed_record_and_the_rest_goes_on(tiny, caps
     code, text = run(*STUDY, "--plugin", "idea.py", *arm, capsys=capsys)
     assert code == 1 and f"idea, seed 0: failed: {said}" in text, text
     assert "Traceback" not in text and "2 trials failed" not in text
-    found = [json.loads(p.read_text()) for p in (tiny / "results/records").glob("*.json")
-             if "." not in p.stem]  # fmt: skip
+    found = [
+        json.loads(p.read_text())
+        for p in (tiny / "results/records").glob("*.json")
+        if "." not in p.stem
+    ]
     assert sorted(r["status"] for r in found) == ["complete", "complete", "failed"]
     code, text = run(*STUDY, "--plugin", "idea.py", *arm, "--dry-run", capsys=capsys)
     assert code == 2 and "arms.idea: its forward pass fails: " in text, text

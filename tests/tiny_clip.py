@@ -31,14 +31,24 @@ def save_clip(folder: Path, seed: int = 0) -> Path:
     CLIPTokenizerFast.from_pretrained(folder).save_pretrained(folder)
     end = len(words) - 1
     text = dict(
-        vocab_size=len(words), hidden_size=WIDTH, intermediate_size=32, num_hidden_layers=2,
-        num_attention_heads=2, max_position_embeddings=77, bos_token_id=end - 1, eos_token_id=end,
+        vocab_size=len(words),
+        hidden_size=WIDTH,
+        intermediate_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        max_position_embeddings=77,
+        bos_token_id=end - 1,
+        eos_token_id=end,
         pad_token_id=end,
-    )  # fmt: skip
+    )
     vision = dict(
-        hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2,
-        image_size=SIZE, patch_size=8,
-    )  # fmt: skip
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        image_size=SIZE,
+        patch_size=8,
+    )
     torch.manual_seed(seed)
     CLIPModel(
         CLIPConfig(text_config=text, vision_config=vision, projection_dim=12)

@@ -12,7 +12,7 @@ from cabench.evidence.frame import by_seed, complete_records, study_arms, tidy
 from cabench.evidence.statistics import Estimate, mean_interval, paired_difference
 
 Record = dict[str, Any]
-TOLD = 4           # numbers named of a trial that disagrees
+TOLD = 4  # numbers named of a trial that disagrees
 ABSENT = object()  # stands for a key that one of two specs does not have
 
 
@@ -20,7 +20,7 @@ ABSENT = object()  # stands for a key that one of two specs does not have
 class Side:
     """A or B: a run, or one arm of it."""
 
-    name: str                 # as printed: the run and where it lies
+    name: str  # as printed: the run and where it lies
     manifest: dict[str, Any]
     records: dict[str, Record]
     arm: str | None = None
@@ -39,8 +39,8 @@ class Side:
 
 @dataclass(frozen=True)
 class Difference:
-    path: str   # 'train.training.lr'
-    a: Any      # ABSENT where a side has no such key
+    path: str  # 'train.training.lr'
+    a: Any  # ABSENT where a side has no such key
     b: Any
 
     def __str__(self) -> str:
@@ -132,12 +132,14 @@ def model_differences(a: Record, b: Record) -> list[Difference]:
 class Agreement:
     """Trials that both sides ask for (same key), and how many are equal to the bit."""
 
+    # fmt: off
     same: int                                 # keys in both
     of: tuple[int, int]                       # keys in A, in B
     both: int = 0                             # finished in both
     equal: dict[str, int] = field(default_factory=dict)      # part of the record -> how many
     faults: list[str] = field(default_factory=list)          # a line for each part that differs
     environments: list[Difference] = field(default_factory=list)  # of trials with a fault
+    # fmt: on
 
 
 PARTS = ("metrics", "spec", "cost")  # what a key promises to the bit
@@ -179,10 +181,10 @@ def _bits(content: Any) -> str:
 @dataclass(frozen=True)
 class MetricRow:
     metric: Metric
-    title: str             # without an arrow where the study doesn't say which way is better
+    title: str  # without an arrow where the study doesn't say which way is better
     a: Estimate
     b: Estimate
-    difference: Estimate   # A - B, paired by seed
+    difference: Estimate  # A - B, paired by seed
 
 
 def metric_rows(a: Side, b: Side) -> list[MetricRow]:
@@ -252,9 +254,11 @@ def cost_rows(a: Side, b: Side) -> list[CostRow]:
 @dataclass(frozen=True)
 class ArmRow:
     arm: str
+    # fmt: off
     same: int                              # trials with the same key
     of: tuple[int, int]                    # trials in A, in B
     means: dict[str, tuple[Estimate, Estimate]]   # metric -> A, B
+    # fmt: on
 
 
 @dataclass(frozen=True)
@@ -278,14 +282,14 @@ def arm_rows(a: Side, b: Side, metrics: list[str]) -> list[ArmRow]:
     ours, theirs = (tidy(side.manifest, side.records) for side in (a, b))
     rows = []
     for arm in arms(a, b).common:
-        keys = [
-            {t["key"] for t in side.manifest["trials"] if t["arm"] == arm} for side in (a, b)
-        ]
+        keys = [{t["key"] for t in side.manifest["trials"] if t["arm"] == arm} for side in (a, b)]
         means = {
-            name: (mean_interval(by_seed(ours, arm, name)),
-                   mean_interval(by_seed(theirs, arm, name)))
+            name: (
+                mean_interval(by_seed(ours, arm, name)),
+                mean_interval(by_seed(theirs, arm, name)),
+            )
             for name in metrics
-        }  # fmt: skip
+        }
         rows.append(ArmRow(arm, len(keys[0] & keys[1]), (len(keys[0]), len(keys[1])), means))
     return rows
 

@@ -74,9 +74,12 @@ class Layout:
     def table(self, *left: str, right: list[str] | None = None) -> Table:
         """Nothing is cut: what is too wide wraps."""
         table = Table(
-            box=box.SIMPLE_HEAD if self.ruled else None, show_edge=False, pad_edge=False,
-            padding=(0, 1 if self.ruled else 2, 0, 0), header_style="bold",
-        )  # fmt: skip
+            box=box.SIMPLE_HEAD if self.ruled else None,
+            show_edge=False,
+            pad_edge=False,
+            padding=(0, 1 if self.ruled else 2, 0, 0),
+            header_style="bold",
+        )
         for title in left:
             table.add_column(title, overflow="fold")
         for title in right or []:
@@ -249,8 +252,10 @@ def _protocol(unlike: list[Difference]) -> Text:
     if not unlike:
         return Text("Data, training, sampling and judge are the same.")
     told = "; ".join(map(str, unlike))
-    return Text(f"WARNING: the scores do not compare; besides the model, A / B differ in {told}",
-                style="bold yellow")  # fmt: skip
+    return Text(
+        f"WARNING: the scores do not compare; besides the model, A / B differ in {told}",
+        style="bold yellow",
+    )
 
 
 def _agreement(found: Agreement) -> list[Text]:
@@ -264,16 +269,19 @@ def _agreement(found: Agreement) -> list[Text]:
     if not found.both:
         return [Text(text + ".")]
     counts = found.equal
-    text += (f"; {counts['metrics']} have the same metrics to the bit, {counts['spec']} the same "
-             f"spec, {counts['cost']} the same cost.")  # fmt: skip
+    text += (
+        f"; {counts['metrics']} have the same metrics to the bit, {counts['spec']} the same "
+        f"spec, {counts['cost']} the same cost."
+    )
     if not found.faults:
         return [Text(text, style="green")]
     lines = [f"MISMATCH: {line}" for line in found.faults[:FAULTS]]
     if len(found.faults) > FAULTS:
         lines.append(f"MISMATCH: and {len(found.faults) - FAULTS} more")
     if found.environments:
-        lines.append("Where they mismatch, environments differ: "
-                     + "; ".join(map(str, found.environments)))  # fmt: skip
+        lines.append(
+            "Where they mismatch, environments differ: " + "; ".join(map(str, found.environments))
+        )
     return [Text(line, style="bold red") for line in [text, *lines]]
 
 

@@ -20,7 +20,7 @@ class Drawn:
     seed: int
     samples: dict[str, np.ndarray]  # by arm, in study order
     real: np.ndarray | None
-    classes: list[str]              # of the columns
+    classes: list[str]  # of the columns
     unseen: list[bool] | None = None  # of prompts: is the concept unseen? None: columns are classes
 
 

@@ -18,10 +18,12 @@ SUPPORT = "heldout_loss"  # printed beside every primary metric: it supports, it
 
 @dataclass(frozen=True)
 class Metric:
+    # fmt: off
     name: str                       # key in a record's metrics
     label: str                      # as printed: "KID@2000"
     higher_is_better: bool = False
     scale: float = 1.0              # printed value = stored value x scale
+    # fmt: on
 
     @property
     def title(self) -> str:
@@ -109,7 +111,7 @@ def fold(name: str, width: int) -> list[str]:
     """A long name in lines of at most `width`, broken after - + / , or a space if it can be."""
     lines, line = [], ""
     for piece in re.findall(r"[^-+/, ]*[-+/, ]?", name):
-        while len(piece.rstrip()) > width:                     # no place to break: cut it
+        while len(piece.rstrip()) > width:  # no place to break: cut it
             if line:
                 lines.append(line.rstrip())
                 line = ""

@@ -18,9 +18,20 @@ from cabench.records.runs import Run, find_run
 
 SWEPT = re.compile(r"(.+)/g(\d+(?:\.\d+)?)")  # 'kid/g2': the metric kid at guidance 2
 COLUMNS = [
-    "study", "scale", "arm", "seed", "metric", "guidance", "value", "status", "n", "macs", "params",
-    "train_images_per_s", "key",
-]  # fmt: skip
+    "study",
+    "scale",
+    "arm",
+    "seed",
+    "metric",
+    "guidance",
+    "value",
+    "status",
+    "n",
+    "macs",
+    "params",
+    "train_images_per_s",
+    "key",
+]
 CURVE_COLUMNS = ["study", "scale", "arm", "seed", "images", "kind", "loss", "key"]
 WEIGHT_COLUMNS = ["study", "scale", "arm", "seed", "images", "site", "measure", "value", "key"]
 
@@ -56,9 +67,10 @@ def load(study: str, scale: str | None = None, results: str | Path = "results") 
         metric, guidance = _split(row["metric"], protocol or usual)
         sampled = metric in protocol.get("metrics", {})
         rows.append(
-            _named(run, row) | _cost(record)
+            _named(run, row)
+            | _cost(record)
             | {"metric": metric, "guidance": guidance, "n": protocol["n"] if sampled else None}
-        )  # fmt: skip
+        )
     types = dict.fromkeys(("n", "macs", "params"), "Int64")
     types |= dict.fromkeys(("guidance", "value", "train_images_per_s"), float)
     return pd.DataFrame(rows, columns=COLUMNS).astype(types)
@@ -145,6 +157,7 @@ def _split(name: str, protocol: dict[str, Any]) -> tuple[str, float | None]:
 def _cost(record: dict[str, Any]) -> dict[str, Any]:
     cost = record.get("cost") or {}
     return {
-        "macs": cost.get("macs", {}).get("total"), "params": cost.get("params", {}).get("total"),
+        "macs": cost.get("macs", {}).get("total"),
+        "params": cost.get("params", {}).get("total"),
         "train_images_per_s": (record.get("timing") or {}).get("train_images_per_s"),
-    }  # fmt: skip
+    }

@@ -73,9 +73,13 @@ def protocol(manifest: dict[str, Any], done: list[dict[str, Any]]) -> str:
     if found.get("sampler"):
         sampler = found["sampler"]
         parts.append(
-            "sampler " + (", ".join(f"{v}" for v in sampler.values()) if isinstance(sampler, dict)
-                          else str(sampler))
-        )  # fmt: skip
+            "sampler "
+            + (
+                ", ".join(f"{v}" for v in sampler.values())
+                if isinstance(sampler, dict)
+                else str(sampler)
+            )
+        )
     if found.get("steps"):
         parts.append(f"{found['steps']} sampling steps")
     if found.get("judge"):

@@ -26,7 +26,6 @@ FLOOR = "real vs real"
 NONE = "-"
 
 
-
 def summary(manifest: Manifest, records: Records) -> pd.DataFrame:
     """A row per arm in study order, then the floor; every cell but the name is ready to print.
 

@@ -27,10 +27,14 @@ __all__ = ["costs", "guidance", "ledger", "render", "show", "summary", "to_csv",
 
 NAME_WIDTH = 26
 COLOURS = {
-    "better": "bold green", "worse": "bold red", "supported": "bold green",
-    "contradicted": "bold red", "unresolved": "yellow", "not tested": "dim",
+    "better": "bold green",
+    "worse": "bold red",
+    "supported": "bold green",
+    "contradicted": "bold red",
+    "unresolved": "yellow",
+    "not tested": "dim",
     "by construction": "green",
-}  # fmt: skip
+}
 ASCII = str.maketrans({"±": "+-", "↓": "(low)", "↑": "(high)", "─": "-"})
 
 
@@ -144,9 +148,12 @@ def _aligned(cells: list[str]) -> list[str]:
 
 def _table() -> Table:
     return Table(
-        box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0),
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
         header_style="bold",
-    )  # fmt: skip
+    )
 
 
 def _header(title: str, width: int) -> list[str]:

@@ -20,10 +20,13 @@ from cabench.registry import listed, near
 UsageError = typer.BadParameter.__base__  # click's, which typer has under a name of its own
 
 app = typer.Typer(
-    name="cabench", no_args_is_help=True, pretty_exceptions_enable=False, add_completion=True,
+    name="cabench",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=True,
     help="Which way of telling a diffusion transformer its condition works best, at what cost, "
     "and how sure are we?",
-)  # fmt: skip
+)
 
 
 app.add_typer(data_cli.app, name="data")
@@ -71,10 +74,11 @@ StudyFile = Annotated[
 ScaleName = Annotated[
     str,
     typer.Option(
-        "--scale", help="smoke, quick, cpu, gpu, paper, paper-coco, or a YAML file of your own",
+        "--scale",
+        help="smoke, quick, cpu, gpu, paper, paper-coco, or a YAML file of your own",
         autocompletion=completion.scales,
     ),
-]  # fmt: skip
+]
 StudyName = Annotated[
     str,
     typer.Argument(
@@ -84,10 +88,11 @@ StudyName = Annotated[
 RunScale = Annotated[
     str | None,
     typer.Option(
-        "--scale", help="Of those it was run at; default: the only one, else quick",
+        "--scale",
+        help="Of those it was run at; default: the only one, else quick",
         autocompletion=completion.run_scales,
     ),
-]  # fmt: skip
+]
 Target = Annotated[
     str,
     typer.Argument(help="[FOLDER/]STUDY[.SCALE][:ARM]", autocompletion=completion.targets),
@@ -171,10 +176,22 @@ def run(
         from cabench.execution.run import Options, execute, prepare
 
         options = Options(
-            scale, seeds, all_arms, tuple(arm or ()), tuple(plugin or ()), results, cache,
-            use_reference, retry_failed, device, jobs, executor, ray_address, tensorboard,
+            scale,
+            seeds,
+            all_arms,
+            tuple(arm or ()),
+            tuple(plugin or ()),
+            results,
+            cache,
+            use_reference,
+            retry_failed,
+            device,
+            jobs,
+            executor,
+            ray_address,
+            tensorboard,
             backbone,
-        )  # fmt: skip
+        )
         if (kind := kind_of(study)) != "train":
             from cabench.commands.cost_study import run_cost
 
@@ -236,9 +253,9 @@ def report(
     study: StudyName,
     scale: RunScale = None,
     results: Results = Path("results"),
-    out: Annotated[
-        Path, typer.Option(callback=_folder, help="Folder for the report")
-    ] = Path("reports"),
+    out: Annotated[Path, typer.Option(callback=_folder, help="Folder for the report")] = Path(
+        "reports"
+    ),
 ) -> None:
     """Write a study's report: PDF, CSV and Markdown. Trains nothing, needs no GPU."""
     from cabench.report.report import show_report
@@ -285,9 +302,9 @@ def judges(
     sets: Annotated[int, typer.Option(help="Sets of real pictures")] = 8,
     metrics: Annotated[str | None, typer.Option(help="Comma-separated; default: the usual")] = None,
     cache: Annotated[Path, typer.Option(callback=_folder, help="Features")] = Path(".cabench"),
-    out: Annotated[
-        Path, typer.Option(callback=_folder, help="Folder for the matrix")
-    ] = Path("reports"),
+    out: Annotated[Path, typer.Option(callback=_folder, help="Folder for the matrix")] = Path(
+        "reports"
+    ),
 ) -> None:
     """Judge the metrics: blur, noise, missing classes, shuffled labels, ... on real pictures."""
     from cabench.metrics.audit import show_judges

@@ -49,9 +49,14 @@ def specs(file: CostFile) -> dict[Key, dict[str, Any]]:
     for name, model in study.models.items():
         arms = {n: study.arms[n] for n in arms_on(study, model)}
         asked = Study.model_construct(
-            study=study.study, question=study.question, needs=["label"], arms=arms,
-            backbones=[model.backbone], embedder=study.embedder, baseline=study.baseline,
-        )  # fmt: skip
+            study=study.study,
+            question=study.question,
+            needs=["label"],
+            arms=arms,
+            backbones=[model.backbone],
+            embedder=study.embedder,
+            baseline=study.baseline,
+        )
         read = StudyFile(file.path, file.content, asked, "", model.backbone, file.added)
         choice = BackboneChoice(preset=model.preset, patch=model.patch)
         scale = Scale.model_construct(scale=name, backbones={model.backbone: choice})
@@ -70,13 +75,16 @@ def rows(study: CostStudy, found: dict[Key, dict[str, Any]]) -> Rows:
         base = (model, study.baseline)
         made.append(
             {
-                "model": model, "arm": arm, "macs": macs["total"],
-                "conditioning_macs": macs["conditioning"], "params": params[model, arm]["total"],
+                "model": model,
+                "arm": arm,
+                "macs": macs["total"],
+                "conditioning_macs": macs["conditioning"],
+                "params": params[model, arm]["total"],
                 "macs_ratio": macs["total"] / counts[base]["total"],
                 "params_ratio": params[model, arm]["total"] / params[base]["total"],
                 "describe": describe(study.models[model], found[model, arm]),
             }
-        )  # fmt: skip
+        )
     return made
 
 
@@ -141,9 +149,12 @@ def cell(r: Ratio) -> str:
 
 
 def run_cost(
-    path: Path, results: Path, dry: bool = False, arms: Iterable[str] = (),
+    path: Path,
+    results: Path,
+    dry: bool = False,
+    arms: Iterable[str] = (),
     plugins: Iterable[Path] = (),
-) -> int:  # fmt: skip
+) -> int:
     """Counts, times where it is asked, prints and writes; a verdict is no failure: 0.
 
     `dry`: counts and prints, measures and writes nothing. `arms` and `plugins` as for a study that
@@ -163,13 +174,24 @@ def run_cost(
         key = (r["model"], r["arm"]), (r["model"], study.baseline)
         for metric in TIMED:
             if (measured := ratios.get((metric, *key))) is not None:
-                r |= {f"{metric}_ratio": measured.median, f"{metric}_low": measured.low,
-                      f"{metric}_high": measured.high}  # fmt: skip
+                r |= {
+                    f"{metric}_ratio": measured.median,
+                    f"{metric}_low": measured.low,
+                    f"{metric}_high": measured.high,
+                }
     layers = [
-        {"layer": of[0], "of": of[1], "over": over[1], "ratio": r.median, "low": r.low,
-         "high": r.high, "rounds": r.rounds}
-        for (metric, of, over), r in ratios.items() if metric == "layer"
-    ]  # fmt: skip
+        {
+            "layer": of[0],
+            "of": of[1],
+            "over": over[1],
+            "ratio": r.median,
+            "low": r.low,
+            "high": r.high,
+            "rounds": r.rounds,
+        }
+        for (metric, of, over), r in ratios.items()
+        if metric == "layer"
+    ]
     judged = [verdict(claim, table, ratios) for claim in study.claims]
     tables = [arms_table(study, table)] * bool(table) + [layers_table(layers)] * bool(layers)
     tables += [claims_table(judged)] * bool(judged)
@@ -210,8 +232,12 @@ def arms_table(study: CostStudy, table: Rows) -> Table:
         made.add_column(title, justify="right", no_wrap=True)
     before = ""
     for r in table:
-        cells = [f"{r['macs'] / 1e9:.4g}", f"{r['macs_ratio']:.3f}", f"{r['params'] / 1e6:.4g}M",
-                 f"{r['params_ratio']:.2f}"]  # fmt: skip
+        cells = [
+            f"{r['macs'] / 1e9:.4g}",
+            f"{r['macs_ratio']:.3f}",
+            f"{r['params'] / 1e6:.4g}M",
+            f"{r['params_ratio']:.2f}",
+        ]
         for metric in TIMED if timed else ():
             cells.append(f"{r[f'{metric}_ratio']:.2f}" if f"{metric}_ratio" in r else "")
         made.add_row(r["model"] if r["model"] != before else "", r["arm"], *cells)
@@ -225,8 +251,11 @@ def layers_table(layers: Rows) -> Table:
         made.add_column(title, no_wrap=True)
     made.add_column("ratio", justify="right", no_wrap=True)
     for r in layers:
-        made.add_row(r["layer"], f"{r['of']} / {r['over']}",
-                     cell(Ratio(r["ratio"], r["low"], r["high"], r["rounds"])))  # fmt: skip
+        made.add_row(
+            r["layer"],
+            f"{r['of']} / {r['over']}",
+            cell(Ratio(r["ratio"], r["low"], r["high"], r["rounds"])),
+        )
     return made
 
 
@@ -251,10 +280,15 @@ def write(
         write_csv(folder / name, content)
         written.append(folder / name)
     told = {
-        "study": study.study, "question": study.question, "kind": study.kind, "rows": table,
-        "layers": layers, "claims": judged, "notes": [n for n in notes if n],
+        "study": study.study,
+        "question": study.question,
+        "kind": study.kind,
+        "rows": table,
+        "layers": layers,
+        "claims": judged,
+        "notes": [n for n in notes if n],
         "environment": environment("cpu"),
         "date": datetime.date.today().isoformat(),
-    }  # fmt: skip
+    }
     write_json(folder / "result.json", told)
     return [*written, folder / "result.json"]

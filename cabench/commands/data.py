@@ -62,7 +62,16 @@ def encode(
 
     try:
         code = run_encode(
-            source, option or [], vae, out, size, batch, shard, scale, skip_damaged, device,
+            source,
+            option or [],
+            vae,
+            out,
+            size,
+            batch,
+            shard,
+            scale,
+            skip_damaged,
+            device,
             plugin or [],
         )
     except KeyboardInterrupt:

@@ -149,9 +149,18 @@ def show_catalogue(catalogue: Catalogue, console: Console) -> None:
 
 
 def run_encode(
-    source: str, options: Sequence[str], vae: str, out: Path, size: int, batch: int,
-    shard: int, scale: float | None, skip_damaged: bool, device: str, plugins: Sequence[Path],
-) -> int:  # fmt: skip
+    source: str,
+    options: Sequence[str],
+    vae: str,
+    out: Path,
+    size: int,
+    batch: int,
+    shard: int,
+    scale: float | None,
+    skip_damaged: bool,
+    device: str,
+    plugins: Sequence[Path],
+) -> int:
     """Encodes what is missing; 1 when pictures are damaged and were not to be skipped."""
     from cabench.data.encode import Damaged, encode
     from cabench.data.vae import VAE
@@ -177,9 +186,7 @@ def run_encode(
     )
     try:
         with one_thread() if place == "cpu" else nullcontext(), Ticker(console) as ticker:
-            done = encode(
-                catalogue, network, out, size, batch, skip_damaged, shard, ticker.tick
-            )
+            done = encode(catalogue, network, out, size, batch, skip_damaged, shard, ticker.tick)
     except Damaged as error:
         for line in error.lines:
             console.print(line, soft_wrap=True)
@@ -194,7 +201,7 @@ def run_encode(
         f"{done.kept:,} were there already; {len(done.damaged):,} skipped; "
         f"fingerprint {done.facts['fingerprint']}",
         soft_wrap=True,
-    )  # fmt: skip
+    )
     console.print(
         f"in a scale: data: [{{streams: [label], source: latents, options: {{path: {out}}}}}]",
         soft_wrap=True,
@@ -210,9 +217,13 @@ class Ticker:
         self.began = self.said = time.monotonic()
         self.stage, self.first = "", 0
         self.bar = Progress(
-            TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[pace]}"),
-            TimeRemainingColumn(), console=console, transient=True,
-        )  # fmt: skip
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.fields[pace]}"),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+        )
         self.task: Any = None
 
     def __enter__(self) -> Ticker:

@@ -44,9 +44,7 @@ def dry(p: Prepared) -> int:
     missing = {t.key for t in p.missing}
     # on a GPU that is here, steps are timed; a CPU can't tell how long they would take on one
     stated = scale.resources.peak_tflops is not None and not p.device.startswith("cuda")
-    console.print(
-        f"{told['study']} at scale {told['scale']}: {told['question']}", soft_wrap=True
-    )
+    console.print(f"{told['study']} at scale {told['scale']}: {told['question']}", soft_wrap=True)
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("arm", no_wrap=True)
     pace_of = "GPU hours" if stated else "time a trial"
@@ -74,9 +72,13 @@ def dry(p: Prepared) -> int:
         conditioning, params = costs[arm]["macs"]["conditioning"], costs[arm]["params"]["total"]
         left = f"{len(to_run)} of {len(trials)}"
         table.add_row(
-            arm, left, amount(macs[arm]), f"{conditioning / macs[arm]:.1%}", amount(params),
+            arm,
+            left,
+            amount(macs[arm]),
+            f"{conditioning / macs[arm]:.1%}",
+            amount(params),
             hours(seconds) if stated else clock(seconds),
-        )  # fmt: skip
+        )
     console.print(table)
     side = max(1, min(p.jobs, len(p.plan.trials)))
     where = "one GPU per trial is the unit" if stated else f"{side} side by side on {p.device}"
@@ -107,15 +109,17 @@ def dry(p: Prepared) -> int:
     if narrowed := [arm for arm in p.plan.arms if is_narrowed(p, arm)]:
         console.print(
             f"bottleneck of rank {scale.bottleneck}, since a full generator would be larger than "
-            f"{scale.max_params:,} parameters (max_params): {', '.join(narrowed)}", soft_wrap=True,
-        )  # fmt: skip
+            f"{scale.max_params:,} parameters (max_params): {', '.join(narrowed)}",
+            soft_wrap=True,
+        )
     if p.searches:
         tune = p.plan.file.study.tune
         console.print(
             f"before them {len(p.searches)} searches of {tune.trials} learning rates, each at "
             f"{tune.budget:.0%} of a trial's images: {len(p.searches) * tune.trials} short "
-            "trainings, not in the estimate", soft_wrap=True,
-        )  # fmt: skip
+            "trainings, not in the estimate",
+            soft_wrap=True,
+        )
     if p.failed:
         console.print(f"{p.failed} trials failed earlier; --retry-failed runs them again")
     if data.missing:

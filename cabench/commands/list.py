@@ -56,9 +56,7 @@ def show_known() -> None:
     sections = {
         "studies": {str(p): study_line(p) for p in sorted(Path("studies").glob("*.yaml"))},
         "scales": {name: scale_line(read_scale(name)) for name in scale_names()},
-        "backbones": {
-            name: backbone_line(BACKBONES.get(name)) for name in BACKBONES.names()
-        },
+        "backbones": {name: backbone_line(BACKBONES.get(name)) for name in BACKBONES.names()},
         "methods": {name: first_line(METHODS.get(name)) for name in METHODS.names()},
         "data sets": {name: first_line(DATASETS.get(name)) for name in DATASETS.names()},
         "text encoders": {n: first_line(TEXT_ENCODERS.get(n)) for n in TEXT_ENCODERS.names()},

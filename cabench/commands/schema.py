@@ -100,7 +100,9 @@ def _method(parts: dict[str, Any]) -> dict[str, Any]:
         "anyOf": [
             {"enum": names},
             {
-                "type": "object", "minProperties": 1, "maxProperties": 1,
+                "type": "object",
+                "minProperties": 1,
+                "maxProperties": 1,
                 "additionalProperties": False,
                 "properties": {
                     name: {
@@ -111,7 +113,7 @@ def _method(parts: dict[str, Any]) -> dict[str, Any]:
                 },
             },
         ]
-    }  # fmt: skip
+    }
 
 
 def _options_of(name: str, parts: dict[str, Any]) -> dict[str, Any]:

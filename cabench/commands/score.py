@@ -22,9 +22,14 @@ from cabench.runtime.console import screen
 
 
 def show_scores(
-    study: str, scale: str | None, wanted: str | None, results: Path, cache: Path,
-    features: Path | None, clip: str | None = None,
-) -> None:  # fmt: skip
+    study: str,
+    scale: str | None,
+    wanted: str | None,
+    results: Path,
+    cache: Path,
+    features: Path | None,
+    clip: str | None = None,
+) -> None:
     """Scores what was drawn, prints the table, writes scores.{csv,md,json} beside the manifest."""
     run = find_run(results, study, scale)
     chosen = parse_metrics(wanted, run)
@@ -56,14 +61,16 @@ def show_scores(
 
     told = run.told | {
         "metrics": {name: metrics.describe(name, scorer.n) for name in chosen},
-        "primary": chosen[0], "claims": [], "caveat": "",
-    }  # fmt: skip
+        "primary": chosen[0],
+        "claims": [],
+        "caveat": "",
+    }
     held = run.records()
     records = {
-        key: held[key] | {"metrics": values, "protocol": held[key]["protocol"] | protocol
-                          | {"floor": floor}}
+        key: held[key]
+        | {"metrics": values, "protocol": held[key]["protocol"] | protocol | {"floor": floor}}
         for key, values in scores.items()
-    }  # fmt: skip
+    }
     console = screen()
     tables.show(told, records, console)
     folder = run.folder
@@ -76,8 +83,9 @@ def show_scores(
         console.print(f"\nwithout saved samples, hence left out: {listed(lost)}", soft_wrap=True)
     console.print(
         f"\n{len(scores)} trials, {pictures:,} samples scored in {seconds:.0f} s "
-        f"({pictures / seconds:,.0f} a second); nothing was trained or drawn", soft_wrap=True,
-    )  # fmt: skip
+        f"({pictures / seconds:,.0f} a second); nothing was trained or drawn",
+        soft_wrap=True,
+    )
     paths += sorted(features.glob("*.npz")) if features is not None else []
     console.print("\nWritten:", *(f"  {path}" for path in paths), sep="\n", soft_wrap=True)
 
@@ -107,11 +115,18 @@ def planned_trials(run: Run, results: Path, cache: Path) -> tuple[Any, Store]:
     """The run's plan, made anew from its study file, and its store with this cache."""
     told = run.told
     options = Options(
-        scale=told["scale_file"], seeds=",".join(map(str, told["seeds"])) + ",", all_arms=True,
-        arms=tuple(told["added"]), plugins=tuple(Path(p["path"]) for p in told["plugins"]),
-        results=results, cache=cache, use_reference=bool(told.get("use_reference")), device="cpu",
-        executor="local", backbone=told.get("backbone"),
-    )  # fmt: skip
+        scale=told["scale_file"],
+        seeds=",".join(map(str, told["seeds"])) + ",",
+        all_arms=True,
+        arms=tuple(told["added"]),
+        plugins=tuple(Path(p["path"]) for p in told["plugins"]),
+        results=results,
+        cache=cache,
+        use_reference=bool(told.get("use_reference")),
+        device="cpu",
+        executor="local",
+        backbone=told.get("backbone"),
+    )
     planned = prepare(Path(told["study_file"]), options).plan
     asked = {trial["key"] for trial in told["trials"]}
     trials = [trial for trial in planned.trials if trial.key in asked]

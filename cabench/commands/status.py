@@ -29,13 +29,22 @@ def show_status(results: Path) -> None:
         failed = [t for t in found if records[t["key"]]["status"] == "failed"]
         trials = len(told["trials"])
         table.add_row(
-            told["study"], told["scale"], *map(str, (
-                len(told["arms"]), len(told["seeds"]), trials, len(found) - len(failed),
-                len(failed), trials - len(found))),
+            told["study"],
+            told["scale"],
+            *map(
+                str,
+                (
+                    len(told["arms"]),
+                    len(told["seeds"]),
+                    trials,
+                    len(found) - len(failed),
+                    len(failed),
+                    trials - len(found),
+                ),
+            ),
             run.study_file_state,
-        )  # fmt: skip
+        )
         errors += [f"{t['arm']}, seed {t['seed']}: {records[t['key']]['error']}" for t in failed]
     console.print(table)
     for line in errors:
         console.print(f"failed: {line}", soft_wrap=True)
-

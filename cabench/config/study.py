@@ -133,9 +133,7 @@ def _check_references(file: StudyFile) -> None:
 
     def arm_named(name: str, *where: Any) -> None:
         if name not in arms:
-            raise file.fault(
-                where, f"no arm {shown(name)}{near(name, arms)}; arms: {listed(arms)}"
-            )
+            raise file.fault(where, f"no arm {shown(name)}{near(name, arms)}; arms: {listed(arms)}")
 
     def one_of(found: str, allowed: list[str], what: str, *where: Any) -> None:
         if found not in allowed:
@@ -167,9 +165,11 @@ def _check_references(file: StudyFile) -> None:
 
 
 def check_arms(
-    arms: Mapping[str, Arm], baseline: str, backbones: list[str],
+    arms: Mapping[str, Arm],
+    baseline: str,
+    backbones: list[str],
     wrong: Callable[[tuple[Any, ...], str], CabenchError],
-) -> None:  # fmt: skip
+) -> None:
     """Which backbones arms are for, and whose size they are matched to; `wrong` makes the fault."""
     needed = {"baseline": baseline}
     needed |= {name: arm.match.params_of for name, arm in arms.items() if arm.match is not None}

@@ -54,9 +54,7 @@ class _Constructor(RoundTripConstructor):
     """Dates are text, as in YAML 1.2's core schema."""
 
 
-_Constructor.add_constructor(
-    "tag:yaml.org,2002:timestamp", RoundTripConstructor.construct_yaml_str
-)
+_Constructor.add_constructor("tag:yaml.org,2002:timestamp", RoundTripConstructor.construct_yaml_str)
 
 
 def read_yaml(path: Path, what: str) -> CommentedMap:

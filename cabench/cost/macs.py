@@ -31,26 +31,73 @@ META_ABOVE = 50_000_000  # parameters: larger models are counted on the meta dev
 # Element-wise and look-up operators: no multiply-accumulates by the convention above. Sums are not
 # among them: a product summed over an axis is a matrix product in disguise.
 UNCOUNTED = {
-    "aten::add", "aten::add_", "aten::sub", "aten::mul", "aten::div", "aten::neg", "aten::pow",
-    "aten::addcmul", "aten::rsqrt", "aten::sqrt", "aten::exp", "aten::sin", "aten::cos",
-    "aten::gelu", "aten::silu", "aten::sigmoid", "aten::tanh", "aten::relu", "aten::softmax",
-    "aten::where", "aten::embedding", "aten::index", "aten::topk", "aten::repeat_interleave",
-    "aten::clamp", "aten::ones_like", "aten::new_ones", "aten::mT", "aten::unflatten",
-    "aten::pixel_shuffle", "aten::pixel_unshuffle",
-}  # fmt: skip
+    "aten::add",
+    "aten::add_",
+    "aten::sub",
+    "aten::mul",
+    "aten::div",
+    "aten::neg",
+    "aten::pow",
+    "aten::addcmul",
+    "aten::rsqrt",
+    "aten::sqrt",
+    "aten::exp",
+    "aten::sin",
+    "aten::cos",
+    "aten::gelu",
+    "aten::silu",
+    "aten::sigmoid",
+    "aten::tanh",
+    "aten::relu",
+    "aten::softmax",
+    "aten::where",
+    "aten::embedding",
+    "aten::index",
+    "aten::topk",
+    "aten::repeat_interleave",
+    "aten::clamp",
+    "aten::ones_like",
+    "aten::new_ones",
+    "aten::mT",
+    "aten::unflatten",
+    "aten::pixel_shuffle",
+    "aten::pixel_unshuffle",
+}
 # As they appear on the meta device, below autograd.
 LAYOUT = {
-    "aten::view", "aten::_unsafe_view", "aten::t", "aten::transpose", "aten::permute",
-    "aten::expand", "aten::unsqueeze", "aten::squeeze", "aten::slice", "aten::select",
-    "aten::split", "aten::unbind", "aten::cat", "aten::clone", "aten::_to_copy", "aten::detach",
-    "aten::alias", "aten::reshape", "aten::zeros", "aten::arange",
+    "aten::view",
+    "aten::_unsafe_view",
+    "aten::t",
+    "aten::transpose",
+    "aten::permute",
+    "aten::expand",
+    "aten::unsqueeze",
+    "aten::squeeze",
+    "aten::slice",
+    "aten::select",
+    "aten::split",
+    "aten::unbind",
+    "aten::cat",
+    "aten::clone",
+    "aten::_to_copy",
+    "aten::detach",
+    "aten::alias",
+    "aten::reshape",
+    "aten::zeros",
+    "aten::arange",
     "aten::scalar_tensor",
-}  # fmt: skip
+}
 COUNTED_ON_META = {
-    "aten::mm", "aten::addmm", "aten::bmm", "aten::baddbmm", "aten::convolution",
-    "aten::_safe_softmax", "aten::_softmax",  # attention is two bmm and this
-    "aten::native_layer_norm", "aten::mean",  # norms (RMS: pow, mean, rsqrt): by convention none
-}  # fmt: skip
+    "aten::mm",
+    "aten::addmm",
+    "aten::bmm",
+    "aten::baddbmm",
+    "aten::convolution",
+    "aten::_safe_softmax",
+    "aten::_softmax",  # attention is two bmm and this
+    "aten::native_layer_norm",
+    "aten::mean",  # norms (RMS: pow, mean, rsqrt): by convention none
+}
 
 
 def _shape(value: Any) -> list[int]:

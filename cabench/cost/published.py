@@ -84,9 +84,12 @@ RATIOS = [
 
 CAN = {  # a linear generator would hold 13 times the parameters of the rest (studies/cost.yaml)
     "kind": "can",
-    "options": {"sites": ["depthwise", "patch_embed", "attn_out"], "generator": "bottleneck",
-                "rank": 64},
-}  # fmt: skip
+    "options": {
+        "sites": ["depthwise", "patch_embed", "attn_out"],
+        "generator": "bottleneck",
+        "rank": 64,
+    },
+}
 METHODS_OF = {  # the native one; CaT is made of CAN, too
     "dit": [{"kind": "adaln_zero", "options": {}}],
     "uvit": [{"kind": "tokens", "options": {}}],
@@ -105,21 +108,34 @@ def published_spec(model: Published, embedder: str = "native") -> dict[str, Any]
     sizes = backbone.sizes(model.preset, model.patch)
     streams = ["timestep", "text"] if model.text else BOTH
     methods = [
-        {**entry, "version": METHODS.get(entry["kind"]).version,
-         "options": {**entry["options"], "source": streams}}
+        {
+            **entry,
+            "version": METHODS.get(entry["kind"]).version,
+            "options": {**entry["options"], "source": streams},
+        }
         for entry in METHODS_OF[model.kind]
-    ]  # fmt: skip
-    told = {"classes": {}, "text": {"text": CLIP_FEATURES}} if model.text else {
-        "classes": {"label": CLASSES}
-    }
+    ]
+    told = (
+        {"classes": {}, "text": {"text": CLIP_FEATURES}}
+        if model.text
+        else {"classes": {"label": CLASSES}}
+    )
     return {
-        "backbone": {"kind": model.kind, "version": backbone.version,
-                     "shape": [4, model.side, model.side], **sizes,
-                     **OPTIONS_OF[model.kind](model)},
-        "embedder": {"version": 1, "width": backbone.condition_width(sizes), **told,
-                     **embedder_options(embedder, backbone)},
+        "backbone": {
+            "kind": model.kind,
+            "version": backbone.version,
+            "shape": [4, model.side, model.side],
+            **sizes,
+            **OPTIONS_OF[model.kind](model),
+        },
+        "embedder": {
+            "version": 1,
+            "width": backbone.condition_width(sizes),
+            **told,
+            **embedder_options(embedder, backbone),
+        },
         "methods": methods,
-    }  # fmt: skip
+    }
 
 
 def row(model: Published) -> dict[str, Any]:
@@ -127,13 +143,18 @@ def row(model: Published) -> dict[str, Any]:
     macs = meta_macs(published)
     params = parameter_counts(published)["total"]
     return {
-        "model": model.name, "latent": f"{model.side}x{model.side}", "source": model.source,
-        "params_M": params / 1e6, "published_params_M": model.params,
-        "GMACs": macs["total"] / 1e9, "published_GMACs": model.gmacs,
+        "model": model.name,
+        "latent": f"{model.side}x{model.side}",
+        "source": model.source,
+        "params_M": params / 1e6,
+        "published_params_M": model.params,
+        "GMACs": macs["total"] / 1e9,
+        "published_GMACs": model.gmacs,
         "difference": macs["total"] / 1e9 / model.gmacs - 1,
-        "backbone_GMACs": macs["backbone"] / 1e9, "conditioning_GMACs": macs["conditioning"] / 1e9,
+        "backbone_GMACs": macs["backbone"] / 1e9,
+        "conditioning_GMACs": macs["conditioning"] / 1e9,
         "shared_embedder_params_M": (parameter_counts(shared)["total"] - params) / 1e6,
-    }  # fmt: skip
+    }
 
 
 def rows() -> list[dict[str, Any]]:
@@ -144,10 +165,15 @@ def ratios(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The paper's ratios of MACs beside ours, between models of `rows`."""
     macs = {(r["model"], int(r["latent"].split("x")[0])): r["GMACs"] for r in found}
     return [
-        {"of": of[0], "over": over[0], "latent": f"{of[1]}x{of[1]}", "paper": paper,
-         "ours": macs[of] / macs[over]}
+        {
+            "of": of[0],
+            "over": over[0],
+            "latent": f"{of[1]}x{of[1]}",
+            "paper": paper,
+            "ours": macs[of] / macs[over],
+        }
         for of, over, paper in RATIOS
-    ]  # fmt: skip
+    ]
 
 
 def off(r: dict[str, Any]) -> bool:
@@ -183,9 +209,13 @@ def show_published(path: Path | None, pdf: Path | None = None) -> int:
     for r in found:
         model, latent, params, of, macs, published, off_by, _, _, source = cells(r)
         table.add_row(
-            model, latent.split("x")[0], (f"{params} ({of})" if of else params).replace("M", ""),
-            f"{macs} ({published})", off_by, source.replace("published", "publ."),
-        )  # fmt: skip
+            model,
+            latent.split("x")[0],
+            (f"{params} ({of})" if of else params).replace("M", ""),
+            f"{macs} ({published})",
+            off_by,
+            source.replace("published", "publ."),
+        )
     console.print(table)
     for r in ratios(found):
         console.print(ratio_line(r), soft_wrap=True)
@@ -207,11 +237,17 @@ def cells(r: dict[str, Any]) -> list[str]:
     published = r["published_params_M"]
     added = r["shared_embedder_params_M"]
     return [
-        r["model"], r["latent"], f"{r['params_M']:.1f}M",
-        "" if published is None else f"{published:g}M", f"{r['GMACs']:.2f}",
-        f"{r['published_GMACs']:g}", f"{r['difference']:+.2%}",
-        f"{r['conditioning_GMACs']:.2f}", f"+{added:.2f}M" if added else "", r["source"],
-    ]  # fmt: skip
+        r["model"],
+        r["latent"],
+        f"{r['params_M']:.1f}M",
+        "" if published is None else f"{published:g}M",
+        f"{r['GMACs']:.2f}",
+        f"{r['published_GMACs']:g}",
+        f"{r['difference']:+.2%}",
+        f"{r['conditioning_GMACs']:.2f}",
+        f"+{added:.2f}M" if added else "",
+        r["source"],
+    ]
 
 
 def ratio_line(r: dict[str, Any]) -> str:

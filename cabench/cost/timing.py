@@ -68,8 +68,9 @@ def ratio(of: np.ndarray, over: np.ndarray) -> Ratio:
     found = np.sort(of / over)
     n = len(found)
     k = int(binom.ppf(0.025, n, 0.5))  # so many may lie outside at each end
-    return Ratio(float(np.median(found)), float(found[max(k - 1, 0)]),
-                 float(found[min(n - k, n - 1)]), n)  # fmt: skip
+    return Ratio(
+        float(np.median(found)), float(found[max(k - 1, 0)]), float(found[min(n - k, n - 1)]), n
+    )
 
 
 def trainer_of(
@@ -77,13 +78,24 @@ def trainer_of(
 ) -> tuple[Trainer, Data, Order]:
     """A trial's trainer of this model, on random pictures."""
     recipe = {
-        "batch": batch, "lr": 1e-4, "betas": [0.9, 0.999], "weight_decay": 0.0, "warmup": 1,
-        "ema_half_life": 1000, "label_dropout": 0.1, "clip": None, "precision": precision,
-    }  # fmt: skip
+        "batch": batch,
+        "lr": 1e-4,
+        "betas": [0.9, 0.999],
+        "weight_decay": 0.0,
+        "warmup": 1,
+        "ema_half_life": 1000,
+        "label_dropout": 0.1,
+        "clip": None,
+        "precision": precision,
+    }
     asked = {
-        "model": spec, "seed": 0, "init_salt": "", "training": recipe, "data": {"flip": False},
+        "model": spec,
+        "seed": 0,
+        "init_salt": "",
+        "training": recipe,
+        "data": {"flip": False},
         "diffusion": PROCESS,
-    }  # fmt: skip
+    }
     g, classes = np.random.default_rng(0), spec["embedder"]["classes"]
     texts, tokens = spec["embedder"].get("text", {}), spec.get("text_tokens", TEXT_TOKENS)
     shape = (4 * batch, *spec["backbone"]["shape"])

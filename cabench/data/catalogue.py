@@ -16,15 +16,15 @@ from cabench.data.dataset import Dataset, Digest
 from cabench.errors import DataMissing
 
 THREADS = min(8, os.cpu_count() or 1)  # that decode: Pillow lets go of the interpreter meanwhile
-AHEAD = 4                              # pictures decoded before they are asked for, by thread
+AHEAD = 4  # pictures decoded before they are asked for, by thread
 
 
 @dataclass(frozen=True)
 class Members:
     """The pictures of one split, not decoded; row i of each belongs to picture i."""
 
-    names: Sequence[str]                # what messages call a picture: its path
-    streams: dict[str, np.ndarray]      # as in Split
+    names: Sequence[str]  # what messages call a picture: its path
+    streams: dict[str, np.ndarray]  # as in Split
     texts: dict[str, list]
 
     def __len__(self) -> int:
@@ -39,10 +39,12 @@ class Catalogue:
     licence: str
     classes: dict[str, list[str]]
     flip: bool
+    # fmt: off
     shape: tuple[int, int, int]                     # C, H, W of every picture
     splits: dict[str, Members]                      # one per name in SPLITS
     read: Callable[[str, int], np.ndarray]          # split, row -> (C, H, W) uint8, or DataMissing
     key: str                                        # changes with any file that was listed
+    # fmt: on
 
     def decoded(
         self, split: str, rows: Sequence[int] | None = None, threads: int = THREADS
@@ -83,7 +85,10 @@ def catalogue_of(dataset: Dataset) -> Catalogue:
     """Of a source that is loaded or memory-mapped as a whole."""
     parts = dataset.splits
     return Catalogue(
-        name=dataset.name, licence=dataset.licence, classes=dataset.classes, flip=dataset.flip,
+        name=dataset.name,
+        licence=dataset.licence,
+        classes=dataset.classes,
+        flip=dataset.flip,
         shape=tuple(dataset.shape),
         splits={
             name: Members(Rows(name, len(part)), part.streams, part.texts)
@@ -91,7 +96,7 @@ def catalogue_of(dataset: Dataset) -> Catalogue:
         },
         read=lambda split, row: np.asarray(parts[split].images[row]),
         key=dataset.fingerprint,
-    )  # fmt: skip
+    )
 
 
 class Rows(Sequence):
@@ -112,8 +117,8 @@ class Checked:
     """What reading every picture showed."""
 
     damaged: dict[str, dict[int, str]]  # by split: row -> what is wrong
-    digests: dict[str, str]             # by split: sha256 of the sound pictures in their order
-    fingerprint: str | None             # of the data set as it is loaded; None when any is damaged
+    digests: dict[str, str]  # by split: sha256 of the sound pictures in their order
+    fingerprint: str | None  # of the data set as it is loaded; None when any is damaged
 
     @property
     def lines(self) -> list[str]:

@@ -21,7 +21,7 @@ UNSEEN = "unseen"  # a further split that a set may have: what is new in every r
 class Latents:
     """A VAE's posteriors of pictures; a latent is (mean + deviation * noise - shift) * scale."""
 
-    moments: Any            # (N, F, 2, C, H, W): as it is and, F = 2, mirrored; mean and deviation
+    moments: Any  # (N, F, 2, C, H, W): as it is and, F = 2, mirrored; mean and deviation
     scale: float
     shift: float
 
@@ -35,11 +35,13 @@ class Latents:
 class Split:
     """Pictures and what is known of each; row i of every stream and text belongs to picture i."""
 
+    # fmt: off
     images: np.ndarray                                      # (N, C, H, W) uint8, contiguous
     streams: dict[str, np.ndarray]                          # name -> (N,) int64
     texts: dict[str, list] = field(default_factory=dict)    # name -> N strings, or lists of them
     latents: Latents | None = None                          # what networks train on, if not images
     encoded: dict[str, Any] = field(default_factory=dict)   # name -> text.Encoded, once it is made
+    # fmt: on
 
     def __len__(self) -> int:
         return len(self.images)
@@ -58,12 +60,14 @@ class Dataset:
     """Three splits with the names of their classes."""
 
     name: str
+    # fmt: off
     licence: str                       # of the pictures
     classes: dict[str, list[str]]      # categorical stream -> its class names, by value
     flip: bool                         # may a picture be mirrored without leaving the distribution?
     splits: dict[str, Split]           # one per name in SPLITS, and maybe UNSEEN
     fingerprint: str = ""              # sha256 of all content; computed when not given
     vae: dict[str, Any] | None = None  # of the latents: path, sha256, scale, shift
+    # fmt: on
 
     def __post_init__(self) -> None:
         if not self.fingerprint:

@@ -58,9 +58,13 @@ def _read(made: Path, catalogue: Catalogue) -> Dataset | None:
     if not whole:
         return None
     return Dataset(
-        name=catalogue.name, licence=catalogue.licence, classes=catalogue.classes,
-        flip=catalogue.flip, splits=splits, fingerprint=told,
-    )  # fmt: skip
+        name=catalogue.name,
+        licence=catalogue.licence,
+        classes=catalogue.classes,
+        flip=catalogue.flip,
+        splits=splits,
+        fingerprint=told,
+    )
 
 
 def decode_all(catalogue: Catalogue, made: Path) -> None:

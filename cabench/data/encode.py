@@ -88,9 +88,13 @@ def encode(
 
 
 def _encode(
-    catalogue: Catalogue, vae: Any, out: Path, job: dict[str, Any], skip_damaged: bool,
+    catalogue: Catalogue,
+    vae: Any,
+    out: Path,
+    job: dict[str, Any],
+    skip_damaged: bool,
     progress: Progress,
-) -> Encoded:  # fmt: skip
+) -> Encoded:
     size, batch, rows = job["size"], job["batch"], job["rows"]
     seen = _checked(catalogue, out, progress)
     done = Encoded(damaged=[line for found in seen["damaged"].values() for line in found.values()])
@@ -127,9 +131,7 @@ def _encode(
     return done
 
 
-def job_of(
-    catalogue: Catalogue, vae: Any, size: int, batch: int, rows: int
-) -> dict[str, Any]:
+def job_of(catalogue: Catalogue, vae: Any, size: int, batch: int, rows: int) -> dict[str, Any]:
     """What decides the bytes of an encoding, given the machine."""
     if further := [name for name in catalogue.splits if name not in SPLITS]:
         raise CabenchError(
@@ -141,10 +143,16 @@ def job_of(
             f"--size: found {size}; the VAE makes one cell of {vae.factor} pixels: a multiple of it"
         )
     return {
-        "version": VERSION, "data": catalogue.name, "listed": catalogue.key, "size": size,
-        "flip": catalogue.flip, "batch": batch, "rows": rows, "kept": KEPT,
+        "version": VERSION,
+        "data": catalogue.name,
+        "listed": catalogue.key,
+        "size": size,
+        "flip": catalogue.flip,
+        "batch": batch,
+        "rows": rows,
+        "kept": KEPT,
         "vae": vae.facts,
-    }  # fmt: skip
+    }
 
 
 def _begin(out: Path, job: dict[str, Any]) -> None:
@@ -181,9 +189,15 @@ def _checked(catalogue: Catalogue, out: Path, progress: Progress) -> dict[str, A
 
 
 def _shard(
-    catalogue: Catalogue, name: str, rows: list[int], vae: Any, size: int, batch: int,
-    paths: dict[str, Path], told: Callable[[int], None],
-) -> dict[str, str]:  # fmt: skip
+    catalogue: Catalogue,
+    name: str,
+    rows: list[int],
+    vae: Any,
+    size: int,
+    batch: int,
+    paths: dict[str, Path],
+    told: Callable[[int], None],
+) -> dict[str, str]:
     """Writes the files of one shard, {latents, pixels}; their sha256 by name."""
     mirrored = name == TRAINED_ON and catalogue.flip
     side = size // vae.factor
@@ -268,18 +282,29 @@ def _beside(catalogue: Catalogue, name: str, rows: list[int], out: Path) -> dict
 
 
 def _facts(
-    catalogue: Catalogue, vae: Any, size: int, seen: dict[str, Any],
-    files: dict[str, dict[str, list[str]]], hashes: dict[str, str],
-) -> dict[str, Any]:  # fmt: skip
+    catalogue: Catalogue,
+    vae: Any,
+    size: int,
+    seen: dict[str, Any],
+    files: dict[str, dict[str, list[str]]],
+    hashes: dict[str, str],
+) -> dict[str, Any]:
     """All that `latents` reads; the fingerprint is of what is trained on and scored with."""
     content = {
-        "version": VERSION, "data": catalogue.name, "classes": catalogue.classes,
-        "flip": catalogue.flip, "size": size, "vae": vae.facts, "pictures": seen["digests"],
+        "version": VERSION,
+        "data": catalogue.name,
+        "classes": catalogue.classes,
+        "flip": catalogue.flip,
+        "size": size,
+        "vae": vae.facts,
+        "pictures": seen["digests"],
         "files": dict(sorted(hashes.items())),
-    }  # fmt: skip
+    }
     digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
     return content | {
-        "fingerprint": digest, "licence": catalogue.licence, "vae_path": vae.path,
+        "fingerprint": digest,
+        "licence": catalogue.licence,
+        "vae_path": vae.path,
         "splits": files,
         "streams": {name: sorted(catalogue.splits[name].streams) for name in SPLITS},
         "texts": {name: sorted(catalogue.splits[name].texts) for name in SPLITS},

@@ -22,10 +22,10 @@ class VAE:
 
     def __init__(
         self,
-        path: str,                     # a folder as diffusers saves it, or a name on its hub
+        path: str,  # a folder as diffusers saves it, or a name on its hub
         device: str = "cpu",
-        sha256: str | None = None,     # what its weights must have
-        scale: float | None = None,    # instead of its own (Stable Diffusion: .18215)
+        sha256: str | None = None,  # what its weights must have
+        scale: float | None = None,  # instead of its own (Stable Diffusion: .18215)
         shift: float | None = None,
     ):
         self.path, self.device = path, device

@@ -81,17 +81,21 @@ class Process:
         """Keyword arguments by which a diffusers scheduler follows this process."""
         if self.prediction == "flow":
             return dict(
-                prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=1.0,
+                prediction_type="flow_prediction",
+                use_flow_sigmas=True,
+                flow_shift=1.0,
                 num_train_timesteps=STEPS,
-            )  # fmt: skip
+            )
         betas = 1 - alphas_cumprod(self.schedule) / torch.cat(
             [torch.ones(1, dtype=torch.float64), alphas_cumprod(self.schedule)[:-1]]
         )
         kind = {"eps": "epsilon", "v": "v_prediction"}[self.prediction]
         return dict(
-            trained_betas=betas.numpy(), prediction_type=kind, num_train_timesteps=STEPS,
+            trained_betas=betas.numpy(),
+            prediction_type=kind,
+            num_train_timesteps=STEPS,
             timestep_spacing="trailing",
-        )  # fmt: skip
+        )
 
 
 def _multistep(process: Process) -> Any:
@@ -122,8 +126,11 @@ def _ddpm(process: Process) -> Any:
 
 
 SAMPLERS: dict[str, Callable[[Process], Any]] = {
-    "dpmpp_2m": _multistep, "unipc": _unipc, "ddim": _ddim, "ddpm": _ddpm,
-}  # fmt: skip
+    "dpmpp_2m": _multistep,
+    "unipc": _unipc,
+    "ddim": _ddim,
+    "ddpm": _ddpm,
+}
 FLOW_SAMPLERS = ("dpmpp_2m", "unipc")
 
 

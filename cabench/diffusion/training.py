@@ -54,8 +54,9 @@ class Data:
         self.texts = {name: split.encoded[name] for name in streams if name not in split.streams}
         self.streams = {
             name: torch.from_numpy(split.streams[name])
-            for name in streams if name not in self.texts
-        }  # fmt: skip
+            for name in streams
+            if name not in self.texts
+        }
         self.several = any(text.counts.max() > 1 for text in self.texts.values())  # captions
 
     def __len__(self) -> int:
@@ -67,10 +68,13 @@ class Data:
         return tuple(self.images.shape[1:]) if self.latents is None else self.latents.shape
 
     def take(
-        self, index: Tensor, device: str, posterior: torch.Generator,
+        self,
+        index: Tensor,
+        device: str,
+        posterior: torch.Generator,
         flip: Tensor | None = None,  # (B,) bool: which to mirror
         pick: Tensor | None = None,  # (B,) in [0, 1): which of several captions; None: the first
-    ) -> tuple[Tensor, dict[str, Values]]:  # fmt: skip
+    ) -> tuple[Tensor, dict[str, Values]]:
         """x (B, C, H, W) float32 and streams; `posterior` draws the latents."""
         if self.latents is not None:
             x = self._latents(index, posterior, flip).to(device)
@@ -134,9 +138,12 @@ class Trainer:
         self.model = build_initialised(spec["model"], spec["seed"], spec["init_salt"]).to(device)
         self.seen = 0
         self.optimiser = torch.optim.AdamW(
-            self.model.parameters(), lr=t["lr"], betas=tuple(t["betas"]),
-            weight_decay=t["weight_decay"], fused=True,
-        )  # fmt: skip
+            self.model.parameters(),
+            lr=t["lr"],
+            betas=tuple(t["betas"]),
+            weight_decay=t["weight_decay"],
+            fused=True,
+        )
         self.ema = copy.deepcopy(self.model).requires_grad_(False)
         # Listed once: torch's AveragedModel walks through all modules at each step, at nano for
         # longer than the averaging takes
@@ -194,9 +201,7 @@ class Trainer:
         for name, p in self.model.named_parameters():
             keys = [k for k in ("step", "exp_avg", "exp_avg_sq") if f"{k}.{name}" in tensors]
             if keys:  # a parameter that no arm's method uses has no moments
-                self.optimiser.state[p] = {
-                    k: tensors[f"{k}.{name}"].to(self.device) for k in keys
-                }
+                self.optimiser.state[p] = {k: tensors[f"{k}.{name}"].to(self.device) for k in keys}
 
 
 def prefixed(prefix: str, model: nn.Module) -> dict[str, Tensor]:

@@ -16,8 +16,8 @@ from cabench.models.sites import Operation, SiteLayer
 from cabench.models.streams import Streams, length, take
 
 TIMES = (50.0, 275.0, 500.0, 725.0, 950.0)  # of 1000
-CLASSES = 16      # at most, evenly spread
-PART = 65536      # columns of weights that are in memory as float64 at a time
+CLASSES = 16  # at most, evenly spread
+PART = 65536  # columns of weights that are in memory as float64 at a time
 ROUNDING = 1e-12  # of the squared norms: a variance below is float32's
 
 Measured = dict[str, dict[str, float | None]]  # by kind of site, by measure
@@ -51,13 +51,15 @@ def generated_weights(
         if weights is not None:
             products = gram(weights)
             grid = products.view(len(TIMES), count, len(TIMES), count)
-            found.setdefault(layer.site, []).append((
-                layer.weight.norm().item(),
-                products.diagonal().sqrt().mean().item(),
-                spread(grid.diagonal(dim1=0, dim2=2)),
-                spread(grid.diagonal(dim1=1, dim2=3)),
-                effective_rank(products),
-            ))  # fmt: skip
+            found.setdefault(layer.site, []).append(
+                (
+                    layer.weight.norm().item(),
+                    products.diagonal().sqrt().mean().item(),
+                    spread(grid.diagonal(dim1=0, dim2=2)),
+                    spread(grid.diagonal(dim1=1, dim2=3)),
+                    effective_rank(products),
+                )
+            )
     return {kind: _means(layers) for kind, layers in found.items()}
 
 
@@ -104,8 +106,7 @@ def _means(layers: list[tuple[float, ...]]) -> dict[str, float | None]:
 
 
 def add_point(history: dict[str, Any], images: int, measured: Measured) -> None:
-    """Appends to {images: [...], sites: {kind: {measure: [...]}}}; {} stays so without generators.
-    """
+    """Appends to {images, sites: {kind: {measure: [...]}}}; stays {} without generators."""
     if measured:
         history.setdefault("images", []).append(images)
     for kind, measures in measured.items():

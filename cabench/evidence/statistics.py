@@ -13,19 +13,21 @@ from scipy import stats
 
 from cabench.evidence.frame import added_arms, by_seed, is_bound, study_arms, tidy
 
-LEVEL = 0.95   # of every interval
-ALPHA = 0.05   # of every verdict, after Holm
+LEVEL = 0.95  # of every interval
+ALPHA = 0.05  # of every verdict, after Holm
 NAN = float("nan")
 
 
 @dataclass(frozen=True)
 class Estimate:
     mean: float
+    # fmt: off
     low: float                # NaN when n < 2
     high: float
     n: int                    # seeds
     p: float = NAN            # two-sided, of mean = 0; NaN where it was not or can't be tested
     values: pd.Series = field(default_factory=lambda: pd.Series(dtype=float), compare=False)
+    # fmt: on
 
     @property
     def half(self) -> float:
@@ -83,8 +85,10 @@ def holm(ps: Sequence[float]) -> list[float]:
 
 def holm_apart(ps: Sequence[float], apart: Sequence[bool]) -> list[float]:
     """Holm over two families, told apart by `apart`."""
-    families = [holm([p if a is side else NAN for p, a in zip(ps, apart, strict=True)])
-                for side in (False, True)]  # fmt: skip
+    families = [
+        holm([p if a is side else NAN for p, a in zip(ps, apart, strict=True)])
+        for side in (False, True)
+    ]
     return [both[a] for both, a in zip(zip(*families, strict=True), apart, strict=True)]
 
 
@@ -112,13 +116,20 @@ def numbers(
             diff = paired_difference(ours, base) if role != "baseline" else mean_interval([])
             block.append(
                 {
-                    "arm": arm, "role": role, "metric": metric,
-                    "n": level.n, "mean": level.mean, "low": level.low, "high": level.high,
-                    "pairs": diff.n, "diff": diff.mean,
-                    "diff_low": diff.low, "diff_high": diff.high,
+                    "arm": arm,
+                    "role": role,
+                    "metric": metric,
+                    "n": level.n,
+                    "mean": level.mean,
+                    "low": level.low,
+                    "high": level.high,
+                    "pairs": diff.n,
+                    "diff": diff.mean,
+                    "diff_low": diff.low,
+                    "diff_high": diff.high,
                     "p": diff.p if role == "arm" else NAN,
                 }
-            )  # fmt: skip
+            )
         adjusted = holm_apart([r["p"] for r in block], [r["arm"] in added for r in block])
         for row, p in zip(block, adjusted, strict=True):
             rows.append(row | {"p_holm": p})

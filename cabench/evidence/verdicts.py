@@ -26,9 +26,11 @@ class Tried:
     """A claim before Holm."""
 
     parts: list[dict[str, Any]] = field(default_factory=list)  # what was found, by metric
+    # fmt: off
     reason: str = ""    # why it can't be judged
     verdict: str = ""   # of a fact; of a test, if it turns out significant
     p: float = NAN      # NaN: no test
+    # fmt: on
 
 
 def judge(manifest: dict[str, Any], records: dict[str, dict[str, Any]]) -> pd.DataFrame:
@@ -118,12 +120,19 @@ def _row(claim: dict[str, Any], tried: Tried, p_holm: float) -> dict[str, Any]:
     names = {k: claim.get(k) or "" for k in ("id", "says", "paper", "better", "than", "test")}
     one = tried.parts[0] if len(tried.parts) == 1 else {}
     return names | {
-        "metric": claim["metric"], "ratio": claim.get("ratio"), "added": bool(claim.get("added")),
-        "verdict": verdict, "reason": tried.reason, "parts": tried.parts,
+        "metric": claim["metric"],
+        "ratio": claim.get("ratio"),
+        "added": bool(claim.get("added")),
+        "verdict": verdict,
+        "reason": tried.reason,
+        "parts": tried.parts,
         "n": min((part.get("n", 0) for part in tried.parts), default=0),
-        "diff": one.get("diff", NAN), "low": one.get("low", NAN), "high": one.get("high", NAN),
-        "p": tried.p, "p_holm": p_holm,
-    }  # fmt: skip
+        "diff": one.get("diff", NAN),
+        "low": one.get("low", NAN),
+        "high": one.get("high", NAN),
+        "p": tried.p,
+        "p_holm": p_holm,
+    }
 
 
 def _paired(
@@ -134,10 +143,15 @@ def _paired(
     found = paired_difference(ours, base)
     seeds = found.values.index
     part = {
-        "metric": metric, "better": float(ours.loc[seeds].mean()),
-        "than": float(base.loc[seeds].mean()), "n": found.n, "diff": found.mean,
-        "low": found.low, "high": found.high, "p": found.p,
-    }  # fmt: skip
+        "metric": metric,
+        "better": float(ours.loc[seeds].mean()),
+        "than": float(base.loc[seeds].mean()),
+        "n": found.n,
+        "diff": found.mean,
+        "low": found.low,
+        "high": found.high,
+        "p": found.p,
+    }
     if metric not in manifest["metrics"]:
         return part, f"metric '{metric}' is not measured here"
     for side in ("better", "than"):

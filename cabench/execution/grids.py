@@ -39,9 +39,7 @@ def primary(trial: Trial, store: Store, scorer: SampleScorer) -> np.ndarray:
     return whole(path)[0]["images"].numpy()
 
 
-def prompted(
-    path: Path, drawn: list[np.ndarray], scorers: list[SampleScorer]
-) -> dict[str, Any]:
+def prompted(path: Path, drawn: list[np.ndarray], scorers: list[SampleScorer]) -> dict[str, Any]:
     """A PNG with a column a prompt, the first of each split: a real picture, the sample below it.
 
     The layout holds the prompts, and which of them are of unseen concepts; large pictures are

@@ -235,8 +235,9 @@ def _run(p: Prepared, console: Console) -> None:
     side = "" if p.options.ray_address else f"{min(p.jobs, len(trials))} side by side "
     console.print(
         f"{p.told['study']} at scale {p.told['scale']}: {len(trials)} trials to run, "
-        f"{done} done already, {side}on {where} ({p.executor})", soft_wrap=True,
-    )  # fmt: skip
+        f"{done} done already, {side}on {where} ({p.executor})",
+        soft_wrap=True,
+    )
     names = {t.key: f"{t.arm}, seed {t.seed}" for t in trials}
     with Progress(console, names, expected) as view:
         if p.executor == "local":
@@ -255,8 +256,9 @@ def _search(p: Prepared, console: Console) -> dict[str, dict[str, Any]]:
     tries = p.plan.file.study.tune.trials
     console.print(
         f"{p.told['study']}: searching the learning rates of {len(p.searches)} arms, {tries} "
-        f"evaluations of {p.searches[0].images:,} images each", soft_wrap=True,
-    )  # fmt: skip
+        f"evaluations of {p.searches[0].images:,} images each",
+        soft_wrap=True,
+    )
     names = {s.key: s.arm for s in p.searches}
     with Progress(console, names, dict.fromkeys(names, 1.0), tries) as view:
         found = ray.search(p.searches, p.store, p.pool, p.device, view)

@@ -86,8 +86,9 @@ def _clip(path: str, template: str | None, fingerprint: str) -> Clip:
     return made
 
 
-def run_trial(trial: Trial, store: Store, device: str = "cpu",
-              progress: Progress = lambda *_: None) -> dict[str, Any]:  # fmt: skip
+def run_trial(
+    trial: Trial, store: Store, device: str = "cpu", progress: Progress = lambda *_: None
+) -> dict[str, Any]:
     """Measures what is missing and writes the record; an arm's error becomes a failed record.
 
     A full disk or a missing permission (OSError, DISK) is no arm's fault: it is raised.
@@ -130,10 +131,14 @@ def measure(trial: Trial, store: Store, device: str, progress: Progress) -> dict
 
     images = spec["images"]
     snapshot = train(
-        spec["train"], images, dataset, store.training(trial.train_key),
-        device=device, **trial.snapshots,
+        spec["train"],
+        images,
+        dataset,
+        store.training(trial.train_key),
+        device=device,
+        **trial.snapshots,
         progress=lambda seen, loss: progress("train", min(1, seen / images), f"loss {loss:.4f}"),
-    )  # fmt: skip
+    )
     _, told = whole(snapshot)
     timing |= {"train_s": told["seconds"], "train_images_per_s": images / told["seconds"]}
 
@@ -154,10 +159,16 @@ def measure(trial: Trial, store: Store, device: str, progress: Progress) -> dict
     vae = {} if dataset.vae is None else {"vae": dataset.vae}
     return {
         "metrics": measured,
-        "protocol": scorer.protocol | tuning | vae | {
-            "data": dataset.name, "backbone": BACKBONES.get(backbone["kind"]).describe(backbone),
+        "protocol": scorer.protocol
+        | tuning
+        | vae
+        | {
+            "data": dataset.name,
+            "backbone": BACKBONES.get(backbone["kind"]).describe(backbone),
             "training": training_line(spec["train"], trial.tuning is not None),
-            "images": images, "guidance": spec["guidance"], **spec["sample"],
+            "images": images,
+            "guidance": spec["guidance"],
+            **spec["sample"],
             "floor": {k: v for s in scorers for k, v in floor_of(s).items()},
             "heldout_split": "report",
             "heldout_pictures": spec["score"]["heldout"]["images"],
@@ -169,7 +180,7 @@ def measure(trial: Trial, store: Store, device: str, progress: Progress) -> dict
             "weights": last_point(told["curve"].get("weights", {})),
             "neighbours": sheets.neighbours(trial, store, scorer),
         },
-    }  # fmt: skip
+    }
 
 
 def scorers_of(
@@ -181,9 +192,11 @@ def scorers_of(
     """
     spec = trial.spec
     where = (
-        spec["train"]["data"]["source"], json.dumps(trial.data_options, sort_keys=True),
-        json.dumps(texts_of(spec["train"], trial.assets), sort_keys=True), store.cache,
-    )  # fmt: skip
+        spec["train"]["data"]["source"],
+        json.dumps(trial.data_options, sort_keys=True),
+        json.dumps(texts_of(spec["train"], trial.assets), sort_keys=True),
+        store.cache,
+    )
     if _dataset(*where).fingerprint != spec["train"]["data"]["fingerprint"]:
         raise OSError(errno.EIO, f"data '{where[0]}' changed since the study was read")
     told = spec["score"].get("clip")
@@ -197,9 +210,14 @@ def scorers_of(
 
 
 def score_samples(
-    trial: Trial, store: Store, snapshot: Path, scorer: SampleScorer, device: str,
-    progress: Progress, timing: dict[str, float],
-) -> dict[str, float]:  # fmt: skip
+    trial: Trial,
+    store: Store,
+    snapshot: Path,
+    scorer: SampleScorer,
+    device: str,
+    progress: Progress,
+    timing: dict[str, float],
+) -> dict[str, float]:
     """Scores at the primary guidance ('kid'), and at the swept ones ('kid/g2').
 
     On the split `unseen` ('kid/unseen') at the primary one alone.
@@ -248,8 +266,15 @@ def training_line(train: dict[str, Any], tuned: bool) -> str:
     )
 
 
-def draw(trial: Trial, store: Store, snapshot: Path, scorer: SampleScorer, guidance: float,
-         device: str, progress: Progress) -> np.ndarray:  # fmt: skip
+def draw(
+    trial: Trial,
+    store: Store,
+    snapshot: Path,
+    scorer: SampleScorer,
+    guidance: float,
+    device: str,
+    progress: Progress,
+) -> np.ndarray:
     """The samples (n, C, H, W) uint8 of one guidance value: from the cache, or drawn and kept."""
     path = store.samples(trial.sample_key(guidance, scorer.reference))
     if (kept := load(path)) is not None:
@@ -258,13 +283,19 @@ def draw(trial: Trial, store: Store, snapshot: Path, scorer: SampleScorer, guida
     real = Data(scorer.dataset.split(scorer.reference), names_of(spec["model"]["embedder"]))
     told, vae = real.told(torch.from_numpy(scorer.rows)), scorer.dataset.vae
     images = sample(
-        load_ema(spec, snapshot, device), Process(**spec["diffusion"]), told,
-        tuple(spec["model"]["backbone"]["shape"]), seed=spec["seed"],
-        sampler=drawing["sampler"], steps=drawing["steps"], guidance=guidance,
-        batch=drawing["batch"], device=device,
+        load_ema(spec, snapshot, device),
+        Process(**spec["diffusion"]),
+        told,
+        tuple(spec["model"]["backbone"]["shape"]),
+        seed=spec["seed"],
+        sampler=drawing["sampler"],
+        steps=drawing["steps"],
+        guidance=guidance,
+        batch=drawing["batch"],
+        device=device,
         progress=lambda done: progress("sample", done / n, f"guidance {guidance:g}"),
         decode=to_uint8 if vae is None else _vae(device=device, **vae).decode,
-    )  # fmt: skip
+    )
     save(path, {"images": images})
     return images.numpy()
 
@@ -284,7 +315,10 @@ def processor() -> str:
 def environment(device: str) -> dict[str, Any]:
     names = ("cabench", "torch", "numpy", "diffusers", "torch-fidelity", "onnxruntime", "fvcore")
     return {
-        "python": platform.python_version(), "system": platform.system(),
-        "processor": processor(), "device": device, "threads": torch.get_num_threads(),
+        "python": platform.python_version(),
+        "system": platform.system(),
+        "processor": processor(),
+        "device": device,
+        "threads": torch.get_num_threads(),
         "packages": {name: packages.version(name) for name in names},
-    }  # fmt: skip
+    }

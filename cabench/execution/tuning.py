@@ -50,10 +50,15 @@ class Search:
 
     def told(self, lr: float, tried: list[tuple[float, float]]) -> dict[str, Any]:
         return {
-            "key": self.key, "arm": self.arm, "lr": lr, "tried": [list(t) for t in tried],
-            "images": self.images, "seed": self.train["seed"], "options": self.options,
+            "key": self.key,
+            "arm": self.arm,
+            "lr": lr,
+            "tried": [list(t) for t in tried],
+            "images": self.images,
+            "seed": self.train["seed"],
+            "options": self.options,
             "judged": "denoising loss on judge-train",
-        }  # fmt: skip
+        }
 
     def outcome(self, store: Store) -> dict[str, Any] | None:
         """The finished search: `lr`, and `tried`, the pairs (rate, loss) in their order."""
@@ -77,11 +82,17 @@ def searches(plan: Plan) -> list[Search]:
         images = max(train["training"]["batch"], round(trial.spec["images"] * tune.budget))
         found.append(
             Search(
-                arm, train, images, tune.model_dump(mode="json"),
-                trial.spec["score"]["heldout"], trial.data_options,
-                trial.snapshots["snapshot_every"], trial.plugins, trial.assets,
+                arm,
+                train,
+                images,
+                tune.model_dump(mode="json"),
+                trial.spec["score"]["heldout"],
+                trial.data_options,
+                trial.snapshots["snapshot_every"],
+                trial.plugins,
+                trial.assets,
             )
-        )  # fmt: skip
+        )
     return found
 
 
@@ -101,21 +112,30 @@ def evaluate(search: Search, factor: float, store: Store, device: str, progress:
         load_plugins(search.plugins)
         dataset = with_texts(
             load_dataset(spec["data"]["source"], **search.data_options),
-            texts_of(spec, search.assets), store.cache,
-        )  # fmt: skip
+            texts_of(spec, search.assets),
+            store.cache,
+        )
         train_key = content_key("train", spec)
         try:
             with store.lock(train_key):
                 snapshot = train(
-                    spec, search.images, dataset, store.training(train_key),
-                    snapshot_every=search.snapshot_every, keep_state=False, device=device,
+                    spec,
+                    search.images,
+                    dataset,
+                    store.training(train_key),
+                    snapshot_every=search.snapshot_every,
+                    keep_state=False,
+                    device=device,
                     progress=progress,
-                )  # fmt: skip
+                )
             judged = Data(dataset.split("judge-train"), names_of(spec["model"]["embedder"]))
             errors = denoising_loss(
-                load_ema(spec, snapshot, device), Process(**spec["diffusion"]), judged,
-                **search.heldout, device=device,
-            )  # fmt: skip
+                load_ema(spec, snapshot, device),
+                Process(**spec["diffusion"]),
+                judged,
+                **search.heldout,
+                device=device,
+            )
             loss = min(float(errors.mean()), DIVERGED)
         except Diverged:
             loss = DIVERGED
@@ -139,9 +159,7 @@ def broken(search: Search, reasons: list[str]) -> dict[str, Any]:
     return search.told(rate, [])
 
 
-def conclude(
-    search: Search, tried: list[tuple[float, float]], store: Store
-) -> dict[str, Any]:
+def conclude(search: Search, tried: list[tuple[float, float]], store: Store) -> dict[str, Any]:
     """Keeps the outcome of a search; `tried` holds (factor, loss) in the order tried."""
     rates = [(search.at(factor)["training"]["lr"], loss) for factor, loss in tried]
     best = min(rates, key=lambda pair: pair[1])

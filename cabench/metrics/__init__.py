@@ -40,9 +40,16 @@ from cabench.metrics.scorer import SampleScorer
 from cabench.registry import JUDGES, METRICS, versioned
 
 __all__ = [
-    "Judge", "SampleScorer", "describe", "judge_fingerprint", "judges_of", "names", "needing",
-    "report_labels", "versions",
-]  # fmt: skip
+    "Judge",
+    "SampleScorer",
+    "describe",
+    "judge_fingerprint",
+    "judges_of",
+    "names",
+    "needing",
+    "report_labels",
+    "versions",
+]
 
 
 def versions(names: Iterable[str]) -> dict[str, object]:
@@ -84,7 +91,8 @@ def describe(name: str, n: int) -> dict[str, object]:
 def describe_unseen(names: Iterable[str], n: int) -> dict[str, dict[str, object]]:
     """The same of the scores on the split `unseen`: 'kid/unseen' and the like."""
     measured = [
-        name for name in names
+        name
+        for name in names
         if METRICS.get(name).needs == "samples" or getattr(METRICS.get(name), "unseen", False)
     ]
     return {f"{name}/unseen": _unseen(describe(name, n)) for name in measured}

@@ -26,10 +26,18 @@ from cabench.records.store import atomic_path
 from cabench.registry import DATASETS, METRICS, listed, near
 from cabench.runtime.console import screen
 
-LIMIT = 2.0      # standard deviations
+LIMIT = 2.0  # standard deviations
 WORSE, FLAT, BETTER, NOT_WORSE = "worse", "flat", "better", "not worse"
-DEFAULTS = ("kid", "fid_lite0_112", "precision_lite0", "recall_lite0", "isc_lite0",
-            "kid_classwise", "condition_accuracy", "memorised")  # fmt: skip
+DEFAULTS = (
+    "kid",
+    "fid_lite0_112",
+    "precision_lite0",
+    "recall_lite0",
+    "isc_lite0",
+    "kid_classwise",
+    "condition_accuracy",
+    "memorised",
+)
 # Fixed before measuring. What is not named is expected to be flat.
 PICTURES = ("blur", "noise", "JPEG")
 EXPECTED = {
@@ -42,7 +50,7 @@ EXPECTED = {
     "condition_accuracy": (*PICTURES, "missing classes", "shuffled labels"),
     "memorised": ("memorised",),
     "image_text_score": (*PICTURES, "missing classes", CAPTIONS, "memorised"),  # other captions
-    "style_accuracy": (*PICTURES, "missing classes", CAPTIONS, "memorised"),    # other styles
+    "style_accuracy": (*PICTURES, "missing classes", CAPTIONS, "memorised"),  # other styles
     "prompt_retrieval": (*PICTURES, "missing classes", CAPTIONS, "memorised"),
 }
 # They read what else each sample is told
@@ -56,7 +64,7 @@ def expected(metric: str, corruption: str) -> str:
         return ""
     if corruption in told:
         return WORSE
-    return NOT_WORSE if metric == "memorised" else FLAT    # what is spoilt is no copy any more
+    return NOT_WORSE if metric == "memorised" else FLAT  # what is spoilt is no copy any more
 
 
 def agrees(wanted: str, seen: str) -> bool:
@@ -70,7 +78,7 @@ def halves(dataset: Dataset) -> tuple[Dataset, Any]:
     concepts = report.texts.get("hexcode")
     if concepts is None:
         kept, unseen = stratified(labels, (0.5, 0.5))
-    else:    # all pictures of a concept go to one half
+    else:  # all pictures of a concept go to one half
         _, first, of = np.unique(concepts, return_index=True, return_inverse=True)
         parts = stratified(labels[first], (0.5, 0.5))
         kept, unseen = (np.flatnonzero(np.isin(of, part)) for part in parts)
@@ -109,25 +117,31 @@ def spoilt(name: str, real: Real, place: int, draw: int) -> tuple[np.ndarray, np
 
 
 def prompted(
-    judged: Dataset, unseen: Any, n: int, draw: int, cache: Path, chosen: tuple[str, ...],
+    judged: Dataset,
+    unseen: Any,
+    n: int,
+    draw: int,
+    cache: Path,
+    chosen: tuple[str, ...],
     train: Any,
 ) -> dict[str, dict[str, float]]:
     """Scores by corruption of the metrics that read prompts: real pictures with their own ones."""
     part = unseen.take(np.random.RandomState(draw).permutation(len(unseen)))
     shown = dataclasses.replace(
-        judged, splits=judged.splits | {"report": part},
+        judged,
+        splits=judged.splits | {"report": part},
         fingerprint=hashlib.sha256(f"{judged.fingerprint} told {draw}".encode()).hexdigest(),
-    )  # fmt: skip
+    )
     scorer = metrics.SampleScorer(
         shown, n, cache, metrics=[name for name in chosen if name in PROMPTED]
     )
     copied = matched(train.streams["label"], scorer.labels, "split 'generator-train'", draw)
     images, trained = part.images[scorer.rows], np.empty_like(part.images[:n])
-    trained[np.argsort(scorer.labels, kind="stable")] = train.images[copied]    # label by label
+    trained[np.argsort(scorer.labels, kind="stable")] = train.images[copied]  # label by label
     real = Real(images, scorer.labels, trained)
     scores = {"intact": scorer.score(images, scorer.labels)}
     for place, name in enumerate(CORRUPTIONS, 1):
-        found, _ = spoilt(name, real, place, draw)    # prompts are told, labels are not
+        found, _ = spoilt(name, real, place, draw)  # prompts are told, labels are not
         if name == CAPTIONS:
             found = images[np.random.RandomState(draw).permutation(n)]
         scores[name] = scorer.score(found, scorer.labels)
@@ -147,13 +161,23 @@ def _shifts(scores: dict, chosen: tuple[str, ...], scorer: metrics.SampleScorer)
             shift = sign * (values - base).mean() / spread
             seen = WORSE if shift > LIMIT else BETTER if shift < -LIMIT else FLAT
             wanted = expected(metric, name)
-            rows.append({
-                "metric": metric, "label": metrics.describe(metric, scorer.n)["label"],
-                "corruption": name, "expected": wanted, "found": seen, "shift": shift,
-                "intact": base.mean(), "corrupted": values.mean(), "sd": base.std(ddof=1),
-                "agrees": agrees(wanted, seen), "n": scorer.n, "sets": len(base),
-                "data": scorer.dataset.name,
-            })  # fmt: skip
+            rows.append(
+                {
+                    "metric": metric,
+                    "label": metrics.describe(metric, scorer.n)["label"],
+                    "corruption": name,
+                    "expected": wanted,
+                    "found": seen,
+                    "shift": shift,
+                    "intact": base.mean(),
+                    "corrupted": values.mean(),
+                    "sd": base.std(ddof=1),
+                    "agrees": agrees(wanted, seen),
+                    "n": scorer.n,
+                    "sets": len(base),
+                    "data": scorer.dataset.name,
+                }
+            )
     return pd.DataFrame(rows)
 
 
@@ -183,8 +207,9 @@ def show_judges(
     n = n or min(1000, max(least, len(dataset.split("report")) // 4))
     console = screen()
     began = time.perf_counter()
-    frame = measure(dataset, n, draws, cache, chosen,
-                    lambda text: console.print(text, soft_wrap=True))  # fmt: skip
+    frame = measure(
+        dataset, n, draws, cache, chosen, lambda text: console.print(text, soft_wrap=True)
+    )
     from cabench.analysis.figures.judges import judges
 
     paths = [out / f"judges.{data}.{end}" for end in ("csv", "md")]
@@ -204,9 +229,11 @@ def markdown(frame: pd.DataFrame, command: str) -> str:
     """The matrix and, metric by metric, where it fails."""
     one = frame.iloc[0]
     shift = frame.assign(
-        cell=[f"{s:+.1f}{'' if ok else ' (!)'}"
-              for s, ok in zip(frame["shift"], frame["agrees"], strict=True)]
-    ).pivot(index="label", columns="corruption", values="cell")  # fmt: skip
+        cell=[
+            f"{s:+.1f}{'' if ok else ' (!)'}"
+            for s, ok in zip(frame["shift"], frame["agrees"], strict=True)
+        ]
+    ).pivot(index="label", columns="corruption", values="cell")
     shift = shift.loc[list(dict.fromkeys(frame["label"])), list(dict.fromkeys(frame["corruption"]))]
     lines = [
         f"# Metrics judged on {one['data']}",
@@ -217,10 +244,13 @@ def markdown(frame: pd.DataFrame, command: str) -> str:
         "|---|---:|" + "---:|" * len(shift.columns),
     ]
     intact = frame.drop_duplicates("label").set_index("label")["intact"]
-    table = "\n".join(lines[2:] + [
-        f"| {label} | {intact[label]:.4g} | " + " | ".join(row) + " |"
-        for label, row in zip(shift.index, shift.to_numpy(), strict=True)
-    ])  # fmt: skip
+    table = "\n".join(
+        lines[2:]
+        + [
+            f"| {label} | {intact[label]:.4g} | " + " | ".join(row) + " |"
+            for label, row in zip(shift.index, shift.to_numpy(), strict=True)
+        ]
+    )
     wrong = frame[~frame["agrees"]]
     notes = [
         f"- {row.label}, {row.corruption}: expected {row.expected}, found {row.found} "
@@ -228,7 +258,15 @@ def markdown(frame: pd.DataFrame, command: str) -> str:
         for row in wrong.itertuples()
     ] or ["- all as expected"]
     told = [f"- {name}: {text}" for name, text in described().items()]
-    return "\n\n".join([
-        lines[0], lines[1], table, "Not as expected:\n\n" + "\n".join(notes),
-        "## Corruptions\n\n" + "\n".join(told),
-    ]) + "\n"  # fmt: skip
+    return (
+        "\n\n".join(
+            [
+                lines[0],
+                lines[1],
+                table,
+                "Not as expected:\n\n" + "\n".join(notes),
+                "## Corruptions\n\n" + "\n".join(told),
+            ]
+        )
+        + "\n"
+    )

@@ -79,9 +79,10 @@ class Clip:
                 pixels = look(images=[p.transpose(1, 2, 0) for p in rgb], return_tensors="pt")
                 ids, mask = padded(tokenizer, prompts[start : start + BATCH])
                 out = model(
-                    input_ids=ids.to(device), attention_mask=mask.to(device),
+                    input_ids=ids.to(device),
+                    attention_mask=mask.to(device),
                     pixel_values=pixels["pixel_values"].to(device),
-                )  # fmt: skip
+                )
                 # Of length one each
                 found.append((out.image_embeds * out.text_embeds).double().sum(1).cpu())
         return 100 * float(torch.cat(found).mean())

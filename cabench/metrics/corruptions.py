@@ -20,7 +20,7 @@ class Real:
 
     images: np.ndarray
     labels: np.ndarray
-    trained: np.ndarray   # (n, C, H, W): training pictures with the same labels
+    trained: np.ndarray  # (n, C, H, W): training pictures with the same labels
 
 
 Corruption = Callable[[Real, np.random.RandomState], tuple[np.ndarray, np.ndarray]]
@@ -90,7 +90,7 @@ def shuffled(real: Real, rng: np.random.RandomState) -> Any:
 @corruption(CAPTIONS)
 def shuffled_captions(real: Real, rng: np.random.RandomState) -> Any:
     """The same pictures, each told another's caption: seen by metrics that read prompts alone."""
-    return real.images, real.labels    # judging.py gives those the pictures of other prompts
+    return real.images, real.labels  # judging.py gives those the pictures of other prompts
 
 
 @corruption("memorised")

@@ -19,8 +19,8 @@ class Family:
     version = 1
     needs = "samples"
     higher_is_better = False
-    of: str                     # in JUDGES' `layers`
-    words: str                  # in the label
+    of: str  # in JUDGES' `layers`
+    words: str  # in the label
     judge: str
     layer: str
 
@@ -79,26 +79,41 @@ class InceptionScore(Family):
 
 def least(family: type[Family], width: int) -> int:
     """Fewer samples are refused: see `fidelity`."""
-    return {"fid": 2 * width, "kid": fidelity.KID_MIN, "prc": fidelity.NEIGHBOURS + 1,
-            "isc": fidelity.SPLITS}[family.of]  # fmt: skip
+    return {
+        "fid": 2 * width,
+        "kid": fidelity.KID_MIN,
+        "prc": fidelity.NEIGHBOURS + 1,
+        "isc": fidelity.SPLITS,
+    }[family.of]
 
 
 def _register() -> None:
     for name in JUDGES.names():
         network = JUDGES.get(name)
-        for prefix, family in {"fid": Fid, "kid": Kid, "precision": Precision, "recall": Recall,
-                               "isc": InceptionScore}.items():  # fmt: skip
+        for prefix, family in {
+            "fid": Fid,
+            "kid": Kid,
+            "precision": Precision,
+            "recall": Recall,
+            "isc": InceptionScore,
+        }.items():
             layer = network.layers.get(family.of)
             if layer is None or (name == judges.DEFAULT and family in (Fid, Kid)):
                 continue  # those two of the default judge are `kid` and `fid_lite0_112`
             words = family.words + (f"-{network.title}" if network.title else "")
             METRICS.register(f"{prefix}_{network.short}")(
-                type(family.__name__, (family,), {
-                    "__doc__": f"{family.__doc__[:-1]}; features of {name}.", "judge": name,
-                    "layer": layer, "label": words + "@{n}",
-                    "min_samples": least(family, network.widths[layer]),
-                })
-            )  # fmt: skip
+                type(
+                    family.__name__,
+                    (family,),
+                    {
+                        "__doc__": f"{family.__doc__[:-1]}; features of {name}.",
+                        "judge": name,
+                        "layer": layer,
+                        "label": words + "@{n}",
+                        "min_samples": least(family, network.widths[layer]),
+                    },
+                )
+            )
 
 
 _register()

@@ -11,12 +11,17 @@ import numpy as np
 
 from cabench.errors import CabenchError
 
-KID = {"kid_subsets": 1, "kid_kernel": "poly", "kid_kernel_poly_degree": 3,
-       "kid_kernel_poly_gamma": None, "kid_kernel_poly_coef0": 1.0}
-NEIGHBOURS = 3   # of precision and recall
-SPLITS = 10      # of the Inception score
-WHOLE = 10_000   # pictures whose kernels are held whole; of more block by block
-KID_MIN = 100    # below, KID's spread over draws exceeds the differences that matter here
+KID = {
+    "kid_subsets": 1,
+    "kid_kernel": "poly",
+    "kid_kernel_poly_degree": 3,
+    "kid_kernel_poly_gamma": None,
+    "kid_kernel_poly_coef0": 1.0,
+}
+NEIGHBOURS = 3  # of precision and recall
+SPLITS = 10  # of the Inception score
+WHOLE = 10_000  # pictures whose kernels are held whole; of more block by block
+KID_MIN = 100  # below, KID's spread over draws exceeds the differences that matter here
 
 
 def kid(generated: np.ndarray, reference: np.ndarray, least: int = KID_MIN) -> float:
@@ -36,8 +41,12 @@ def kid(generated: np.ndarray, reference: np.ndarray, least: int = KID_MIN) -> f
         return blocked_kid(generated[:n], reference[:n])
     with one_thread():
         out = kid_featuresdict_to_metric(
-            {"f": _tensor(generated)}, {"f": _tensor(reference)}, "f",
-            kid_subset_size=n, verbose=False, **KID,
+            {"f": _tensor(generated)},
+            {"f": _tensor(reference)},
+            "f",
+            kid_subset_size=n,
+            verbose=False,
+            **KID,
         )
     return out[KEY_METRIC_KID_MEAN]
 
@@ -72,8 +81,10 @@ def fid(generated: np.ndarray, reference: np.ndarray, least: int | None = None) 
 
     n, least = min(len(generated), len(reference)), least or 2 * generated.shape[1]
     if n < least:
-        raise CabenchError(f"FID: {n} pictures are too few for {generated.shape[1]} dimensions, "
-                           f"at least {least} are needed")
+        raise CabenchError(
+            f"FID: {n} pictures are too few for {generated.shape[1]} dimensions, "
+            f"at least {least} are needed"
+        )
     with one_thread():
         statistics = [
             fid_featuresdict_to_statistics({"f": _tensor(features)}, "f")
@@ -92,12 +103,17 @@ def precision_recall(generated: np.ndarray, reference: np.ndarray) -> tuple[floa
 
     n = min(len(generated), len(reference))
     if n <= NEIGHBOURS:
-        raise CabenchError(f"precision and recall: {n} pictures are too few, "
-                           f"at least {NEIGHBOURS + 1} are needed")
+        raise CabenchError(
+            f"precision and recall: {n} pictures are too few, at least {NEIGHBOURS + 1} are needed"
+        )
     with one_thread():
         out = prc_features_to_metric(
-            _tensor(generated), _tensor(reference), prc_neighborhood=NEIGHBOURS, verbose=False,
-            save_cpu_ram=True, prc_batch_size=2000,
+            _tensor(generated),
+            _tensor(reference),
+            prc_neighborhood=NEIGHBOURS,
+            verbose=False,
+            save_cpu_ram=True,
+            prc_batch_size=2000,
         )
     return out["precision"], out["recall"]
 
@@ -110,8 +126,9 @@ def inception_score(logits: np.ndarray) -> float:
     from torch_fidelity.metric_isc import KEY_METRIC_ISC_MEAN, isc_features_to_metric
 
     if len(logits) < SPLITS:
-        raise CabenchError(f"Inception score: {len(logits)} pictures are too few, "
-                           f"at least {SPLITS} are needed")
+        raise CabenchError(
+            f"Inception score: {len(logits)} pictures are too few, at least {SPLITS} are needed"
+        )
     with one_thread():
         return isc_features_to_metric(_tensor(logits), splits=SPLITS)[KEY_METRIC_ISC_MEAN]
 

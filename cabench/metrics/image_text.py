@@ -85,9 +85,7 @@ def fingerprint() -> str:
     return file_hash(FILE)
 
 
-def sentence_embeddings(
-    texts: Sequence[str], cache: Path, among: Sequence[str] = ()
-) -> np.ndarray:
+def sentence_embeddings(texts: Sequence[str], cache: Path, among: Sequence[str] = ()) -> np.ndarray:
     """(N, 384) of the encoder that the heads were made with."""
     from cabench.text import encoder, sentences
 

@@ -7,9 +7,9 @@ import numpy as np
 from cabench.metrics.fidelity import one_thread
 
 VERSION = 1
-MOST = 10_000      # training pictures looked at: the split's first ones, whose order is random
-QUANTILE = 0.01    # of real pictures' distances: what is nearer than that counts as a copy
-BLOCK = 500        # samples at a time
+MOST = 10_000  # training pictures looked at: the split's first ones, whose order is random
+QUANTILE = 0.01  # of real pictures' distances: what is nearer than that counts as a copy
+BLOCK = 500  # samples at a time
 
 
 def nearest(features: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -22,6 +22,6 @@ def nearest(features: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.nd
             part = features[start : start + BLOCK].astype(np.float32)
             place = (size - 2.0 * (part @ others.T)).argmin(1)
             index[start : start + BLOCK] = place
-            gap = part.astype(np.float64) - others[place]      # exact where the nearest is a copy
+            gap = part.astype(np.float64) - others[place]  # exact where the nearest is a copy
             distance[start : start + BLOCK] = np.sqrt(np.square(gap).sum(1))
     return distance, index

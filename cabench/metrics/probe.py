@@ -16,19 +16,21 @@ from cabench.metrics.fidelity import one_thread
 
 VERSION = 1
 FEATURES = ("1280", "112")
-PENALTY = 1e-2    # mean log loss + PENALTY / 2 * |W|^2; best of a grid on fashion16 and on digits
+PENALTY = 1e-2  # mean log loss + PENALTY / 2 * |W|^2; best of a grid on fashion16 and on digits
 
 
 @dataclass(frozen=True)
 class Probe:
     """Fitted scales and weights; `accuracy_on_report` is what real pictures reach."""
 
+    # fmt: off
     mean: np.ndarray                # (D,)
     scale: np.ndarray               # (D,)
     weight: np.ndarray              # (D, K)
     bias: np.ndarray                # (K,)
     classes: np.ndarray             # (K,) int64: the labels behind the columns
     accuracy_on_report: float
+    # fmt: on
 
     def predict(self, features: dict[str, np.ndarray]) -> np.ndarray:
         """(N,) int64: the most likely label of each picture."""
@@ -53,13 +55,13 @@ def fit(train, train_labels, report, report_labels) -> Probe:
 
     x = _stack(train)
     mean, spread = x.mean(axis=0), x.std(axis=0)
-    scale = np.maximum(spread, 0.1 * np.median(spread))    # dead features stay small
+    scale = np.maximum(spread, 0.1 * np.median(spread))  # dead features stay small
     model = LogisticRegression(C=1 / (PENALTY * len(x)), max_iter=200, tol=1e-3)
     with one_thread(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")    # of stopping at max_iter: accuracy has settled by then
+        warnings.simplefilter("ignore")  # of stopping at max_iter: accuracy has settled by then
         model.fit((x - mean) / scale, train_labels)
     weight, bias = model.coef_.T, model.intercept_
-    if len(model.classes_) == 2:                           # scikit-learn keeps one column of two
+    if len(model.classes_) == 2:  # scikit-learn keeps one column of two
         weight, bias = np.hstack([-weight / 2, weight / 2]), np.array([-bias[0], bias[0]]) / 2
     fitted = Probe(mean, scale, weight, bias, model.classes_.astype(np.int64), float("nan"))
     accuracy = fitted.accuracy(report, report_labels)

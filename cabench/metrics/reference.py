@@ -24,9 +24,7 @@ def report_labels(labels: np.ndarray, n: int) -> np.ndarray:
     return np.repeat(classes, shares)[np.argsort(turn, kind="stable")].astype(np.int64)
 
 
-def matched(
-    split_labels: np.ndarray, wanted: np.ndarray, where: str, seed: int = 0
-) -> np.ndarray:
+def matched(split_labels: np.ndarray, wanted: np.ndarray, where: str, seed: int = 0) -> np.ndarray:
     """Indices of len(wanted) different pictures of a split with exactly the labels in `wanted`.
 
     Per label the first ones of a fixed shuffle (RandomState: its numbers never change, NEP 19).

@@ -10,7 +10,7 @@ from cabench.metrics.fidelity import KID_MIN, fid, kid
 from cabench.registry import METRICS
 from cabench.text import distinct_texts
 
-CLASS_MIN = 10    # samples of a class; smaller classes are left out
+CLASS_MIN = 10  # samples of a class; smaller classes are left out
 
 
 @METRICS.register("kid")
@@ -168,8 +168,7 @@ class ImageTextScore(ByHeads):
 
 @METRICS.register("prompt_retrieval")
 class PromptRetrieval(ByHeads):
-    """Share of samples whose own prompt is among the ten nearest of all prompts, by the same heads.
-    """
+    """Share of samples whose own prompt is among the ten nearest prompts, by the same heads."""
 
     label = "prompt in top 10@{n}"
     min_samples = 11

@@ -35,21 +35,21 @@ class SampleScorer:
 
     def __init__(
         self,
-        dataset: Any,                               # cabench.data.Dataset, or what looks like one
-        n: int,                                     # samples to generate and score
-        cache: Path,                                # judge, features, probes: <cache>/judge/
-        threads: int = 1,                           # for the judge; the numbers don't depend on it
-        metrics: Sequence[str] = METRIC_NAMES,      # registered metrics that need samples
-        stream: str = "label",                      # the condition that accuracy is about
-        reference: str = REFERENCE,                 # the split whose conditions samples are told
-        clip: Any = None,                           # metrics.clip.Clip, of metric clip_score
+        dataset: Any,  # cabench.data.Dataset, or what looks like one
+        n: int,  # samples to generate and score
+        cache: Path,  # judge, features, probes: <cache>/judge/
+        threads: int = 1,  # for the judge; the numbers don't depend on it
+        metrics: Sequence[str] = METRIC_NAMES,  # registered metrics that need samples
+        stream: str = "label",  # the condition that accuracy is about
+        reference: str = REFERENCE,  # the split whose conditions samples are told
+        clip: Any = None,  # metrics.clip.Clip, of metric clip_score
     ):
         self.dataset, self.n, self.stream, self.reference = dataset, n, stream, reference
         self.cache, self.clip = Path(cache), clip
         self.judge = judge.Judge(cache, threads)
         self.metrics = {name: METRICS.get(name) for name in metrics}
         others = dict.fromkeys(judge_of(metric) for metric in self.metrics.values())
-        self.judges = {DEFAULT: self.judge} | {    # by name: the default, and what metrics name
+        self.judges = {DEFAULT: self.judge} | {  # by name: the default, and what metrics name
             name: JUDGES.get(name)(Path(cache), threads) for name in others if name != DEFAULT
         }
         for name, metric in self.metrics.items():
@@ -59,14 +59,14 @@ class SampleScorer:
                 raise CabenchError(
                     f"{name}: {n} samples are too few, at least {metric.min_samples} are needed"
                 )
-        self.labels = report_labels(self._labels(reference), n)    # (n,) int64: what to generate
-        self.chosen = {    # split -> (n,) indices of the real pictures in use
+        self.labels = report_labels(self._labels(reference), n)  # (n,) int64: what to generate
+        self.chosen = {  # split -> (n,) indices of the real pictures in use
             split: matched(self._labels(split), self.labels, f"split '{split}'")
             for split in (reference, FLOOR)
         }
         self._folder = self.cache / "judge"
-        self._real: dict[str, dict[str, np.ndarray]] = {}       # by judge: of the reference
-        self._last: tuple[Any, dict] = None, {}                 # pictures, their features by judge
+        self._real: dict[str, dict[str, np.ndarray]] = {}  # by judge: of the reference
+        self._last: tuple[Any, dict] = None, {}  # pictures, their features by judge
 
     @cached_property
     def rows(self) -> np.ndarray:
@@ -97,10 +97,17 @@ class SampleScorer:
         if not np.array_equal(np.sort(labels), np.sort(self.labels)):
             raise ValueError("the samples' labels are not the ones in scorer.labels")
         return {
-            name: float(metric.compute(self.features(images, judge_of(metric)),
-                                       self.compared(judge_of(metric)), images, labels, self))
+            name: float(
+                metric.compute(
+                    self.features(images, judge_of(metric)),
+                    self.compared(judge_of(metric)),
+                    images,
+                    labels,
+                    self,
+                )
+            )
             for name, metric in self.metrics.items()
-        }  # fmt: skip
+        }
 
     def features(self, images: np.ndarray, name: str = DEFAULT) -> dict[str, np.ndarray]:
         """A judge's features of pictures; those of the last pictures are kept."""
@@ -123,8 +130,10 @@ class SampleScorer:
         return {
             "memorised": float((distance < near).mean()),
             "ratio": float(np.median(distance) / np.median(usual)),
-            "of": len(self._trained), "distance": distance, "index": index,
-        }  # fmt: skip
+            "of": len(self._trained),
+            "distance": distance,
+            "index": index,
+        }
 
     @cached_property
     def _trained(self) -> np.ndarray:
@@ -185,8 +194,11 @@ class SampleScorer:
             "judge": judge.NAME,
             "judge_fingerprint": self.judge.fingerprint,
             "judge_resize": f"{judge.SIZE} px, antialiased bilinear",
-            **({"judges": {n: j.fingerprint for n, j in self.judges.items() if n != DEFAULT}}
-               if len(self.judges) > 1 else {}),
+            **(
+                {"judges": {n: j.fingerprint for n, j in self.judges.items() if n != DEFAULT}}
+                if len(self.judges) > 1
+                else {}
+            ),
             "reference": {"split": self.reference, "labels": "as generated"},
             "floor": {"split": FLOOR, "labels": "as generated"},
             "kid": {"features": "1280", **fidelity.KID, "kid_subset_size": self.n},
@@ -207,9 +219,10 @@ class SampleScorer:
     @property
     def _clip(self) -> dict[str, Any]:
         return {
-            "path": self.clip.path, "weights": self.clip.fingerprint,
+            "path": self.clip.path,
+            "weights": self.clip.fingerprint,
             "prompts": self.clip_template or "the data's texts",
-        }  # fmt: skip
+        }
 
     def _notes(self) -> dict[str, str]:
         return {name: m.note() for name, m in self.metrics.items() if hasattr(m, "note")}
@@ -228,8 +241,10 @@ class SampleScorer:
 
         def fit() -> dict[str, np.ndarray]:
             return probes.fit(
-                self._features(FLOOR), self._labels(FLOOR, stream),
-                self._features(self.reference), self._labels(self.reference, stream),
+                self._features(FLOOR),
+                self._labels(FLOOR, stream),
+                self._features(self.reference),
+                self._labels(self.reference, stream),
             ).arrays()
 
         return probes.Probe.load(arrays_once(self._folder / f"probe-{key}.npz", fit))
@@ -251,12 +266,18 @@ class SampleScorer:
         images, labels = self.dataset.split(FLOOR).images[chosen], self._labels(FLOOR)[chosen]
         return {
             name: float(
-                metric.floor(self) if hasattr(metric, "floor")
-                else metric.compute(self._subset(FLOOR, judge_of(metric)),
-                                    self.compared(judge_of(metric)), images, labels, self)
+                metric.floor(self)
+                if hasattr(metric, "floor")
+                else metric.compute(
+                    self._subset(FLOOR, judge_of(metric)),
+                    self.compared(judge_of(metric)),
+                    images,
+                    labels,
+                    self,
+                )
             )
             for name, metric in self.metrics.items()
-        }  # fmt: skip
+        }
 
     def _labels(self, split: str, stream: str | None = None) -> np.ndarray:
         streams, stream = self.dataset.split(split).streams, stream or self.stream

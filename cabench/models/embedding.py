@@ -93,9 +93,11 @@ class Embedded(dict):
     """
 
     def __init__(
-        self, vectors: Mapping[str, Tensor], kept: dict[Any, Tensor] | None = None,
+        self,
+        vectors: Mapping[str, Tensor],
+        kept: dict[Any, Tensor] | None = None,
         norm: Callable[[Tensor], Tensor] = lambda e: e,
-    ):  # fmt: skip
+    ):
         super().__init__({name: norm(vector) for name, vector in vectors.items()})
         self.sequences: dict[str, tuple[Tensor, Tensor]] = {}
         self.kept, self.norm = kept, norm
@@ -138,9 +140,12 @@ class ConditionEmbedder(nn.Module):
         )
 
     def forward(
-        self, t: Tensor, streams: Mapping[str, Values], drop: Tensor | None = None,
+        self,
+        t: Tensor,
+        streams: Mapping[str, Values],
+        drop: Tensor | None = None,
         kept: dict[Any, Tensor] | None = None,
-    ) -> Embedded:  # fmt: skip
+    ) -> Embedded:
         vectors = {} if self.timestep is None else {TIMESTEP: self.timestep(t)}
         for name, embedding in self.categories.items():
             vectors[name] = embedding(streams[name], drop)

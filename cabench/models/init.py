@@ -50,9 +50,7 @@ def fixed(make: Callable[..., Tensor], *given: Any) -> Tensor:
     return made.to(here)
 
 
-def parameter(
-    *shape: int, init: str, spread: float = 1, stack: bool = False
-) -> nn.Parameter:
+def parameter(*shape: int, init: str, spread: float = 1, stack: bool = False) -> nn.Parameter:
     """A parameter that `initialise` will fill by the rule `init` (one of RULES), times `spread`.
 
     stack: along its first axis stand weights, each drawn by the rule alone.

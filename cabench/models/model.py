@@ -33,9 +33,12 @@ class ConditionalModel(nn.Module):
         self.methods = methods
 
     def given(
-        self, t: Tensor, streams: Streams, drop: Tensor | None,
+        self,
+        t: Tensor,
+        streams: Streams,
+        drop: Tensor | None,
         kept: dict[Any, Tensor] | None = None,
-    ) -> Given:  # fmt: skip
+    ) -> Given:
         """All that the methods generate for this batch, once per forward."""
         given = Given()
         if self.methods:
@@ -45,9 +48,14 @@ class ConditionalModel(nn.Module):
         return given
 
     def forward(
-        self, x: Tensor, t: Tensor, streams: Streams, drop: Tensor | None = None,
-        index: Tensor | None = None, kept: dict[Any, Tensor] | None = None,
-    ) -> Tensor:  # fmt: skip
+        self,
+        x: Tensor,
+        t: Tensor,
+        streams: Streams,
+        drop: Tensor | None = None,
+        index: Tensor | None = None,
+        kept: dict[Any, Tensor] | None = None,
+    ) -> Tensor:
         if index is None:
             return self.backbone(x, self.given(t, streams, drop))
         if all(method.distinct for method in self.methods.values()):

@@ -21,8 +21,16 @@ from cabench.models.init import parameter
 from cabench.models.kernels import conditional_depthwise, conditional_linear, static_depthwise
 
 SITES = (
-    "patch_embed", "depthwise", "agg", "attn_qkv", "attn_out", "ffn_in", "ffn_out", "head", "skip",
-)  # fmt: skip
+    "patch_embed",
+    "depthwise",
+    "agg",
+    "attn_qkv",
+    "attn_out",
+    "ffn_in",
+    "ffn_out",
+    "head",
+    "skip",
+)
 LINEAR_SITES = ("patch_embed", "attn_qkv", "attn_out", "ffn_in", "ffn_out", "head", "skip")
 HOOKS = ("norm", "tokens", "context", "ffn")
 
@@ -224,9 +232,14 @@ class SiteDepthwise(SiteLayer):
     """
 
     def __init__(
-        self, channels: int, grid: tuple[int, int], kernel: int = 3, site: str = "depthwise",
-        bias: bool = True, init: str = "zeros",
-    ):  # fmt: skip
+        self,
+        channels: int,
+        grid: tuple[int, int],
+        kernel: int = 3,
+        site: str = "depthwise",
+        bias: bool = True,
+        init: str = "zeros",
+    ):
         super().__init__()
         self.site = site
         self.grid = grid

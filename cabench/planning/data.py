@@ -36,9 +36,11 @@ class TextRef:
     def spec(self) -> dict[str, Any]:
         """What of it decides the numbers, for keys."""
         return {
-            "encoder": self.encoder, **self.version, "fingerprint": self.fingerprint,
+            "encoder": self.encoder,
+            **self.version,
+            "fingerprint": self.fingerprint,
             "tokens": self.tokens,
-        }  # fmt: skip
+        }
 
 
 @dataclass(frozen=True)
@@ -170,10 +172,16 @@ def find_data(file: StudyFile, scale: Scale) -> DataRef:
             raise scale_fault(scale, (*where, "classes"), text) from None
         classes = {name: choice.classes[name] for name in needs}
         return DataRef(
-            choice.source, choice.options, None, choice.shape, classes, {},
-            bool(choice.options.get("flip", False)), str(error),
+            choice.source,
+            choice.options,
+            None,
+            choice.shape,
+            classes,
+            {},
+            bool(choice.options.get("flip", False)),
+            str(error),
             text=_find_text(choice, where, scale, None)[0] if told else None,
-        )  # fmt: skip
+        )
     except CabenchError as error:
         raise scale_fault(scale, where, str(error)) from None
     for name in needs:
@@ -207,9 +215,17 @@ def find_data(file: StudyFile, scale: Scale) -> DataRef:
         text = f"found {scale.heldout.images}; the report split of '{choice.source}' has {most}"
         raise scale_fault(scale, _key(scale, place, "heldout", "images"), text)
     return DataRef(
-        choice.source, choice.options, found.fingerprint, tuple(found.inputs), classes,
-        {name: found.classes[name] for name in dict.fromkeys([*needs, "label"])}, found.flip,
-        missing or absent or unjudged, judges=judges, text=text, unseen=choice.unseen or 0,
+        choice.source,
+        choice.options,
+        found.fingerprint,
+        tuple(found.inputs),
+        classes,
+        {name: found.classes[name] for name in dict.fromkeys([*needs, "label"])},
+        found.flip,
+        missing or absent or unjudged,
+        judges=judges,
+        text=text,
+        unseen=choice.unseen or 0,
         clip=clip,
         vae=found.vae and {k: v for k, v in found.vae.items() if k != "path"},
-    )  # fmt: skip
+    )

@@ -134,25 +134,33 @@ def resolve_model(file: StudyFile, scale: Scale, data: DataRef, arm_name: str) -
     sizes = backbone.sizes(choice.preset, choice.patch)
     return {
         "backbone": {
-            "kind": name, **versioned(backbone), "shape": list(data.shape), **sizes,
-            "depthwise": arm.depthwise == "static" or "depthwise" in kinds
+            "kind": name,
+            **versioned(backbone),
+            "shape": list(data.shape),
+            **sizes,
+            "depthwise": arm.depthwise == "static"
+            or "depthwise" in kinds
             or getattr(backbone, "own_depthwise", False),
-            "norm_affine": not _replaces_affine(entries), "static_gate": arm.gate == "static",
+            "norm_affine": not _replaces_affine(entries),
+            "static_gate": arm.gate == "static",
         },
         "embedder": {
-            "version": condition.VERSION, **embedder_options(study.embedder, backbone),
-            "width": backbone.condition_width(sizes), "classes": dict(data.classes),
+            "version": condition.VERSION,
+            **embedder_options(study.embedder, backbone),
+            "width": backbone.condition_width(sizes),
+            "classes": dict(data.classes),
             **({"text": {STREAM: data.text.width}} if data.text else {}),
         },
         **({"text_tokens": data.text.tokens} if data.text else {}),
         "methods": [
             {
-                "kind": kind, **versioned(METHODS.get(kind)),
+                "kind": kind,
+                **versioned(METHODS.get(kind)),
                 "options": options.model_dump(mode="json"),
             }
             for kind, options in entries
         ],
-    }  # fmt: skip
+    }
 
 
 def embedder_options(kind: str, backbone: Any) -> dict[str, Any]:

@@ -72,9 +72,14 @@ class Plan:
 
 
 def make_trial(
-    scale: Scale, data: DataRef, arm: Arm, name: str, model: dict[str, Any], seed: int,
+    scale: Scale,
+    data: DataRef,
+    arm: Arm,
+    name: str,
+    model: dict[str, Any],
+    seed: int,
     plugins: tuple[Plugin, ...] = (),
-) -> Trial:  # fmt: skip
+) -> Trial:
     recipe = scale.training.model_dump(mode="json")
     snapshots = {k: recipe.pop(k) for k in ("snapshot_every", "keep_state")}
     images = recipe.pop("images")
@@ -84,11 +89,15 @@ def make_trial(
     forms = kernels.overrides(os.environ.get(kernels.VARIABLE, ""))  # they change the last bits
     spec = {
         "train": {
-            "recipe": training.RECIPE, **({"kernels": forms} if forms else {}), "model": model,
+            "recipe": training.RECIPE,
+            **({"kernels": forms} if forms else {}),
+            "model": model,
             "data": {"source": data.source, "fingerprint": data.fingerprint, "flip": data.flip}
             | ({"vae": data.vae} if data.vae else {}),
-            "training": recipe, "diffusion": scale.diffusion.model_dump(mode="json"),
-            "seed": seed, "init_salt": arm.init_salt,
+            "training": recipe,
+            "diffusion": scale.diffusion.model_dump(mode="json"),
+            "seed": seed,
+            "init_salt": arm.init_salt,
             **({"text": data.text.spec} if data.text else {}),
         },
         "images": images,
@@ -96,12 +105,15 @@ def make_trial(
         "guidance": guidance,
         "sweep": sweep["guidance"] if seed < sweep["seeds"] else [],
         "score": {
-            "judge": judge_fingerprint(), **({"judges": data.judges} if data.judges else {}),
+            "judge": judge_fingerprint(),
+            **({"judges": data.judges} if data.judges else {}),
             "metrics": metrics.versions(scale.metrics),
-            "heldout": scale.heldout.model_dump(mode="json"), "probe": probe.VERSION,
-            "cost": macs.VERSION, **({"unseen": data.unseen} if data.unseen else {}),
+            "heldout": scale.heldout.model_dump(mode="json"),
+            "probe": probe.VERSION,
+            "cost": macs.VERSION,
+            **({"unseen": data.unseen} if data.unseen else {}),
         },
-    }  # fmt: skip
+    }
     assets = {"text": {"name": data.text.encoder, "path": data.text.path}} if data.text else {}
     if data.clip is not None:
         spec["score"]["clip"] = data.clip
@@ -109,16 +121,22 @@ def make_trial(
     return Trial(name, seed, spec, data.options, snapshots, plugins, assets=assets)
 
 
-def plan(file: StudyFile, scale: Scale, seeds: list[int] | None = None, all_arms: bool = False,
-         plugins: tuple[Plugin, ...] = ()) -> Plan:  # fmt: skip
+def plan(
+    file: StudyFile,
+    scale: Scale,
+    seeds: list[int] | None = None,
+    all_arms: bool = False,
+    plugins: tuple[Plugin, ...] = (),
+) -> Plan:
     """Everything that `run` would do, before it does any of it."""
     study = file.study
     scale = on_data(scale, choose_data(file, scale))
     if study.primary not in scale.metrics:
         raise file.fault(
-            ("primary",), f"scale '{scale.scale}' doesn't measure '{study.primary}'; "
-            f"it measures {listed(scale.metrics)}"
-        )  # fmt: skip
+            ("primary",),
+            f"scale '{scale.scale}' doesn't measure '{study.primary}'; "
+            f"it measures {listed(scale.metrics)}",
+        )
     sampler, flow = scale.sampling.sampler, scale.diffusion.prediction == "flow"
     if flow and sampler not in diffusion.FLOW_SAMPLERS:
         text = f"'{sampler}' can't follow flow; allowed: {listed(diffusion.FLOW_SAMPLERS)}"
@@ -131,10 +149,11 @@ def plan(file: StudyFile, scale: Scale, seeds: list[int] | None = None, all_arms
         total = parameter_counts(models[name])["total"]
         if total > scale.max_params:
             raise file.fault(
-                ("arms", name), f"{total:,} parameters; scale '{scale.scale}' allows "
+                ("arms", name),
+                f"{total:,} parameters; scale '{scale.scale}' allows "
                 f"{scale.max_params:,} (max_params): give CAN a bottleneck generator in the study, "
-                "or the scale a rank for such arms (bottleneck: 64)"
-            )  # fmt: skip
+                "or the scale a rank for such arms (bottleneck: 64)",
+            )
     if study.baseline not in arms:
         raise file.fault(("baseline",), f"arm '{study.baseline}' is extra and doesn't run here")
     seeds = list(range(scale.seeds)) if seeds is None else seeds
@@ -153,24 +172,35 @@ def manifest(plan: Plan) -> dict[str, Any]:
     if plan.data.unseen:
         labels |= metrics.describe_unseen(plan.scale.metrics, plan.data.unseen)
     return {
-        "study": study.study, "question": study.question, "scale": plan.scale.scale,
-        "study_file": str(plan.file.path), "study_sha256": plan.file.sha256,
-        "backbone": plan.file.backbone, "baseline": study.baseline, "primary": study.primary,
+        "study": study.study,
+        "question": study.question,
+        "scale": plan.scale.scale,
+        "study_file": str(plan.file.path),
+        "study_sha256": plan.file.sha256,
+        "backbone": plan.file.backbone,
+        "baseline": study.baseline,
+        "primary": study.primary,
         "arms": [
-            {"name": n, "extra": study.arms[n].extra, "bound": study.arms[n].bound,
-             "native": "native" in study.arms[n].methods, "about": study.arms[n].about,
-             "added": n in plan.file.added}
+            {
+                "name": n,
+                "extra": study.arms[n].extra,
+                "bound": study.arms[n].bound,
+                "native": "native" in study.arms[n].methods,
+                "about": study.arms[n].about,
+                "added": n in plan.file.added,
+            }
             for n in plan.arms
         ],
         "seeds": plan.seeds,
         "trials": [{"arm": t.arm, "seed": t.seed, "key": t.key} for t in plan.trials],
-        "metrics": labels, "classes": plan.data.names,
+        "metrics": labels,
+        "classes": plan.data.names,
         "claims": [*(c.model_dump() for c in study.claims), *added_claims(plan.file)],
         "caveat": study.caveat,
         "plugins": [{"path": p.path, "sha256": p.sha256} for p in plan.plugins],
         "tuning": {t.arm: t.tuning for t in plan.trials if t.tuning is not None},
         "added": list(dict.fromkeys(plan.file.added.values())),
-    }  # fmt: skip
+    }
 
 
 def added_claims(file: StudyFile) -> list[dict[str, Any]]:
@@ -182,8 +212,13 @@ def added_claims(file: StudyFile) -> list[dict[str, Any]]:
     study = file.study
     return [
         {
-            "id": ADDED_ID.format(i), "says": f"{name} beats {study.baseline}", "better": name,
-            "than": study.baseline, "metric": study.primary, "test": "superiority", "added": True,
+            "id": ADDED_ID.format(i),
+            "says": f"{name} beats {study.baseline}",
+            "better": name,
+            "than": study.baseline,
+            "metric": study.primary,
+            "test": "superiority",
+            "added": True,
         }
         for i, name in enumerate((n for n in file.added if not study.arms[n].bound), 1)
-    ]  # fmt: skip
+    ]

@@ -35,11 +35,14 @@ def content(manifest: Manifest, records: Records) -> dict[str, Any]:
     claims = judge(manifest, records).to_dict("records")
     warned = notes.warnings(done)
     return {
-        "study": manifest["study"], "scale": manifest["scale"], "version": __version__,
+        "study": manifest["study"],
+        "scale": manifest["scale"],
+        "version": __version__,
         "question": soft(manifest["question"]),
         "outcome": outcome(claims) or "The study states no claims.",
         "notices": [soft(text) for text in [*progress_notices(manifest, records), *warned]],
-        "ledger": ledger(manifest, claims), "caveat": soft(manifest.get("caveat", "")),
+        "ledger": ledger(manifest, claims),
+        "caveat": soft(manifest.get("caveat", "")),
         "table": table(manifest, records),
         "footnotes": [
             soft(typeset(text))
@@ -49,17 +52,21 @@ def content(manifest: Manifest, records: Records) -> dict[str, Any]:
         "guidance": guidance_table(manifest, records),
         "protocol": [[title, soft(text)] for title, text in protocol.protocol(manifest, records)],
         "arms": [
-            {"name": fold(arm["name"], NAME), "about": soft(arm["about"]),
-             "model": soft(arm["model"])}
+            {
+                "name": fold(arm["name"], NAME),
+                "about": soft(arm["about"]),
+                "model": soft(arm["model"]),
+            }
             for arm in protocol.arms(manifest, records)
         ],
         "failures": [soft(text) for text in failures(manifest, records)],
         "assumptions": assumptions(found),
         "command": protocol.command(manifest),
         "study_sha256": manifest.get("study_sha256", ""),
-        "software": protocol.software(found), "machines": protocol.machines(found),
+        "software": protocol.software(found),
+        "machines": protocol.machines(found),
         "time": protocol.training_time(found),
-    }  # fmt: skip
+    }
 
 
 def progress_notices(manifest: Manifest, records: Records) -> list[str]:
@@ -88,14 +95,19 @@ def ledger(manifest: Manifest, claims: list[dict[str, Any]]) -> list[dict[str, A
     metrics = study_metrics(manifest)
     return [
         {
-            "id": fold(str(row["id"]), 12), "added": bool(row["added"]),
-            "says": soft(row["says"]), "paper": soft(row["paper"] or ""),
-            "found": _found(row, metrics), "reason": soft(row["reason"]),
+            "id": fold(str(row["id"]), 12),
+            "added": bool(row["added"]),
+            "says": soft(row["says"]),
+            "paper": soft(row["paper"] or ""),
+            "found": _found(row, metrics),
+            "reason": soft(row["reason"]),
             "n": str(row["n"]) if row["n"] else "–",
-            "effect": _effects(row, metrics), "verdict": row["verdict"], "p": _p(row),
+            "effect": _effects(row, metrics),
+            "verdict": row["verdict"],
+            "p": _p(row),
         }
         for row in claims
-    ]  # fmt: skip
+    ]
 
 
 def _found(row: dict[str, Any], metrics: dict[str, Metric]) -> list[dict[str, Any]]:
@@ -165,16 +177,19 @@ def _columns(columns: dict[str, list[str]]) -> list[dict[str, Any]]:
     return [
         {
             "title": typeset(title).replace(" ↓", "\u00a0↓").replace(" ↑", "\u00a0↑"),
-            "together": len(columns) - i if title.startswith("MACs")
+            "together": len(columns) - i
+            if title.startswith("MACs")
             else 1 + titles[i + 1].startswith("diff."),
             "cells": [
-                [typeset(part) for part in
-                 re.fullmatch(r"(.*?)(?: (better|worse))?", cell).groups("")]
+                [
+                    typeset(part)
+                    for part in re.fullmatch(r"(.*?)(?: (better|worse))?", cell).groups("")
+                ]
                 for cell in cells
             ],
         }
         for i, (title, cells) in enumerate(columns.items())
-    ]  # fmt: skip
+    ]
 
 
 # ---- letters -----------------------------------------------------------------------------------

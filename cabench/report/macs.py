@@ -18,9 +18,11 @@ from cabench.records.store import atomic_path
 def write_pdf(path: Path, rows: list[dict[str, Any]]) -> None:
     """Sets the rows of `cost.published.rows`; the same bytes for the same rows."""
     told = {
-        "version": __version__, "rows": [cells(r) for r in rows],
-        "ratios": [ratio_line(r) for r in ratios(rows)], "notes": NOTES,
-    }  # fmt: skip
+        "version": __version__,
+        "rows": [cells(r) for r in rows],
+        "ratios": [ratio_line(r) for r in ratios(rows)],
+        "notes": NOTES,
+    }
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "data.json").write_text(json.dumps(told), encoding="utf-8")

@@ -30,55 +30,103 @@ def protocol(manifest: dict[str, Any], records: dict[str, dict[str, Any]]) -> li
     reference, heldout = told.get("reference", {}), score.get("heldout", {})
     clip = told.get("clip", {})
     rows = [
-        ("Data", _joined(
-            told.get("data") or data.get("source"),
-            _about("latents of" if data.get("vae") else "pictures of",
-                   _by(model.get("backbone", {}).get("shape"))),
-            "mirrored at random in training" if data.get("flip") else "",
-            "generator, probe and scores see three disjoint sets of real pictures" * bool(data),
-            _about("fingerprint", str(data.get("fingerprint", ""))[:16]))),
-        ("VAE", _joined(
-            _about("latents of", told.get("vae", {}).get("path")),
-            _about("sha256", str(data.get("vae", {}).get("sha256", ""))[:16]),
-            _about("scale", data.get("vae", {}).get("scale")),
-            "drawn from the posterior at each step; samples are decoded before they are scored"
-            * bool(data.get("vae")))),
-        ("Backbone", _joined(
-            told.get("backbone"),
-            listed(model.get("backbone", {}), skip=("kind", "version", "shape")))),
-        ("Condition", _joined(
-            streams, "timestep" * bool(embedder),
-            _about("embedded in", embedder.get("width"), "dimensions"),
-            {True: "each RMS-normalised, then summed", False: "summed as they are"}.get(
-                embedder.get("normalise"), ""))),
-        ("Training", _joined(
-            _about("", spec.get("images"), "pictures seen, with repetition"),
-            "AdamW" * bool(train.get("training")), listed(train.get("training", {})))),
+        (
+            "Data",
+            _joined(
+                told.get("data") or data.get("source"),
+                _about(
+                    "latents of" if data.get("vae") else "pictures of",
+                    _by(model.get("backbone", {}).get("shape")),
+                ),
+                "mirrored at random in training" if data.get("flip") else "",
+                "generator, probe and scores see three disjoint sets of real pictures" * bool(data),
+                _about("fingerprint", str(data.get("fingerprint", ""))[:16]),
+            ),
+        ),
+        (
+            "VAE",
+            _joined(
+                _about("latents of", told.get("vae", {}).get("path")),
+                _about("sha256", str(data.get("vae", {}).get("sha256", ""))[:16]),
+                _about("scale", data.get("vae", {}).get("scale")),
+                "drawn from the posterior at each step; samples are decoded before they are scored"
+                * bool(data.get("vae")),
+            ),
+        ),
+        (
+            "Backbone",
+            _joined(
+                told.get("backbone"),
+                listed(model.get("backbone", {}), skip=("kind", "version", "shape")),
+            ),
+        ),
+        (
+            "Condition",
+            _joined(
+                streams,
+                "timestep" * bool(embedder),
+                _about("embedded in", embedder.get("width"), "dimensions"),
+                {True: "each RMS-normalised, then summed", False: "summed as they are"}.get(
+                    embedder.get("normalise"), ""
+                ),
+            ),
+        ),
+        (
+            "Training",
+            _joined(
+                _about("", spec.get("images"), "pictures seen, with repetition"),
+                "AdamW" * bool(train.get("training")),
+                listed(train.get("training", {})),
+            ),
+        ),
         ("Diffusion", listed(train.get("diffusion", {}))),
-        ("Sampling", _joined(
-            listed(spec.get("sample", {}), skip=("recipe",)),
-            _about("guidance", spec.get("guidance")),
-            _about("beside it", _guidances(records)))),
-        ("Judge", _joined(
-            told.get("judge"), told.get("judge_resize"),
-            _about("fingerprint", str(told.get("judge_fingerprint", ""))[:16]),
-            _about("against real pictures of split", reference.get("split")),
-            _about("labels", reference.get("labels")))),
+        (
+            "Sampling",
+            _joined(
+                listed(spec.get("sample", {}), skip=("recipe",)),
+                _about("guidance", spec.get("guidance")),
+                _about("beside it", _guidances(records)),
+            ),
+        ),
+        (
+            "Judge",
+            _joined(
+                told.get("judge"),
+                told.get("judge_resize"),
+                _about("fingerprint", str(told.get("judge_fingerprint", ""))[:16]),
+                _about("against real pictures of split", reference.get("split")),
+                _about("labels", reference.get("labels")),
+            ),
+        ),
         ("KID", listed({k.removeprefix("kid_"): v for k, v in told.get("kid", {}).items()})),
         ("FID", listed(told.get("fid", {}))),
-        ("Condition accuracy", _joined(
-            _about("probe:", probe.get("kind")),
-            listed(probe, skip=("kind", "version")))),
-        ("CLIP score", _joined(
-            clip.get("path"), _about("weights", str(clip.get("weights", ""))[:16]),
-            _about("prompts:", clip.get("prompts")))),
-        ("Held-out loss", _joined(
-            listed(heldout), _about("of split", told.get("heldout_split")),
-            "the same noise for every arm" * bool(heldout))),
-        ("Seeds", f"{', '.join(map(str, manifest['seeds']))}. A seed fixes the order of the data, "
-                  "noise, label dropout, sampling noise and each parameter's initial value, for "
-                  "all arms alike; differences are paired by seed."),
-    ]  # fmt: skip
+        (
+            "Condition accuracy",
+            _joined(_about("probe:", probe.get("kind")), listed(probe, skip=("kind", "version"))),
+        ),
+        (
+            "CLIP score",
+            _joined(
+                clip.get("path"),
+                _about("weights", str(clip.get("weights", ""))[:16]),
+                _about("prompts:", clip.get("prompts")),
+            ),
+        ),
+        (
+            "Held-out loss",
+            _joined(
+                listed(heldout),
+                _about("of split", told.get("heldout_split")),
+                "the same noise for every arm" * bool(heldout),
+            ),
+        ),
+        (
+            "Seeds",
+            f"{', '.join(map(str, manifest['seeds']))}. A seed fixes the order of the data, "
+            "noise, label dropout, sampling noise and each parameter's initial value, for "
+            "all arms alike; differences are paired by seed.",
+        ),
+    ]
     return [[title, text] for title, text in rows if text]
 
 
@@ -113,10 +161,13 @@ def arms(manifest: dict[str, Any], records: dict[str, dict[str, Any]]) -> list[d
             keys.setdefault(trial["arm"], trial["key"])
     baseline = _spec(records, keys.get(manifest["baseline"]))
     return [
-        {"name": arm["name"], "about": _about_arm(arm, manifest),
-         "model": _model(_spec(records, keys.get(arm["name"])), baseline)}
+        {
+            "name": arm["name"],
+            "about": _about_arm(arm, manifest),
+            "model": _model(_spec(records, keys.get(arm["name"])), baseline),
+        }
         for arm in study_arms(manifest)
-    ]  # fmt: skip
+    ]
 
 
 def _spec(records: dict[str, dict[str, Any]], key: str | None) -> Spec:
@@ -126,9 +177,10 @@ def _spec(records: dict[str, dict[str, Any]], key: str | None) -> Spec:
 def _about_arm(arm: dict[str, Any], manifest: dict[str, Any]) -> str:
     marks = [
         "baseline" if arm["name"] == manifest["baseline"] else "",
-        "lower bound" if arm.get("bound") else "", "extra" if arm.get("extra") else "",
+        "lower bound" if arm.get("bound") else "",
+        "extra" if arm.get("extra") else "",
         "added on the command line" if arm.get("added") else "",
-    ]  # fmt: skip
+    ]
     return "; ".join(part for part in (*marks, arm.get("about", "")) if part)
 
 
@@ -153,18 +205,24 @@ def _model(spec: Spec, baseline: Spec) -> str:
 def software(records: list[dict[str, Any]]) -> list[str]:
     """Each set of versions that was used, and for how many trials where it is not all."""
     return _shares(
-        _joined(f"Python {e['python']}" if "python" in e else "",
-                *(f"{name} {version}" for name, version in e.get("packages", {}).items()))
+        _joined(
+            f"Python {e['python']}" if "python" in e else "",
+            *(f"{name} {version}" for name, version in e.get("packages", {}).items()),
+        )
         for e in _environments(records)
-    )  # fmt: skip
+    )
 
 
 def machines(records: list[dict[str, Any]]) -> list[str]:
     return _shares(
-        _joined(e.get("processor"), e.get("system"), _about("device", e.get("device")),
-                _about("", e.get("threads"), "thread" + "s" * (e.get("threads") != 1)))
+        _joined(
+            e.get("processor"),
+            e.get("system"),
+            _about("device", e.get("device")),
+            _about("", e.get("threads"), "thread" + "s" * (e.get("threads") != 1)),
+        )
         for e in _environments(records)
-    )  # fmt: skip
+    )
 
 
 def training_time(records: list[dict[str, Any]]) -> str:

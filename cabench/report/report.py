@@ -19,8 +19,8 @@ from cabench.records.runs import Run, find_run
 from cabench.records.store import NEAR, atomic_path
 from cabench.report.document import content, progress_notices
 
-CLASSES = 10    # columns of a sample grid at most
-MANY = 12       # arms: from here on each has a row of samples less
+CLASSES = 10  # columns of a sample grid at most
+MANY = 12  # arms: from here on each has a row of samples less
 
 
 def show_report(study: str, scale: str | None, results: Path, out: Path) -> None:
@@ -30,8 +30,10 @@ def show_report(study: str, scale: str | None, results: Path, out: Path) -> None
     for notice in progress_notices(run.told, run.records()):
         print(f"{run.name}: {notice}")
     if run.study_file_state != "same":
-        print(f"{run.name}: the study file is {run.study_file_state} since the run; "
-              "the report is of what was run")  # fmt: skip
+        print(
+            f"{run.name}: the study file is {run.study_file_state} since the run; "
+            "the report is of what was run"
+        )
     print("Written:", *(f"  {path}" for path in paths), sep="\n")
 
 
@@ -76,9 +78,13 @@ def pictures(run: Run, records: dict[str, dict[str, Any]], folder: Path) -> dict
     """Draws all figures into the folder; says which there are."""
     curves = run.store.curves(records)
     drawings = {
-        "forest": records, "cost": records, "curves": curves, "bins": records, "weights": curves,
+        "forest": records,
+        "cost": records,
+        "curves": curves,
+        "bins": records,
+        "weights": curves,
         "weight_curves": curves,
-    }  # fmt: skip
+    }
     drawn_here = {
         name: bool(getattr(figures, name)(folder / name, run.told, source, figures.PAGE))
         for name, source in drawings.items()
@@ -93,7 +99,8 @@ def _near(run: Run, records: dict[str, dict[str, Any]], folder: Path) -> dict[st
     strips, of = [], 0
     for i, arm in enumerate(a["name"] for a in run.told["arms"]):
         done = [
-            record for record in complete_records(run.told, records, arm)
+            record
+            for record in complete_records(run.told, records, arm)
             if record.get("diagnostics", {}).get("neighbours")
         ]
         if not done:
@@ -101,10 +108,15 @@ def _near(run: Run, records: dict[str, dict[str, Any]], folder: Path) -> dict[st
         told = [record["diagnostics"]["neighbours"] for record in done]
         shares, ratios = ([t[name] for t in told] for name in ("memorised", "ratio"))
         of = told[0]["of"]
-        strip = {"name": arm, "file": None, "ratio": None, "text": (
-            f"copies {100 * np.mean(shares):.1f} %; median distance {np.mean(ratios):.2f}; "
-            f"{len(done)} seed{'s' * (len(done) > 1)}"
-        )}  # fmt: skip
+        strip = {
+            "name": arm,
+            "file": None,
+            "ratio": None,
+            "text": (
+                f"copies {100 * np.mean(shares):.1f} %; median distance {np.mean(ratios):.2f}; "
+                f"{len(done)} seed{'s' * (len(done) > 1)}"
+            ),
+        }
         path = run.store.whole_beside(done[0], NEAR)
         if path is not None:
             shown = read_sheet(path, told[0]["sheet"])

@@ -15,9 +15,16 @@ from cabench.registry import listed, near
 Model = TypeVar("Model", bound=BaseModel)
 
 KINDS = {  # by the first word of pydantic's error type
-    "string": "text", "int": "a whole number", "float": "a number", "bool": "true or false",
-    "list": "a list", "tuple": "a list", "dict": "a mapping", "model": "a mapping", "none": "null",
-}  # fmt: skip
+    "string": "text",
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "list": "a list",
+    "tuple": "a list",
+    "dict": "a mapping",
+    "model": "a mapping",
+    "none": "null",
+}
 
 NAMES = {  # by pattern
     NAME: "a name has 1 to 60 of a-z 0-9 _ + - . and begins with a letter or digit",
@@ -40,9 +47,7 @@ def first_fault(
     union's branches, the one that fitted furthest). Branches that failed alike are joined by 'or'.
     """
     found = [(_place(e, value), e) for e in error.errors()]
-    where, telling = min(
-        found, key=lambda f: (f[1]["type"] != "extra_forbidden", -len(f[0]))
-    )
+    where, telling = min(found, key=lambda f: (f[1]["type"] != "extra_forbidden", -len(f[0])))
     if telling["type"] == "extra_forbidden":
         allowed = allowed_keys(model, where[:-1])
         return where, f"unknown key{near(where[-1], allowed)}; allowed: {listed(allowed)}"

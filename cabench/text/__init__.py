@@ -10,6 +10,14 @@ from cabench.text.encoder import TOKENS, TextEncoder, encoder
 from cabench.text.features import STREAM, Encoded, distinct_texts, encode, encoded, first, sentences
 
 __all__ = [
-    "STREAM", "TOKENS", "Encoded", "TextEncoder", "distinct_texts", "encode", "encoded", "encoder",
-    "first", "sentences",
-]  # fmt: skip
+    "STREAM",
+    "TOKENS",
+    "Encoded",
+    "TextEncoder",
+    "distinct_texts",
+    "encode",
+    "encoded",
+    "encoder",
+    "first",
+    "sentences",
+]

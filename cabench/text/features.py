@@ -97,17 +97,17 @@ def encode(made: TextEncoder, texts: Sequence[str], cache: Path) -> dict[str, np
 
 def distinct_texts(dataset: Any, stream: str = STREAM) -> list[str]:
     """All different texts of a data set, sorted."""
-    return sorted({
-        text
-        for split in dataset.splits.values()
-        for several in variants(split.texts[stream])
-        for text in several
-    })  # fmt: skip
+    return sorted(
+        {
+            text
+            for split in dataset.splits.values()
+            for several in variants(split.texts[stream])
+            for text in several
+        }
+    )
 
 
-def encoded(
-    dataset: Any, made: TextEncoder, tokens: int, cache: Path, stream: str = STREAM
-) -> Any:
+def encoded(dataset: Any, made: TextEncoder, tokens: int, cache: Path, stream: str = STREAM) -> Any:
     """The data set with `encoded[stream]` in each split."""
     texts = distinct_texts(dataset, stream)
     table = encode(made, texts, cache)
@@ -136,8 +136,10 @@ def sentences(
     different = among if among and place(made, among, cache).exists() else sorted(set(texts))
     table, number = encode(made, different, cache), {text: i for i, text in enumerate(different)}
     begins, lengths = table["begins"], table["lengths"]
-    means = np.stack([
-        table["features"][begins[i] : begins[i] + lengths[i]].mean(0)
-        for i in (number[text] for text in texts)
-    ])  # fmt: skip
+    means = np.stack(
+        [
+            table["features"][begins[i] : begins[i] + lengths[i]].mean(0)
+            for i in (number[text] for text in texts)
+        ]
+    )
     return means / np.linalg.norm(means, axis=1, keepdims=True)

@@ -50,8 +50,11 @@ def test_differences_are_scipys_paired_t_test():
             [np.mean(ours - theirs), low, high, test.pvalue]
         )
         half = stats.t.ppf(0.975, 2) * np.std(ours, ddof=1) / math.sqrt(3)
-        assert (row.a.mean, row.a.half, row.a.n) == (pytest.approx(np.mean(ours)),
-                                                     pytest.approx(half), 3)  # fmt: skip
+        assert (row.a.mean, row.a.half, row.a.n) == (
+            pytest.approx(np.mean(ours)),
+            pytest.approx(half),
+            3,
+        )
 
 
 def test_every_metric_that_both_have_the_primary_first():
@@ -165,10 +168,17 @@ def test_a_method_that_stands_twice():
 
 @pytest.mark.parametrize(
     "value,text",
-    [(0.1 + 0.2, "0.30000000000000004"), (None, "null"), (ABSENT, "-"), ("", "''"), (True, "true"),
-     ("7e98d6ff0d424c2f3043aceeb9d63726", "7e98d6ff0d42"), ([1, "a"], "[1, a]"),
-     ({"rank": 4, "sites": ["head"]}, "rank: 4, sites: [head]")],
-)  # fmt: skip
+    [
+        (0.1 + 0.2, "0.30000000000000004"),
+        (None, "null"),
+        (ABSENT, "-"),
+        ("", "''"),
+        (True, "true"),
+        ("7e98d6ff0d424c2f3043aceeb9d63726", "7e98d6ff0d42"),
+        ([1, "a"], "[1, a]"),
+        ({"rank": 4, "sites": ["head"]}, "rank: 4, sites: [head]"),
+    ],
+)
 def test_values_are_short_and_numbers_whole(value, text):
     assert value_text(value) == text
 

@@ -66,7 +66,7 @@ def test_forest_rows_and_small_print(study, tmp_path, drawn):
     arms = [label.get_text() for label in left.get_yticklabels()]
     assert arms == [a["name"] for a in manifest["arms"] if a["name"] != "native+dw"]
     assert any("no result" in t.get_text() for t in left.texts)
-    assert any("→" in t.get_text() for t in left.texts)      # the bound, off the scale
+    assert any("→" in t.get_text() for t in left.texts)  # the bound, off the scale
     assert "n = 3" in drawn[0].get_supxlabel() and "can-all 0" in drawn[0].get_supxlabel()
 
 
@@ -136,10 +136,8 @@ def test_curves_on_the_right_are_paired_differences(study, tmp_path, drawn):
         base = curves[f"native+dw@{s}"]["heldout"]["loss"]
         curves[f"can-3@{s}"]["heldout"]["loss"] = [v - 0.25 for v in base]
     figures.curves(tmp_path / "c", manifest, curves)
-    flat = [
-        line for line in drawn[0].axes[1].lines if np.allclose(line.get_ydata(), -0.25)
-    ]
-    assert len(flat) == 3                                   # the mean and two seeds
+    flat = [line for line in drawn[0].axes[1].lines if np.allclose(line.get_ydata(), -0.25)]
+    assert len(flat) == 3  # the mean and two seeds
 
 
 def test_spread_keeps_order_and_distance():
@@ -186,7 +184,7 @@ def test_grid_puts_the_same_label_in_the_same_column(tmp_path):
     at = {c: _corner(page, c) for c in (10, 20, 30, 40, 110, 120, 130, 140)}
     assert at[10][1] == at[30][1] == at[110][1] == at[130][1] < at[20][1] == at[140][1]
     assert at[10][0] == at[20][0] and at[30][0] - at[10][0] == 58  # 56 and a gap of 2
-    assert at[110][0] - at[30][0] == 58 + 12                      # and between blocks
+    assert at[110][0] - at[30][0] == 58 + 12  # and between blocks
 
 
 def test_grid_enlarges_without_smoothing(tmp_path):
@@ -293,14 +291,14 @@ def _history(images, **measures):
 
 def test_weights_are_means_over_seeds_and_their_ratio(study, tmp_path, drawn):
     manifest, _, curves = study(["native", "native+dw", "can-3"])
-    assert figures.weights(tmp_path / "w", manifest, curves) == []     # older records
+    assert figures.weights(tmp_path / "w", manifest, curves) == []  # older records
     for s, generated in enumerate([1.0, 2.0, 6.0]):
         curves[f"can-3@{s}"]["weights"] = _history(
             [7000, 14000], static=[9.0, 1.5], generated=[0.0, generated]
         )
     figures.weights(tmp_path / "w", manifest, curves)
     axes = drawn[0].axes[0]
-    assert [t.get_text() for t in axes.texts] == ["3 / 1.5"]           # of the last point
+    assert [t.get_text() for t in axes.texts] == ["3 / 1.5"]  # of the last point
     assert axes.collections[0].get_array().data.ravel()[0] == pytest.approx(1.0)  # log2 of 2
     assert [t.get_text() for t in axes.get_yticklabels()] == ["can-3"]
 
@@ -311,16 +309,23 @@ def test_weight_curves_are_the_measures_by_images(study, tmp_path, drawn):
     images = [7000, 14000, 21000]
     for s in range(2):
         curves[f"can-3@{s}"]["weights"] = _history(
-            images, static=[0, 2, 4], generated=[1, 2 + s, 8], spread_class=[None, 0.2, 0.3],
-            spread_time=[None, 0.0, 0.0], effective_rank=[9, 8 - s, 7],
-        )  # fmt: skip
+            images,
+            static=[0, 2, 4],
+            generated=[1, 2 + s, 8],
+            spread_class=[None, 0.2, 0.3],
+            spread_time=[None, 0.0, 0.0],
+            effective_rank=[9, 8 - s, 7],
+        )
     figures.weight_curves(tmp_path / "w", manifest, curves)
     *panels, key = drawn[0].axes
-    means = [panel.lines[-1] for panel in panels]                      # after those of the seeds
+    means = [panel.lines[-1] for panel in panels]  # after those of the seeds
     assert [list(line.get_xdata()) for line in means] == [images[1:]] * 3 + [images]
     assert [list(line.get_ydata()) for line in means] == [
-        [1.25, 2], [0.2, 0.3], [0, 0], [9, 7.5, 7]
-    ]  # fmt: skip
+        [1.25, 2],
+        [0.2, 0.3],
+        [0, 0],
+        [9, 7.5, 7],
+    ]
     assert all(len(panel.lines) == 3 for panel in panels)
     assert panels[-1].get_ylim()[0] == 0 and panels[1].get_yscale() == "log"
     low, high = panels[1].get_ylim()
@@ -328,7 +333,7 @@ def test_weight_curves_are_the_measures_by_images(study, tmp_path, drawn):
     assert [t.get_text() for t in key.get_legend().get_texts()] == ["can-3"]
     assert panels[0].get_title() == "depthwise"
     loss = arm_styles(manifest, ["native", "native+dw", "can-3"])["can-3"]["color"]
-    assert means[0].get_color() == loss                                # as in the figure of losses
+    assert means[0].get_color() == loss  # as in the figure of losses
 
 
 @pytest.mark.parametrize("look", [figures.SCREEN, figures.PAGE])

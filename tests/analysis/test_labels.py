@@ -14,7 +14,7 @@ def test_decimals_show_two_digits_of_the_half_width():
     assert decimals([12.3456], [0.42]) == 2
     assert decimals([0.28541], [0.0021]) == 4
     assert decimals([1234.5], [56.0]) == 0
-    assert decimals([12.3], [15.0]) == 1                    # three digits of the value at least
+    assert decimals([12.3], [15.0]) == 1  # three digits of the value at least
     assert decimals([float("nan")], [float("nan")]) == 0
 
 

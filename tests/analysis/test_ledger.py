@@ -13,19 +13,25 @@ def rows(*verdicts, test="superiority", added=False):
 @pytest.mark.parametrize(
     ("verdicts", "sentence"),
     [
-        (["unresolved"] * 3 + ["not tested"],
-         "None of the 3 tested claims is supported: 3 unresolved; 1 not tested."),
-        (["supported", "contradicted", "unresolved"],
-         "1 of the 3 tested claims is supported: 1 contradicted, 1 unresolved."),
-        (["supported", "supported", "contradicted"],
-         "2 of the 3 tested claims are supported: 1 contradicted."),
+        (
+            ["unresolved"] * 3 + ["not tested"],
+            "None of the 3 tested claims is supported: 3 unresolved; 1 not tested.",
+        ),
+        (
+            ["supported", "contradicted", "unresolved"],
+            "1 of the 3 tested claims is supported: 1 contradicted, 1 unresolved.",
+        ),
+        (
+            ["supported", "supported", "contradicted"],
+            "2 of the 3 tested claims are supported: 1 contradicted.",
+        ),
         (["supported"] * 3, "All 3 tested claims are supported."),
         (["supported"] * 2 + ["not tested"], "Both tested claims are supported; 1 not tested."),
         (["contradicted"], "The one tested claim is contradicted."),
         (["not tested"] * 2, "No claim could be tested (2 of 2 not tested)."),
         ([], ""),
     ],
-)  # fmt: skip
+)
 def test_the_outcome_is_one_sentence(verdicts, sentence):
     assert outcome(rows(*verdicts)) == sentence
 
@@ -42,13 +48,33 @@ def test_facts_and_added_claims_have_sentences_of_their_own():
 def test_evidence_names_every_metric(study):
     manifest, records, _ = study()
     manifest["claims"] = [
-        {"id": "M", "says": "both", "better": "can-3", "than": "native+dw",
-         "metric": ["kid", "condition_accuracy"], "test": "superiority"},
-        {"id": "F", "says": "cheap", "better": "can-3", "than": "native+dw", "metric": "params",
-         "test": "by_construction", "ratio": 2.5},
-        {"id": "X", "says": "mine", "better": "can-all", "than": "native+dw", "metric": "kid",
-         "test": "superiority", "added": True},
-    ]  # fmt: skip
+        {
+            "id": "M",
+            "says": "both",
+            "better": "can-3",
+            "than": "native+dw",
+            "metric": ["kid", "condition_accuracy"],
+            "test": "superiority",
+        },
+        {
+            "id": "F",
+            "says": "cheap",
+            "better": "can-3",
+            "than": "native+dw",
+            "metric": "params",
+            "test": "by_construction",
+            "ratio": 2.5,
+        },
+        {
+            "id": "X",
+            "says": "mine",
+            "better": "can-all",
+            "than": "native+dw",
+            "metric": "kid",
+            "test": "superiority",
+            "added": True,
+        },
+    ]
     found = ledger(manifest, records).set_index("id")
     text = found.loc["M", "evidence"]
     assert "KID x10^3 @2000 ↓: can-3 - native+dw = " in text and "condition accuracy ↑: " in text

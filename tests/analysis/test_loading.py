@@ -147,8 +147,9 @@ def test_a_damaged_record_is_named_once_by_a_verb_that_reads_it_twice(tmp_path, 
     key = reference()[0]["trials"][0]["key"]
     path = tmp_path / "records" / f"{key}.json"
     path.write_text(path.read_text().replace("complete", "finished"))
-    code, _, err = command(capsys, "compare", "layer_placement", "layer_placement",
-                           "--results", tmp_path)  # fmt: skip
+    code, _, err = command(
+        capsys, "compare", "layer_placement", "layer_placement", "--results", tmp_path
+    )
     assert code == 0 and err == f"cabench: {path} is damaged: `cabench run` makes it again\n"
 
 

@@ -11,9 +11,11 @@ from cabench.evidence.statistics import numbers
 CASES = {
     "full": {},
     "one seed": {"seeds": 1},
-    "failed": {"failed": [("can-3", 1), *(("can-all", s) for s in range(3))],
-               "missing": [("native", 2)]},
-}  # fmt: skip
+    "failed": {
+        "failed": [("can-3", 1), *(("can-all", s) for s in range(3))],
+        "missing": [("native", 2)],
+    },
+}
 
 
 @pytest.fixture(params=[*CASES, "long"])
@@ -70,8 +72,8 @@ def test_a_word_only_where_holm_says_so(study):
         expected = "" if not row["p_holm"] < 0.05 else "better" if row["diff"] < 0 else "worse"
         assert word == expected, arm
         words[word] += 1
-    assert words["better"] and words[""]                    # the case holds both
-    assert not re.search("better|worse", cells["static"])   # a bound has no verdict
+    assert words["better"] and words[""]  # the case holds both
+    assert not re.search("better|worse", cells["static"])  # a bound has no verdict
     assert "+4" in cells["static"]
 
 
@@ -81,7 +83,7 @@ def test_costs_in_one_unit(study):
     assert body.loc["static", "MACs (M)"] == "7.40"
     assert body.loc["native", "conditioning MACs (M)"] == "0.20"
     assert body.loc["native+dw-wide", "params (K)"] == "1,210"
-    assert body.loc["static", "images/s"] == "1,910"        # mean of 1900, 1910, 1920
+    assert body.loc["static", "images/s"] == "1,910"  # mean of 1900, 1910, 1920
 
 
 def test_failures_are_counted_and_explained(study):
@@ -100,9 +102,19 @@ def test_failures_are_counted_and_explained(study):
 def test_the_footnote_states_the_protocol(study):
     manifest, records, _ = study()
     text = " ".join(tables.plain(manifest, records, 100).split())
-    for part in ("n = 2,000 samples", "guidance 1;", "20 sampling steps", "sha256:9f3c21aa",
-                 "70,000 images", "seeds 0, 1, 2", "Student-t", "multiply-accumulate", "fvcore",
-                 "Holm", "static: lower bound"):  # fmt: skip
+    for part in (
+        "n = 2,000 samples",
+        "guidance 1;",
+        "20 sampling steps",
+        "sha256:9f3c21aa",
+        "70,000 images",
+        "seeds 0, 1, 2",
+        "Student-t",
+        "multiply-accumulate",
+        "fvcore",
+        "Holm",
+        "static: lower bound",
+    ):
         assert part in text, part
     assert "WARNING" not in text
 
@@ -160,8 +172,11 @@ def test_plain_text_where_nobody_watches(study):
 def test_colour_on_a_terminal_only_for_what_is_significant(study):
     manifest, records, _ = study(seeds=1)
     file = io.StringIO()
-    tables.show(manifest, records, Console(file=file, force_terminal=True, width=100,
-                                           color_system="standard", _environ={}))  # fmt: skip
+    tables.show(
+        manifest,
+        records,
+        Console(file=file, force_terminal=True, width=100, color_system="standard", _environ={}),
+    )
     assert "\x1b[" in file.getvalue() and "\x1b[1;32m" not in file.getvalue()
 
 

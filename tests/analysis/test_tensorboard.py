@@ -66,8 +66,10 @@ def test_a_failed_trial_shows_its_curve_and_one_not_run_nothing(tmp_path):
 def test_generated_weights_are_curves_too(tmp_path):
     manifest, records = reference()
     key = records["can-3", 0]["key"]
-    weights = {"images": [4, 8], "sites": {"depthwise": {
-        "generated": [1.0, 2.0], "spread_class": [None, 0.5]}}}  # fmt: skip
+    weights = {
+        "images": [4, 8],
+        "sites": {"depthwise": {"generated": [1.0, 2.0], "spread_class": [None, 0.5]}},
+    }
     write_run(tmp_path, manifest, records, {key: {"images": [], "loss": [], "weights": weights}})
     write_tensorboard(find_run(tmp_path, "layer_placement"), tmp_path / "board")
     found = read(tmp_path / "board" / "can-3" / "seed-0")

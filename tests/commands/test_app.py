@@ -20,8 +20,11 @@ STUDY = ("run", "tiny.yaml", "--scale", "scale.yaml", "--jobs", "1")
 
 
 def records(root: Path) -> dict[str, dict]:
-    return {p.stem: json.loads(p.read_text())
-            for p in (root / "results/records").glob("*.json") if "." not in p.stem}  # fmt: skip
+    return {
+        p.stem: json.loads(p.read_text())
+        for p in (root / "results/records").glob("*.json")
+        if "." not in p.stem
+    }
 
 
 def test_a_study_from_file_to_figures(tiny, capsys):
@@ -30,9 +33,20 @@ def test_a_study_from_file_to_figures(tiny, capsys):
     found = records(tiny)
     assert len(found) == 4 and {r["status"] for r in found.values()} == {"complete"}
     for record in found.values():
-        assert set(record) == {"key", "status", "error", "spec", "metrics", "protocol", "cost",
-                               "timing", "diagnostics", "environment", "files",
-                               "checksum"}  # fmt: skip
+        assert set(record) == {
+            "key",
+            "status",
+            "error",
+            "spec",
+            "metrics",
+            "protocol",
+            "cost",
+            "timing",
+            "diagnostics",
+            "environment",
+            "files",
+            "checksum",
+        }
         assert {"kid", "condition_accuracy", "heldout_loss", "train_loss"} <= set(record["metrics"])
         assert all(isinstance(v, float) for v in record["metrics"].values())
         assert record["cost"]["macs"]["counter"] == "fvcore"
@@ -69,8 +83,12 @@ def test_a_study_from_file_to_figures(tiny, capsys):
 
     # a new metric re-scores saved samples: nothing is trained or drawn again
     cached = {p: p.stat().st_mtime_ns for p in (tiny / ".cabench").rglob("*.safetensors")}
-    write(tiny / "scale.yaml", (tiny / "scale.yaml").read_text().replace(
-        "[kid, condition_accuracy, heldout_loss]", "[kid, heldout_loss]"))  # fmt: skip
+    write(
+        tiny / "scale.yaml",
+        (tiny / "scale.yaml")
+        .read_text()
+        .replace("[kid, condition_accuracy, heldout_loss]", "[kid, heldout_loss]"),
+    )
     code, text = run(*STUDY, capsys=capsys)
     assert code == 0 and "4 trials to run" in text
     assert cached == {p: p.stat().st_mtime_ns for p in (tiny / ".cabench").rglob("*.safetensors")}

@@ -46,8 +46,11 @@ def test_two_arms_as_the_readme_has_them(compare):
     text = compare("layer_placement:native+can-dw", "layer_placement.quick:native+dw")
     kid = row(text, "KID-lite0 @2000 ↓")
     assert re.split(r"\s{2,}", kid)[1:5] == [
-        "2.45 ± 0.07", "2.65 ± 0.18", "-0.20 [-0.32, -0.09]", "3"
-    ]  # fmt: skip
+        "2.45 ± 0.07",
+        "2.65 ± 0.18",
+        "-0.20 [-0.32, -0.09]",
+        "3",
+    ]
     assert re.split(r"\s{2,}", row(text, "MACs (M)"))[1:] == ["4.17", "3.58", "1.165"]
     assert WARNED not in text and "unadjusted" in text and "images/s is not compared" in text
     models = text[text.index("the models differ in") : text.index("KID")]

@@ -21,8 +21,9 @@ def complete(*words: str, shell: str = "bash", cwd=ROOT) -> list[str]:
     if shell == "fish":
         told = {"_TYPER_COMPLETE_ARGS": line, "_TYPER_COMPLETE_FISH_ACTION": "get-args"}
     environ = os.environ | told | {"_CABENCH_COMPLETE": f"complete_{shell}"}
-    done = subprocess.run([sys.executable, "-c", CABENCH], env=environ, cwd=cwd,
-                          capture_output=True, text=True)  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", CABENCH], env=environ, cwd=cwd, capture_output=True, text=True
+    )
     assert not done.stderr
     return done.stdout.split()
 
@@ -72,8 +73,9 @@ def test_targets_with_a_folder(shell):
 def test_arms_in_a_shell_that_leaves_words_whole():
     found = complete("compare", *THERE, "layer_placement:", shell="fish")
     assert set(found) == {f"layer_placement:{arm}" for arm in ARMS}
-    found = complete("compare", *THERE, "layer_placement:can-3", "layer_placement.quick:native+d",
-                     shell="fish")  # fmt: skip
+    found = complete(
+        "compare", *THERE, "layer_placement:can-3", "layer_placement.quick:native+d", shell="fish"
+    )
     assert found == ["layer_placement.quick:native+dw"]
 
 
@@ -101,8 +103,10 @@ def test_colons_are_joined(words, at, joined, now, before):
     environ = {"_CABENCH_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(at)}
     join_colons(environ)
     assert (environ["COMP_WORDS"], environ["COMP_CWORD"], environ[COLON]) == (
-        joined, str(now), before
-    )  # fmt: skip
+        joined,
+        str(now),
+        before,
+    )
 
 
 def test_other_shells_are_left_alone():

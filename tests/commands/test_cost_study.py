@@ -59,8 +59,9 @@ def test_counts_are_those_of_the_generator(tmp_path, capsys, monkeypatch):
         assert can["params"] - static["params"] == added
         assert can["macs_ratio"] == can["macs"] / static["macs"]
     assert [c["verdict"] for c in told["claims"]] == [
-        "contradicted by counting", "supported by counting",
-    ]  # fmt: skip
+        "contradicted by counting",
+        "supported by counting",
+    ]
     assert (tmp_path / "results" / "small" / "overhead.png").stat().st_size > 10_000
     assert "GMACs" in out and "contradicted by counting" in re.sub(r"\s+", " ", out)
 
@@ -79,8 +80,10 @@ def test_a_timing_study_measures_steps_sampling_and_layers(tmp_path, capsys, mon
             assert r["step_low"] <= r["step_ratio"] <= r["step_high"]
             assert r["arm"] != "static" or r["step_ratio"] == 1
     assert {(r["of"], r["over"]) for r in told["layers"]} == {
-        ("fused", "static"), ("loop", "fused"), ("loop", "static"),
-    }  # fmt: skip
+        ("fused", "static"),
+        ("loop", "fused"),
+        ("loop", "static"),
+    }
     assert "dw" in (tmp_path / "results" / "small" / "layers.csv").read_text()
     verdicts = {c["id"]: c["verdict"] for c in told["claims"]}
     assert verdicts["C7"] == "supported, on this machine"
@@ -116,14 +119,38 @@ def test_an_idea_of_ones_own_is_counted(tmp_path, capsys):
 
 UNTESTABLE = {
     "twice": ("id: C7", "id: C8", r"claims.2.id: 'C8' stands there twice"),
-    "over": ('over: "tiny/4:static", metric: step', 'over: "tiny/4:tokens", metric: step', "times are over the baseline's of the same model: 'tiny/4:static'"),
-    "layer": ('of: "dw:loop", over: "dw:static"', 'of: "dw:static", over: "dw:loop"', "isn't timed; of one layer: fused over static, loop over fused, loop over static"),
-    "batch": ('of: "tiny/4:can", over: "tiny/4:static", metric: step', 'of: "tiny/2:can", over: "tiny/2:static", metric: step', "'tiny/2' has no batch"),
-    "baseline": ("static: {methods: [native], ", "static: {on: [dit], methods: [native], ", "arms.static.on: 'baseline' needs it on every backbone"),
-    "on": ("on: [dit]}", "on: [dti]}", r"arms.tokens.on.0: unknown backbone of the study 'dti' \(did you mean 'dit'"),
-    "match": ("tokens: {", "tokens: {match: {params_of: x, by: rank}, ", "no arm 'x'; arms: static, can, tokens"),
+    "over": (
+        'over: "tiny/4:static", metric: step',
+        'over: "tiny/4:tokens", metric: step',
+        "times are over the baseline's of the same model: 'tiny/4:static'",
+    ),
+    "layer": (
+        'of: "dw:loop", over: "dw:static"',
+        'of: "dw:static", over: "dw:loop"',
+        "isn't timed; of one layer: fused over static, loop over fused, loop over static",
+    ),
+    "batch": (
+        'of: "tiny/4:can", over: "tiny/4:static", metric: step',
+        'of: "tiny/2:can", over: "tiny/2:static", metric: step',
+        "'tiny/2' has no batch",
+    ),
+    "baseline": (
+        "static: {methods: [native], ",
+        "static: {on: [dit], methods: [native], ",
+        "arms.static.on: 'baseline' needs it on every backbone",
+    ),
+    "on": (
+        "on: [dit]}",
+        "on: [dti]}",
+        r"arms.tokens.on.0: unknown backbone of the study 'dti' \(did you mean 'dit'",
+    ),
+    "match": (
+        "tokens: {",
+        "tokens: {match: {params_of: x, by: rank}, ",
+        "no arm 'x'; arms: static, can, tokens",
+    ),
     "rounds": ("rounds: 6", "rounds: 5", "rounds: should be greater than or equal to 6"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", UNTESTABLE)
@@ -141,10 +168,13 @@ def test_models_may_have_a_colon(tmp_path, capsys):
     assert command(capsys, "run", path, "--results", str(tmp_path))[0] == 0
 
 
-@pytest.mark.parametrize("layer", [
-    Layer(kind="depthwise", inputs=8, grid=(3, 4), batch=5),
-    Layer(kind="linear", inputs=8, outputs=6, grid=(2, 2), batch=5),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "layer",
+    [
+        Layer(kind="depthwise", inputs=8, grid=(3, 4), batch=5),
+        Layer(kind="linear", inputs=8, outputs=6, grid=(2, 2), batch=5),
+    ],
+)
 def test_forms_that_are_timed_do_the_same(layer):
     work = layer_of(layer)
     for fused, loop in zip(work["fused"](), work["loop"](), strict=True):
@@ -182,10 +212,15 @@ def test_rounds_go_on_for_the_seconds_asked_but_not_for_ever():
 
 @pytest.mark.parametrize(
     "limit,low,high,word",
-    [({"most": 1.1}, 1.0, 1.05, "supported"), ({"most": 1.1}, 1.2, 1.3, "contradicted"),
-     ({"most": 1.1}, 1.0, 1.2, "unresolved"), ({"least": 5}, 6, 7, "supported"),
-     ({"least": 5}, 3, 4, "contradicted"), ({"least": 5}, 4, 6, "unresolved")],
-)  # fmt: skip
+    [
+        ({"most": 1.1}, 1.0, 1.05, "supported"),
+        ({"most": 1.1}, 1.2, 1.3, "contradicted"),
+        ({"most": 1.1}, 1.0, 1.2, "unresolved"),
+        ({"least": 5}, 6, 7, "supported"),
+        ({"least": 5}, 3, 4, "contradicted"),
+        ({"least": 5}, 4, 6, "unresolved"),
+    ],
+)
 def test_a_measured_claim_goes_by_its_interval(limit, low, high, word):
     claim = Claim(id="C", says="s", of="m:a", over="m:b", metric="step", **limit)
     found = verdict(claim, [], {("step", ("m", "a"), ("m", "b")): Ratio(low, low, high, 9)})
@@ -194,15 +229,31 @@ def test_a_measured_claim_goes_by_its_interval(limit, low, high, word):
 
 
 WRONG = {
-    "model": ("preset: micro, patch: 4", "preset: mikro, patch: 4", r":5: models.tiny/4.preset: unknown preset 'mikro'"),
+    "model": (
+        "preset: micro, patch: 4",
+        "preset: mikro, patch: 4",
+        r":5: models.tiny/4.preset: unknown preset 'mikro'",
+    ),
     "patch": ("patch: 4", "patch: 3", "patch 3 doesn't divide"),
-    "baseline": ("baseline: static", "baseline: statik", r":7: baseline: no arm 'statik' \(did you mean 'static'"),
-    "claim": ("tiny/4:can", "tiny/4:cann", r":13: claims.0.of: unknown model or layer 'tiny/4:cann'"),
+    "baseline": (
+        "baseline: static",
+        "baseline: statik",
+        r":7: baseline: no arm 'statik' \(did you mean 'static'",
+    ),
+    "claim": (
+        "tiny/4:can",
+        "tiny/4:cann",
+        r":13: claims.0.of: unknown model or layer 'tiny/4:cann'",
+    ),
     "metric": ("metric: macs", "metric: step", "claims.0.metric: kind cost counts macs and params"),
     "limit": (", most: 1.0", "", "claims.0: one of most and least is wanted"),
-    "method": ("{can: {sites: [attn_out]}}", "{cann: {}}", r":10: arms.can.methods.1: unknown method 'cann'"),
+    "method": (
+        "{can: {sites: [attn_out]}}",
+        "{cann: {}}",
+        r":10: arms.can.methods.1: unknown method 'cann'",
+    ),
     "key": ("question:", "qestion: x\nquestion:", "qestion: unknown key"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", WRONG)

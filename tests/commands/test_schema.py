@@ -18,9 +18,17 @@ from cabench.registry import METHODS
 
 # wrong in themselves; the others need the study's other parts, or the data
 STRUCTURAL = (
-    "unknown key", "missing", "method", "option", "site", "claim's test", "no site", "arm's name",
-    "a dot", "backbone",
-)  # fmt: skip
+    "unknown key",
+    "missing",
+    "method",
+    "option",
+    "site",
+    "claim's test",
+    "no site",
+    "arm's name",
+    "a dot",
+    "backbone",
+)
 STRUCTURAL_SCALES = ("a dot", "steps", "an option", "a truth", "preset")
 
 

@@ -31,16 +31,18 @@ def run(tmp_path_factory):
     """A folder with a study that was run at smoke."""
     folder = tmp_path_factory.mktemp("score")
     (folder / "two.yaml").write_text(STUDY)
-    done = cabench("run", "two.yaml", "--scale", "smoke", "--seeds", "1", "--executor", "local",
-                   cwd=folder)  # fmt: skip
+    done = cabench(
+        "run", "two.yaml", "--scale", "smoke", "--seeds", "1", "--executor", "local", cwd=folder
+    )
     assert done.returncode == 0, done.stderr
     return folder
 
 
 def test_saved_samples_get_other_scores_and_nothing_is_trained(run):
     records = {p: p.read_bytes() for p in (run / "results/records").iterdir()}
-    done = cabench("score", "two", "--metrics", "kid,precision_lite0,memorised", "--features", "f",
-                   cwd=run)  # fmt: skip
+    done = cabench(
+        "score", "two", "--metrics", "kid,precision_lite0,memorised", "--features", "f", cwd=run
+    )
     assert done.returncode == 0, done.stderr
     assert "2 trials, 512 samples scored" in done.stdout and "real vs real" in done.stdout
     assert {p: p.read_bytes() for p in (run / "results/records").iterdir()} == records
@@ -49,7 +51,7 @@ def test_saved_samples_get_other_scores_and_nothing_is_trained(run):
     told = json.loads((run / "results/two.smoke/scores.json").read_text())
     for key, scores in told["scores"].items():
         held = json.loads((run / f"results/records/{key}.json").read_text())
-        assert scores["kid"] == held["metrics"]["kid"]          # the same samples
+        assert scores["kid"] == held["metrics"]["kid"]  # the same samples
         assert scores["memorised"] == held["diagnostics"]["neighbours"]["memorised"]
     arrays = np.load(run / "f/can.seed-0.npz")
     assert arrays["efficientnet-lite0/1280"].shape == (256, 1280)
@@ -114,8 +116,19 @@ def test_every_corruption_spoils_what_it_says_and_no_more():
 def test_the_matrix_finds_what_is_known_of_kid_and_accuracy(tmp_path):
     """KID and FID are flat under shuffled labels, where accuracy falls; blur is seen by all."""
     out = tmp_path / "reports"
-    done = cabench("judges", "digits", "--n", "100", "--sets", "3", "--out", out, "--metrics",
-                   "kid,condition_accuracy,memorised", cwd=tmp_path)  # fmt: skip
+    done = cabench(
+        "judges",
+        "digits",
+        "--n",
+        "100",
+        "--sets",
+        "3",
+        "--out",
+        out,
+        "--metrics",
+        "kid,condition_accuracy,memorised",
+        cwd=tmp_path,
+    )
     assert done.returncode == 0, done.stderr
     frame = pd.read_csv(out / "judges.digits.csv")
     found = {(r.metric, r.corruption): r.found for r in frame.itertuples()}

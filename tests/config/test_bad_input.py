@@ -30,11 +30,11 @@ from cabench.registry import REGISTRIES
 STUDY = (ROOT / "studies" / "layer_placement.yaml").read_text()
 TUNE = "tune: {trials: 8, budget: 0.2, range: [0.1, 10], start: [1.0, 0.3], seed: 1000}\n"
 SCALES = {  # under names of their own: those of the packaged ones are taken
-    name: (ROOT / "cabench" / "config" / "scales" / f"{name}.yaml").read_text().replace(
-        f"scale: {name}", f"scale: my-{name}"
-    )
+    name: (ROOT / "cabench" / "config" / "scales" / f"{name}.yaml")
+    .read_text()
+    .replace(f"scale: {name}", f"scale: my-{name}")
     for name in scale_names()
-}  # fmt: skip
+}
 
 JARGON = re.compile(
     r"pydantic|Input should|ordereddict|Commented|<class '|object at 0x|[Vv]alidation|literal\[|union"
@@ -46,9 +46,12 @@ SAID = 500  # characters
 def examples(count):
     """The same examples at every run."""
     return settings(
-        max_examples=count, deadline=None, database=None, derandomize=True,
+        max_examples=count,
+        deadline=None,
+        database=None,
+        derandomize=True,
         suppress_health_check=list(HealthCheck),
-    )  # fmt: skip
+    )
 
 
 def complaint(call) -> str | None:
@@ -137,13 +140,19 @@ def test_a_scale_with_wrong_characters(folder, name, data):
         assert_one_line(said, path)
 
 
-MATCHED = TINY_STUDY + """
+MATCHED = (
+    TINY_STUDY
+    + """
 needs: [label]
 backbones: [dit]
 primary: kid
 embedder: shared
-""" + TUNE  # fmt: skip
-MATCHED = MATCHED.replace("claims:", """\
+"""
+    + TUNE
+)
+MATCHED = MATCHED.replace(
+    "claims:",
+    """\
   matched:
     methods: [native, {can: {sites: [depthwise], source: label, generator: bottleneck}}]
     match: {params_of: native+dw, by: ffn_hidden}
@@ -151,7 +160,8 @@ MATCHED = MATCHED.replace("claims:", """\
   gated: {methods: [{can: {sites: [head], source: [label, timestep], rank: 3,
                            generator: bottleneck, shared: false, bias: true}}],
           gate: static, init_salt: other}
-claims:""")
+claims:""",
+)
 
 
 def planned(path: Path, scale: Path) -> None:
@@ -188,7 +198,6 @@ def test_planning_with_a_wrong_scale(folder, data):
     put(scale, data.draw(mutations.trees(scale.read_text(), 1)))
     if said := complaint(lambda: planned(path, scale)):
         assert_one_line(said, path, scale)
-
 
 
 # ---- the whole command line --------------------------------------------------------------------
@@ -240,7 +249,9 @@ MARKUP = r"[/bold] [red]x[/red] :boom: \[y] $\frac$ {z}"
 
 def test_markup_is_printed_as_it_is_written(tiny):
     quoted = json.dumps(MARKUP)
-    text = TINY_STUDY.replace("Does it run?", quoted).replace("says: it is better", f"says: {quoted}")
+    text = TINY_STUDY.replace("Does it run?", quoted).replace(
+        "says: it is better", f"says: {quoted}"
+    )
     text = text.replace("depthwise: static}", f"depthwise: static, about: {quoted}}}")
     put(tiny / "tiny.yaml", text.replace("id: C1", 'id: "[/id]"') + f"caveat: {quoted}\n")
     put(tiny / "scale.yaml", TINY_SCALE + f"about: {quoted}\n")
@@ -273,39 +284,101 @@ FLAGS = {
     (*DRY, "--jobs", "two"): r"--jobs: found 'two'; a whole number from 1",
     (*DRY, "--jobs", "0"): r"--jobs: found '0'; a whole number from 1",
     (*DRY, "--jobs", "9" * 5000): r"--jobs: found '999",
-    (*DRY, "--device", "gpu"): r"--device: found 'gpu' \(did you mean 'cpu'\?\); allowed: auto, cpu,",
+    (
+        *DRY,
+        "--device",
+        "gpu",
+    ): r"--device: found 'gpu' \(did you mean 'cpu'\?\); allowed: auto, cpu,",
     (*DRY, "--device", "cpu:1"): r"--device: found 'cpu:1'",
     (*DRY, "--device", "cuda:99"): r"--device: 'cuda:99' can't be used here: ",
-    (*DRY, "--executor", "lokal"): r"--executor: found 'lokal' \(did you mean 'local'\?\); allowed:",
+    (
+        *DRY,
+        "--executor",
+        "lokal",
+    ): r"--executor: found 'lokal' \(did you mean 'local'\?\); allowed:",
     (*DRY, "--executor", "local", "--jobs", "2"): r"--jobs: found 2; the local executor runs one",
-    (*DRY, "--executor", "local", "--ray-address", "auto"): r"--ray-address: found 'auto'; the local",
+    (
+        *DRY,
+        "--executor",
+        "local",
+        "--ray-address",
+        "auto",
+    ): r"--ray-address: found 'auto'; the local",
     (*DRY, "--ray-address", "some where"): r"--ray-address: found 'some where'; allowed: HOST:PORT",
     (*DRY, "--results", "tiny.yaml"): r"--results: a folder is wanted; 'tiny.yaml' is a file",
     (*DRY, "--cache", "tiny.yaml/x"): r"--cache: a folder is wanted; 'tiny.yaml' is a file",
     ("status", "--results", "tiny.yaml"): r"--results: a folder is wanted; 'tiny.yaml' is a file",
-    ("macs", "--csv", "nowhere/x.csv"): r"--csv: a file is wanted; 'nowhere/x.csv' lies in no folder that is there",
-    ("run", "tiny.yml", "--dry-run"): r"no study file 'tiny.yml' \(did you mean 'tiny.yaml'\?\); here",
+    (
+        "macs",
+        "--csv",
+        "nowhere/x.csv",
+    ): r"--csv: a file is wanted; 'nowhere/x.csv' lies in no folder that is there",
+    (
+        "run",
+        "tiny.yml",
+        "--dry-run",
+    ): r"no study file 'tiny.yml' \(did you mean 'tiny.yaml'\?\); here",
     ("run", "."): r"no study file '\.': it is a folder; its files: scale.yaml, tiny.yaml",
     ("run", "x" * 5000): r"no study file 'xxx",
     ("run", "line\nbreak.yaml"): r"no study file 'line break.yaml'",
-    ("run", "tiny.yaml", "--scale", "quikc"): r"--scale: unknown scale 'quikc' \(did you mean 'quick'",
-    ("run", "tiny.yaml", "--scale", "sca.yaml"): r"--scale: no scale file 'sca.yaml' .*'scale.yaml'",
-    ("run", "tiny.yaml", "--scale", "tiny.yaml"): r"tiny.yaml:1: study: unknown key; allowed: scale",
-    ("run", "scale.yaml", "--scale", "scale.yaml"): r"scale.yaml:1: scale: unknown key.*; allowed: study",
+    (
+        "run",
+        "tiny.yaml",
+        "--scale",
+        "quikc",
+    ): r"--scale: unknown scale 'quikc' \(did you mean 'quick'",
+    (
+        "run",
+        "tiny.yaml",
+        "--scale",
+        "sca.yaml",
+    ): r"--scale: no scale file 'sca.yaml' .*'scale.yaml'",
+    (
+        "run",
+        "tiny.yaml",
+        "--scale",
+        "tiny.yaml",
+    ): r"tiny.yaml:1: study: unknown key; allowed: scale",
+    (
+        "run",
+        "scale.yaml",
+        "--scale",
+        "scale.yaml",
+    ): r"scale.yaml:1: scale: unknown key.*; allowed: study",
     (*DRY, "--arm", "{a: 1}"): r"--arm: 'a': write NAME: {methods: .*; found 1",
     (*DRY, "--arm", "a"): r"--arm:1: an arm: should be a mapping of keys to values; found 'a'",
     (*DRY, "--arm", "{a: {methods: [can]"): r"--arm:1: not valid YAML: a bracket",
-    (*DRY, "--arm", "{a: {methods: [cna]}}"): r"--arm: arms.a.methods.0: unknown method 'cna' \(did",
-    (*DRY, "--arm", "{a: {method: [can]}}"): r"--arm:1: arms.a.method: unknown key \(did you mean 'met",
-    (*DRY, "--arm", "{A b: {methods: []}}"): r"--arm:1: arms.A b: a name has 1 to 60 of .*; found 'A b'",
-    (*DRY, "--arm", "{1: {methods: []}}"): r"--arm:1: arms.1: a key is text: put it in quotes; found 1",
+    (
+        *DRY,
+        "--arm",
+        "{a: {methods: [cna]}}",
+    ): r"--arm: arms.a.methods.0: unknown method 'cna' \(did",
+    (
+        *DRY,
+        "--arm",
+        "{a: {method: [can]}}",
+    ): r"--arm:1: arms.a.method: unknown key \(did you mean 'met",
+    (
+        *DRY,
+        "--arm",
+        "{A b: {methods: []}}",
+    ): r"--arm:1: arms.A b: a name has 1 to 60 of .*; found 'A b'",
+    (
+        *DRY,
+        "--arm",
+        "{1: {methods: []}}",
+    ): r"--arm:1: arms.1: a key is text: put it in quotes; found 1",
     (*DRY, "--arm", "{can-3: {methods: [can]}}"): r"--arm: the study has an arm 'can-3' already",
     (*DRY, "--arm", ARM, "--arm", ARM): r"--arm: the study has an arm 'a' already",
-    (*DRY, "--arm", "{a: {methods: [{can: {sites: [hed]}}]}}"): r"--arm: arms.a.methods.0.can.sites.0: .*"
+    (
+        *DRY,
+        "--arm",
+        "{a: {methods: [{can: {sites: [hed]}}]}}",
+    ): r"--arm: arms.a.methods.0.can.sites.0: .*"
     r"found 'hed' \(did you mean 'head'\?\)",
     (*DRY, "--plugin", "nowhere.py"): r"--plugin: nowhere.py: can't be read: No such file",
     (*DRY, "--plugin", "."): r"--plugin: \.: not a file",
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("words", FLAGS, ids=lambda words: " ".join(words)[:60].replace("\n", " "))
@@ -347,7 +420,10 @@ def test_wrong_searches(tiny, part):
 
 
 def test_a_search_on_a_seed_of_the_trials(tiny):
-    put(tiny / "tuned.yaml", TINY_STUDY.lstrip() + "tune: {trials: 2, budget: 1, range: [1, 2], seed: 1}\n")
+    put(
+        tiny / "tuned.yaml",
+        TINY_STUDY.lstrip() + "tune: {trials: 2, budget: 1, range: [1, 2], seed: 1}\n",
+    )
     said = refused("run", "tuned.yaml", *DRY[2:])
     assert said.startswith("tuned.yaml:10: tune.seed: 1 is a seed of the trials"), said
 
@@ -368,32 +444,61 @@ PLUGINS = {
     "name": ("\n\nMETHODS.register('x')\n", r":3: NameError: name 'METHODS' is not defined"),
     "raises": ("raise ValueError('a\\nb\\x1b[31m')\n", r":1: ValueError: a b\\x1b\[31m$"),
     "no message": ("assert False\n", r":1: AssertionError$"),
-    "odd message": ("class E(Exception):\n    def __str__(self): raise self\nraise E\n", r":3: .*E: "),
+    "odd message": (
+        "class E(Exception):\n    def __str__(self): raise self\nraise E\n",
+        r":3: .*E: ",
+    ),
     "exit": ("import sys\nsys.exit('bye')\n", r":2: SystemExit: bye"),
     "nothing": ("x = 1\n", r": it registers nothing: use METHODS.register\('name'\)"),
     "empty": ("", r": it registers nothing"),
-    "not called": (BASE + "@METHODS.register\nclass A(Method): pass\n", r":3: a method's name .*found"),
-    "taken": (BASE + "\n@METHODS.register('can')\nclass A(Method): pass\n",
-              r":4: method 'can' is already registered by cabench.models.conditioning.can"),
-    "name of it": (BASE + "@METHODS.register('a b')\nclass A(Method): pass\n",
-                   r":3: a method's name has 1 to 60 letters.*; found 'a b'"),
-    "no method": (BASE + "\n@METHODS.register('a')\nclass A: pass\n", r":5: method 'a': it is no subcl"),
-    "function": (BASE + "@METHODS.register('a')\ndef f(): pass\n", r":4: method 'a': it is no subclass"),
+    "not called": (
+        BASE + "@METHODS.register\nclass A(Method): pass\n",
+        r":3: a method's name .*found",
+    ),
+    "taken": (
+        BASE + "\n@METHODS.register('can')\nclass A(Method): pass\n",
+        r":4: method 'can' is already registered by cabench.models.conditioning.can",
+    ),
+    "name of it": (
+        BASE + "@METHODS.register('a b')\nclass A(Method): pass\n",
+        r":3: a method's name has 1 to 60 letters.*; found 'a b'",
+    ),
+    "no method": (
+        BASE + "\n@METHODS.register('a')\nclass A: pass\n",
+        r":5: method 'a': it is no subcl",
+    ),
+    "function": (
+        BASE + "@METHODS.register('a')\ndef f(): pass\n",
+        r":4: method 'a': it is no subclass",
+    ),
     "a number": (BASE + "METHODS.register('a')(5)\n", r":3: method 'a' is no class or function"),
-    "ours": (BASE + "METHODS.register('mine')(METHODS.get('can'))\n",
-             r":3: method 'mine' is registered as 'can', too"),
-    "options": (BASE + "@METHODS.register('a')\nclass A(Method):\n    Options = dict\n",
-                r":4: method 'a': its Options is no subclass of MethodOptions"),
-    "version": (BASE + "@METHODS.register('a')\nclass A(Method):\n    version = 'one'\n",
-                r":4: method 'a': its version is a whole number; found 'one'"),
-    "metric": (USES + "@METRICS.register('m')\nclass M:\n    version = 1\n",
-               r":3: metric 'm': it has no needs, higher_is_better, label, compute"),
-    "needs": (METRIC.replace("'samples'", "'smaples'"), r":3: metric 'mine': its needs is 'samples' or"),
+    "ours": (
+        BASE + "METHODS.register('mine')(METHODS.get('can'))\n",
+        r":3: method 'mine' is registered as 'can', too",
+    ),
+    "options": (
+        BASE + "@METHODS.register('a')\nclass A(Method):\n    Options = dict\n",
+        r":4: method 'a': its Options is no subclass of MethodOptions",
+    ),
+    "version": (
+        BASE + "@METHODS.register('a')\nclass A(Method):\n    version = 'one'\n",
+        r":4: method 'a': its version is a whole number; found 'one'",
+    ),
+    "metric": (
+        USES + "@METRICS.register('m')\nclass M:\n    version = 1\n",
+        r":3: metric 'm': it has no needs, higher_is_better, label, compute",
+    ),
+    "needs": (
+        METRIC.replace("'samples'", "'smaples'"),
+        r":3: metric 'mine': its needs is 'samples' or",
+    ),
     "label": (METRIC.replace("'mine'\n", "'{m}'\n"), r":3: metric 'mine': its label is a text"),
-    "arguments": (USES + "@DATASETS.register('d')\ndef d(path: Nowhere): pass\n",
-                  r":3: data set 'd': its arguments can't be options: NameError: name 'Nowhere'"),
+    "arguments": (
+        USES + "@DATASETS.register('d')\ndef d(path: Nowhere): pass\n",
+        r":3: data set 'd': its arguments can't be options: NameError: name 'Nowhere'",
+    ),
     "data set": (USES + "DATASETS.register('d')(3)\n", r":2: data set 'd' is no class or function"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", PLUGINS)
@@ -415,14 +520,18 @@ def test_plugins_that_are_no_python_files(tiny):
     (tiny / "other").mkdir()
     put(tiny / "other" / "mine.py", METRIC)
     said = refused(*DRY, "--plugin", "mine.py", "--plugin", "other/mine.py")
-    assert re.match(r"--plugin: other/mine.py: a plugin of this file name is given already: mine", said)
+    assert re.match(
+        r"--plugin: other/mine.py: a plugin of this file name is given already: mine", said
+    )
     (tiny / "other" / "mine.py").rename(tiny / "yours.py")
     said = refused(*DRY, "--plugin", "mine.py", "--plugin", "yours.py")
     assert said == "yours.py:2: metric 'mine' is already registered by mine.py"
     REGISTRIES[-1].forget("cabench_plugin_mine")
 
 
-FAULTY = BASE + """
+FAULTY = (
+    BASE
+    + """
 class Options(MethodOptions):
     size: int = 1
 
@@ -431,6 +540,7 @@ class Faulty(Method):
     Options = Options
     %s
 """
+)
 FAULTS = {
     "sites = classmethod(lambda c, o, s: 1 / 0)": r"can't build the model: ZeroDivisionError: .*mine.py:10",
     "sites = classmethod(lambda c, o, s: ('heda',))": r"unknown dit site 'heda' .did you mean 'head'",

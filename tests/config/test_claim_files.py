@@ -30,8 +30,11 @@ def test_a_claim_by_construction(tiny):
 @pytest.mark.parametrize(
     ("text", "line"),
     [
-        ("metric: kid, test: equivalence", "test: this test doesn't exist yet; allowed: "
-         "'superiority' or 'by_construction'; found 'equivalence'"),
+        (
+            "metric: kid, test: equivalence",
+            "test: this test doesn't exist yet; allowed: "
+            "'superiority' or 'by_construction'; found 'equivalence'",
+        ),
         ("metric: kid, test: non-inferiority", "doesn't exist yet.*found 'non-inferiority'"),
         ("metric: kid, test: difference_of_differences", "doesn't exist yet"),
         ("metric: kid, test: superiorty", "found 'superiorty' .did you mean 'superiority'"),
@@ -46,7 +49,7 @@ def test_a_claim_by_construction(tiny):
         ("metric: macs, test: by_construction, ratio: 0", "ratio: .*greater than 0; found 0"),
         ("metric: kid, test: superiority, added: true", "added: unknown key"),
     ],
-)  # fmt: skip
+)
 def test_others_are_refused_in_a_line(tiny, text, line):
     with pytest.raises(CabenchError, match=rf"c\.yaml:\d+: claims\.0\..*{line}") as caught:
         claims(tiny, text)

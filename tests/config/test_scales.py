@@ -55,8 +55,12 @@ def test_gpu_hours_follow_from_macs_images_and_sampling(tmp_path, monkeypatch, c
     hours = 2 * macs * evaluations / (312e12 * 0.4) / 3600
     row = next(line for line in text.splitlines() if line.startswith("native+dw"))
     assert float(row.split()[-1]) == pytest.approx(hours, rel=0.06) and "1 of 1" in row
-    for said in ("one GPU per trial is the unit", "40% of 312 TFLOP/s", "GPU hours in all",
-                 "data missing: latents: looked for data/imagenet256/facts.json"):  # fmt: skip
+    for said in (
+        "one GPU per trial is the unit",
+        "40% of 312 TFLOP/s",
+        "GPU hours in all",
+        "data missing: latents: looked for data/imagenet256/facts.json",
+    ):
         assert said in text
     stated = dryrun.stated_seconds_per_image({"a": 10**9}, prepared.plan.scale.resources)
     assert stated == {"a": pytest.approx(3 * 2e9 / (312e12 * 0.4))}

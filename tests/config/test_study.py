@@ -76,8 +76,10 @@ def on_all(tiny, study="tiny.yaml", **edits):
     write(tiny / "all.yaml", text.replace("baseline:", "backbones: [dit, uvit, cat]\nbaseline:", 1))
     small = "{preset: micro, patch: 4}"
     scale = (tiny / "scale.yaml").read_text()
-    write(tiny / "scales.yaml", scale.replace(
-        "backbones:\n", f"backbones:\n  uvit: {small}\n  cat: {small}\n"))  # fmt: skip
+    write(
+        tiny / "scales.yaml",
+        scale.replace("backbones:\n", f"backbones:\n  uvit: {small}\n  cat: {small}\n"),
+    )
     return tiny / "all.yaml", read_scale("scales.yaml")
 
 
@@ -89,19 +91,24 @@ def test_the_native_embedder_is_the_published_one(tiny):
     }
     assert {name: e["normalise"] for name, e in embedders.items()} == {"dit": False, "uvit": False}
     assert {name: e.get("timestep") for name, e in embedders.items()} == {
-        "dit": None, "uvit": "sinusoid",
-    }  # fmt: skip
+        "dit": None,
+        "uvit": "sinusoid",
+    }
     shared = plan(read_study(tiny / "tiny.yaml"), scale).models["can-3"]["embedder"]
     assert shared["normalise"] is True
 
 
 def test_a_study_runs_on_each_of_its_backbones(tiny):
     path, scale = on_all(tiny)
-    plans = {name: plan(read_study(path, backbone=name), scale, all_arms=True)
-             for name in ("dit", "uvit", "cat")}  # fmt: skip
+    plans = {
+        name: plan(read_study(path, backbone=name), scale, all_arms=True)
+        for name in ("dit", "uvit", "cat")
+    }
     assert {n: p.file.study.study for n, p in plans.items()} == {
-        "dit": "tiny", "uvit": "tiny-uvit", "cat": "tiny-cat",
-    }  # fmt: skip
+        "dit": "tiny",
+        "uvit": "tiny-uvit",
+        "cat": "tiny-cat",
+    }
     native = {n: p.models["native+dw"]["methods"][0]["kind"] for n, p in plans.items()}
     assert native == {"dit": "adaln_zero", "uvit": "tokens", "cat": "adaln"}
     assert all(p.models["native+dw"]["backbone"]["kind"] == n for n, p in plans.items())
@@ -128,14 +135,26 @@ def test_arms_for_some_backbones_and_their_claims_are_left_out_elsewhere(tiny):
 
 
 UNFIT = {
-    "tokens on cat": ("cat", "tokens", "'tokens': unknown cat hook 'tokens'.*; allowed: norm, context, ffn"),
-    "a late start": ("uvit", "{tokens: {start: 3}}", "tokens: start: found 3; the backbone has blocks 0 to 2"),
+    "tokens on cat": (
+        "cat",
+        "tokens",
+        "'tokens': unknown cat hook 'tokens'.*; allowed: norm, context, ffn",
+    ),
+    "a late start": (
+        "uvit",
+        "{tokens: {start: 3}}",
+        "tokens: start: found 3; the backbone has blocks 0 to 2",
+    ),
     "lora of kernels": ("dit", "{lora: {sites: [depthwise]}}", "sites.0: should be .*attn_qkv"),
     "too many experts": ("dit", "{moe: {experts: 2, top: 3}}", "top: found 3; there are 2 experts"),
-    "told the label": ("dit", "{timestep_mixture: {source: label}}", "source.* should be 'timestep'"),
+    "told the label": (
+        "dit",
+        "{timestep_mixture: {source: label}}",
+        "source.* should be 'timestep'",
+    ),
     "a site of cat": ("dit", "{can: {sites: [agg]}}", "unknown dit site 'agg'"),
     "two contexts": ("dit", "cross_attention, cross_attention", "both want the hook 'context'"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", UNFIT)
@@ -198,33 +217,101 @@ def test_every_scale_reads(scale):
 
 # Each edit of a sound study, and what its one line must say.
 WRONG = {
-    "unknown key": ("baseline: native+dw", "basline: native+dw", r":3: basline: unknown key \(did you mean 'baseline'"),
+    "unknown key": (
+        "baseline: native+dw",
+        "basline: native+dw",
+        r":3: basline: unknown key \(did you mean 'baseline'",
+    ),
     "missing": ("question: Does it run?\n", "", r"question: this key is missing"),
-    "no such arm": ("baseline: native+dw", "baseline: nativ+dw", r":3: baseline: no arm 'nativ\+dw' \(did you mean 'native\+dw'"),
-    "method": ("[native], depth", "[nativ], depth", r":5: arms.native\+dw.methods.0: unknown method 'nativ' \(did you mean 'native'"),
-    "option": ("{sites: all}", "{site: all}", r":7: arms.can-all.methods.0.can.site: unknown key \(did you mean 'sites'"),
+    "no such arm": (
+        "baseline: native+dw",
+        "baseline: nativ+dw",
+        r":3: baseline: no arm 'nativ\+dw' \(did you mean 'native\+dw'",
+    ),
+    "method": (
+        "[native], depth",
+        "[nativ], depth",
+        r":5: arms.native\+dw.methods.0: unknown method 'nativ' \(did you mean 'native'",
+    ),
+    "option": (
+        "{sites: all}",
+        "{site: all}",
+        r":7: arms.can-all.methods.0.can.site: unknown key \(did you mean 'sites'",
+    ),
     "site": ("patch_embed, attn_out", "patch_embd, attn_out", r":6: arms.can-3.*patch_embd"),
-    "site it has not": ("patch_embed, attn_out", "skip, attn_out", r":6: .*unknown dit site 'skip'"),
-    "source": ("{sites: all}", "{sites: all, source: text}", r":7: .*no stream 'text'; allowed: both, timestep, label"),
-    "two modulators": ("[native], depth", "[native, adaln_zero], depth", r":5: .*both want the hook 'norm'"),
+    "site it has not": (
+        "patch_embed, attn_out",
+        "skip, attn_out",
+        r":6: .*unknown dit site 'skip'",
+    ),
+    "source": (
+        "{sites: all}",
+        "{sites: all, source: text}",
+        r":7: .*no stream 'text'; allowed: both, timestep, label",
+    ),
+    "two modulators": (
+        "[native], depth",
+        "[native, adaln_zero], depth",
+        r":5: .*both want the hook 'norm'",
+    ),
     "claim's arm": ("than: native+dw", "than: native", r":9: claims.0.than: no arm 'native'"),
     "claim's metric": ("metric: kid", "metric: fid", r":9: claims.0.metric: unknown metric 'fid'"),
-    "claim's test": ("superiority", "equivalence", r":9: claims.0.test: .*'superiority'.*found 'equivalence'"),
-    "needs": ("baseline:", "needs: [text]\nbaseline:", r":3: needs: scale 'tiny' has no data with text"),
-    "rank": ("{sites: all}", "{generator: bottleneck}", r":7: arms.can-all: a bottleneck needs a rank"),
+    "claim's test": (
+        "superiority",
+        "equivalence",
+        r":9: claims.0.test: .*'superiority'.*found 'equivalence'",
+    ),
+    "needs": (
+        "baseline:",
+        "needs: [text]\nbaseline:",
+        r":3: needs: scale 'tiny' has no data with text",
+    ),
+    "rank": (
+        "{sites: all}",
+        "{generator: bottleneck}",
+        r":7: arms.can-all: a bottleneck needs a rank",
+    ),
     "no site": ("{sites: all}", "{sites: []}", r":7: arms.can-all.*sites.*at least 1 item"),
     "rank of a linear": ("{sites: all}", "{rank: 3}", r":7: .*rank is the size of a bottleneck"),
-    "no match": ("{methods: [native], depthwise: static}", "{methods: [native], match: {params_of: can-all, by: rank}}", r":5: .*no free size 'rank'"),
-    "itself": ("than: native+dw", "than: can-3", r":9: claims.0.than: 'can-3' is compared with itself"),
-    "a bound": ("depthwise: static}", "depthwise: static, bound: true}", r":9: claims.0.than: 'native\+dw' is a bound"),
+    "no match": (
+        "{methods: [native], depthwise: static}",
+        "{methods: [native], match: {params_of: can-all, by: rank}}",
+        r":5: .*no free size 'rank'",
+    ),
+    "itself": (
+        "than: native+dw",
+        "than: can-3",
+        r":9: claims.0.than: 'can-3' is compared with itself",
+    ),
+    "a bound": (
+        "depthwise: static}",
+        "depthwise: static, bound: true}",
+        r":9: claims.0.than: 'native\+dw' is a bound",
+    ),
     "yaml": ("arms:", "arms: [", r"not valid YAML"),
-    "an added arm's id": ("{id: C1", "{id: A12", r":9: claims.0.id: 'A12' is kept for an arm added with --arm"),
-    "twice": ("baseline: native+dw", "baseline: native+dw\nbaseline: can-3", r"not valid YAML.*duplicate key"),
+    "an added arm's id": (
+        "{id: C1",
+        "{id: A12",
+        r":9: claims.0.id: 'A12' is kept for an arm added with --arm",
+    ),
+    "twice": (
+        "baseline: native+dw",
+        "baseline: native+dw\nbaseline: can-3",
+        r"not valid YAML.*duplicate key",
+    ),
     "a list": ("study: tiny", "- study", r"(a study is a mapping|not valid YAML)"),
-    "a dot": ("study: tiny", "study: ti.ny", r":1: study: the name of a study or scale .*holds no dot.*; found 'ti\.ny'$"),
+    "a dot": (
+        "study: tiny",
+        "study: ti.ny",
+        r":1: study: the name of a study or scale .*holds no dot.*; found 'ti\.ny'$",
+    ),
     "arm's name": ("can-all:", "../../evil:", r"\.\./\.\./evil"),
-    "backbone": ("baseline:", "backbones: [vit]\nbaseline:", r":3: backbones.0: unknown backbone 'vit' \(did you mean 'uvit'"),
-}  # fmt: skip
+    "backbone": (
+        "baseline:",
+        "backbones: [vit]\nbaseline:",
+        r":3: backbones.0: unknown backbone 'vit' \(did you mean 'uvit'",
+    ),
+}
 
 
 @pytest.mark.parametrize("case", WRONG)
@@ -258,18 +345,49 @@ def test_too_few_samples_are_refused(tiny):
 
 WRONG_SCALES = {
     "infinite": ("lr: 2.0e-3", "lr: .inf", "training.lr: .*finite"),
-    "bins": ("{images: 40, bins: 4}", "{images: 40, bins: 50}", "heldout: .*at least as many images"),
+    "bins": (
+        "{images: 40, bins: 4}",
+        "{images: 40, bins: 50}",
+        "heldout: .*at least as many images",
+    ),
     "steps": ("steps: 3", "steps: 1001", "sampling.steps: .*1000"),
-    "a dot": ("scale: tiny", "scale: ti.ny", r":1: scale: the name of a study or scale .*holds no dot.*; found 'ti\.ny'$"),
-    "a packaged name": ("scale: tiny", "scale: quick", "scale: 'quick' is the name of a scale that"),
+    "a dot": (
+        "scale: tiny",
+        "scale: ti.ny",
+        r":1: scale: the name of a study or scale .*holds no dot.*; found 'ti\.ny'$",
+    ),
+    "a packaged name": (
+        "scale: tiny",
+        "scale: quick",
+        "scale: 'quick' is the name of a scale that",
+    ),
     "more than there are": ("n: 100", "n: 5000", r":8: sampling.n: .*need"),
-    "an option": ("source: digits", "source: digits, options: {size: 8}", r":3: data.0.options.size: unknown key; allowed: none"),
-    "a truth": ("source: digits", "source: folder, options: {path: x, size: 8, flip: no}",
-                r":3: data.0.options.flip: should be true or false; found 'no'"),
-    "sampler": ("steps: 3", "sampler: ddim, steps: 3", r":8: sampling.sampler: 'ddim' can't follow flow"),
-    "patch": ("patch: 4", "patch: 3", r":5: backbones.dit.patch: patch 3 doesn't divide pictures of 8x8"),
-    "preset": ("preset: micro", "preset: mikro", r":5: backbones.dit.preset: unknown preset 'mikro' .did you mean 'micro'"),
-}  # fmt: skip
+    "an option": (
+        "source: digits",
+        "source: digits, options: {size: 8}",
+        r":3: data.0.options.size: unknown key; allowed: none",
+    ),
+    "a truth": (
+        "source: digits",
+        "source: folder, options: {path: x, size: 8, flip: no}",
+        r":3: data.0.options.flip: should be true or false; found 'no'",
+    ),
+    "sampler": (
+        "steps: 3",
+        "sampler: ddim, steps: 3",
+        r":8: sampling.sampler: 'ddim' can't follow flow",
+    ),
+    "patch": (
+        "patch: 4",
+        "patch: 3",
+        r":5: backbones.dit.patch: patch 3 doesn't divide pictures of 8x8",
+    ),
+    "preset": (
+        "preset: micro",
+        "preset: mikro",
+        r":5: backbones.dit.preset: unknown preset 'mikro' .did you mean 'micro'",
+    ),
+}
 
 
 @pytest.mark.parametrize("case", WRONG_SCALES)

@@ -43,8 +43,15 @@ def test_nanos_cost_the_same():
     """Each backbone with its native method on the pictures of `quick`, within 3 %."""
     counts = []
     for backbone, native in (("dit", "adaln_zero"), ("uvit", "tokens"), ("cat", "adaln")):
-        spec = model_spec([method(native)], preset="nano", backbone=backbone, depthwise=False,
-                          affine=native == "tokens", shape=[1, 16, 16], patch=4)  # fmt: skip
+        spec = model_spec(
+            [method(native)],
+            preset="nano",
+            backbone=backbone,
+            depthwise=False,
+            affine=native == "tokens",
+            shape=[1, 16, 16],
+            patch=4,
+        )
         counts.append(macs.fvcore_macs(spec)["total"])
     assert max(counts) < 1.03 * min(counts), counts
 
@@ -52,8 +59,13 @@ def test_nanos_cost_the_same():
 def test_can_on_attn_out_by_arithmetic():
     """A generator of width c for a d x d weight adds c * d * d; applying it costs no more."""
     base = macs.fvcore_macs(model_spec([], affine=True, preset="nano"))
-    methods = [{"kind": "can", "version": 1,
-                "options": {"source": ["timestep", "label"], "sites": ["attn_out"]}}]  # fmt: skip
+    methods = [
+        {
+            "kind": "can",
+            "version": 1,
+            "options": {"source": ["timestep", "label"], "sites": ["attn_out"]},
+        }
+    ]
     can = macs.fvcore_macs(model_spec(methods, affine=True, preset="nano"))
     assert can["backbone"] == base["backbone"]
     embedder = 256 * 64 + 64 * 64  # the timestep's two linear layers

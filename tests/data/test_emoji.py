@@ -33,10 +33,11 @@ def together(dataset):
 def relative_distance(a, b):
     """(len(a), len(b)): squared distance at 16x16 over the smaller energy of what isn't white."""
     a, b = (
-        1 - x.reshape(len(x), 3, 16, 2, 16, 2).mean((3, 5), dtype=np.float32).reshape(len(x), -1)
+        1
+        - x.reshape(len(x), 3, 16, 2, 16, 2).mean((3, 5), dtype=np.float32).reshape(len(x), -1)
         / 255
         for x in (a, b)
-    )  # fmt: skip
+    )
     ea, eb = (a * a).sum(1), (b * b).sum(1)
     return (ea[:, None] + eb[None] - 2 * a @ b.T) / np.minimum(ea[:, None], eb[None])
 
@@ -151,8 +152,10 @@ def test_both_holds_out_styles_of_known_concepts_and_apart_from_them_concepts(cl
         assert codes["unseen"].isdisjoint(codes[name])
         nearest = relative_distance(parts[name].images, unseen.images).min()
         assert nearest >= NEAR * (1 - 1e-3)
-    pairs = {n: {*zip(p.texts["hexcode"], p.streams["style"].tolist(), strict=True)}
-             for n, p in parts.items()}  # fmt: skip
+    pairs = {
+        n: {*zip(p.texts["hexcode"], p.streams["style"].tolist(), strict=True)}
+        for n, p in parts.items()
+    }
     assert pairs["report"].isdisjoint(pairs["generator-train"])
     kept = combo.split("report").texts["hexcode"]
     assert codes["report"] == set(kept) - codes["unseen"]
@@ -163,8 +166,12 @@ def test_half_the_size_is_the_mean_of_four(cluster_split):
     assert small.shape == (3, 16, 16) and small.fingerprint != cluster_split.fingerprint
     for name in SPLITS:
         found, whole = small.split(name).images, cluster_split.split(name).images.astype(float)
-        mean = (whole[:, :, ::2, ::2] + whole[:, :, 1::2, ::2] + whole[:, :, ::2, 1::2]
-                + whole[:, :, 1::2, 1::2]) / 4  # fmt: skip
+        mean = (
+            whole[:, :, ::2, ::2]
+            + whole[:, :, 1::2, ::2]
+            + whole[:, :, ::2, 1::2]
+            + whole[:, :, 1::2, 1::2]
+        ) / 4
         assert found.dtype == np.uint8 and np.abs(found - mean).max() <= 0.5
     with pytest.raises(CabenchError, match="16 or 32"):
         load_dataset("emoji", size=8)

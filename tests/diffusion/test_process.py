@@ -44,9 +44,14 @@ def test_every_sampler_finds_the_point_mass(prediction, schedule, sampler):
         pytest.skip("refused when the scale is read")
     process = Process(prediction, schedule)
     drawn = sample(
-        PointMass(process, 0.4), process, {"label": torch.zeros(4, dtype=torch.long)}, (1, 4, 4),
-        seed=0, sampler=sampler, steps=100 if sampler == "ddpm" else 20,
-    )  # fmt: skip
+        PointMass(process, 0.4),
+        process,
+        {"label": torch.zeros(4, dtype=torch.long)},
+        (1, 4, 4),
+        seed=0,
+        sampler=sampler,
+        steps=100 if sampler == "ddpm" else 20,
+    )
     assert (drawn.float() - to_uint8(torch.tensor(0.4)).float()).abs().max() <= 3
 
 
@@ -117,8 +122,9 @@ def test_equal_conditions_are_told_once_while_sampling():
     streams = {"label": torch.tensor([3, 1, 3, 0, 1, 1])}
     for guidance, conditions in ((1.0, 3), (2.0, 4)):  # the null condition is one more
         rows.clear()
-        sample(model, Process("flow", "linear"), streams, (1, 8, 8), seed=0, steps=2,
-               guidance=guidance)  # fmt: skip
+        sample(
+            model, Process("flow", "linear"), streams, (1, 8, 8), seed=0, steps=2, guidance=guidance
+        )
         assert rows == [conditions] * 2
 
 

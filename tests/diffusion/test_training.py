@@ -30,14 +30,25 @@ from cabench.diffusion.weight_diagnostics import generated_weights, last_point
 
 def spec(name="can-3", seed=0, **recipe) -> dict:
     training = {
-        "batch": 32, "lr": 2e-3, "warmup": 64, "ema_half_life": 64, "label_dropout": 0.1,
-        "betas": [0.9, 0.999], "weight_decay": 0.0, "clip": None, "precision": "float32",
-    }  # fmt: skip
+        "batch": 32,
+        "lr": 2e-3,
+        "warmup": 64,
+        "ema_half_life": 64,
+        "label_dropout": 0.1,
+        "betas": [0.9, 0.999],
+        "weight_decay": 0.0,
+        "clip": None,
+        "precision": "float32",
+    }
     return {
-        "recipe": 1, "model": model_spec(**METHODS[name]), "data": {"flip": False},
-        "training": training | recipe, "diffusion": {"prediction": "flow", "schedule": "linear"},
-        "seed": seed, "init_salt": "",
-    }  # fmt: skip
+        "recipe": 1,
+        "model": model_spec(**METHODS[name]),
+        "data": {"flip": False},
+        "training": training | recipe,
+        "diffusion": {"prediction": "flow", "schedule": "linear"},
+        "seed": seed,
+        "init_salt": "",
+    }
 
 
 @pytest.fixture(scope="module")

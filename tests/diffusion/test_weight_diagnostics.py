@@ -56,20 +56,23 @@ def test_measures_are_those_of_the_weights_by_hand(site):
         flat = made.reshape(50, -1)
         p = np.linalg.svd(flat - flat.mean(0), compute_uv=False) ** 2
         p = p[p > 0] / p.sum()
-        expected.append([
-            model.backbone.get_parameter(f"{name}.weight").norm().item(),
-            np.linalg.norm(flat, axis=1).mean(),
-            np.sqrt(made.var(axis=1).sum(-1)).mean(),
-            np.sqrt(made.var(axis=0).sum(-1)).mean(),
-            np.exp(-(p * np.log(p)).sum()),
-        ])  # fmt: skip
+        expected.append(
+            [
+                model.backbone.get_parameter(f"{name}.weight").norm().item(),
+                np.linalg.norm(flat, axis=1).mean(),
+                np.sqrt(made.var(axis=1).sum(-1)).mean(),
+                np.sqrt(made.var(axis=0).sum(-1)).mean(),
+                np.exp(-(p * np.log(p)).sum()),
+            ]
+        )
     static, size, over_class, over_time, rank = np.mean(expected, axis=0)
     assert found == {
-        "static": pytest.approx(static, rel=1e-4), "generated": pytest.approx(size, rel=1e-4),
+        "static": pytest.approx(static, rel=1e-4),
+        "generated": pytest.approx(size, rel=1e-4),
         "spread_class": pytest.approx(over_class / static, rel=1e-4),
         "spread_time": pytest.approx(over_time / static, rel=1e-4),
         "effective_rank": pytest.approx(rank, rel=1e-4),
-    }  # fmt: skip
+    }
 
 
 @pytest.mark.parametrize("told, other", [("label", "timestep"), ("timestep", "label")])
@@ -110,7 +113,7 @@ def test_many_classes_are_sampled_evenly():
     given = model.given
     model.given = lambda t, streams, drop: asked.append((t, streams)) or given(t, streams, drop)
     generated_weights(model, {"label": 100}, "cpu")
-    (t, streams), = asked
+    ((t, streams),) = asked
     assert streams["label"].view(5, 16)[3].tolist() == [i * 100 // 16 for i in range(16)]
     assert t.view(5, 16)[:, 7].tolist() == list(TIMES)
 
@@ -132,8 +135,11 @@ def test_a_history_keeps_each_point_and_stays_small():
     assert history["images"] == [512_000 * k for k in range(1, 11)]
     assert {len(v) for s in history["sites"].values() for v in s.values()} == {10}
     assert last_point(history) == measured
-    curve = {"images": [51_200 * k for k in range(1, 101)], "loss": [0.123456] * 100,
-             "heldout": {"images": history["images"], "loss": [0.123456] * 10}}  # fmt: skip
+    curve = {
+        "images": [51_200 * k for k in range(1, 101)],
+        "loss": [0.123456] * 100,
+        "heldout": {"images": history["images"], "loss": [0.123456] * 10},
+    }
     assert len(as_text(curve | {"weights": history})) < 10_000
 
 

@@ -18,10 +18,10 @@ def _no_warnings():
 
 
 def test_interval_of_three_and_of_two():
-    three = mean_interval([1.0, 2.0, 3.0])                # sd 1
+    three = mean_interval([1.0, 2.0, 3.0])  # sd 1
     assert three.mean == 2 and three.n == 3
     assert three.half == pytest.approx(4.302653 / math.sqrt(3), rel=1e-6)
-    two = mean_interval([0.0, 2.0])                       # sd sqrt 2, so half = t
+    two = mean_interval([0.0, 2.0])  # sd sqrt 2, so half = t
     assert (two.low, two.high) == pytest.approx((1 - 12.706205, 1 + 12.706205), rel=1e-6)
 
 
@@ -39,7 +39,7 @@ def test_paired_difference_is_that_of_a_t_test():
     found = paired_difference(ours, base)
     t = 2 * math.sqrt(3)
     assert found.mean == 2 and found.n == 3
-    assert found.p == pytest.approx(1 - t / math.sqrt(2 + t * t))     # two degrees of freedom
+    assert found.p == pytest.approx(1 - t / math.sqrt(2 + t * t))  # two degrees of freedom
     assert found.low == pytest.approx(2 - 4.302653 / math.sqrt(3), rel=1e-6)
     assert list(found.values.sort_index()) == [1, 2, 3]
 
@@ -63,7 +63,7 @@ def test_differences_without_spread():
     base = pd.Series([0.1, 0.2, 0.7])
     same = paired_difference(base.copy(), base)
     assert same.mean == 0 and same.p == 1 and same.half == 0
-    shifted = paired_difference(base + 0.1, base)          # equal but for rounding
+    shifted = paired_difference(base + 0.1, base)  # equal but for rounding
     assert shifted.mean == pytest.approx(0.1) and math.isnan(shifted.p)
 
 

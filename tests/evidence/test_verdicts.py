@@ -19,8 +19,13 @@ MARGINAL = [b - d for b, d in zip(BASE, [1.3, 2.0, 2.7], strict=True)]
 def ledger(values, claims, higher=False, bound=()):
     """Judge claims given as (better, than) over arms' values by seed; None is a failed trial."""
     manifest = {
-        "study": "s", "question": "?", "scale": "smoke", "baseline": "base", "primary": "kid",
-        "arms": [{"name": a, "bound": a in bound} for a in values], "seeds": [0, 1, 2],
+        "study": "s",
+        "question": "?",
+        "scale": "smoke",
+        "baseline": "base",
+        "primary": "kid",
+        "arms": [{"name": a, "bound": a in bound} for a in values],
+        "seeds": [0, 1, 2],
         "trials": [
             {"arm": a, "seed": s, "key": f"{a}{s}"} for a in values for s in range(len(values[a]))
         ],
@@ -30,7 +35,7 @@ def ledger(values, claims, higher=False, bound=()):
             | dict(zip(("better", "than", "metric"), claim, strict=False))
             for i, claim in enumerate(claims)
         ],
-    }  # fmt: skip
+    }
     records = {
         f"{a}{s}": {"status": "complete", "metrics": {"kid": v}}
         if v is not None
@@ -63,7 +68,7 @@ def test_holm_over_the_claims_decides():
     assert alone.loc[0, "verdict"] == "supported"
     both = ledger(values, [("a", "base"), ("b", "base")])
     assert list(both["verdict"]) == ["unresolved", "unresolved"]
-    assert both.loc[0, "high"] < 0                          # its own interval excludes zero
+    assert both.loc[0, "high"] < 0  # its own interval excludes zero
 
 
 def test_claims_that_were_not_tested_do_not_count_in_holm():
@@ -122,20 +127,26 @@ HIGH = [0.50, 0.55, 0.52]
 def several(ours, claim, counts=None):
     """Judge claims over kid (lower) and accuracy (higher): {arm: {metric: values by seed}}."""
     manifest = {
-        "study": "s", "question": "?", "scale": "smoke", "baseline": "base", "primary": "kid",
-        "arms": [{"name": a} for a in ours], "seeds": [0, 1, 2],
+        "study": "s",
+        "question": "?",
+        "scale": "smoke",
+        "baseline": "base",
+        "primary": "kid",
+        "arms": [{"name": a} for a in ours],
+        "seeds": [0, 1, 2],
         "trials": [{"arm": a, "seed": s, "key": f"{a}{s}"} for a in ours for s in range(3)],
         "metrics": {"kid": {"label": "KID"}, "acc": {"label": "acc", "higher_is_better": True}},
         "claims": [{"says": "...", "test": "superiority"} | one for one in claim],
-    }  # fmt: skip
+    }
     records = {
         f"{arm}{s}": {
-            "status": "complete", "metrics": {m: values[s] for m, values in scores.items()},
+            "status": "complete",
+            "metrics": {m: values[s] for m, values in scores.items()},
             "cost": (counts or {}).get(arm, {}),
         }
         for arm, scores in ours.items()
         for s in range(3)
-    }  # fmt: skip
+    }
     return judge(manifest, records)
 
 
@@ -195,8 +206,14 @@ COUNTS = {
 )
 def test_counting_decides(metric, ratio, better, verdict):
     than = "base" if better == "can" else "can"
-    fact = {"id": "F", "better": better, "than": than, "metric": metric, "ratio": ratio,
-            "test": "by_construction"}  # fmt: skip
+    fact = {
+        "id": "F",
+        "better": better,
+        "than": than,
+        "metric": metric,
+        "ratio": ratio,
+        "test": "by_construction",
+    }
     test = {"id": "T", "better": "can", "than": "base", "metric": "kid"}
     found = several(two(MARGINAL, HIGH), [fact, test], COUNTS).set_index("id")
     assert found.loc["F", "verdict"] == verdict

@@ -56,8 +56,15 @@ def disk(tiny):
 
 
 ARGUMENTS = (
-    "--executor", "local", "--seeds", "1", "--results", "disk/results", "--cache", "disk/cache"
-)  # fmt: skip
+    "--executor",
+    "local",
+    "--seeds",
+    "1",
+    "--results",
+    "disk/results",
+    "--cache",
+    "disk/cache",
+)
 SAID = "cabench: {}: {}; what is finished is kept, the same command goes on\n"
 FULL = "No space left on device"
 MANIFEST = "disk/results/tiny.tiny/manifest.json"
@@ -144,10 +151,16 @@ def test_full_at_each_kind_of_file_that_a_run_writes(undisturbed, disk, capsys, 
         hit.add(kind(victim))
     assert code == 0 and err == "", out + err
     assert hit >= {
-        "cache/training/KEY/*.safetensors", "cache/judge/*.onnx", "cache/judge/*.npz",
-        "cache/samples/*.safetensors", "results/records/*.curves.json", "results/records/*.png",
-        "results/records/*.json", "results/tiny.tiny/*.json", "results/tiny.tiny/*.md",
+        "cache/training/KEY/*.safetensors",
+        "cache/judge/*.onnx",
+        "cache/judge/*.npz",
+        "cache/samples/*.safetensors",
+        "results/records/*.curves.json",
+        "results/records/*.png",
+        "results/records/*.json",
+        "results/tiny.tiny/*.json",
+        "results/tiny.tiny/*.md",
         "results/tiny.tiny/*.png",
-    }  # fmt: skip
+    }
     found = outcome(disk.path / "results")
     assert len(found) == 2 and found.items() <= undisturbed.outcome.items()

@@ -147,11 +147,17 @@ def test_keys_hold_the_encoder_and_labels_know_nothing_of_it(run, folder):
     other = save_clip(folder / "other", seed=3)
     changed = planned(folder, clip=(str(folder / "clip"), str(other)))
     assert changed.trials[0].train_key != made.trials[0].train_key
-    study = write(folder / "labels.yaml", STUDY.replace("needs: [text]", "needs: [label]").replace(
-        "{source: text}", "{source: label}"))  # fmt: skip
+    study = write(
+        folder / "labels.yaml",
+        STUDY.replace("needs: [text]", "needs: [label]").replace(
+            "{source: text}", "{source: label}"
+        ),
+    )
     scale = (folder / "scale.yaml").read_text().replace("clip: {path", "# {path")
-    write(folder / "plain.yaml", scale.replace("metrics: [kid, style_accuracy, clip_score, h",
-                                               "metrics: [kid, h"))  # fmt: skip
+    write(
+        folder / "plain.yaml",
+        scale.replace("metrics: [kid, style_accuracy, clip_score, h", "metrics: [kid, h"),
+    )
     labels = plan(read_study(study), read_scale(str(folder / "plain.yaml")))
     spec = labels.trials[0].spec
     assert "text" not in spec["train"] and "text_tokens" not in spec["train"]["model"]
@@ -244,14 +250,27 @@ def test_large_pictures_are_shrunk_to_a_sheet():
 
 
 @pytest.mark.parametrize("backbone", ["dit", "uvit", "cat"])
-@pytest.mark.parametrize("names", [["can"], ["cross_attention"], ["text_kernels"], ["adaln"],
-                                   ["lora"], ["tokens"], ["film", "can"]])  # fmt: skip
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["can"],
+        ["cross_attention"],
+        ["text_kernels"],
+        ["adaln"],
+        ["lora"],
+        ["tokens"],
+        ["film", "can"],
+    ],
+)
 def test_both_counters_agree_on_text(backbone, names):
     kind = BACKBONES.get(backbone)
     if any(hook not in kind.hooks for n in names for hook in _hooks(n)):
         pytest.skip("no such hook")
-    spec = model_spec([method(n, ["timestep", "text"]) for n in names], backbone=backbone,
-                      affine=names != ["adaln"])  # fmt: skip
+    spec = model_spec(
+        [method(n, ["timestep", "text"]) for n in names],
+        backbone=backbone,
+        affine=names != ["adaln"],
+    )
     spec["embedder"] |= {"classes": {}, "text": {"text": 12}}
     spec["text_tokens"] = 9
     counted = macs.fvcore_macs(spec)
@@ -263,8 +282,11 @@ def test_both_counters_agree_on_text(backbone, names):
 def test_a_step_of_a_text_model_can_be_timed():
     from cabench.cost.timing import step_of
 
-    spec = model_spec([method("tokens", ["timestep", "text"]), method("can", ["label", "text"])],
-                      backbone="uvit", affine=True)  # fmt: skip
+    spec = model_spec(
+        [method("tokens", ["timestep", "text"]), method("can", ["label", "text"])],
+        backbone="uvit",
+        affine=True,
+    )
     spec["embedder"] |= {"text": {"text": 12}}
     spec["text_tokens"] = 9
     assert torch.isfinite(step_of(spec, 4)())
@@ -279,26 +301,38 @@ def _hooks(name):
 def test_what_is_wrong_is_said_in_a_line(folder, tmp_path):
     clip = str(folder / "clip")
     for changes, said in (
-        ({"a": (f"text: {{encoder: clip, path: {clip}}}", "text: {encoder: clop}")},
-         "data.1.text.encoder: unknown text encoder 'clop' (did you mean 'clip'?)"),
-        ({"a": (f"    text: {{encoder: clip, path: {clip}}}\n", "")},
-         "data.1: stream 'text' needs an encoder: text: {encoder: NAME}; known: clip, minilm"),
-        ({"a": (f"encoder: clip, path: {clip}", f"encoder: clip, path: {clip}, width: 5")},
-         f"data.1.text.width: found 5; the features of 'clip' have {WIDTH}"),
+        (
+            {"a": (f"text: {{encoder: clip, path: {clip}}}", "text: {encoder: clop}")},
+            "data.1.text.encoder: unknown text encoder 'clop' (did you mean 'clip'?)",
+        ),
+        (
+            {"a": (f"    text: {{encoder: clip, path: {clip}}}\n", "")},
+            "data.1: stream 'text' needs an encoder: text: {encoder: NAME}; known: clip, minilm",
+        ),
+        (
+            {"a": (f"encoder: clip, path: {clip}", f"encoder: clip, path: {clip}, width: 5")},
+            f"data.1.text.width: found 5; the features of 'clip' have {WIDTH}",
+        ),
         ({"a": ("patch: 8", "patch: 7")}, "data.1.patch: patch 7 doesn't divide"),
         ({"a": ("unseen: 100", "unseen: 1000")}, "data.1.unseen: split 'unseen': 1000 samples"),
         ({"a": ("split: both", "split: cluster")}, "data.1.unseen: unknown split 'unseen'"),
         ({"a": ("sampling: {n: 100}", "sampling: {n: 900}")}, "data.1.sampling.n: split 'report'"),
         ({"a": ("sampling: {n: 100}", "sampling: {m: 900}")}, "data.1.sampling.m: unknown key"),
         ({"a": ("heldout: {images: 20}", "heldout: {images: 2}")}, "data.1.heldout: 4 bins need"),
-        ({"a": ("metrics: [kid, style", "metrics: [kit, style")},
-         "data.1.metrics.0: unknown metric 'kit'"),
+        (
+            {"a": ("metrics: [kid, style", "metrics: [kit, style")},
+            "data.1.metrics.0: unknown metric 'kit'",
+        ),
         ({"a": (f"\nclip: {{path: {clip}}}", "")}, "metrics: clip_score needs a CLIP"),
-        ({"a": (f"\nclip: {{path: {clip}}}", f"\nclip: {{path: {clip}, template: photo}}")},
-         "clip: template: one {} stands for the class's name"),
-        ({"a": ("source: emoji\n    options: {split: both}", "source: digits")},
-         "data.1.streams: data 'digits' has no text for the stream 'text'"),
-    ):  # fmt: skip
+        (
+            {"a": (f"\nclip: {{path: {clip}}}", f"\nclip: {{path: {clip}, template: photo}}")},
+            "clip: template: one {} stands for the class's name",
+        ),
+        (
+            {"a": ("source: emoji\n    options: {split: both}", "source: digits")},
+            "data.1.streams: data 'digits' has no text for the stream 'text'",
+        ),
+    ):
         with pytest.raises(CabenchError) as error:
             planned(folder, **changes)
         assert said in str(error.value) and "\n" not in str(error.value)
@@ -320,6 +354,7 @@ def test_the_studies_can_be_planned(monkeypatch):
     for study, backbones in (("text_to_image", ["uvit", "cat"]), ("style_control", ["dit"])):
         for backbone in backbones:
             for scale in ("quick", "cpu"):
-                made = plan(read_study(Path(f"studies/{study}.yaml"), backbone=backbone),
-                            read_scale(scale))  # fmt: skip
+                made = plan(
+                    read_study(Path(f"studies/{study}.yaml"), backbone=backbone), read_scale(scale)
+                )
                 assert not made.data.missing and made.file.study.baseline in made.arms

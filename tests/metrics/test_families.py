@@ -61,13 +61,13 @@ def test_inception_score_by_its_definition():
 
 def test_class_wise_kid_is_the_mean_of_the_classes_and_sees_wrong_labels(scorer, real):
     images, labels = real
-    made = SampleScorer(scorer.dataset, scorer.n, scorer._folder.parent,
-                        metrics=["kid", "kid_classwise"])  # fmt: skip
+    made = SampleScorer(
+        scorer.dataset, scorer.n, scorer._folder.parent, metrics=["kid", "kid_classwise"]
+    )
     scores = made.score(images, labels)
     features, truth = made.features(images)["1280"], made.compared()["1280"]
     by_class = [
-        fidelity.kid(features[labels == c], truth[made.reference_labels == c], 2)
-        for c in range(10)
+        fidelity.kid(features[labels == c], truth[made.reference_labels == c], 2) for c in range(10)
     ]
     assert scores["kid_classwise"] == pytest.approx(np.mean(by_class), rel=1e-9)
     wrong = made.score(images, np.random.RandomState(0).permutation(labels))
@@ -124,7 +124,7 @@ def inception(tmp_path_factory):
     torch.manual_seed(0)
     with mock.patch.object(FeatureExtractorInceptionV3, "load_state_dict"):
         made = FeatureExtractorInceptionV3("x", ["2048"], feature_extractor_weights_path=str(path))
-    made.fc.weight *= 1e8    # so that its classes differ
+    made.fc.weight *= 1e8  # so that its classes differ
     torch.save(made.state_dict(), path)
     return path
 
@@ -165,14 +165,35 @@ def test_inception_equals_torch_fidelitys_command_line(
             Image.fromarray(image.transpose(1, 2, 0)).save(tmp_path / folder / f"{i:03}.png")
     program = Path(sys.executable).parent / "fidelity"
     done = subprocess.run(
-        [program, "--isc", "--kid", "--prc", "--fid", "--feature-layer-fid", "64",
-         "--json", "--silent", "--no-cache",
-         "--input1", tmp_path / "samples", "--input2", tmp_path / "real", "--batch-size", "50",
-         "--kid-subsets", "1", "--kid-subset-size", str(N),
-         "--feature-extractor", NAME,
-         "--feature-extractor-weights-path", inception],
-        capture_output=True, text=True,
-    )  # fmt: skip
+        [
+            program,
+            "--isc",
+            "--kid",
+            "--prc",
+            "--fid",
+            "--feature-layer-fid",
+            "64",
+            "--json",
+            "--silent",
+            "--no-cache",
+            "--input1",
+            tmp_path / "samples",
+            "--input2",
+            tmp_path / "real",
+            "--batch-size",
+            "50",
+            "--kid-subsets",
+            "1",
+            "--kid-subset-size",
+            str(N),
+            "--feature-extractor",
+            NAME,
+            "--feature-extractor-weights-path",
+            inception,
+        ],
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stderr
     theirs = json.loads(done.stdout[done.stdout.index("{") :])
     assert scores["isc_inception"] == pytest.approx(theirs["inception_score_mean"], rel=1e-5)

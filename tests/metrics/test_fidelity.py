@@ -27,10 +27,19 @@ def test_scores_equal_torch_fidelity_end_to_end(scorer, judge, digits, real):
     reference = digits.split("report").images[scorer.chosen["report"]]
     assert register() == register() == "efficientnet-lite0-64"
     theirs = torch_fidelity.calculate_metrics(
-        input1=Pictures(images), input2=Pictures(reference), cuda=False, cache=False,
-        save_cpu_ram=True, verbose=False, batch_size=50, fid=True, kid=True,
-        kid_subsets=1, kid_subset_size=256,
-        feature_extractor=register(), feature_extractor_weights_path=str(judge.path),
+        input1=Pictures(images),
+        input2=Pictures(reference),
+        cuda=False,
+        cache=False,
+        save_cpu_ram=True,
+        verbose=False,
+        batch_size=50,
+        fid=True,
+        kid=True,
+        kid_subsets=1,
+        kid_subset_size=256,
+        feature_extractor=register(),
+        feature_extractor_weights_path=str(judge.path),
     )
     assert ours["kid"] == pytest.approx(theirs["kernel_inception_distance_mean"], rel=1e-9)
     assert ours["fid_lite0_112"] == pytest.approx(theirs["frechet_inception_distance"], rel=1e-9)

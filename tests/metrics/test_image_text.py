@@ -144,8 +144,13 @@ def plain_score(folder, images, prompts):
     cosines = []
     for image, prompt in zip(images, prompts, strict=True):
         picture = Image.fromarray(image.transpose(1, 2, 0).squeeze())
-        told = processor(text=[prompt], images=picture.convert("RGB"), return_tensors="pt",
-                         truncation=True, max_length=77)  # fmt: skip
+        told = processor(
+            text=[prompt],
+            images=picture.convert("RGB"),
+            return_tensors="pt",
+            truncation=True,
+            max_length=77,
+        )
         with torch.no_grad():
             text = model.text_model(told["input_ids"], told["attention_mask"]).pooler_output
             seen = model.vision_model(told["pixel_values"]).pooler_output
@@ -167,17 +172,16 @@ def test_clip_score_is_the_plain_computation(clip_folder, shape):
 
 def test_prompts_are_class_names_in_a_template_or_the_texts(clip_folder, emoji, tmp_path):
     clip = Clip(str(clip_folder))
-    digits = SampleScorer(
-        load_dataset("digits"), 100, tmp_path, metrics=["clip_score"], clip=clip
-    )
+    digits = SampleScorer(load_dataset("digits"), 100, tmp_path, metrics=["clip_score"], clip=clip)
     assert digits.clip_prompts[0] == f"a photo of a {digits.labels[0]}"
     assert digits.protocol["clip"]["prompts"] == "a photo of a {}"
     assert digits.protocol["clip"]["weights"] == clip.fingerprint
     texts = SampleScorer(emoji, 100, tmp_path, metrics=["clip_score"], clip=clip)
     report = emoji.split("report")
     assert texts.clip_prompts == [report.texts["text"][row] for row in texts.rows]
-    named = SampleScorer(emoji, 100, tmp_path, metrics=["clip_score"],
-                         clip=Clip(str(clip_folder), "the {} group"))  # fmt: skip
+    named = SampleScorer(
+        emoji, 100, tmp_path, metrics=["clip_score"], clip=Clip(str(clip_folder), "the {} group")
+    )
     assert named.clip_prompts[:2] == wording(
         "the {} group", emoji.classes["label"], named.labels[:2]
     )

@@ -17,7 +17,7 @@ def test_n_of_the_split_is_the_split():
 
 def test_other_n_is_in_proportion():
     assert np.bincount(report_labels(SPLIT, 10)).tolist() == [5, 3, 2]
-    assert np.bincount(report_labels(SPLIT, 7)).tolist() == [4, 2, 1]    # 3.5, 2.1, 1.4
+    assert np.bincount(report_labels(SPLIT, 7)).tolist() == [4, 2, 1]  # 3.5, 2.1, 1.4
     assert np.bincount(report_labels(np.repeat(np.arange(10), 1000), 256)).tolist() == (
         [26] * 6 + [25] * 4
     )
@@ -31,7 +31,7 @@ def test_counts_are_within_one_of_the_share_and_classes_alternate(split, n):
     for label, count in zip(classes, shares, strict=True):
         share = n * count / len(split)
         assert abs((labels == label).sum() - share) < 1
-        for cut in (n // 3, n // 2):    # a prefix holds each class by its share, give or take one
+        for cut in (n // 3, n // 2):  # a prefix holds each class by its share, give or take one
             assert abs((labels[:cut] == label).sum() - cut * count / len(split)) <= len(classes)
     present = np.unique(labels)
     assert set(labels[: len(present)]) == set(present)

@@ -29,7 +29,7 @@ def noisy(images, sigma):
 def test_real_pictures_score_like_the_floor(scorer, real):
     floor, score = scorer.floor(), scorer.score(*real)
     assert set(floor) == set(score) == NAMES
-    assert abs(score["kid"] - floor["kid"]) < 0.2    # two draws; the least noise below gives 2
+    assert abs(score["kid"] - floor["kid"]) < 0.2  # two draws; the least noise below gives 2
     assert score["fid_lite0_112"] == pytest.approx(floor["fid_lite0_112"], rel=0.3)
     assert score["condition_accuracy"] > 0.75 and floor["condition_accuracy"] > 0.75
 
@@ -53,7 +53,7 @@ def test_accuracy_is_about_the_labels_asked_for(scorer, real):
     wrong = scorer.score(images, shuffled)
     assert wrong["condition_accuracy"] < 0.2 < right["condition_accuracy"]
     assert wrong["kid"] == right["kid"]
-    swapped = images.copy()                               # one class drawn as another: a tenth lost
+    swapped = images.copy()  # one class drawn as another: a tenth lost
     swapped[labels == 0] = images[labels == 1][:1]
     lost = right["condition_accuracy"] - scorer.score(swapped, labels)["condition_accuracy"]
     assert 0.04 < lost < 0.16

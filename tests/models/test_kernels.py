@@ -192,8 +192,13 @@ def test_both_counters_see_every_product(kind, form):
     from torch.utils.flop_counter import FlopCounterMode
 
     batch, grid, n = 3, (2, 4), 8
-    macs = batch * n * {"linear": CHANNELS * OUTPUTS, "depthwise": CHANNELS * 9,
-                        "conv": CHANNELS * OUTPUTS * 9}[kind]  # fmt: skip
+    macs = (
+        batch
+        * n
+        * {"linear": CHANNELS * OUTPUTS, "depthwise": CHANNELS * 9, "conv": CHANNELS * OUTPUTS * 9}[
+            kind
+        ]
+    )
     x, weight, bias, call = case(kind, batch, grid, 3)
     module = Layer(call, weight, bias, form)
     analysis = FlopCountAnalysis(module, x.detach()).set_op_handle(**HANDLES)
@@ -252,13 +257,19 @@ def test_the_variable_overrides_and_the_argument_overrides_both(kind, form, monk
 @pytest.mark.parametrize(
     "text,message",
     [
-        ("depthwis=grouped", r"^CABENCH_KERNELS: found 'depthwis' \(did you mean 'depthwise'\?\); "
-         "allowed: linear, depthwise, conv$"),
-        ("linear=loop,depthwise=groupd", r"^CABENCH_KERNELS: depthwise: found 'groupd' "
-         r"\(did you mean 'grouped'\?\); allowed: loop, grouped"),
+        (
+            "depthwis=grouped",
+            r"^CABENCH_KERNELS: found 'depthwis' \(did you mean 'depthwise'\?\); "
+            "allowed: linear, depthwise, conv$",
+        ),
+        (
+            "linear=loop,depthwise=groupd",
+            r"^CABENCH_KERNELS: depthwise: found 'groupd' "
+            r"\(did you mean 'grouped'\?\); allowed: loop, grouped",
+        ),
         ("grouped", "^CABENCH_KERNELS: found 'grouped'; allowed: KIND=FORM"),
     ],
-)  # fmt: skip
+)
 def test_a_wrong_variable_is_named(text, message, monkeypatch):
     monkeypatch.setenv(kernels.VARIABLE, text)
     with pytest.raises(CabenchError, match=message):

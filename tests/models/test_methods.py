@@ -53,10 +53,11 @@ def test_output_depends_on_each_source(backbone, name):
 
 ALONE = [
     (kind, backbone, told)
-    for kind in REGISTERED.names() for backbone in ("dit", "uvit", "cat")
+    for kind in REGISTERED.names()
+    for backbone in ("dit", "uvit", "cat")
     for told in ("timestep", "label")
     if (kind, told) != ("timestep_mixture", "label") and (kind, backbone) != ("tokens", "cat")
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("kind,backbone,told", ALONE)
@@ -118,9 +119,10 @@ def test_a_method_without_take_is_told_every_sample(monkeypatch):
 
 
 WEIGHT_SPACE = [
-    (b, m) for b, m in ON
+    (b, m)
+    for b, m in ON
     if m.startswith(("can", "mixture", "timestep_mixture", "lora", "hyper_lora", "text"))
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("backbone,name", WEIGHT_SPACE)
@@ -191,9 +193,21 @@ def test_experts_are_those_that_the_router_chose():
 
 
 STATIC_AT_FIRST = [
-    "can-3", "can-all", "can-unshared", "can-bottleneck", "can-mlp", "can-gate", "mixture-add",
-    "lora", "hyper_lora", "text_kernels", "adaln", "film", "cross_attention", "moe",
-]  # fmt: skip
+    "can-3",
+    "can-all",
+    "can-unshared",
+    "can-bottleneck",
+    "can-mlp",
+    "can-gate",
+    "mixture-add",
+    "lora",
+    "hyper_lora",
+    "text_kernels",
+    "adaln",
+    "film",
+    "cross_attention",
+    "moe",
+]
 
 
 @pytest.mark.parametrize("backbone", ["dit", "uvit", "cat"])
@@ -244,8 +258,9 @@ def test_linear_attention_is_relu_kernel_attention():
 
 def test_text_is_a_stream_of_tokens_with_a_null():
     """Masked tokens change nothing, a dropped text is one null, pooled and attended to alike."""
-    spec = model_spec([method("can", ["timestep", "text"]),
-                       method("cross_attention", ["text"])], affine=True)  # fmt: skip
+    spec = model_spec(
+        [method("can", ["timestep", "text"]), method("cross_attention", ["text"])], affine=True
+    )
     spec["embedder"] |= {"classes": {}, "text": {"text": 12}}
     model = noisy_model(spec)
     x, t, _ = batch(3)
@@ -261,9 +276,15 @@ def test_text_is_a_stream_of_tokens_with_a_null():
     torch.testing.assert_close(model(x, t, {"text": (features * 3, mask)}, everyone), dropped)
 
 
-@pytest.mark.parametrize("kind,backbone", [
-    ("can", "dit"), ("cross_attention", "dit"), ("tokens", "uvit"), ("text_kernels", "dit"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "kind,backbone",
+    [
+        ("can", "dit"),
+        ("cross_attention", "dit"),
+        ("tokens", "uvit"),
+        ("text_kernels", "dit"),
+    ],
+)
 def test_a_dropped_text_has_no_length(kind, backbone):
     spec = model_spec([method(kind, ["timestep", "text"])], backbone=backbone, affine=True)
     spec["embedder"] |= {"classes": {}, "text": {"text": 12}}
@@ -314,9 +335,10 @@ def test_kernels_of_a_text_are_means_over_its_tokens():
 
 def test_uvits_final_convolution_is_the_last_thing():
     spec = model_spec([method("tokens")], backbone="uvit", affine=True)
-    plain, model = noisy_model(spec), noisy_model(
-        {**spec, "backbone": {**spec["backbone"], "final_conv": True}}
-    )  # fmt: skip
+    plain, model = (
+        noisy_model(spec),
+        noisy_model({**spec, "backbone": {**spec["backbone"], "final_conv": True}}),
+    )
     missing = model.load_state_dict(plain.state_dict(), strict=False).missing_keys
     assert missing == ["backbone.final_conv.weight", "backbone.final_conv.bias"]
     x, t, label = batch(2)
@@ -350,7 +372,7 @@ def test_adaln_zero_is_dits_formula():
     m, gate = modulated(h, maps[1])
     m = F.gelu(F.linear(m, block.ffn.expand.weight, block.ffn.expand.bias), approximate="tanh")
     h = h + gate * F.linear(m, block.ffn.project.weight, block.ffn.project.bias)
-    m, = modulated(h, maps[2])  # fmt: skip
+    (m,) = modulated(h, maps[2])
     y = F.linear(m, b.head.weight, b.head.bias)
     y = y.reshape(2, 4, 4, 1, 2, 2).permute(0, 3, 1, 4, 2, 5).reshape(2, 1, 8, 8)
     torch.testing.assert_close(model(x, t, {"label": label}), y, rtol=1e-4, atol=1e-5)
@@ -375,17 +397,22 @@ def test_shared_generators_are_one_and_others_are_not():
 
 @pytest.mark.parametrize(
     "shared,sites,bias,millions",
-    [(True, ["attn_out"], True, 56.8), (False, ["attn_out"], True, 681),
-     (True, ["depthwise", "patch_embed", "attn_out"], True, 123)],
-)  # fmt: skip
+    [
+        (True, ["attn_out"], True, 56.8),
+        (False, ["attn_out"], True, 681),
+        (True, ["depthwise", "patch_embed", "attn_out"], True, 123),
+    ],
+)
 def test_generator_sizes_at_dit_s2_are_the_derived_ones(shared, sites, bias, millions):
     """Width times what is generated, plus the bias: (384 + 1) * 384^2 = 56.8M, and so on."""
     from cabench.cost.macs import parameter_counts
 
     spec = model_spec(
-        [method("can", sites=sites, shared=shared, bias=bias)], affine=True, preset="S",
+        [method("can", sites=sites, shared=shared, bias=bias)],
+        affine=True,
+        preset="S",
         shape=[4, 32, 32],
-    )  # fmt: skip
+    )
     assert parameter_counts(spec)["methods"] / 1e6 == pytest.approx(millions, rel=2e-3)
 
 
@@ -442,8 +469,10 @@ def test_a_mixed_kernel_starts_with_the_static_ones_spread(backbone, form):
 
 
 def test_streams_that_no_method_is_told_have_no_embedding():
-    told = {name: build_initialised(model_spec(**given), 0).embedder
-            for name, given in ONE_STREAM.items()}  # fmt: skip
+    told = {
+        name: build_initialised(model_spec(**given), 0).embedder
+        for name, given in ONE_STREAM.items()
+    }
     assert told["label"].timestep is None and list(told["label"].categories) == ["label"]
     assert told["timestep"].timestep is not None and not told["timestep"].categories
 

@@ -23,21 +23,40 @@ def test_the_answer_stands_on_the_first_page(made, text_of, tmp_path):
     run = made(edit=with_paper)
     pages = text_of(write_report(run, tmp_path / "out")[0])
     first = pages[0]
-    order = ["layer_placement", "Which layers should be condition-aware?",
-             "The one tested claim is supported; 2 not tested.", "CAN beats adaptive normalisation",
-             "Small networks only.", "Figure 1:", "Results"]  # fmt: skip
+    order = [
+        "layer_placement",
+        "Which layers should be condition-aware?",
+        "The one tested claim is supported; 2 not tested.",
+        "CAN beats adaptive normalisation",
+        "Small networks only.",
+        "Figure 1:",
+        "Results",
+    ]
     places = [first.index(part) for part in order]
     assert places == sorted(places)
     assert "The paper: CAN beats adaptive normalisation" in first
     assert "p = .002 after Holm" in first and "native+can-3' is not run at this scale" in first
 
     whole = " ".join(pages)
-    for part in ("Quality against cost", "Held-out loss while training", "Samples", "real vs real",
-                 "Other guidance", "Protocol", "AdamW", "dpmpp_2m", "guidance 1; beside it 2",
-                 "adaln_zero(source timestep + label)", "No trial failed.", "Assumption.",
-                 "cabench run studies/made.yaml --scale quick --seeds 3", "torch 2.15.0", "EPYC",
-                 "Generated weights beside static ones: not recorded.",
-                 "Generated weights while training: not recorded."):  # fmt: skip
+    for part in (
+        "Quality against cost",
+        "Held-out loss while training",
+        "Samples",
+        "real vs real",
+        "Other guidance",
+        "Protocol",
+        "AdamW",
+        "dpmpp_2m",
+        "guidance 1; beside it 2",
+        "adaln_zero(source timestep + label)",
+        "No trial failed.",
+        "Assumption.",
+        "cabench run studies/made.yaml --scale quick --seeds 3",
+        "torch 2.15.0",
+        "EPYC",
+        "Generated weights beside static ones: not recorded.",
+        "Generated weights while training: not recorded.",
+    ):
         assert part in whole, part
     assert f"1 / {len(pages)}" in first and "layer_placement · scale quick" in pages[1]
 
@@ -109,8 +128,13 @@ def test_failed_and_missing_trials_are_said(made, text_of, tmp_path, capsys):
     notice = "6 of 9 trials are complete: 1 failed, 2 have not run."
     assert notice in said and "layer_placement.quick.pdf" in said and "gone since the run" in said
     whole = " ".join(text_of(tmp_path / "out" / "layer_placement.quick.pdf"))
-    for part in (notice, "failed (1 of 3)", "not run (2 of 3)", "2 of 3 seeds",
-                 "can-3 (seed 1): Diverged: loss is not finite"):  # fmt: skip
+    for part in (
+        notice,
+        "failed (1 of 3)",
+        "not run (2 of 3)",
+        "2 of 3 seeds",
+        "can-3 (seed 1): Diverged: loss is not finite",
+    ):
         assert part in whole, part
 
 
@@ -123,8 +147,10 @@ def test_no_finished_trial_still_makes_a_report(made, text_of, tmp_path):
 
 def test_one_seed_has_no_interval(made, text_of, tmp_path):
     whole = " ".join(text_of(write_report(made(seeds=1), tmp_path)[0]))
-    assert "One seed: no interval" in whole and "needs 2 seeds" in whole and "±" not in (
-        whole.split("Results", 1)[1].split("Protocol (scale", 1)[0]
+    assert (
+        "One seed: no interval" in whole
+        and "needs 2 seeds" in whole
+        and "±" not in (whole.split("Results", 1)[1].split("Protocol (scale", 1)[0])
     )
 
 

@@ -31,8 +31,9 @@ def dataset(texts):
     n = len(texts)
     images = np.zeros((n, 1, 8, 8), np.uint8)
     split = Split(images, {"label": np.arange(n)}, {"text": texts})
-    return Dataset("made", "", {"label": [str(i) for i in range(n)]}, False,
-                   dict.fromkeys(SPLITS, split))  # fmt: skip
+    return Dataset(
+        "made", "", {"label": [str(i) for i in range(n)]}, False, dict.fromkeys(SPLITS, split)
+    )
 
 
 def test_each_row_has_its_own_text_padded_with_zeros(tmp_path):

@@ -12,6 +12,16 @@ from cabench.analysis.figures.weight_curves import weight_curves
 from cabench.analysis.figures.weights import weights
 
 __all__ = [
-    "PAGE", "SCREEN", "Look", "bins", "cost", "curves", "forest", "grid", "prompted",
-    "strip", "weight_curves", "weights",
-]  # fmt: skip
+    "PAGE",
+    "SCREEN",
+    "Look",
+    "bins",
+    "cost",
+    "curves",
+    "forest",
+    "grid",
+    "prompted",
+    "strip",
+    "weight_curves",
+    "weights",
+]

@@ -29,19 +29,28 @@ def bins(
     with sheet(9.0, height, look) as figure:
         axes = figure.subplots()
         seaborn.heatmap(
-            table, ax=axes, cmap="PuOr_r", vmin=-size, vmax=size, yticklabels=names,
-            annot=True, fmt="+.1f", annot_kws={"size": 7.5 * look.size},
+            table,
+            ax=axes,
+            cmap="PuOr_r",
+            vmin=-size,
+            vmax=size,
+            yticklabels=names,
+            annot=True,
+            fmt="+.1f",
+            annot_kws={"size": 7.5 * look.size},
             cbar_kws={"aspect": 6 * rows, "fraction": 0.03},
-        )  # fmt: skip
+        )
         axes.tick_params(length=0)
         axes.tick_params(axis="y", rotation=0)
         axes.set(xlabel="noise bin: equal parts of t, 0 is the least noise", ylabel="")
         return finish(
-            figure, path, look,
+            figure,
+            path,
+            look,
             f"Held-out loss by noise bin, relative to {manifest['baseline']}",
             "Mean over the seeds that both have of 100 (loss / baseline's loss - 1); "
             "negative (purple) is better. No test: this says where, not whether.",
-        )  # fmt: skip
+        )
 
 
 def by_bin(manifest: dict[str, Any], records: dict[str, Any]) -> pd.DataFrame:

@@ -82,9 +82,12 @@ def _limits(manifest: dict[str, Any], found: dict[str, Estimate]) -> tuple[float
 
 
 def _panel(
-    axes: Axes, manifest: dict[str, Any], found: dict[str, Estimate], counts: Any,
+    axes: Axes,
+    manifest: dict[str, Any],
+    found: dict[str, Estimate],
+    counts: Any,
     styles: dict[str, Any],
-) -> None:  # fmt: skip
+) -> None:
     axes.grid(axis="y", color=FAINT, linewidth=0.4)
     for arm, e in found.items():
         colour, x = styles[arm]["color"], counts[arm]
@@ -93,9 +96,14 @@ def _panel(
         baseline = arm == manifest["baseline"]
         filled = has_native(manifest, arm) or baseline
         axes.plot(
-            x, e.mean, "s" if baseline else "o", markersize=6.5 if baseline else 5,
-            markerfacecolor=colour if filled else "white", markeredgecolor=colour, zorder=3,
-        )  # fmt: skip
+            x,
+            e.mean,
+            "s" if baseline else "o",
+            markersize=6.5 if baseline else 5,
+            markerfacecolor=colour if filled else "white",
+            markeredgecolor=colour,
+            zorder=3,
+        )
 
 
 def _count_axis(axes: Axes, counts: np.ndarray, title: str) -> None:
@@ -117,13 +125,18 @@ def _count_axis(axes: Axes, counts: np.ndarray, title: str) -> None:
 
 
 def _small_print(
-    manifest: dict[str, Any], found: dict[str, Estimate], off: list[str], floor: float,
+    manifest: dict[str, Any],
+    found: dict[str, Estimate],
+    off: list[str],
+    floor: float,
     limits: tuple[float, float],
-) -> str:  # fmt: skip
+) -> str:
     n = [e.n for e in found.values()]
     seeds = f"{min(n)}" if min(n) == max(n) else f"{min(n)} to {max(n)}"
-    text = f"Mean and 95 % Student-t interval over n = {seeds} seeds. " if max(n) > 1 else (
-        "One seed: no interval. "
+    text = (
+        f"Mean and 95 % Student-t interval over n = {seeds} seeds. "
+        if max(n) > 1
+        else ("One seed: no interval. ")
     )
     text += f"Square: the baseline, {manifest['baseline']}; filled: with the native method. "
     text += "A name's colour and height hold in both panels. "

@@ -25,9 +25,11 @@ LINE = 0.155  # inches of height that a direct label needs
 
 
 def curves(
-    path: str | Path, manifest: dict[str, Any], curves: dict[str, dict[str, Any]],
+    path: str | Path,
+    manifest: dict[str, Any],
+    curves: dict[str, dict[str, Any]],
     look: Look = SCREEN,
-) -> list[Path]:  # fmt: skip
+) -> list[Path]:
     """From each trial's curves (by key); nothing is written when there are none.
 
     Left: mean over seeds (thick) and single seeds (thin). Right: the same less the baseline's at
@@ -138,17 +140,30 @@ def label_ends(
     for arm, place in spread(wanted, look.size * LINE / height).items():
         colour = styles[arm]["color"]
         axes.annotate(
-            arm, xy=ends[arm], xytext=(1.05, place), textcoords=axes.transAxes, va="center",
-            fontsize=8 * look.size, color=colour, annotation_clip=False,
-            arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.5,
-                        "alpha": 0.6, "relpos": (0, 0.5), "shrinkA": 1, "shrinkB": 1},
-        )  # fmt: skip
+            arm,
+            xy=ends[arm],
+            xytext=(1.05, place),
+            textcoords=axes.transAxes,
+            va="center",
+            fontsize=8 * look.size,
+            color=colour,
+            annotation_clip=False,
+            arrowprops={
+                "arrowstyle": "-",
+                "color": colour,
+                "linewidth": 0.5,
+                "alpha": 0.6,
+                "relpos": (0, 0.5),
+                "shrinkA": 1,
+                "shrinkB": 1,
+            },
+        )
 
 
 def spread(wanted: dict[str, float], gap: float) -> dict[str, float]:
     """Positions in the wanted order, at least `gap` apart, near where they were, within 0 to 1."""
     names = sorted(wanted, key=lambda name: wanted[name])
-    groups: list[list[Any]] = []                           # [names, centre]
+    groups: list[list[Any]] = []  # [names, centre]
     for name in names:
         groups.append([[name], wanted[name]])
         while len(groups) > 1 and _overlap(groups[-2], groups[-1], gap):

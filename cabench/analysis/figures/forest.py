@@ -60,9 +60,13 @@ def forest(
 
 
 def _panel(
-    axes: Axes, manifest: dict[str, Any], metric: Metric, arms: list[str],
-    found: list[Estimate], look: Look,
-) -> None:  # fmt: skip
+    axes: Axes,
+    manifest: dict[str, Any],
+    metric: Metric,
+    arms: list[str],
+    found: list[Estimate],
+    look: Look,
+) -> None:
     bounds = [is_bound(manifest, arm) for arm in arms]
     ps = [float("nan") if b else e.p for e, b in zip(found, bounds, strict=True)]
     added = added_arms(manifest)
@@ -85,16 +89,20 @@ def _panel(
     axes.set_xlabel(f"difference in {axis_title(metric.title[:-2])}   ({better})")
 
 
-def _row(
-    axes: Axes, estimate: Estimate, scale: float, y: int, colour: str, filled: bool
-) -> None:
+def _row(axes: Axes, estimate: Estimate, scale: float, y: int, colour: str, filled: bool) -> None:
     """Seeds as dots above the line, interval, mean; intervals past the edge end in a tip."""
     low, high = axes.get_xlim()
     left, right = estimate.low * scale, estimate.high * scale
     axes.plot(
-        estimate.values * scale, np.full(estimate.n, y - 0.2), "o",
-        markersize=2.6, color=colour, alpha=0.65, markeredgewidth=0, zorder=3,
-    )  # fmt: skip
+        estimate.values * scale,
+        np.full(estimate.n, y - 0.2),
+        "o",
+        markersize=2.6,
+        color=colour,
+        alpha=0.65,
+        markeredgewidth=0,
+        zorder=3,
+    )
     if left == left:
         ends = [max(left, low), min(right, high)]
         axes.plot(ends, [y, y], color=colour, linewidth=1.6, solid_capstyle="butt", zorder=2)
@@ -102,9 +110,15 @@ def _row(
             if past:
                 axes.plot(edge, y, tip, color=colour, markersize=5, clip_on=False, zorder=4)
     axes.plot(
-        estimate.mean * scale, y, "o", markersize=5.5, markeredgecolor=colour,
-        markerfacecolor=colour if filled else "white", markeredgewidth=1.3, zorder=4,
-    )  # fmt: skip
+        estimate.mean * scale,
+        y,
+        "o",
+        markersize=5.5,
+        markeredgecolor=colour,
+        markerfacecolor=colour if filled else "white",
+        markeredgewidth=1.3,
+        zorder=4,
+    )
 
 
 def _arrow(axes: Axes, mean: float, y: int, colour: str, look: Look) -> None:
@@ -115,14 +129,19 @@ def _arrow(axes: Axes, mean: float, y: int, colour: str, look: Look) -> None:
     _note(axes, high if right else low, y, text, colour, "right" if right else "left", look)
 
 
-def _note(
-    axes: Axes, x: float, y: int, text: str, colour: str, side: str, look: Look
-) -> None:
+def _note(axes: Axes, x: float, y: int, text: str, colour: str, side: str, look: Look) -> None:
     """A word on a row, the row's line interrupted behind it."""
     axes.text(
-        x, y, text, ha=side, va="center", fontsize=8 * look.size, color=colour, zorder=3,
+        x,
+        y,
+        text,
+        ha=side,
+        va="center",
+        fontsize=8 * look.size,
+        color=colour,
+        zorder=3,
         bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
-    )  # fmt: skip
+    )
 
 
 def _limits(found: list[Estimate], bounds: list[bool], scale: float) -> tuple[float, float]:

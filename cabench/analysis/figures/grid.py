@@ -16,10 +16,10 @@ from cabench.analysis.labels import fold
 from cabench.records.store import atomic_path
 
 CELL, GAP, BLOCK_GAP, MARGIN = 56, 2, 12, 14  # pixels: least cell, between cells, blocks, around
-NAME_LETTERS = 22                             # in a line of an arm's name; 40 take two
-TURNED_LETTERS = 18                           # in a line of a class name turned by 90 degrees
-LINE = 16                                     # pixels from one line of text to the next
-TALL, TALLEST = 1400, 1.4                     # pixels, height / width: beyond both, side by side
+NAME_LETTERS = 22  # in a line of an arm's name; 40 take two
+TURNED_LETTERS = 18  # in a line of a class name turned by 90 degrees
+LINE = 16  # pixels from one line of text to the next
+TALL, TALLEST = 1400, 1.4  # pixels, height / width: beyond both, side by side
 EMPTY = (236, 236, 236)
 REAL = "real images"
 Blocks = list[tuple[str, np.ndarray | None]]

@@ -14,8 +14,12 @@ from cabench.analysis.figures.style import CYCLE, FAINT, SCREEN, Look, finish, s
 if TYPE_CHECKING:
     from cabench.config.cost_study import CostStudy
 
-PANELS = {"macs": "MACs", "step": "training step", "sampling": "sampling run",
-          "latency": "sampling one picture"}  # fmt: skip
+PANELS = {
+    "macs": "MACs",
+    "step": "training step",
+    "sampling": "sampling run",
+    "latency": "sampling one picture",
+}
 MARKERS = "os^D"  # after each round of colours the next
 
 
@@ -29,9 +33,11 @@ def overhead(
     backbones = list(dict.fromkeys(m.backbone for m in study.models.values()))
     on = {r["model"]: study.models[r["model"]].backbone for r in table}
     panels = [
-        (backbone, count) for backbone in backbones for count in PANELS
+        (backbone, count)
+        for backbone in backbones
+        for count in PANELS
         if any(f"{count}_ratio" in r for r in table if on[r["model"]] == backbone)
-    ]  # fmt: skip
+    ]
     arms = [a for a in study.arms if a != study.baseline]
     counts = [count for count in PANELS if any(count == c for _, c in panels)]
     shown = [backbone for backbone in backbones if any(backbone == b for b, _ in panels)]
@@ -69,12 +75,15 @@ def overhead(
             row[0].set_ylabel(f"of {study.baseline}'s")
         figure.legend(drawn.values(), drawn, loc="outside right center", frameon=False)
         return finish(
-            figure, path, look, study.question,
+            figure,
+            path,
+            look,
+            study.question,
             f"Each point: a model with the arm over the same model with {study.baseline}; "
             "lines join models of equally many tokens. "
             + "Times are ratios of one run on one thread of one machine."
             * any(count != "macs" for _, count in panels),
-        )  # fmt: skip
+        )
 
 
 def by_arm(
@@ -82,8 +91,11 @@ def by_arm(
 ) -> list[Path]:
     """One model of each backbone: ratios (log) to the baseline with the arms below each other."""
     arms = [a for a in study.arms if a != study.baseline][::-1]
-    with sheet(2.6 * len(counts) + 1.9, 1.2 + 0.75 * len(study.models) + 0.15 * len(arms)
-               * len(study.models), look) as figure:  # fmt: skip
+    with sheet(
+        2.6 * len(counts) + 1.9,
+        1.2 + 0.75 * len(study.models) + 0.15 * len(arms) * len(study.models),
+        look,
+    ) as figure:
         grid = figure.subplots(
             len(study.models), len(counts), sharex="col", sharey="row", squeeze=False
         )
@@ -107,10 +119,13 @@ def by_arm(
                 ax.xaxis.set_minor_locator(NullLocator())
                 ax.set_title(f"{model}: {PANELS[count]}", loc="left", fontsize=8.5 * look.size)
         return finish(
-            figure, path, look, study.question,
+            figure,
+            path,
+            look,
+            study.question,
             f"The arm over {study.baseline}; lines: 95 % intervals of the median over alternating "
             "rounds of one run on one thread of one machine.",
-        )  # fmt: skip
+        )
 
 
 def sizes(study: CostStudy, table: list[dict[str, Any]]) -> dict[str, int]:
@@ -135,9 +150,18 @@ def _name_models(ax: Axes, sizes: dict[str, int]) -> None:
         near = [at for at in named if size < 1.4 * at]
         named.setdefault(near[-1] if near else size, []).append(model)
     for size, models in named.items():
-        ax.annotate(", ".join(models), (size, 1), (-2, -2), xycoords=("data", "axes fraction"),
-                    textcoords="offset points", rotation=90, ha="right", va="top", fontsize=6,
-                    color="#888888")  # fmt: skip
+        ax.annotate(
+            ", ".join(models),
+            (size, 1),
+            (-2, -2),
+            xycoords=("data", "axes fraction"),
+            textcoords="offset points",
+            rotation=90,
+            ha="right",
+            va="top",
+            fontsize=6,
+            color="#888888",
+        )
     ax.margins(x=0.12)
 
 

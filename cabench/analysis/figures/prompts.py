@@ -12,9 +12,9 @@ from cabench.analysis.grids import Drawn
 from cabench.analysis.labels import fold
 from cabench.records.store import atomic_path
 
-CELL, COLUMNS = 112, 8   # pixels: least cell; prompts side by side
-NAME_LETTERS = 22        # in a line of an arm's name
-LETTER = 7.5             # pixels, mean width of a letter
+CELL, COLUMNS = 112, 8  # pixels: least cell; prompts side by side
+NAME_LETTERS = 22  # in a line of an arm's name
+LETTER = 7.5  # pixels, mean width of a letter
 
 
 def prompted(path: str | Path, arms: Sequence[str], drawn: Drawn) -> list[Path]:
@@ -28,8 +28,10 @@ def prompted(path: str | Path, arms: Sequence[str], drawn: Drawn) -> list[Path]:
     left = MARGIN + 10 + int(max(font(True).getlength(line) for line in lines))
     texts = [_folded(*each, wide) for each in zip(drawn.classes, drawn.unseen, strict=True)]
     bands = [range(i, min(i + COLUMNS, len(texts))) for i in range(0, len(texts), COLUMNS)]
-    tall = [len(rows) * (high + GAP) + LINE * max(len(texts[c]) for c in band) + 2 * BLOCK_GAP
-            for band in bands]  # fmt: skip
+    tall = [
+        len(rows) * (high + GAP) + LINE * max(len(texts[c]) for c in band) + 2 * BLOCK_GAP
+        for band in bands
+    ]
     size = left + min(COLUMNS, len(texts)) * (wide + GAP) + MARGIN, 2 * MARGIN + sum(tall)
     page = Image.new("RGB", size, "white")
     draw, y = ImageDraw.Draw(page), MARGIN

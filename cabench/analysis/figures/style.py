@@ -19,30 +19,53 @@ NATIVE, ALONE, BOUND = "#0072B2", "#D55E00", "#8a8a8a"
 INK, FAINT = "#222222", "#c8c8c8"
 # Okabe & Ito without yellow, then Paul Tol's "muted": order chosen so that neighbours differ.
 CYCLE = (
-    "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#332288", "#117733",
-    "#882255", "#999933", "#44AA99", "#AA4499", "#661100", "#6699CC",
-)  # fmt: skip
+    "#0072B2",
+    "#D55E00",
+    "#009E73",
+    "#CC79A7",
+    "#E69F00",
+    "#56B4E9",
+    "#332288",
+    "#117733",
+    "#882255",
+    "#999933",
+    "#44AA99",
+    "#AA4499",
+    "#661100",
+    "#6699CC",
+)
 DPI = 150
 RC = {
-    "font.family": "DejaVu Sans", "font.size": 9, "axes.titlesize": 9.5, "axes.labelsize": 9,
-    "xtick.labelsize": 8, "ytick.labelsize": 8.5, "axes.edgecolor": INK, "text.color": INK,
-    "axes.labelcolor": INK, "xtick.color": INK, "ytick.color": INK, "axes.linewidth": 0.8,
-    "axes.spines.top": False, "axes.spines.right": False, "svg.hashsalt": "cabench",
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "axes.titlesize": 9.5,
+    "axes.labelsize": 9,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8.5,
+    "axes.edgecolor": INK,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "axes.linewidth": 0.8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "svg.hashsalt": "cabench",
     "svg.fonttype": "path",
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True)
 class Look:
     """Where a figure will stand."""
 
-    size: float    # of text, relative to RC
+    size: float  # of text, relative to RC
     width: float | None = None  # inches of all figures; None: each has its own
     titled: bool = True  # title and small print in the picture, else beside it as JSON
 
 
-SCREEN = Look(1.0)                               # a PNG and an SVG that stand alone
-PAGE = Look(0.85, width=6.69, titled=False)      # an SVG for a column of 170 mm, captioned there
+SCREEN = Look(1.0)  # a PNG and an SVG that stand alone
+PAGE = Look(0.85, width=6.69, titled=False)  # an SVG for a column of 170 mm, captioned there
 
 
 def ladder(native: bool, bound: bool = False) -> str:
@@ -53,8 +76,9 @@ def ladder(native: bool, bound: bool = False) -> str:
 @contextmanager
 def sheet(width: float, height: float, look: Look = SCREEN) -> Iterator[Figure]:
     """An empty figure in inches, constrained layout, our text sizes."""
-    sized = {k: v * look.size if isinstance(v, float | int) and "size" in k else v
-             for k, v in RC.items()}  # fmt: skip
+    sized = {
+        k: v * look.size if isinstance(v, float | int) and "size" in k else v for k, v in RC.items()
+    }
     with matplotlib.rc_context(sized):
         figure = Figure(figsize=(look.width or width, height), layout="constrained")
         figure.get_layout_engine().set(w_pad=0.08 * look.size, h_pad=0.06 * look.size)

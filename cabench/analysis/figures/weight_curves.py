@@ -17,17 +17,21 @@ from cabench.analysis.generated import generated_rows, norms
 from cabench.evidence.frame import study_arms
 
 PANELS = {
-    "ratio": "generated\n/ static", "spread_class": "spread over\nclasses",
-    "spread_time": "spread over\ntimesteps", "effective_rank": "effective\nrank",
-}  # fmt: skip
-NOTHING = 1e4   # a ratio so far below the largest is next to nothing, and off the panel
+    "ratio": "generated\n/ static",
+    "spread_class": "spread over\nclasses",
+    "spread_time": "spread over\ntimesteps",
+    "effective_rank": "effective\nrank",
+}
+NOTHING = 1e4  # a ratio so far below the largest is next to nothing, and off the panel
 LETTER = 0.069  # inches of width of a letter in the key
 
 
 def weight_curves(
-    path: str | Path, manifest: dict[str, Any], curves: dict[str, dict[str, Any]],
+    path: str | Path,
+    manifest: dict[str, Any],
+    curves: dict[str, dict[str, Any]],
     look: Look = SCREEN,
-) -> list[Path]:  # fmt: skip
+) -> list[Path]:
     """Rows of measures, columns of sites, a line an arm; nothing is written without generators."""
     rows = with_ratio(generated_rows(manifest, curves))
     if rows.empty:
@@ -115,15 +119,20 @@ def _dress(axes: Axes, end: int, bottom: bool) -> None:
         axes.set_xlabel("images seen")
 
 
-def _key(
-    axes: Axes, arms: list[str], styles: dict[str, Any], across: int, look: Look
-) -> None:
+def _key(axes: Axes, arms: list[str], styles: dict[str, Any], across: int, look: Look) -> None:
     axes.axis("off")
     handles = [Line2D([], [], linewidth=1.5, label=arm, **styles[arm]) for arm in arms]
     axes.legend(
-        handles=handles, loc="upper left", ncols=across, frameon=False, borderaxespad=0,
-        fontsize=8 * look.size, handlelength=2.2, columnspacing=1.5, borderpad=0,
-    )  # fmt: skip
+        handles=handles,
+        loc="upper left",
+        ncols=across,
+        frameon=False,
+        borderaxespad=0,
+        fontsize=8 * look.size,
+        handlelength=2.2,
+        columnspacing=1.5,
+        borderpad=0,
+    )
 
 
 def _small_print(rows: pd.DataFrame) -> str:

@@ -17,9 +17,11 @@ from cabench.evidence.frame import study_arms
 
 
 def weights(
-    path: str | Path, manifest: dict[str, Any], curves: dict[str, dict[str, Any]],
+    path: str | Path,
+    manifest: dict[str, Any],
+    curves: dict[str, dict[str, Any]],
     look: Look = SCREEN,
-) -> list[Path]:  # fmt: skip
+) -> list[Path]:
     """Heat map of generated / static, arms x sites, norms in the cells; nothing without any."""
     found = last_norms(manifest, curves)
     if found.empty:
@@ -37,15 +39,27 @@ def weights(
     text = cells.unstack().reindex(index=order, columns=sites).fillna("")
     names = ["\n".join(fold(arm, 30 if look.titled else 24)) for arm in order]
     rows = sum(0.29 + 0.13 * name.count("\n") for name in names)
-    with sheet(2.8 + 1.1 * len(sites), 1.7 + rows if look.titled else 0.7 + look.size * rows,
-               look) as figure:  # fmt: skip
+    with sheet(
+        2.8 + 1.1 * len(sites), 1.7 + rows if look.titled else 0.7 + look.size * rows, look
+    ) as figure:
         axes = figure.subplots()
         seaborn.heatmap(
-            share, ax=axes, cmap="PuOr_r", vmin=-size, vmax=size, yticklabels=names,
-            annot=text, fmt="", annot_kws={"size": 7.5 * look.size}, linewidths=0.5,
-            cbar_kws={"fraction": 0.03, "ticks": MaxNLocator(5, integer=True),
-                      "format": FuncFormatter(lambda x, _: f"{2**x:.2g}")},
-        )  # fmt: skip
+            share,
+            ax=axes,
+            cmap="PuOr_r",
+            vmin=-size,
+            vmax=size,
+            yticklabels=names,
+            annot=text,
+            fmt="",
+            annot_kws={"size": 7.5 * look.size},
+            linewidths=0.5,
+            cbar_kws={
+                "fraction": 0.03,
+                "ticks": MaxNLocator(5, integer=True),
+                "format": FuncFormatter(lambda x, _: f"{2**x:.2g}"),
+            },
+        )
         axes.tick_params(length=0, axis="both")
         axes.tick_params(axis="y", rotation=0)
         axes.set(xlabel="", ylabel="")
@@ -53,12 +67,15 @@ def weights(
         n = found.groupby(["arm", "site"])["seed"].nunique()
         seeds = f"n = {n.min()}" if n.min() == n.max() else f"n = {n.min()} to {n.max()}"
         return finish(
-            figure, path, look, "Generated weights beside static ones",
+            figure,
+            path,
+            look,
+            "Generated weights beside static ones",
             "Frobenius norm, generated / static: mean over the layers of a kind (generated: also "
             f"over conditions) and over seeds, {seeds}, at the end of training. Colour: their "
             "ratio, orange where the generated part is the larger. Empty: this arm generates "
             "nothing there.",
-        )  # fmt: skip
+        )
 
 
 def last_norms(manifest: dict[str, Any], curves: dict[str, dict[str, Any]]) -> pd.DataFrame:

@@ -37,18 +37,24 @@ HOW = (
 
 @DATASETS.register("coco")
 def coco(
-    path: str, size: Side = 256, year: Literal[2014, 2017] = 2014, judge: Share = 0.38,
+    path: str,
+    size: Side = 256,
+    year: Literal[2014, 2017] = 2014,
+    judge: Share = 0.38,
     flip: bool = False,
-) -> Dataset:  # fmt: skip
+) -> Dataset:
     """COCO's photographs with their captions: captions json files and folders of pictures."""
     return load(listing(path, size, year, judge, flip))
 
 
 @lists("coco")
 def listing(
-    path: str, size: Side = 256, year: Literal[2014, 2017] = 2014, judge: Share = 0.38,
+    path: str,
+    size: Side = 256,
+    year: Literal[2014, 2017] = 2014,
+    judge: Share = 0.38,
     flip: bool = False,
-) -> Catalogue:  # fmt: skip
+) -> Catalogue:
     """The captioned pictures by path."""
     root, shape = Path(path), (3, size, size)
     members: dict[str, list[str]] = {name: [] for name in SPLITS}

@@ -67,9 +67,7 @@ def assemble(arrays: dict[str, np.ndarray], facts: dict[str, Any], rule: str) ->
         classes[level] = list(dict.fromkeys(names))
         streams[level] = np.array([classes[level].index(name) for name in names])[concept]
     classes["label"], streams["label"] = classes["group"], streams["group"]
-    texts = {
-        name: [concepts[i][name] for i in concept] for name in ("caption", "tags", "hexcode")
-    }
+    texts = {name: [concepts[i][name] for i in concept] for name in ("caption", "tags", "hexcode")}
     pairs = zip(concept, arrays["style"], strict=True)
     texts["text"] = [prompt(concepts[i], facts["styles"][style]) for i, style in pairs]
     whole = Split(arrays["images"], streams, texts)

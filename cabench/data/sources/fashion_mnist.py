@@ -26,9 +26,17 @@ from cabench.registry import DATASETS
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
 DOWNLOADED = Path(".cabench/data")
 CLASSES = [
-    "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat",
-    "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
-]  # fmt: skip
+    "T-shirt/top",
+    "Trouser",
+    "Pullover",
+    "Dress",
+    "Coat",
+    "Sandal",
+    "Shirt",
+    "Sneaker",
+    "Bag",
+    "Ankle boot",
+]
 
 
 @DATASETS.register("fashion-mnist")

@@ -125,9 +125,7 @@ def _places(pool: Pool) -> int:
     return min(fit, pool.jobs or fit)
 
 
-def run(
-    trials: Sequence[Trial], store: Store, pool: Pool, device: str, listener: Listener
-) -> None:
+def run(trials: Sequence[Trial], store: Store, pool: Pool, device: str, listener: Listener) -> None:
     """Runs the trials in their order; their records are on disk when it returns.
 
     The results and cache folders must be seen under the same path by every node.
@@ -136,8 +134,9 @@ def run(
         listener.places(places)
         config = {
             "trial": tune.grid_search(list(range(len(trials)))),
-            "folder": os.getcwd(), "device": device,
-        }  # fmt: skip
+            "folder": os.getcwd(),
+            "device": device,
+        }
         hearing = _Hearing(trials, store, listener)
         resources = {"cpu": pool.cpus, "gpu": pool.gpus}
         work = tune.with_parameters(_work, trials=list(trials), store=store)
@@ -155,9 +154,15 @@ def search(
         work = tune.with_parameters(_evaluate, searches=list(searches), store=store)
         each = _EachArm(searches)
         _fit(
-            work, {"cpu": pool.cpus, "gpu": pool.gpus}, config, places, scratch, hearing,
-            search_alg=each, num_samples=sum(s.options["trials"] for s in searches),
-        )  # fmt: skip
+            work,
+            {"cpu": pool.cpus, "gpu": pool.gpus},
+            config,
+            places,
+            scratch,
+            hearing,
+            search_alg=each,
+            num_samples=sum(s.options["trials"] for s in searches),
+        )
     outcomes = {}
     for found, tried, reasons in zip(searches, each.tried, each.broken, strict=True):
         told = broken(found, reasons) if reasons else conclude(found, tried, store)
@@ -185,10 +190,11 @@ class _EachArm(Searcher):
         first = len(options["start"]) + 2  # then the sampler uses what it saw
         return OptunaSearch(
             space={"factor": optuna.distributions.FloatDistribution(*options["range"], log=True)},
-            metric="loss", mode="min",
+            metric="loss",
+            mode="min",
             points_to_evaluate=[{"factor": factor} for factor in options["start"]],
             sampler=optuna.samplers.TPESampler(seed=options["seed"], n_startup_trials=first),
-        )  # fmt: skip
+        )
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         waiting = {place for place, _ in self.busy.values()}
@@ -216,21 +222,31 @@ class _EachArm(Searcher):
 
 
 def _fit(
-    work: Any, resources: dict[str, float], config: dict[str, Any], places: int, scratch: Path,
-    hearing: _Hearing, **tuning: Any,
-) -> None:  # fmt: skip
+    work: Any,
+    resources: dict[str, float],
+    config: dict[str, Any],
+    places: int,
+    scratch: Path,
+    hearing: _Hearing,
+    **tuning: Any,
+) -> None:
     tuner = tune.Tuner(
         tune.with_resources(work, resources),
         param_space=config,
         tune_config=tune.TuneConfig(
-            reuse_actors=True, max_concurrent_trials=places,
-            trial_dirname_creator=lambda trial: trial.trial_id, **tuning,
+            reuse_actors=True,
+            max_concurrent_trials=places,
+            trial_dirname_creator=lambda trial: trial.trial_id,
+            **tuning,
         ),
         run_config=tune.RunConfig(
-            name="run", storage_path=str(scratch), verbose=0, callbacks=[hearing],
+            name="run",
+            storage_path=str(scratch),
+            verbose=0,
+            callbacks=[hearing],
             failure_config=tune.FailureConfig(max_failures=DEATHS - 1),
         ),
-    )  # fmt: skip
+    )
     try:
         tuner.fit()
     except Exception:  # Tune wraps what a callback raises
@@ -264,9 +280,12 @@ def _evaluate(config: dict[str, Any], searches: list[Search], store: Store) -> N
         tell, began = _teller(search.key), time.perf_counter()
         try:
             loss = evaluate(
-                search, config["factor"], store, device,
+                search,
+                config["factor"],
+                store,
+                device,
                 lambda seen, loss: tell("train", min(1, seen / search.images), f"loss {loss:.4f}"),
-            )  # fmt: skip
+            )
         except Exception as error:
             if isinstance(error, OSError) and error.errno in DISK:
                 raise

@@ -1,9 +1,9 @@
 """The judge as a feature extractor of torch-fidelity.
 
-    register()
-    torch_fidelity.calculate_metrics(
-        input1=..., input2=..., feature_extractor=NAME, cuda=False, fid=True, kid=True,
-        feature_extractor_weights_path=Judge(cache).path)
+register()
+torch_fidelity.calculate_metrics(
+    input1=..., input2=..., feature_extractor=NAME, cuda=False, fid=True, kid=True,
+    feature_extractor_weights_path=Judge(cache).path)
 """
 
 from __future__ import annotations

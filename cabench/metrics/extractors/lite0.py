@@ -18,10 +18,10 @@ from cabench.errors import CabenchError
 from cabench.runtime.shared_files import once
 
 NAME = "efficientnet-lite0-64"
-SIZE = 64                          # pixels: every picture is resized to SIZE x SIZE
+SIZE = 64  # pixels: every picture is resized to SIZE x SIZE
 OPSET = 17
-BATCH = 32                         # pictures per run, always: the last batch is padded
-VERSION = 1                        # of the graph: raise when its features would change
+BATCH = 32  # pictures per run, always: the last batch is padded
+VERSION = 1  # of the graph: raise when its features would change
 WIDTHS = {"112": 112, "1280": 1280}
 
 
@@ -82,9 +82,9 @@ class Judge:
 
     def __init__(
         self,
-        cache: Path,                  # the exported network is kept in <cache>/judge/
-        threads: int = 1,             # of onnxruntime
-        path: Path | None = None,     # an exported network to use instead of the cache's
+        cache: Path,  # the exported network is kept in <cache>/judge/
+        threads: int = 1,  # of onnxruntime
+        path: Path | None = None,  # an exported network to use instead of the cache's
     ):
         self.threads = threads
         self._cache = Path(cache)
@@ -128,7 +128,7 @@ class Judge:
             raise ValueError(
                 f"judge: pictures are {images.dtype} {images.shape}, not uint8 (N, 1 or 3, H, W)"
             )
-        rows = resize_matrix(images.shape[2])                            # (SIZE, H)
+        rows = resize_matrix(images.shape[2])  # (SIZE, H)
         columns = np.ascontiguousarray(resize_matrix(images.shape[3]).T)  # (W, SIZE)
         out = {name: np.empty((len(images), width), np.float32) for name, width in WIDTHS.items()}
         for start in range(0, len(images), BATCH):

@@ -9,8 +9,8 @@ import torch
 from efficientnet_lite_pytorch import EfficientNet
 from torch import nn
 
-MEAN, STD = 127.0, 128.0    # TensorFlow's efficientnet_lite_builder.py, which the weights come from
-STAGE = 10                  # the last block with 112 channels
+MEAN, STD = 127.0, 128.0  # TensorFlow's efficientnet_lite_builder.py, which the weights come from
+STAGE = 10  # the last block with 112 channels
 
 
 class JudgeNetwork(nn.Module):
@@ -27,22 +27,25 @@ class JudgeNetwork(nn.Module):
         """(B, 1 or 3, H, W) uint8, (size, H), (W, size) to (B, 112), (B, 1280)."""
         x = torch.matmul(torch.matmul(rows, images.float()), columns)
         x = ((x - MEAN) / STD).expand(images.shape[0], 3, self.size, self.size)
-        net, act = self.net, self.net._swish                    # ReLU6 in Lite
+        net, act = self.net, self.net._swish  # ReLU6 in Lite
         x = act(net._bn0(net._conv_stem(x)))
         for index, block in enumerate(net._blocks):
             x = block(x)
             if index == STAGE:
-                stage = x.mean((2, 3))                          # (B, 112)
-        x = act(net._bn1(net._conv_head(x)))                    # (B, 1280, size/32, size/32)
+                stage = x.mean((2, 3))  # (B, 112)
+        x = act(net._bn1(net._conv_head(x)))  # (B, 1280, size/32, size/32)
         return stage, x.mean((2, 3))
 
 
 def export(weights: Path, path: Path, size: int, opset: int) -> None:
     """Write the network to `path`; the batch, the channels and the pictures' size stay free."""
-    example = (torch.zeros(2, 1, 16, 16, dtype=torch.uint8), torch.zeros(size, 16),
-               torch.zeros(16, size))
+    example = (
+        torch.zeros(2, 1, 16, 16, dtype=torch.uint8),
+        torch.zeros(size, 16),
+        torch.zeros(16, size),
+    )
     with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")    # dynamo=False is deprecated; the other wants onnxscript
+        warnings.simplefilter("ignore")  # dynamo=False is deprecated; the other wants onnxscript
         torch.onnx.export(
             JudgeNetwork(weights, size),
             example,

@@ -1,14 +1,14 @@
 """Judges by name: networks whose features stand for pictures.
 
-    @JUDGES.register("my_judge")
-    class MyJudge:
-        name = "my_judge"
-        layers = {"fid": ..., "kid": ..., "prc": ..., "isc": ...}   # family -> layer; what it has
-        widths = {layer: dimensions}
-        def __init__(self, cache, threads=1): ...
-        @classmethod
-        def fingerprint_of(cls) -> str: ...        # hash of weights and all else that decides
-        def features(self, images) -> dict: ...    # (N, C, H, W) uint8 -> {layer: (N, width)}
+@JUDGES.register("my_judge")
+class MyJudge:
+    name = "my_judge"
+    layers = {"fid": ..., "kid": ..., "prc": ..., "isc": ...}   # family -> layer; what it has
+    widths = {layer: dimensions}
+    def __init__(self, cache, threads=1): ...
+    @classmethod
+    def fingerprint_of(cls) -> str: ...        # hash of weights and all else that decides
+    def features(self, images) -> dict: ...    # (N, C, H, W) uint8 -> {layer: (N, width)}
 """
 
 from __future__ import annotations

@@ -19,8 +19,8 @@ from cabench.errors import CabenchError, DataMissing
 from cabench.records.store import file_hash
 
 VARIABLE = "CABENCH_WEIGHTS"
-VERSION = 1     # raise when the features of the same weights would change
-BATCH = 32      # pictures at a time
+VERSION = 1  # raise when the features of the same weights would change
+BATCH = 32  # pictures at a time
 INCEPTION = (
     "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/"
     "weights-inception-2015-12-05-6726825d.pth"
@@ -41,9 +41,9 @@ def source(name: str) -> str:
 
 def hub_folder() -> Path:
     """Where torch hub keeps what it downloads, found without importing torch."""
-    home = os.environ.get("TORCH_HOME") or Path(
-        os.environ.get("XDG_CACHE_HOME", "~/.cache")
-    ) / "torch"
+    home = (
+        os.environ.get("TORCH_HOME") or Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")) / "torch"
+    )
     return Path(home).expanduser() / "hub" / "checkpoints"
 
 
@@ -52,7 +52,7 @@ def find_weights(name: str, download: bool = True) -> Path:
     own = os.environ.get(VARIABLE)
     asked = [Path(own).expanduser() / f"{name}{end}" for end in (".pth", ".pt")] if own else []
     if name.startswith("dinov2-"):
-        asked = []    # torch hub opens its own file alone
+        asked = []  # torch hub opens its own file alone
     url = source(name)
     kept = hub_folder() / url.rsplit("/", 1)[1]
     for path in (*asked, kept):
@@ -89,11 +89,13 @@ class Extractor:
     torch-fidelity's command line.
     """
 
+    # fmt: off
     name: str               # torch-fidelity's
     short: str              # in the names of metrics
     title: str              # in their labels: '' is Inception, whose FID is plain "FID"
     widths: dict[str, int]  # of the layers in use
     layers: dict[str, str]  # family of metrics -> layer
+    # fmt: on
 
     def __init__(self, cache: Path, threads: int = 1):
         self.threads = threads
@@ -104,9 +106,11 @@ class Extractor:
         path = find_weights(cls.name)
         stat = path.stat()
         facts = {
-            "name": cls.name, "weights": _hash(path, stat.st_size, stat.st_mtime_ns),
-            "layers": cls.layers, "version": VERSION,
-        }  # fmt: skip
+            "name": cls.name,
+            "weights": _hash(path, stat.st_size, stat.st_mtime_ns),
+            "layers": cls.layers,
+            "version": VERSION,
+        }
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
     @property
@@ -125,8 +129,8 @@ class Extractor:
 
         path = str(find_weights(self.name))
         if self.name.startswith("dinov2-"):
-            path = None    # torch-fidelity opens them through torch hub alone, which needs its
-        try:               # repository beside the weights
+            path = None  # torch-fidelity opens them through torch hub alone, which needs its
+        try:  # repository beside the weights
             made = FEATURE_EXTRACTORS_REGISTRY[self.name](
                 self.name, list(self.widths), feature_extractor_weights_path=path, verbose=False
             )
@@ -141,8 +145,9 @@ class Extractor:
         """(N, 1 or 3, H, W) uint8 to {layer: (N, width)} float32."""
         import torch
 
-        out = {name: np.empty((len(images), width), np.float32)
-               for name, width in self.widths.items()}  # fmt: skip
+        out = {
+            name: np.empty((len(images), width), np.float32) for name, width in self.widths.items()
+        }
         for start in range(0, len(images), BATCH):
             part = torch.from_numpy(np.ascontiguousarray(images[start : start + BATCH]))
             part = part.expand(-1, 3, -1, -1).to(self._device)
@@ -159,16 +164,32 @@ def _plain(width: int, layer: str) -> dict:
 
 
 EXTRACTORS = (
-    {"name": "inception-v3-compat", "short": "inception", "title": "",
-     "widths": {"2048": 2048, "logits_unbiased": 1008},
-     "layers": {"fid": "2048", "kid": "2048", "prc": "2048", "isc": "logits_unbiased"}},
+    {
+        "name": "inception-v3-compat",
+        "short": "inception",
+        "title": "",
+        "widths": {"2048": 2048, "logits_unbiased": 1008},
+        "layers": {"fid": "2048", "kid": "2048", "prc": "2048", "isc": "logits_unbiased"},
+    },
     {"name": "clip-vit-b-32", "short": "clip_b32", "title": "CLIP-B/32", **_plain(512, "clip")},
     {"name": "clip-vit-b-16", "short": "clip_b16", "title": "CLIP-B/16", **_plain(512, "clip")},
     {"name": "clip-vit-l-14", "short": "clip_l14", "title": "CLIP-L/14", **_plain(768, "clip")},
-    {"name": "dinov2-vit-s-14", "short": "dinov2_s14", "title": "DINOv2-S/14",
-     **_plain(384, "dinov2")},
-    {"name": "dinov2-vit-b-14", "short": "dinov2_b14", "title": "DINOv2-B/14",
-     **_plain(768, "dinov2")},
-    {"name": "dinov2-vit-l-14", "short": "dinov2_l14", "title": "DINOv2-L/14",
-     **_plain(1024, "dinov2")},
-)  # fmt: skip
+    {
+        "name": "dinov2-vit-s-14",
+        "short": "dinov2_s14",
+        "title": "DINOv2-S/14",
+        **_plain(384, "dinov2"),
+    },
+    {
+        "name": "dinov2-vit-b-14",
+        "short": "dinov2_b14",
+        "title": "DINOv2-B/14",
+        **_plain(768, "dinov2"),
+    },
+    {
+        "name": "dinov2-vit-l-14",
+        "short": "dinov2_l14",
+        "title": "DINOv2-L/14",
+        **_plain(1024, "dinov2"),
+    },
+)

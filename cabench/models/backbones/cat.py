@@ -123,9 +123,16 @@ class CaT(nn.Module):
     version = 1
     hooks = ("norm", "context", "ffn")  # no tokens: convolutions need a whole grid
     sites = (
-        "patch_embed", "depthwise", "agg", "attn_qkv", "attn_out", "ffn_in", "ffn_out", "head",
+        "patch_embed",
+        "depthwise",
+        "agg",
+        "attn_qkv",
+        "attn_out",
+        "ffn_in",
+        "ffn_out",
+        "head",
         "skip",
-    )  # fmt: skip
+    )
     native = [{"adaln": {"source": "both"}}]
     own_depthwise = True  # an arm can't take it away, nor add one
     presets = {

@@ -97,8 +97,15 @@ class UViT(nn.Module):
     version = 2
     hooks = ("norm", "tokens", "context", "ffn")
     sites = (
-        "patch_embed", "depthwise", "attn_qkv", "attn_out", "ffn_in", "ffn_out", "head", "skip",
-    )  # fmt: skip
+        "patch_embed",
+        "depthwise",
+        "attn_qkv",
+        "attn_out",
+        "ffn_in",
+        "ffn_out",
+        "head",
+        "skip",
+    )
     native = [{"tokens": {"source": "both"}}]
     native_embedder = {"timestep": "sinusoid", "table": "normal"}  # no MLP; torch's own table
     presets = {

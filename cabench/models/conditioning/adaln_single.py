@@ -38,10 +38,12 @@ class AdaLNSingle(Method):
             self.names.append(f"{kind}_{place % 2}")
         parts = {name: 3 if n.gated else 2 for name, n in zip(self.names, self.norms, strict=True)}
         widths = {name: n.width for name, n in zip(self.names, self.norms, strict=True)}
-        self.maps = nn.ModuleDict({
-            name: tag(nn.Linear(width, count * widths[name]), weight="zeros", bias="zeros")
-            for name, count in parts.items()
-        })  # fmt: skip
+        self.maps = nn.ModuleDict(
+            {
+                name: tag(nn.Linear(width, count * widths[name]), weight="zeros", bias="zeros")
+                for name, count in parts.items()
+            }
+        )
         self.tables = nn.ParameterList(
             parameter(1, parts[name] * n.width, init="zeros")
             for name, n in zip(self.names, self.norms, strict=True)

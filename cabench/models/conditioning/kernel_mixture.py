@@ -23,9 +23,10 @@ from cabench.registry import METHODS
 class KernelMixtureOptions(SiteOptions):
     kernels: Annotated[int, Field(ge=2, le=64)] = Field(4, description="K, basis kernels a layer")
     form: Literal["add", "condconv", "convex"] = Field(
-        "add", description="add: W + sum a_k B_k; condconv: W is the first of the K kernels, "
+        "add",
+        description="add: W + sum a_k B_k; condconv: W is the first of the K kernels, "
         "coefficients sigmoid; convex: the same with softmax",
-    )  # fmt: skip
+    )
 
 
 class Mixture(nn.Module):

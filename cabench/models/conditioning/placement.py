@@ -21,9 +21,10 @@ class SiteOptions(MethodOptions):
         ["depthwise", "patch_embed", "attn_out"], description="kinds of layer to make aware"
     )
     shared: bool = Field(
-        True, description="one generated weight for all layers of equal kind and shape, "
+        True,
+        description="one generated weight for all layers of equal kind and shape, "
         "but for depthwise, agg and patch_embed",
-    )  # fmt: skip
+    )
 
 
 class SiteMethod(Method):

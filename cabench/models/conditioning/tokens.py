@@ -43,10 +43,12 @@ class Tokens(Method):
         super().__init__(options, layout, width)
         self.source, self.count = options.source, options.count
         self.start = layout.blocks // 2 if options.start == "middle" else options.start
-        self.positions = nn.ParameterDict({
-            name: parameter(self.length(name), layout.width, init="trunc02")
-            for name in self.source
-        })  # fmt: skip
+        self.positions = nn.ParameterDict(
+            {
+                name: parameter(self.length(name), layout.width, init="trunc02")
+                for name in self.source
+            }
+        )
         self.fit = None
         if width != layout.width:
             self.fit = tag(nn.Linear(width, layout.width), weight="xavier", bias="zeros")

@@ -24,9 +24,12 @@ def test_a_cluster_that_loses_a_node_ends_the_study_all_the_same(tiny, undisturb
     try:
         second = cluster.add_node(num_cpus=1, **memory)
         driver = subprocess.Popen(
-            [*CALL, "--ray-address", cluster.address], cwd=tiny, stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT, text=True,
-        )  # fmt: skip
+            [*CALL, "--ray-address", cluster.address],
+            cwd=tiny,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
         lines = []
         for line in driver.stdout:
             lines.append(line)
@@ -167,6 +170,9 @@ def test_an_arm_that_kills_its_workers_fails_and_the_rest_goes_on(tiny):
     )
     assert "deadly: a worker died; the trial goes on in another" in text
     assert "deadly, seed 0: failed: its worker process died 3 times" in text
-    states = [json.loads(p.read_text())["status"]
-              for p in (tiny / "results/records").glob("*.json") if "." not in p.stem]  # fmt: skip
+    states = [
+        json.loads(p.read_text())["status"]
+        for p in (tiny / "results/records").glob("*.json")
+        if "." not in p.stem
+    ]
     assert sorted(states) == ["complete", "complete", "failed"]

@@ -46,7 +46,7 @@ def test_features_are_those_of_the_network_in_torch(judge, shape):
     assert features["112"].dtype == features["1280"].dtype == np.float32
     np.testing.assert_allclose(features["112"], stage, atol=2e-4)
     np.testing.assert_allclose(features["1280"], final, atol=2e-4)
-    assert np.ptp(features["1280"], axis=0).max() > 0.1    # pictures differ, so features must
+    assert np.ptp(features["1280"], axis=0).max() > 0.1  # pictures differ, so features must
 
 
 @pytest.mark.parametrize("n", [8, 16, 63, 64, 65, 224])
