@@ -36,7 +36,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cabench.errors import CabenchError
+from cabench.errors import CabenchError, near
 from cabench.models.activations import gelu_tanh
 from cabench.models.kernels import (
     FORMS,
@@ -46,7 +46,6 @@ from cabench.models.kernels import (
     conditional_linear,
     static_depthwise,
 )
-from cabench.registry import near
 from cabench.runtime.threads import keep_memory
 
 KINDS = ("linear", "depthwise", "ffn", "conv")

@@ -2,13 +2,12 @@
 
 from typing import Any
 
-__version__ = "0.1.0"
 __all__ = ["load", "load_curves", "load_weights"]
 
 
 def __getattr__(name: str) -> Any:
-    """What `loading` offers, on first use: pandas is not paid for by `import cabench`."""
-    if name in __all__:
+    """Imports the loaders on first use, so that `import cabench` stays fast."""
+    if name in ("load", "load_curves", "load_weights"):
         from cabench.analysis import loading
 
         return getattr(loading, name)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import difflib
 import errno
 import re
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 FOUND = 60  # characters of what was found that a message repeats
+LONGEST_WORD = 100  # characters; a longer one resembles nothing
+LONGEST_LIST = 200  # characters of the names that a message lists
 LONGEST = 1000  # characters of a message; its parts are cut long before
 
 
@@ -47,6 +50,30 @@ def shown(value: Any) -> str:
     if isinstance(value, str):
         return repr(cut(str(value), FOUND))
     return cut(repr(value), FOUND)
+
+
+def near(found: str, allowed: Iterable[str]) -> str:
+    """A ' (did you mean X?)' suffix when one of `allowed` resembles `found`, else ''."""
+    if len(found) > LONGEST_WORD:  # the search takes the square of it
+        return ""
+    match = difflib.get_close_matches(found, list(allowed), n=1, cutoff=0.5)
+    return f" (did you mean '{match[0]}'?)" if match else ""
+
+
+def listed(names: Iterable[str]) -> str:
+    """'a, b, c', cut where it gets long: '..., and 12 more'."""
+    names = list(names)
+    fits = 0
+    for name in names:
+        if fits and sum(map(len, names[:fits])) + len(name) > LONGEST_LIST:
+            break
+        fits += 1
+    more = f", and {len(names) - fits} more" if fits < len(names) else ""
+    return ", ".join(cut(name, 80) for name in names[:fits]) + more or "none"
+
+
+def unknown(what: str, found: str, allowed: Iterable[str]) -> str:
+    return f"unknown {what} {shown(found)}{near(found, allowed)}; allowed: {listed(allowed)}"
 
 
 def describe(error: BaseException) -> str:

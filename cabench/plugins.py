@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cabench.errors import CabenchError, cut, shown
-from cabench.registry import REGISTRIES, listed
+from cabench.errors import CabenchError, cut, listed, shown
+from cabench.registry import REGISTRIES
 
 NEEDED = {  # attributes
     "backbone": ("version", "hooks", "sites", "native", "presets", "sizes", "problem"),

@@ -2,38 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
 import fnmatch
 import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
-from cabench.errors import CabenchError, cut, shown
+from cabench.errors import CabenchError, listed, near, shown
 
-LONGEST_WORD = 100  # characters; a longer one resembles nothing
-LONGEST_LIST = 200  # characters of the names that a message lists
 NAME = r"[A-Za-z0-9][\w.+-]{0,59}"  # of what is registered
-
-
-def near(found: str, allowed: Iterable[str]) -> str:
-    """A ' (did you mean X?)' suffix when one of `allowed` resembles `found`, else ''."""
-    if len(found) > LONGEST_WORD:  # the search takes the square of it
-        return ""
-    match = difflib.get_close_matches(found, list(allowed), n=1, cutoff=0.5)
-    return f" (did you mean '{match[0]}'?)" if match else ""
-
-
-def listed(names: Iterable[str]) -> str:
-    """'a, b, c', cut where it gets long: '..., and 12 more'."""
-    names = list(names)
-    fits = 0
-    for name in names:
-        if fits and sum(map(len, names[:fits])) + len(name) > LONGEST_LIST:
-            break
-        fits += 1
-    more = f", and {len(names) - fits} more" if fits < len(names) else ""
-    return ", ".join(cut(name, 80) for name in names[:fits]) + more or "none"
 
 
 class Registry:

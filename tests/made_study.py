@@ -6,7 +6,8 @@ import numpy as np
 from PIL import Image
 
 from cabench.records.runs import Run
-from cabench.records.store import CURVES, SHEET, Store, write_json
+from cabench.records.store import CURVES, SHEET, Store
+from cabench.runtime.files import write_json
 
 ARMS = [
     "static",

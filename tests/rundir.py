@@ -9,7 +9,8 @@ from typing import Any
 
 from specs import ROOT
 
-from cabench.records.store import CURVES, Store, write_json
+from cabench.records.store import CURVES, Store
+from cabench.runtime.files import write_json
 
 REFERENCE = ROOT / "results" / "reference"
 

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from cabench.analysis.labels import Metric, primary_metric, study_metrics
 from cabench.evidence.frame import by_seed, complete_records, study_arms, tidy
+from cabench.evidence.metric import Metric, primary_metric, study_metrics
 from cabench.evidence.statistics import Estimate, mean_interval, paired_difference
 
 Record = dict[str, Any]

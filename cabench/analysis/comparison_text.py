@@ -27,8 +27,9 @@ from cabench.analysis.comparison import (
     run_differences,
     value_text,
 )
-from cabench.analysis.labels import SUPPORT, Metric, count_unit, decimals, p_text
+from cabench.analysis.labels import count_unit, decimals, p_text
 from cabench.analysis.tables import as_text
+from cabench.evidence.metric import SUPPORT, Metric
 from cabench.evidence.statistics import Estimate
 from cabench.runtime.console import screen
 

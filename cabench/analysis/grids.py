@@ -10,7 +10,8 @@ import numpy as np
 from PIL import Image
 
 from cabench.errors import CabenchError
-from cabench.records.store import LOG, SHEET, Store
+from cabench.records.store import SHEET, Store
+from cabench.runtime.files import LOG
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,9 @@ from typing import Any
 
 import pandas as pd
 
-from cabench.analysis.labels import Metric, count_unit, decimals, p_text, study_metrics
+from cabench.analysis.labels import count_unit, decimals, p_text
 from cabench.config.schema import COUNTS
+from cabench.evidence.metric import Metric, study_metrics
 from cabench.evidence.verdicts import judge
 
 COUNT_TITLES = dict(zip(COUNTS, ("MACs", "params"), strict=True))

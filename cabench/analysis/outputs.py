@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from cabench import __version__
 from cabench.errors import CabenchError
-from cabench.records.store import Store, atomic_path, read_json, write_json
+from cabench.records.store import Store
+from cabench.runtime.files import atomic_path, read_json, write_json
+from cabench.version import __version__
 
 GRID_ROWS = 3  # samples of each class and arm in the grid
 

@@ -9,15 +9,9 @@ import numpy as np
 import pandas as pd
 
 from cabench.analysis import notes
-from cabench.analysis.labels import (
-    SUPPORT,
-    Metric,
-    count_unit,
-    decimals,
-    primary_metric,
-    study_metrics,
-)
-from cabench.evidence.frame import by_seed, complete_records, study_arms, tidy
+from cabench.analysis.labels import count_unit, decimals
+from cabench.evidence.frame import by_seed, complete_records, costs, study_arms, tidy
+from cabench.evidence.metric import SUPPORT, Metric, primary_metric, study_metrics
 from cabench.evidence.statistics import ALPHA, numbers
 
 Manifest = dict[str, Any]
@@ -100,27 +94,6 @@ def floor_score(manifest: Manifest, records: Records, metric: Metric) -> float:
     found = [(r.get("protocol", {}).get("floor") or {}).get(metric.name) for r in done]
     found = [value for value in found if value is not None]
     return float(np.mean(found)) if found else float("nan")
-
-
-def costs(manifest: Manifest, records: Records) -> pd.DataFrame:
-    """A row per arm: macs, conditioning_macs (one sample, one forward), params, images_per_s."""
-    rows = []
-    for arm in study_arms(manifest):
-        done = complete_records(manifest, records, arm["name"])
-        cost = done[0].get("cost", {}) if done else {}
-        rates = [r.get("timing", {}).get("train_images_per_s") for r in done]
-        rates = [rate for rate in rates if rate]
-        rows.append(
-            {
-                "arm": arm["name"],
-                "macs": cost.get("macs", {}).get("total"),
-                "conditioning_macs": cost.get("macs", {}).get("conditioning"),
-                "params": cost.get("params", {}).get("total"),
-                "images_per_s": float(np.mean(rates)) if rates else None,
-            }
-        )
-    frame = pd.DataFrame(rows, columns="arm macs conditioning_macs params images_per_s".split())
-    return frame.astype(dict.fromkeys(frame.columns[1:], float))
 
 
 def _cost(manifest: Manifest, records: Records, arms: list[str]) -> dict[str, list[str]]:

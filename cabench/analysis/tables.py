@@ -16,12 +16,12 @@ from rich.text import Text
 from cabench.analysis import notes
 from cabench.analysis.labels import fold
 from cabench.analysis.ledger import ledger, outcome
-from cabench.analysis.summary import NONE, Manifest, Records, costs, guidance, summary
-from cabench.evidence.frame import failures, progress, tidy
+from cabench.analysis.summary import NONE, Manifest, Records, guidance, summary
+from cabench.evidence.frame import costs, failures, progress, tidy
 from cabench.evidence.statistics import numbers
 from cabench.evidence.verdicts import judge
-from cabench.records.store import atomic_path
 from cabench.runtime.console import screen
+from cabench.runtime.files import atomic_path
 
 __all__ = ["costs", "guidance", "ledger", "render", "show", "summary", "to_csv", "to_markdown"]
 

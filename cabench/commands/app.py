@@ -11,11 +11,10 @@ from typing import Annotated, Any
 
 import typer
 
-from cabench import __version__
 from cabench.commands import completion
 from cabench.commands import data as data_cli
-from cabench.errors import CabenchError, disk_fault, one_line, shown
-from cabench.registry import listed, near
+from cabench.errors import CabenchError, disk_fault, listed, near, one_line, shown
+from cabench.version import __version__
 
 UsageError = typer.BadParameter.__base__  # click's, which typer has under a name of its own
 
@@ -307,7 +306,7 @@ def judges(
     ),
 ) -> None:
     """Judge the metrics: blur, noise, missing classes, shuffled labels, ... on real pictures."""
-    from cabench.metrics.audit import show_judges
+    from cabench.commands.audit import show_judges
 
     raise typer.Exit(show_judges(data, n, sets, metrics, cache, out))
 
@@ -341,7 +340,7 @@ def macs(
     ] = None,
 ) -> None:
     """Parameters and MACs of published models, beside the published figures."""
-    from cabench.cost.published import show_published
+    from cabench.commands.macs import show_published
 
     raise typer.Exit(show_published(csv, pdf))
 

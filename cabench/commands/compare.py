@@ -7,10 +7,9 @@ from pathlib import Path
 
 from cabench.analysis.comparison import Side
 from cabench.analysis.comparison_text import show
-from cabench.errors import CabenchError
+from cabench.errors import CabenchError, near
 from cabench.evidence.frame import failures, study_arms
 from cabench.records.runs import all_runs, find_run
-from cabench.registry import near
 
 FORM = "[FOLDER/]STUDY[.SCALE][:ARM]"
 

@@ -35,8 +35,8 @@ from cabench.models.model import BACKBONES
 from cabench.planning.data import DataRef
 from cabench.planning.models import resolve_models
 from cabench.plugins import load_plugins, read_plugins
-from cabench.records.store import write_csv, write_json
 from cabench.runtime.console import wide_screen
+from cabench.runtime.files import write_csv, write_json
 
 Rows = list[dict[str, Any]]
 Key = tuple[str, str]  # model, arm; or layer, form

@@ -10,8 +10,8 @@ from cabench.errors import describe
 from cabench.execution.progress import clock
 from cabench.execution.run import Prepared, evaluations
 from cabench.planning.models import method_entries
-from cabench.records.store import write_json
 from cabench.runtime.console import screen
+from cabench.runtime.files import write_json
 
 
 def amount(count: float) -> str:

@@ -18,9 +18,8 @@ from pydantic import BaseModel
 from cabench import metrics
 from cabench.config import schema as models
 from cabench.config.cost_study import CostStudy
-from cabench.config.study import unknown
 from cabench.data import options_model
-from cabench.errors import CabenchError
+from cabench.errors import CabenchError, unknown
 from cabench.plugins import load_plugins, read_plugins
 from cabench.registry import BACKBONES, DATASETS, METHODS, TEXT_ENCODERS
 

@@ -11,14 +11,15 @@ import numpy as np
 from cabench import metrics
 from cabench.analysis import tables
 from cabench.diffusion.training import load
-from cabench.errors import CabenchError, DataMissing, shown
+from cabench.errors import CabenchError, DataMissing, listed, near, shown
 from cabench.execution.run import Options, prepare
 from cabench.execution.trial import scorers_of
 from cabench.planning.trials import Trial
 from cabench.records.runs import Run, find_run
-from cabench.records.store import LOG, Store, atomic_path, write_json
-from cabench.registry import METRICS, listed, near
+from cabench.records.store import Store
+from cabench.registry import METRICS
 from cabench.runtime.console import screen
+from cabench.runtime.files import LOG, atomic_path, write_json
 
 
 def show_scores(

@@ -10,11 +10,10 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from cabench.config.schema import Arm, Name, Part, Pixels, Positive
-from cabench.config.study import add_arms, check_arms, is_file, unknown
+from cabench.config.study import add_arms, check_arms, is_file
 from cabench.config.yaml import check, fault, read_yaml
-from cabench.errors import CabenchError
+from cabench.errors import CabenchError, listed, near, unknown
 from cabench.models.model import BACKBONES
-from cabench.registry import listed, near
 
 COUNTED = ("macs", "params")
 TIMED = ("step", "sampling", "latency")  # a training step; a sampling run; that of one picture

@@ -19,8 +19,8 @@ from pydantic import (
     model_validator,
 )
 
-NAME = r"^[a-z0-9][a-z0-9_+.\-]{0,59}$"
-NO_DOT = NAME.replace(".", "")  # of studies and scales: a run's folder is STUDY.SCALE
+from cabench.runtime.validation import NAME, NO_DOT
+
 Name = Annotated[str, StringConstraints(pattern=NAME)]
 FolderName = Annotated[str, StringConstraints(pattern=NO_DOT)]
 Positive = Annotated[int, Field(gt=0)]

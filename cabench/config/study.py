@@ -15,9 +15,9 @@ from ruamel.yaml.comments import CommentedMap
 from cabench import metrics
 from cabench.config.schema import ADDED_ID, COUNTS, AddedArms, Arm, Claim, Scale, Study
 from cabench.config.yaml import check, fault, parse_yaml, read_yaml
-from cabench.errors import CabenchError, shown
+from cabench.errors import CabenchError, listed, near, shown, unknown
 from cabench.models import model as _model  # noqa: F401  (registers backbones and methods)
-from cabench.registry import BACKBONES, METRICS, listed, near
+from cabench.registry import BACKBONES, METRICS
 
 ARM_OPTION = Path("--arm")  # stands for a file name in faults
 
@@ -116,10 +116,6 @@ def _elsewhere(path: Path) -> str:
 
 def _yaml_files(folder: Path) -> list[str]:
     return sorted(str(p) for p in folder.glob("*.yaml"))
-
-
-def unknown(what: str, found: str, allowed: Iterable[str]) -> str:
-    return f"unknown {what} {shown(found)}{near(found, allowed)}; allowed: {listed(allowed)}"
 
 
 def scale_fault(scale: Scale, where: tuple[Any, ...], text: str) -> CabenchError:

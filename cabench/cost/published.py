@@ -1,4 +1,4 @@
-"""The verb `macs`: our counts of the published models beside the published figures.
+"""Our counts of the published models beside the published figures.
 
 Their "GFLOPs" are multiply-accumulates. Sources: DiT, arXiv 2212.09748, tables 1 and 4; U-ViT,
 arXiv 2209.12152, table 5 and its README; CaT's budgets follow from the CAN paper's ratios
@@ -8,17 +8,11 @@ arXiv 2209.12152, table 5 and its README; CaT's budgets follow from the CAN pape
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from rich.table import Table
-
 from cabench.cost.macs import meta_macs, parameter_counts
-from cabench.models.embedding import TEXT_TOKENS
+from cabench.models.embedding import TEXT_TOKENS, embedder_options
 from cabench.models.model import BACKBONES, METHODS
-from cabench.planning.models import embedder_options
-from cabench.records.store import write_csv
-from cabench.runtime.console import wide_screen
 
 TOLERANCE = 0.005
 BUDGET_TOLERANCE = 0.01  # of CaT's presets, which were made to meet their budgets
@@ -194,42 +188,6 @@ NOTES = (
     "the budgets that follow from the CAN paper's ratios (S0: an assumption of ours, no ratio), "
     "their generators included, so their ratios hold by construction.",
 )
-
-
-def show_published(path: Path | None, pdf: Path | None = None) -> int:
-    """Prints the table; 1 when a count is off by more than the tolerance."""
-    found = rows()
-    console = wide_screen()
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("model", no_wrap=True)
-    table.add_column("side", no_wrap=True)
-    for title in ("M params (p.)", "GMACs (publ.)", "off by"):
-        table.add_column(title, justify="right", no_wrap=True)
-    table.add_column("figure", no_wrap=True)
-    for r in found:
-        model, latent, params, of, macs, published, off_by, _, _, source = cells(r)
-        table.add_row(
-            model,
-            latent.split("x")[0],
-            (f"{params} ({of})" if of else params).replace("M", ""),
-            f"{macs} ({published})",
-            off_by,
-            source.replace("published", "publ."),
-        )
-    console.print(table)
-    for r in ratios(found):
-        console.print(ratio_line(r), soft_wrap=True)
-    for note in NOTES:
-        console.print(note, soft_wrap=True)
-    if path is not None:
-        write_csv(path, found)
-        console.print(f"written: {path}", soft_wrap=True)
-    if pdf is not None:
-        from cabench.report.macs import write_pdf
-
-        write_pdf(pdf, found)
-        console.print(f"written: {pdf}", soft_wrap=True)
-    return int(any(map(off, found)))
 
 
 def cells(r: dict[str, Any]) -> list[str]:

@@ -10,8 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from cabench.errors import CabenchError
-from cabench.registry import near
+from cabench.errors import CabenchError, near
 
 SPLITS = ("generator-train", "judge-train", "report")
 UNSEEN = "unseen"  # a further split that a set may have: what is new in every respect

@@ -18,7 +18,7 @@ from PIL import Image, ImageOps
 from cabench.data.catalogue import Catalogue
 from cabench.data.dataset import SPLITS, Dataset, Split, fingerprint
 from cabench.errors import DataMissing
-from cabench.records.store import LOG
+from cabench.runtime.files import LOG
 
 CACHE = Path(".cabench/data")
 VERSION = 1  # of the decoding; part of the cache's key

@@ -32,7 +32,7 @@ from PIL import Image, ImageOps
 from cabench.data.catalogue import Catalogue, check
 from cabench.data.dataset import SPLITS
 from cabench.errors import CabenchError, DataMissing, shown
-from cabench.records.store import PART, atomic_path, file_hash, read_json, write_json
+from cabench.runtime.files import PART, atomic_path, file_hash, read_json, write_json
 
 VERSION = 1
 TRAINED_ON, SCORED_WITH = SPLITS[0], SPLITS[1:]

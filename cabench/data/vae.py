@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cabench.diffusion.process import to_float, to_uint8
 from cabench.errors import CabenchError, DataMissing, cut, one_line
+from cabench.runtime.images import to_float, to_uint8
 
 TOGETHER = 16  # pictures decoded at once
 

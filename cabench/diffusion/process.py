@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from cabench.errors import CabenchError
 from cabench.models.streams import Streams, distinct, length, take
+from cabench.runtime.images import to_uint8
 from cabench.runtime.rng import generator
 
 STEPS = 1000  # discrete noise levels of the variance-preserving schedules; t runs over [0, STEPS)
@@ -132,16 +133,6 @@ SAMPLERS: dict[str, Callable[[Process], Any]] = {
     "ddpm": _ddpm,
 }
 FLOW_SAMPLERS = ("dpmpp_2m", "unipc")
-
-
-def to_float(images: Tensor) -> Tensor:
-    """uint8 -> float32 in [-1, 1]."""
-    return images.float() / 127.5 - 1
-
-
-def to_uint8(x: Tensor) -> Tensor:
-    """[-1, 1], clipped -> uint8, rounded to nearest."""
-    return ((x.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
 
 
 class Guide:

@@ -21,12 +21,13 @@ from safetensors.torch import safe_open, save_file
 from torch import Tensor, nn
 
 from cabench.data.dataset import Split
-from cabench.diffusion.process import Process, to_float
+from cabench.diffusion.process import Process
 from cabench.diffusion.weight_diagnostics import CLASSES, add_point, generated_weights
 from cabench.errors import CabenchError
 from cabench.models.model import build, build_initialised
 from cabench.models.streams import Values, each, names_of, take
-from cabench.records.store import LOG, atomic_path
+from cabench.runtime.files import LOG, atomic_path
+from cabench.runtime.images import to_float
 from cabench.runtime.rng import generator
 
 RECIPE = 3  # raise it whenever the same spec would train to other weights

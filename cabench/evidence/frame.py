@@ -97,3 +97,24 @@ def failures(manifest: dict[str, Any], records: dict[str, dict[str, Any]]) -> li
         f"{arm} (seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}): {reason}"
         for (arm, reason), seeds in groups.items()
     ]
+
+
+def costs(manifest: dict[str, Any], records: dict[str, dict[str, Any]]) -> pd.DataFrame:
+    """A row per arm: macs, conditioning_macs (one sample, one forward), params, images_per_s."""
+    rows = []
+    for arm in study_arms(manifest):
+        done = complete_records(manifest, records, arm["name"])
+        cost = done[0].get("cost", {}) if done else {}
+        rates = [r.get("timing", {}).get("train_images_per_s") for r in done]
+        rates = [rate for rate in rates if rate]
+        rows.append(
+            {
+                "arm": arm["name"],
+                "macs": cost.get("macs", {}).get("total"),
+                "conditioning_macs": cost.get("macs", {}).get("conditioning"),
+                "params": cost.get("params", {}).get("total"),
+                "images_per_s": float(np.mean(rates)) if rates else None,
+            }
+        )
+    frame = pd.DataFrame(rows, columns="arm macs conditioning_macs params images_per_s".split())
+    return frame.astype(dict.fromkeys(frame.columns[1:], float))

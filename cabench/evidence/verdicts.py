@@ -8,12 +8,10 @@ from typing import Any
 
 import pandas as pd
 
-from cabench.analysis.labels import study_metrics
-from cabench.analysis.summary import costs
-from cabench.errors import CabenchError
-from cabench.evidence.frame import by_seed, is_bound, tidy
+from cabench.errors import CabenchError, near
+from cabench.evidence.frame import by_seed, costs, is_bound, tidy
+from cabench.evidence.metric import study_metrics
 from cabench.evidence.statistics import ALPHA, NAN, holm, paired_difference
-from cabench.registry import near
 
 COLUMNS = (
     "id says paper added verdict reason better than metric test ratio n diff low high p p_holm "

@@ -14,7 +14,8 @@ from cabench.diffusion.training import whole
 from cabench.metrics.scorer import REFERENCE, SampleScorer
 from cabench.planning.data import DataRef
 from cabench.planning.trials import Trial
-from cabench.records.store import NEAR, SHEET, Store, atomic_path
+from cabench.records.store import NEAR, SHEET, Store
+from cabench.runtime.files import atomic_path
 
 SHEET_ROWS = 8  # samples of each class
 SHEET_LIMIT = 100_000  # bytes

@@ -14,7 +14,7 @@ from cabench.analysis.outputs import readable_picture, write_outputs
 from cabench.config.schema import MOST_SEEDS
 from cabench.config.study import read_scale, read_study
 from cabench.cost.macs import meta_macs
-from cabench.errors import CabenchError, DataMissing, shown
+from cabench.errors import CabenchError, DataMissing, near, shown
 from cabench.execution.executors import local
 from cabench.execution.progress import Progress
 from cabench.execution.tuning import Search, searches, tuned
@@ -22,10 +22,10 @@ from cabench.planning.data import DataRef
 from cabench.planning.trials import Plan, Trial, manifest, plan
 from cabench.plugins import load_plugins, read_plugins
 from cabench.records.runs import Run
-from cabench.records.store import LOG, REFERENCE, SHEET, Store, write_json
-from cabench.registry import near
+from cabench.records.store import REFERENCE, SHEET, Store
 from cabench.runtime.console import screen
 from cabench.runtime.devices import pick_device
+from cabench.runtime.files import LOG, write_json
 
 EXECUTORS = ("auto", "local", "ray")
 LARGEST_SEED = 100_000

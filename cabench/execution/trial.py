@@ -22,7 +22,7 @@ from cabench.cost.macs import cost
 from cabench.data import load_dataset
 from cabench.data.dataset import UNSEEN
 from cabench.data.vae import VAE
-from cabench.diffusion.process import Process, sample, to_uint8
+from cabench.diffusion.process import Process, sample
 from cabench.diffusion.training import Data, load, load_ema, save, train, whole
 from cabench.diffusion.weight_diagnostics import last_point
 from cabench.errors import DISK, describe
@@ -32,8 +32,10 @@ from cabench.metrics.scorer import REFERENCE, SampleScorer
 from cabench.models.streams import names_of
 from cabench.planning.trials import Trial
 from cabench.plugins import load_plugins
-from cabench.records.store import CURVES, LOG, Store, write_json
+from cabench.records.store import CURVES, Store
 from cabench.registry import BACKBONES, METRICS
+from cabench.runtime.files import LOG, write_json
+from cabench.runtime.images import to_uint8
 from cabench.text import encoded, encoder
 
 Progress = Callable[[str, float, str], None]  # stage, part done in [0, 1], a short note

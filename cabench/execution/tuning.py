@@ -17,7 +17,8 @@ from typing import Any
 from cabench.errors import CabenchError
 from cabench.planning.trials import Plan
 from cabench.plugins import Plugin, load_plugins
-from cabench.records.store import LOG, Store, checksum, content_key, read_json, write_json
+from cabench.records.store import Store
+from cabench.runtime.files import LOG, checksum, content_key, read_json, write_json
 
 VERSION = 1  # raise it whenever the same search would find another rate
 DIVERGED = 1e3  # what the sampler is told of a rate at which the loss isn't finite

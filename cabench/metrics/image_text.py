@@ -20,7 +20,7 @@ import numpy as np
 
 from cabench.errors import CabenchError, DataMissing
 from cabench.metrics.extractors.lite0 import judge_fingerprint
-from cabench.records.store import file_hash
+from cabench.runtime.files import file_hash
 
 FILE = Path(__file__).parent / "files" / "image_text.safetensors"
 FEATURES = ("1280", "112")  # of the judge, in this order

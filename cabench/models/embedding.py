@@ -190,3 +190,10 @@ def sequence(embedded: Embedded, source: Iterable[str]) -> tuple[Tensor, Tensor 
     whole = [t.new_ones(t.shape[:2], dtype=torch.bool) for t in tokens]
     kept = [w if mask is None else mask for mask, w in zip(masks, whole, strict=True)]
     return torch.cat(tokens, 1), torch.cat(kept, 1)
+
+
+def embedder_options(kind: str, backbone: Any) -> dict[str, Any]:
+    """Of the embedder that all methods share, or of the one published with the backbone."""
+    if kind == "shared":
+        return {"normalise": True}
+    return {"normalise": False} | getattr(backbone, "native_embedder", {})

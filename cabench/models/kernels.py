@@ -18,8 +18,7 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from cabench.errors import CabenchError, shown
-from cabench.registry import near
+from cabench.errors import CabenchError, near, shown
 
 VARIABLE = "CABENCH_KERNELS"
 Grid = tuple[int, int]

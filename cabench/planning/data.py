@@ -11,12 +11,12 @@ from pydantic import ValidationError
 
 from cabench import metrics
 from cabench.config.schema import DataChoice, Scale
-from cabench.config.study import StudyFile, scale_fault, unknown
+from cabench.config.study import StudyFile, scale_fault
 from cabench.data import Dataset, load_dataset, options_model
 from cabench.data.dataset import UNSEEN
-from cabench.errors import CabenchError, DataMissing
+from cabench.errors import CabenchError, DataMissing, listed, unknown
 from cabench.metrics.clip import Clip
-from cabench.registry import DATASETS, TEXT_ENCODERS, listed, versioned
+from cabench.registry import DATASETS, TEXT_ENCODERS, versioned
 from cabench.runtime.validation import first_fault, validate
 from cabench.text import STREAM, TOKENS, distinct_texts, encoder
 

@@ -9,22 +9,17 @@ from typing import Any
 from pydantic import ValidationError
 
 from cabench.config.schema import Scale
-from cabench.config.study import StudyFile, scale_fault, unknown
+from cabench.config.study import StudyFile, scale_fault
 from cabench.cost.macs import parameter_counts
-from cabench.errors import CabenchError, cut, describe, shown
+from cabench.errors import CabenchError, cut, describe, listed, near, shown, unknown
 from cabench.models import embedding as condition
 from cabench.models.conditioning.base import MethodOptions
+from cabench.models.embedding import embedder_options
 from cabench.models.model import layout_of
 from cabench.models.sites import Layout
 from cabench.planning.data import DataRef
-from cabench.records.store import content_key
-from cabench.registry import (
-    BACKBONES,
-    METHODS,
-    listed,
-    near,
-    versioned,
-)
+from cabench.registry import BACKBONES, METHODS, versioned
+from cabench.runtime.files import content_key
 from cabench.runtime.validation import first_fault, validate
 from cabench.text import STREAM
 
@@ -161,13 +156,6 @@ def resolve_model(file: StudyFile, scale: Scale, data: DataRef, arm_name: str) -
             for kind, options in entries
         ],
     }
-
-
-def embedder_options(kind: str, backbone: Any) -> dict[str, Any]:
-    """Of the embedder that all methods share, or of the one published with the backbone."""
-    if kind == "shared":
-        return {"normalise": True}
-    return {"normalise": False} | getattr(backbone, "native_embedder", {})
 
 
 def _set_size(spec: dict[str, Any], by: str, size: int) -> bool:

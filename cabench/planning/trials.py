@@ -13,14 +13,14 @@ from cabench.cost import macs
 from cabench.cost.macs import parameter_counts
 from cabench.diffusion import process as diffusion
 from cabench.diffusion import training
+from cabench.errors import listed
 from cabench.metrics import probe
 from cabench.metrics.extractors.lite0 import judge_fingerprint
 from cabench.models import kernels
 from cabench.planning.data import DataRef, choose_data, find_data, on_data
 from cabench.planning.models import resolve_models
 from cabench.plugins import Plugin
-from cabench.records.store import content_key
-from cabench.registry import listed
+from cabench.runtime.files import content_key
 
 SAMPLE_RECIPE = 3  # raise it whenever the same network would draw other samples
 

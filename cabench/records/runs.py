@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cabench.config.schema import NAME
-from cabench.errors import CabenchError
-from cabench.records.store import LOG, REFERENCE, Store, read_json
-from cabench.registry import near
+from cabench.errors import CabenchError, near
+from cabench.records.store import REFERENCE, Store
+from cabench.runtime.files import LOG, read_json
+from cabench.runtime.validation import NAME
 
 DEFAULT_SCALE = "quick"
 

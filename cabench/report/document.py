@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from cabench import __version__
 from cabench.analysis import notes, tables
-from cabench.analysis.labels import Metric, fold, p_text, study_metrics
+from cabench.analysis.labels import fold, p_text
 from cabench.analysis.ledger import (
     COUNT_TITLES,
     counts,
@@ -19,9 +18,11 @@ from cabench.analysis.ledger import (
 )
 from cabench.analysis.summary import NONE, guidance, summary
 from cabench.evidence.frame import complete_records, failures, progress, study_arms, tidy
+from cabench.evidence.metric import Metric, study_metrics
 from cabench.evidence.verdicts import judge
 from cabench.report import methods_section as protocol
 from cabench.report.assumptions import assumptions
+from cabench.version import __version__
 
 Manifest = dict[str, Any]
 Records = dict[str, dict[str, Any]]

@@ -4,28 +4,22 @@ from __future__ import annotations
 
 import json
 import tempfile
+from collections.abc import Iterable
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
 import typst
 
-from cabench import __version__
-from cabench.cost.published import NOTES, cells, ratio_line, ratios
-from cabench.records.store import atomic_path
+from cabench.runtime.files import atomic_path
+from cabench.version import __version__
 
 
-def write_pdf(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Sets the rows of `cost.published.rows`; the same bytes for the same rows."""
-    told = {
-        "version": __version__,
-        "rows": [cells(r) for r in rows],
-        "ratios": [ratio_line(r) for r in ratios(rows)],
-        "notes": NOTES,
-    }
+def write_pdf(path: Path, rows: list[list[str]], ratios: list[str], notes: Iterable[str]) -> None:
+    """Sets the table's cells, the lines of ratios and the notes; equal input gives equal bytes."""
+    content = {"version": __version__, "rows": rows, "ratios": ratios, "notes": [*notes]}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        (folder / "data.json").write_text(json.dumps(told), encoding="utf-8")
+        (folder / "data.json").write_text(json.dumps(content), encoding="utf-8")
         template = resources.files("cabench.report") / "macs.typ"
         (folder / "macs.typ").write_bytes(template.read_bytes())
         pdf = typst.compile(

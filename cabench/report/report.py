@@ -16,8 +16,9 @@ from cabench.analysis.grids import Drawn, drawn, read_sheet
 from cabench.errors import CabenchError
 from cabench.evidence.frame import complete_records, tidy
 from cabench.records.runs import Run, find_run
-from cabench.records.store import NEAR, atomic_path
+from cabench.records.store import NEAR
 from cabench.report.document import content, progress_notices
+from cabench.runtime.files import atomic_path
 
 CLASSES = 10  # columns of a sample grid at most
 MANY = 12  # arms: from here on each has a row of samples less

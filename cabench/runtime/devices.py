@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from cabench.errors import CabenchError, cut, shown
-from cabench.registry import near
+from cabench.errors import CabenchError, cut, near, shown
 
 DEVICES = ("cpu", "cuda", "mps")
 

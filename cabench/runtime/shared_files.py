@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cabench.records.store import LOG, atomic_path, file_hash
+from cabench.runtime.files import LOG, atomic_path, file_hash
 
 Arrays = dict[str, np.ndarray]
 

@@ -8,10 +8,10 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from cabench.config.schema import NAME, NO_DOT
-from cabench.errors import cut, shown
-from cabench.registry import listed, near
+from cabench.errors import cut, listed, near, shown
 
+NAME = r"^[a-z0-9][a-z0-9_+.\-]{0,59}$"
+NO_DOT = NAME.replace(".", "")  # of studies and scales: a run's folder is STUDY.SCALE
 Model = TypeVar("Model", bound=BaseModel)
 
 KINDS = {  # by the first word of pydantic's error type

@@ -12,8 +12,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from cabench.errors import DataMissing, describe
-from cabench.records.store import file_hash
 from cabench.registry import TEXT_ENCODERS
+from cabench.runtime.files import file_hash
 
 TOKENS = 77  # of a text at most, begin and end among them: CLIP's length
 BATCH = 32  # texts a pass, sorted by length

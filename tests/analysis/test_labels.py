@@ -1,7 +1,8 @@
 import pytest
 
-from cabench.analysis.labels import Metric, count_unit, decimals, fold, p_text, primary_metric
+from cabench.analysis.labels import count_unit, decimals, fold, p_text
 from cabench.errors import CabenchError
+from cabench.evidence.metric import Metric, primary_metric
 
 
 def test_titles_say_scale_count_and_direction():

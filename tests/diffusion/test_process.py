@@ -11,12 +11,11 @@ from cabench.diffusion.process import (
     Process,
     alphas_cumprod,
     sample,
-    to_float,
-    to_uint8,
 )
 from cabench.errors import CabenchError
 from cabench.models.model import build_initialised
 from cabench.models.streams import distinct
+from cabench.runtime.images import to_float, to_uint8
 
 SETTINGS = [("flow", "linear")] + [
     (p, s) for p in ("eps", "v") for s in ("linear", "sqrt_linear", "cosine")

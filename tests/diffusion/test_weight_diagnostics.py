@@ -13,7 +13,7 @@ from cabench.diffusion.weight_diagnostics import (
     last_point,
 )
 from cabench.models.model import build_initialised
-from cabench.records.store import as_text
+from cabench.runtime.files import as_text
 
 TIMES = (50.0, 275.0, 500.0, 725.0, 950.0)
 MEASURES = {"static", "generated", "spread_class", "spread_time", "effective_rank"}

@@ -14,7 +14,7 @@ from rundir import cabench
 from runs import CALL, COMMAND, outcome
 
 from cabench.execution import trial
-from cabench.records.store import PART
+from cabench.runtime.files import PART
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
 ROOM = 64 * 2**20  # bytes: far more than a run of the tiny study takes

@@ -4,15 +4,8 @@ import os
 
 import pytest
 
-from cabench.records.store import (
-    CURVES,
-    PART,
-    Store,
-    atomic_path,
-    content_key,
-    read_json,
-    write_json,
-)
+from cabench.records.store import CURVES, Store
+from cabench.runtime.files import PART, atomic_path, content_key, read_json, write_json
 
 
 def test_keys_follow_the_content_not_its_order():

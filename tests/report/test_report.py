@@ -11,8 +11,9 @@ from rundir import cabench
 from cabench.commands.app import app
 from cabench.errors import CabenchError
 from cabench.records.runs import find_run
-from cabench.records.store import CURVES, SHEET, read_json
+from cabench.records.store import CURVES, SHEET
 from cabench.report.report import compile_pdf, show_report, write_report
+from cabench.runtime.files import read_json
 
 
 def test_the_answer_stands_on_the_first_page(made, text_of, tmp_path):

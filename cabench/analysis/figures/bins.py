@@ -11,8 +11,9 @@ import pandas as pd
 import seaborn
 
 from cabench.analysis.figures.style import SCREEN, Look, finish, sheet
-from cabench.analysis.labels import SUPPORT, fold
+from cabench.analysis.labels import fold
 from cabench.evidence.frame import study_arms, tidy
+from cabench.evidence.metric import SUPPORT
 
 
 def bins(

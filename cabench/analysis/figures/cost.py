@@ -19,9 +19,10 @@ from cabench.analysis.figures.style import (
     finish,
     sheet,
 )
-from cabench.analysis.labels import count_unit, primary_metric
-from cabench.analysis.summary import costs, floor_score
-from cabench.evidence.frame import by_seed, has_native, is_bound, study_arms, tidy
+from cabench.analysis.labels import count_unit
+from cabench.analysis.summary import floor_score
+from cabench.evidence.frame import by_seed, costs, has_native, is_bound, study_arms, tidy
+from cabench.evidence.metric import primary_metric
 from cabench.evidence.statistics import Estimate, mean_interval
 
 WIDE = 4  # largest over smallest count: from here on the axis is logarithmic

@@ -19,8 +19,9 @@ from cabench.analysis.figures.style import (
     ladder,
     sheet,
 )
-from cabench.analysis.labels import SUPPORT, Metric, fold, primary_metric, study_metrics
+from cabench.analysis.labels import fold
 from cabench.evidence.frame import added_arms, by_seed, has_native, is_bound, study_arms, tidy
+from cabench.evidence.metric import SUPPORT, Metric, primary_metric, study_metrics
 from cabench.evidence.statistics import ALPHA, Estimate, holm_apart, paired_difference
 
 OFF_SCALE = 6  # an arm farther out than this many times the median arm is an arrow at the edge

@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from cabench.analysis.figures.style import DPI
 from cabench.analysis.labels import fold
-from cabench.records.store import atomic_path
+from cabench.runtime.files import atomic_path
 
 CELL, GAP, BLOCK_GAP, MARGIN = 56, 2, 12, 14  # pixels: least cell, between cells, blocks, around
 NAME_LETTERS = 22  # in a line of an arm's name; 40 take two

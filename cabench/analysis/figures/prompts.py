@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw
 from cabench.analysis.figures.grid import BLOCK_GAP, EMPTY, GAP, LINE, MARGIN, REAL, font, picture
 from cabench.analysis.grids import Drawn
 from cabench.analysis.labels import fold
-from cabench.records.store import atomic_path
+from cabench.runtime.files import atomic_path
 
 CELL, COLUMNS = 112, 8  # pixels: least cell; prompts side by side
 NAME_LETTERS = 22  # in a line of an arm's name

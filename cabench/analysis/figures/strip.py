@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from cabench.records.store import atomic_path
+from cabench.runtime.files import atomic_path
 
 CELL, GAP = 48, 2  # pixels: least side of a cell, between cells
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import matplotlib
 from matplotlib.figure import Figure
 
-from cabench.records.store import atomic_path, write_json
+from cabench.runtime.files import atomic_path, write_json
 
 # Okabe & Ito 2008, "Color Universal Design": the first two tell the ladders apart.
 NATIVE, ALONE, BOUND = "#0072B2", "#D55E00", "#8a8a8a"

@@ -26,8 +26,8 @@ import numpy as np
 
 from cabench.data import packed
 from cabench.data.dataset import SPLITS, UNSEEN, Dataset, Split
-from cabench.errors import CabenchError
-from cabench.registry import DATASETS, near
+from cabench.errors import CabenchError, near
+from cabench.registry import DATASETS
 
 RULES = ("cluster", "style_combo", "both")
 TAGS = 5  # of a prompt

@@ -12,8 +12,8 @@ from cabench.data.dataset import SPLITS, Dataset, Latents, Split
 from cabench.data.encode import FACTS, JOB, SCORED_WITH, VERSION
 from cabench.data.shards import Shards
 from cabench.errors import DataMissing
-from cabench.records.store import file_hash
 from cabench.registry import DATASETS
+from cabench.runtime.files import file_hash
 
 HOW = "make them with `cabench data encode SOURCE --vae DIR --out {}`"
 

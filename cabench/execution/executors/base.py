@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from cabench.records.store import LOG
+from cabench.runtime.files import LOG
 
 
 @dataclass(frozen=True)

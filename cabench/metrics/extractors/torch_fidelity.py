@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from cabench.errors import CabenchError, DataMissing
-from cabench.records.store import file_hash
+from cabench.runtime.files import file_hash
 
 VARIABLE = "CABENCH_WEIGHTS"
 VERSION = 1  # raise when the features of the same weights would change
