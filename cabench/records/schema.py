@@ -1,0 +1,274 @@
+"""The documents on disk, records and manifests, as frozen models. Imports no torch.
+
+`FORMAT` is raised when a document changes in a way that an older cabench would misread.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
+
+from pydantic import StringConstraints, ValidationError, model_serializer, model_validator
+
+from cabench.errors import CabenchError, cut
+from cabench.records.spec import Frozen, Json, TrialSpec
+from cabench.runtime.validation import NAME
+
+FORMAT = 1  # of records and manifests; a document without the key `format` has format 1
+SafeName = Annotated[str, StringConstraints(pattern=NAME)]  # cannot lead out of a folder
+Key = Annotated[str, StringConstraints(pattern=r"^\w[\w@+.-]{0,79}$")]
+Document = TypeVar("Document", bound=Frozen)
+
+
+class GridLayout(Frozen):
+    """Cells of a PNG of samples: rows x columns, each height x width pixels."""
+
+    rows: int
+    columns: int
+    height: int
+    width: int
+    prompts: tuple[str, ...] | None = None  # a column each, in a text study
+    unseen: tuple[bool, ...] | None = None  # columns whose concept is new to the generator
+
+
+class Environment(Frozen):
+    python: str
+    system: str
+    processor: str
+    device: str
+    threads: int
+    packages: dict[str, str]
+
+
+class ReferenceSet(Frozen):
+    split: str
+    labels: str
+
+
+class SearchResult(Frozen):
+    """The learning-rate search of an arm: rates tried and their losses."""
+
+    key: str
+    lr: float
+    tried: tuple[tuple[float, float], ...]  # (rate, loss) in order
+    images: int  # of one evaluation
+    seed: int
+    judged: str
+
+
+class Protocol(Frozen):
+    """How a record's numbers came about, for tables and reports."""
+
+    n: int
+    metrics: dict[str, int]
+    judge: str
+    judge_fingerprint: str
+    judge_resize: str
+    judges: dict[str, str] | None = None
+    reference: ReferenceSet
+    floor: dict[str, float]  # scores of disjoint real images
+    kid: Json
+    fid: Json
+    probe: Json
+    notes: dict[str, str] = {}  # by metric
+    clip: dict[str, str] | None = None
+    tuning: SearchResult | None = None
+    vae: Json | None = None
+    data: str
+    backbone: str
+    training: str
+    images: int
+    guidance: float
+    recipe: int
+    sampler: str
+    steps: int
+    batch: int
+    heldout_split: str
+    heldout_pictures: int
+    sheet: GridLayout
+
+
+class Macs(Frozen):
+    """Multiply-accumulates of one forward pass at batch 1."""
+
+    backbone: int
+    conditioning: int
+    total: int
+    counter: str
+
+
+class Params(Frozen):
+    backbone: int
+    embedder: int
+    methods: int
+    total: int
+
+
+class Cost(Frozen):
+    macs: Macs
+    params: Params
+
+
+class Neighbours(Frozen):
+    """Distances of samples to their nearest training images."""
+
+    memorised: float
+    ratio: float
+    of: int
+    sheet: GridLayout
+
+
+class Diagnostics(Frozen):
+    weights: dict[str, dict[str, float]]  # site -> measure -> value, at the end of training
+    neighbours: Neighbours | None = None
+
+
+class Record(Frozen):
+    """What one trial measured, with its whole protocol.
+
+    A failed trial has no measurements: `protocol`, `cost` and `diagnostics` are None, `metrics`
+    and `timing` are empty.
+    """
+
+    ABSENT: ClassVar = ("environment", "protocol", "cost", "diagnostics")  # {} in JSON
+
+    format: int | None = None
+    key: Key
+    status: Literal["complete", "failed"]
+    error: str | None
+    spec: TrialSpec
+    environment: Environment | None
+    metrics: dict[str, int | float]  # 'kid'; 'kid/g2' at guidance 2; 'kid/unseen'
+    protocol: Protocol | None
+    cost: Cost | None
+    timing: dict[str, int | float]  # seconds, images/s, MB
+    diagnostics: Diagnostics | None
+    files: dict[str, str] = {}  # suffix of each file beside the record -> its sha256
+    checksum: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_absent(cls, data: Any) -> Any:
+        if not isinstance(data, dict):
+            return data
+        return data | {k: None for k in cls.ABSENT if data.get(k) == {}}
+
+    @model_serializer(mode="wrap")
+    def _write_absent(self, handler: Any) -> Json:
+        content: Json = handler(self)
+        return {k: {} if v is None and k in self.ABSENT else v for k, v in content.items()}
+
+    @property
+    def complete(self) -> bool:
+        return self.status == "complete"
+
+
+# ---- what a study asked for ---------------------------------------------------------------------
+
+
+class ManifestArm(Frozen):
+    name: SafeName
+    extra: bool = False
+    bound: bool = False  # a lower bound, printed without a verdict
+    native: bool = False  # holds the backbone's native method
+    about: str = ""
+    added: bool = False  # given on the command line
+
+
+class ManifestTrial(Frozen):
+    arm: SafeName
+    seed: int
+    key: Key
+
+
+class MetricInfo(Frozen):
+    """How a table prints a metric."""
+
+    label: str
+    higher_is_better: bool = False
+    scale: float = 1.0  # tables print value x scale
+    note: str = ""
+
+
+class ManifestClaim(Frozen):
+    id: str
+    says: str
+    paper: str = ""
+    better: str
+    than: str
+    metric: str | tuple[str, ...]  # several: the claim needs all of them
+    test: str
+    ratio: float | None = None  # by_construction: at most this many times
+    added: bool = False  # of an arm given on the command line
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        return (self.metric,) if isinstance(self.metric, str) else self.metric
+
+
+class PluginFile(Frozen):
+    """A plugin that took part in a run; named for the reader, never loaded from here."""
+
+    path: str
+    sha256: str
+
+
+class Manifest(Frozen):
+    """What a run asked for, so that later commands need neither the study file nor its plugins."""
+
+    format: int | None = None
+    study: SafeName
+    question: str
+    scale: SafeName
+    study_file: str
+    study_sha256: str
+    backbone: str
+    baseline: SafeName
+    primary: str
+    arms: tuple[ManifestArm, ...]
+    seeds: tuple[int, ...]
+    trials: tuple[ManifestTrial, ...]
+    metrics: dict[str, MetricInfo]
+    classes: dict[str, tuple[str, ...]]  # stream -> names of its classes
+    claims: tuple[ManifestClaim, ...]
+    caveat: str
+    plugins: tuple[PluginFile, ...]
+    tuning: dict[str, SearchResult]  # by arm
+    added: tuple[str, ...]  # arms of the command line, as written
+    scale_file: str = ""
+    use_reference: bool = False
+
+    @property
+    def run_arms(self) -> tuple[ManifestArm, ...]:
+        """The arms that have trials at this scale, in the study's order."""
+        names = {trial.arm for trial in self.trials}
+        return tuple(arm for arm in self.arms if arm.name in names)
+
+    def arm(self, name: str) -> ManifestArm | None:
+        return next((arm for arm in self.arms if arm.name == name), None)
+
+
+# ---- reading ------------------------------------------------------------------------------------
+
+
+def read_record(content: Any, path: Path) -> Record:
+    return _read(Record, content, path, "record")
+
+
+def read_manifest(content: Any, path: Path) -> Manifest:
+    """The manifest; CabenchError in one line where it has another format or is not valid."""
+    return _read(Manifest, content, path, "manifest")
+
+
+def _read(model: type[Document], content: Any, path: Path, what: str) -> Document:
+    found = content.get("format", 1) if isinstance(content, dict) else FORMAT
+    if found != FORMAT:
+        raise CabenchError(f"{path}: expected a {what} of format {FORMAT}, got {found!r}")
+    try:
+        return model.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "document"
+        raise CabenchError(
+            f"{path}: not a valid {what}: {where}: {cut(first['msg'], 200)}"
+        ) from None

@@ -1,0 +1,217 @@
+"""What a trial trains, samples and scores, as frozen models. Their hashes are the content keys.
+
+A model dumps to the same JSON that it was read from: fields keep their order, and a key that is
+absent stays absent. So a new field must be optional, and stay unset where it does not apply.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, model_serializer, model_validator
+
+from cabench.runtime.files import content_key
+
+Json = dict[str, Any]
+
+
+class Frozen(BaseModel):
+    """A part of a document. `dump` gives plain JSON without the keys that were never set."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def dump(self) -> Json:
+        return self.model_dump(mode="json", exclude_unset=True)
+
+
+class BackboneSpec(Frozen):
+    """A backbone with all its sizes. In JSON the sizes stand beside the other keys."""
+
+    kind: str
+    version: int
+    plugin: str | None = None  # sha256 of the plugin that registered it
+    shape: tuple[int, int, int]  # C, H, W of an image or latent
+    sizes: dict[str, Any]  # width, depth, patch, ...: what the backbone's constructor takes
+    depthwise: bool | None = None  # has a depthwise convolution in each FFN
+    norm_affine: bool | None = None  # norms have a learned scale and shift
+    static_gate: bool | None = None  # a learned gate on each residual branch
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gather_sizes(cls, data: Any) -> Any:
+        if not isinstance(data, dict) or "sizes" in data:
+            return data
+        sizes = {k: v for k, v in data.items() if k not in cls.model_fields}
+        return {k: v for k, v in data.items() if k in cls.model_fields} | {"sizes": sizes}
+
+    @model_serializer(mode="wrap")
+    def _spread_sizes(self, handler: Any) -> Json:
+        content: Json = {}
+        for name, value in handler(self).items():
+            content |= value if name == "sizes" else {name: value}
+        return content
+
+    @property
+    def arguments(self) -> Json:
+        """What the backbone's constructor takes: everything but kind, version and plugin."""
+        return {k: v for k, v in self.dump().items() if k not in ("kind", "version", "plugin")}
+
+
+class EmbedderSpec(Frozen):
+    """The condition embedder that all methods of an arm share.
+
+    `timestep` and `table` are set where an arm takes the embedder published with its backbone.
+    """
+
+    version: int
+    normalise: bool  # RMS-normalise each stream's embedding
+    timestep: str | None = None  # kind of timestep embedding
+    table: str | None = None  # initialisation of the class tables
+    width: int  # channels of the embedding
+    classes: dict[str, int]  # stream -> number of classes
+    text: dict[str, int] | None = None  # stream -> width of its features
+
+
+class MethodSpec(Frozen):
+    kind: str
+    version: int
+    plugin: str | None = None  # sha256 of the plugin that registered it
+    options: Json  # as the method's Options dump
+
+
+class ModelSpec(Frozen):
+    """A model with every size and version: what `models.model.build` takes."""
+
+    backbone: BackboneSpec
+    embedder: EmbedderSpec
+    text_tokens: int | None = None  # tokens that every text is padded to
+    methods: tuple[MethodSpec, ...]
+
+
+class VaeSpec(Frozen):
+    sha256: str  # of its weights
+    scale: float
+    shift: float
+
+
+class DataSpec(Frozen):
+    source: str
+    fingerprint: str | None  # None: the data is absent (a dry run)
+    flip: bool  # random horizontal flips
+    vae: VaeSpec | None = None  # of latents
+
+
+class RecipeSpec(Frozen):
+    """Optimiser and schedule of a training run; sizes in images."""
+
+    batch: int
+    lr: float
+    warmup: int
+    ema_half_life: int
+    label_dropout: float
+    betas: tuple[float, float]
+    weight_decay: float
+    clip: float | None  # norm of the gradient
+    precision: str
+
+
+class DiffusionSpec(Frozen):
+    prediction: Literal["eps", "v", "flow"]
+    schedule: Literal["linear", "sqrt_linear", "cosine"]
+
+
+class TextSpec(Frozen):
+    encoder: str
+    version: int
+    plugin: str | None = None
+    fingerprint: str | None  # of weights and texts; None: absent (a dry run)
+    tokens: int
+
+
+class TrainSpec(Frozen):
+    """What decides the bits of a training run, except its length."""
+
+    recipe: int  # version of the training code
+    kernels: dict[str, str] | None = None  # forms of per-sample layers that were forced
+    model: ModelSpec
+    data: DataSpec
+    training: RecipeSpec
+    diffusion: DiffusionSpec
+    seed: int
+    init_salt: str
+    text: TextSpec | None = None
+
+    @property
+    def key(self) -> str:
+        return content_key("train", self.dump())
+
+
+class SampleSpec(Frozen):
+    recipe: int  # version of the sampling code
+    sampler: str
+    steps: int
+    n: int
+    batch: int
+
+
+class MetricVersion(Frozen):
+    """The version of a metric that comes from a plugin or has learned weights."""
+
+    version: int
+    plugin: str | None = None
+    fingerprint: str | None = None
+
+
+class HeldoutSpec(Frozen):
+    """The denoising loss: images of the report split, bins of t, noise draws per image."""
+
+    images: int
+    bins: int
+    repeats: int
+
+
+class ClipSpec(Frozen):
+    fingerprint: str
+    template: str | None
+
+
+class ScoreSpec(Frozen):
+    judge: str  # fingerprint of the default feature extractor
+    judges: dict[str, str] | None = None  # fingerprints of further ones, by name
+    metrics: dict[str, int | MetricVersion]
+    heldout: HeldoutSpec
+    probe: int  # version of the linear probe
+    cost: int  # version of the MAC counting
+    unseen: int | None = None  # samples conditioned on the split `unseen`
+    clip: ClipSpec | None = None
+
+
+class TrialSpec(Frozen):
+    """Everything that decides a trial's numbers. The keys of its stages are nested hashes."""
+
+    train: TrainSpec
+    images: int  # images seen in training, with repetition
+    sample: SampleSpec
+    guidance: float
+    sweep: tuple[float, ...]  # further guidance values
+    score: ScoreSpec
+    tuning: str | None = None  # key of the search that chose the learning rate
+
+    @property
+    def train_key(self) -> str:
+        return self.train.key
+
+    def sample_key(self, guidance: float, split: str = "report") -> str:
+        """The key of the samples that are conditioned on a split's streams."""
+        parts: list[Any] = [self.train_key, self.images, self.sample.dump(), guidance]
+        if split != "report":
+            parts.append({split: getattr(self.score, split)})
+        return content_key("sample", *parts)
+
+    @property
+    def key(self) -> str:
+        samples = [self.sample_key(g) for g in (self.guidance, *self.sweep)]
+        parts: list[Any] = [samples, self.score.dump()]
+        if self.tuning is not None:  # a record belongs to one search
+            parts.append(self.tuning)
+        return content_key("score", *parts)
