@@ -40,9 +40,6 @@ REMAINING = {  # to be removed
     "cabench.config.cost_study -> cabench.models.model",
     "cabench.config.study -> cabench.metrics",
     "cabench.config.study -> cabench.models.model",
-    "cabench.execution.run -> cabench.analysis.outputs",
-    "cabench.execution.run -> cabench.analysis.tables",
-    "cabench.execution.run -> cabench.analysis.tensorboard",
     "cabench.plugins -> cabench.data",
     "cabench.plugins -> cabench.models.conditioning.base",
 }

@@ -72,15 +72,3 @@ def sample_grid(path: Path, manifest: dict, records: dict, store: Store) -> list
     labels = [name for name in found.classes for _ in range(rows)]
     real = None if found.real is None else images(found.real)
     return grid(path, [a["name"] for a in manifest["arms"]], samples, labels, real)
-
-
-def readable_picture(path: Path) -> bool:
-    """Is the PNG there, and is each of its parts whole (they carry checksums)?"""
-    from PIL import Image
-
-    try:
-        with Image.open(path) as picture:
-            picture.verify()
-        return True
-    except (OSError, SyntaxError):  # what Pillow raises for a damaged PNG
-        return False

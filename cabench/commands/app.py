@@ -171,38 +171,32 @@ def run(
 ) -> None:
     """Run a study: train, sample, score what is missing; then print the table and draw figures."""
     try:
+        from cabench.commands.run import run_study
         from cabench.config.cost_study import kind_of
-        from cabench.execution.run import Options, execute, prepare
+        from cabench.execution.run import Options
 
         options = Options(
-            scale,
-            seeds,
-            all_arms,
-            tuple(arm or ()),
-            tuple(plugin or ()),
-            results,
-            cache,
-            use_reference,
-            retry_failed,
-            device,
-            jobs,
-            executor,
-            ray_address,
-            tensorboard,
-            backbone,
+            scale=scale,
+            seeds=seeds,
+            all_arms=all_arms,
+            arms=tuple(arm or ()),
+            plugins=tuple(plugin or ()),
+            results=results,
+            cache=cache,
+            use_reference=use_reference,
+            retry_failed=retry_failed,
+            device=device,
+            jobs=jobs,
+            executor=executor,
+            ray_address=ray_address,
+            backbone=backbone,
         )
         if (kind := kind_of(study)) != "train":
             from cabench.commands.cost_study import run_cost
 
             _only(context, ("study", "dry_run", "arm", "plugin", "results"), kind)
             raise typer.Exit(run_cost(study, results, dry_run, arm or (), plugin or ()))
-        prepared = prepare(study, options)
-        if dry_run:
-            from cabench.commands.dry_run import dry
-
-            code = dry(prepared)
-        else:
-            code = execute(prepared)
+        code = run_study(study, options, dry_run=dry_run, tensorboard=tensorboard)
     except KeyboardInterrupt:
         typer.echo(
             "cabench: stopped; finished trials are kept, the same command goes on with the rest",

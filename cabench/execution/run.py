@@ -1,4 +1,4 @@
-"""The verb `run`: plan what is asked for, execute what of it is missing, and show it."""
+"""Prepare a run (plan, missing searches and trials), then execute it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from typing import Any
 
 from rich.console import Console
 
-from cabench.analysis.outputs import readable_picture, write_outputs
 from cabench.config.schema import MOST_SEEDS
 from cabench.config.study import read_scale, read_study
 from cabench.cost.macs import meta_macs
@@ -21,7 +20,7 @@ from cabench.execution.tuning import Search, searches, tuned
 from cabench.planning.data import DataRef
 from cabench.planning.trials import Plan, Trial, manifest, plan
 from cabench.plugins import load_plugins, read_plugins
-from cabench.records.runs import Run
+from cabench.records.sample_grid import is_intact
 from cabench.records.store import REFERENCE, SHEET, Store
 from cabench.runtime.console import screen
 from cabench.runtime.devices import pick_device
@@ -69,7 +68,6 @@ class Options:
     jobs: int | None = None  # trials side by side
     executor: str = "auto"
     ray_address: str | None = None
-    tensorboard: Path | None = None
     backbone: str | None = None  # of the study's; None: its first
 
 
@@ -194,8 +192,8 @@ def _check_executor(options: Options) -> None:
         )
 
 
-def execute(p: Prepared) -> int:
-    """Runs what is missing; prints table and files. Exit code 1 when a trial failed."""
+def execute(p: Prepared) -> None:
+    """Run the searches and trials that are missing; their records are on disk when it returns."""
     if p.plan.data.missing:
         raise DataMissing(p.plan.data.missing)
     console = screen()
@@ -209,13 +207,7 @@ def execute(p: Prepared) -> int:
     if p.missing:
         _check_vae(p.plan.data)
         _run(p, console)
-    _real_pictures(p)
-    code = show(p.told, p.store, console)
-    if p.options.tensorboard is not None:
-        from cabench.analysis.tensorboard import write_tensorboard
-
-        write_tensorboard(Run(p.told, p.store), p.options.tensorboard)
-    return code
+    _real_images(p)
 
 
 def _check_vae(data: DataRef) -> None:
@@ -266,29 +258,15 @@ def _search(p: Prepared, console: Console) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _real_pictures(p: Prepared) -> None:
-    """The sheet of real pictures, made if it is not there or damaged."""
+def _real_images(p: Prepared) -> None:
+    """Write the sample grid of real images, unless an intact one exists."""
     path = p.store.beside(f"data-{p.plan.data.fingerprint[:16]}", SHEET)
-    if not readable_picture(path):
+    if not is_intact(path):
         from cabench.execution.grids import write_real
 
         if path.exists():
             LOG.warning("%s is damaged: made again", path)
         write_real(path, p.plan.data)
-
-
-def show(told: dict[str, Any], store: Store, console: Console) -> int:
-    """The table on screen, tables and figures on disk; 1 when a trial failed."""
-    from cabench.analysis import tables
-
-    records = store.records([t["key"] for t in told["trials"]])
-    tables.show(told, records, console)
-    paths = write_outputs(told, records, store)
-    console.print("\nWritten:", *(f"  {path}" for path in paths), sep="\n", soft_wrap=True)
-    failed = [r for r in records.values() if r["status"] == "failed"]
-    if failed:
-        console.print(f"\n{len(failed)} trials failed; --retry-failed runs them again")
-    return 1 if failed else 0
 
 
 def work(p: Prepared) -> dict[str, float]:

@@ -1,0 +1,46 @@
+"""`cabench run`: prepare a study, execute what is missing, print its table, write its figures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from cabench.execution.run import Options, execute, prepare
+from cabench.records.runs import Run
+from cabench.records.store import Store
+from cabench.runtime.console import screen
+
+
+def run_study(
+    study: Path, options: Options, dry_run: bool = False, tensorboard: Path | None = None
+) -> int:
+    """Run a study of kind `train` and return the exit code: 1 when a trial failed."""
+    prepared = prepare(study, options)
+    if dry_run:
+        from cabench.commands.dry_run import dry
+
+        return dry(prepared)
+    execute(prepared)
+    code = show(prepared.told, prepared.store, screen())
+    if tensorboard is not None:
+        from cabench.analysis.tensorboard import write_tensorboard
+
+        write_tensorboard(Run(prepared.told, prepared.store), tensorboard)
+    return code
+
+
+def show(manifest: dict[str, Any], store: Store, console: Console) -> int:
+    """Print the table, write tables and figures; return 1 when a trial failed."""
+    from cabench.analysis import tables
+    from cabench.analysis.outputs import write_outputs
+
+    records = store.records([trial["key"] for trial in manifest["trials"]])
+    tables.show(manifest, records, console)
+    paths = write_outputs(manifest, records, store)
+    console.print("\nWritten:", *(f"  {path}" for path in paths), sep="\n", soft_wrap=True)
+    failed = [r for r in records.values() if r["status"] == "failed"]
+    if failed:
+        console.print(f"\n{len(failed)} trials failed; --retry-failed runs them again")
+    return 1 if failed else 0
