@@ -1,0 +1,9 @@
+"""Made-up studies for statistics and verdicts."""
+
+import pytest
+from made_study import make_study
+
+
+@pytest.fixture
+def study():
+    return make_study
