@@ -16,9 +16,10 @@ from cabench.cost.macs import meta_macs
 from cabench.errors import CabenchError, DataMissing, near, shown
 from cabench.execution.executors import local
 from cabench.execution.progress import Progress
-from cabench.execution.tuning import Search, searches, tuned
+from cabench.execution.tuning import outcome
 from cabench.planning.data import DataRef
 from cabench.planning.trials import Plan, Trial, manifest, plan
+from cabench.planning.tuning import Search, searches, tuned
 from cabench.plugins import load_plugins, read_plugins
 from cabench.records.sample_grid import is_intact
 from cabench.records.store import REFERENCE, SHEET, Store
@@ -162,7 +163,7 @@ def prepare(study: Path, options: Options) -> Prepared:
     if planned.data.missing:
         return made
     asked = searches(planned)
-    outcomes = {search.arm: search.outcome(store) for search in asked}
+    outcomes = {search.arm: outcome(search, store) for search in asked}
     made.searches = [search for search in asked if outcomes[search.arm] is None]
     if made.searches:
         made.missing = list(planned.trials)  # their rates are not known yet
@@ -199,7 +200,7 @@ def execute(p: Prepared) -> None:
     console = screen()
     if p.searches:
         found = _search(p, console)
-        known = {s.arm: s.outcome(p.store) for s in searches(p.plan)}
+        known = {s.arm: outcome(s, p.store) for s in searches(p.plan)}
         p.plan, p.searches = tuned(p.plan, known | found), []
         p.find_missing()
     write_json(p.manifest_path, p.told)

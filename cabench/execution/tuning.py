@@ -1,100 +1,21 @@
-"""The learning-rate search that a study may ask for: equal budget and start points for every arm.
-
-An evaluation trains an arm at one rate on a seed that no trial has, for a part of the trials'
-images, and takes the denoising loss on judge-train, on which no generator trains (the probe and the
-floors use it). A search is one arm's evaluations; each and its outcome are kept under a content key
-in results/tuning/.
-"""
+"""Evaluates and concludes learning-rate searches; every result is stored in results/tuning/."""
 
 from __future__ import annotations
 
-import copy
-import dataclasses
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from cabench.errors import CabenchError
-from cabench.planning.trials import Plan
-from cabench.plugins import Plugin, load_plugins
+from cabench.planning.tuning import VERSION, Search
+from cabench.plugins import load_plugins
 from cabench.records.store import Store
 from cabench.runtime.files import LOG, checksum, content_key, read_json, write_json
 
-VERSION = 1  # raise it whenever the same search would find another rate
 DIVERGED = 1e3  # what the sampler is told of a rate at which the loss isn't finite
 
 
-@dataclass(frozen=True)
-class Search:
-    """One arm's search: what is trained, and the rates that may be tried."""
-
-    arm: str
-    train: dict[str, Any]  # the `train` part of a trial's spec, with the scale's own rate
-    images: int  # of one evaluation
-    options: dict[str, Any]  # the study's `tune`
-    heldout: dict[str, Any]
-    data_options: dict[str, Any]
-    snapshot_every: int  # images
-    plugins: tuple[Plugin, ...] = ()
-    assets: dict[str, Any] = field(default_factory=dict)  # as a trial's
-
-    @property
-    def key(self) -> str:
-        asked = [VERSION, self.train, self.images, self.options, self.heldout]
-        return content_key("search", asked)
-
-    def at(self, factor: float) -> dict[str, Any]:
-        """The training spec at `factor` times the scale's rate, cut to three digits."""
-        spec = copy.deepcopy(self.train)
-        spec["training"]["lr"] = float(f"{spec['training']['lr'] * factor:.3g}")
-        return spec
-
-    def told(self, lr: float, tried: list[tuple[float, float]]) -> dict[str, Any]:
-        return {
-            "key": self.key,
-            "arm": self.arm,
-            "lr": lr,
-            "tried": [list(t) for t in tried],
-            "images": self.images,
-            "seed": self.train["seed"],
-            "options": self.options,
-            "judged": "denoising loss on judge-train",
-        }
-
-    def outcome(self, store: Store) -> dict[str, Any] | None:
-        """The finished search: `lr`, and `tried`, the pairs (rate, loss) in their order."""
-        return _sealed(store, self.key)
-
-
-def searches(plan: Plan) -> list[Search]:
-    """One for each arm of a study that says `tune`."""
-    tune = plan.file.study.tune
-    if tune is None:
-        return []
-    if tune.seed in plan.seeds:
-        raise plan.file.fault(
-            ("tune", "seed"), f"{tune.seed} is a seed of the trials: rates are tuned on another"
-        )
-    found = []
-    for arm in plan.arms:
-        trial = next(t for t in plan.trials if t.arm == arm)
-        train = copy.deepcopy(trial.spec["train"])
-        train["seed"] = tune.seed
-        images = max(train["training"]["batch"], round(trial.spec["images"] * tune.budget))
-        found.append(
-            Search(
-                arm,
-                train,
-                images,
-                tune.model_dump(mode="json"),
-                trial.spec["score"]["heldout"],
-                trial.data_options,
-                trial.snapshots["snapshot_every"],
-                trial.plugins,
-                trial.assets,
-            )
-        )
-    return found
+def outcome(search: Search, store: Store) -> dict[str, Any] | None:
+    """The finished search, or None: `lr`, and `tried`, its (rate, loss) pairs in order."""
+    return _sealed(store, search.key)
 
 
 def evaluate(search: Search, factor: float, store: Store, device: str, progress: Any) -> float:
@@ -157,29 +78,16 @@ def broken(search: Search, reasons: list[str]) -> dict[str, Any]:
             f"evaluations failed ({reasons[0]}); the same command tries them again"
         )
     rate = search.at(search.options["start"][0])["training"]["lr"]
-    return search.told(rate, [])
+    return search.result(rate, [])
 
 
 def conclude(search: Search, tried: list[tuple[float, float]], store: Store) -> dict[str, Any]:
     """Keeps the outcome of a search; `tried` holds (factor, loss) in the order tried."""
     rates = [(search.at(factor)["training"]["lr"], loss) for factor, loss in tried]
     best = min(rates, key=lambda pair: pair[1])
-    told = search.told(best[0], rates)
+    told = search.result(best[0], rates)
     _seal(store, search.key, told)
     return told
-
-
-def tuned(plan: Plan, outcomes: Mapping[str, dict[str, Any]]) -> Plan:
-    """The plan with each arm's trials at the rate that its search found."""
-    trials = []
-    for trial in plan.trials:
-        told = outcomes[trial.arm]
-        spec = copy.deepcopy(trial.spec)
-        spec["train"]["training"]["lr"] = told["lr"]
-        spec["tuning"] = told["key"]
-        search = {k: told[k] for k in ("key", "lr", "tried", "images", "seed", "judged")}
-        trials.append(dataclasses.replace(trial, spec=spec, tuning=search))
-    return dataclasses.replace(plan, trials=trials)
 
 
 def _sealed(store: Store, key: str) -> dict[str, Any] | None:

@@ -425,7 +425,9 @@ def test_a_search_on_a_seed_of_the_trials(tiny):
         TINY_STUDY.lstrip() + "tune: {trials: 2, budget: 1, range: [1, 2], seed: 1}\n",
     )
     said = refused("run", "tuned.yaml", *DRY[2:])
-    assert said.startswith("tuned.yaml:10: tune.seed: 1 is a seed of the trials"), said
+    assert said.startswith("tuned.yaml:10: tune.seed: expected a seed that no trial uses, got 1"), (
+        said
+    )
 
 
 # ---- plugins -----------------------------------------------------------------------------------

@@ -27,9 +27,10 @@ from ray.tune.search.optuna import OptunaSearch
 
 from cabench.errors import DISK, CabenchError, describe, disk_fault
 from cabench.execution.executors.base import Event, Listener, log_to
-from cabench.execution.tuning import DIVERGED, Search, broken, conclude, evaluate
+from cabench.execution.tuning import DIVERGED, broken, conclude, evaluate
 from cabench.models.kernels import VARIABLE as KERNELS
 from cabench.planning.trials import Trial
+from cabench.planning.tuning import Search
 from cabench.records.store import Store
 from cabench.runtime.threads import ONE_ARENA
 
