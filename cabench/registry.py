@@ -1,4 +1,4 @@
-"""Named parts: backbones, methods, data, metrics, judges, text encoders; plugins have theirs."""
+"""Named parts: backbones, methods, data sets, metrics, feature extractors, text encoders."""
 
 from __future__ import annotations
 
@@ -70,9 +70,9 @@ BACKBONES = Registry("backbone")
 METHODS = Registry("method")
 DATASETS = Registry("data set")
 METRICS = Registry("metric")
-JUDGES = Registry("judge")
+EXTRACTORS = Registry("feature extractor")
 TEXT_ENCODERS = Registry("text encoder")
-REGISTRIES = (BACKBONES, METHODS, DATASETS, METRICS, JUDGES, TEXT_ENCODERS)
+REGISTRIES = (BACKBONES, METHODS, DATASETS, METRICS, EXTRACTORS, TEXT_ENCODERS)
 
 
 def plugin_of(entry: Any) -> str | None:

@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from safetensors.numpy import save_file
 
 from cabench.data import load_dataset
-from cabench.metrics.extractors.lite0 import Judge
+from cabench.metrics.extractors.lite0 import Lite0
 from cabench.metrics.image_text import ENCODER, FEATURES, FILE, Heads, retrieval
 from cabench.runtime.threads import one_thread
 from cabench.text import encoder, sentences
@@ -118,13 +118,13 @@ def main() -> None:
     parser.add_argument("--cache", default=".cabench", type=Path)
     parser.add_argument("--folds", action="store_true", help="cross-validate, write nothing")
     asked = parser.parse_args()
-    judge, made = Judge(asked.cache), encoder(ENCODER)
+    extractor, made = Lite0(asked.cache), encoder(ENCODER)
     data = load_dataset("emoji")  # judge-train is the same under every rule
     train, report = data.split("judge-train"), data.split("report")
     concept = np.unique(train.texts["hexcode"], return_inverse=True)[1]
     said = wordings(train, data.classes["style"])
     with one_thread():
-        x = np.stack([stacked(judge.features(view)) for view in views(train.images)])
+        x = np.stack([stacked(extractor.features(view)) for view in views(train.images)])
         t = np.stack([sentences(made, column, asked.cache) for column in zip(*said, strict=True)])
         if asked.folds:
             fold = np.random.RandomState(0).permutation(concept.max() + 1)[concept] % FOLDS
@@ -137,7 +137,7 @@ def main() -> None:
             return
         heads = fit(x, t, concept, SEED)
     unseen = np.unique(report.texts["hexcode"], return_inverse=True)[1]
-    real = stacked(judge.features(report.images))
+    real = stacked(extractor.features(report.images))
     r1, r10 = found(heads, real, sentences(made, report.texts["text"], asked.cache), unseen)
     told = {
         "r1": r1,
@@ -145,7 +145,7 @@ def main() -> None:
         "concepts": int(unseen.max() + 1),
         "pictures": len(report),
         "encoder": made.fingerprint,
-        "judge": judge.fingerprint,
+        "judge": extractor.fingerprint,
         "trained_on": f"emoji judge-train: {len(train)} pictures, {concept.max() + 1} concepts",
         "seed": SEED,
     }

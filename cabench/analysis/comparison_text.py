@@ -251,7 +251,7 @@ def _sides(a: Side, b: Side) -> list[Text]:
 
 def _protocol(unlike: list[Difference]) -> Text:
     if not unlike:
-        return Text("Data, training, sampling and judge are the same.")
+        return Text("Data, training, sampling and feature extractor are the same.")
     told = "; ".join(map(str, unlike))
     return Text(
         f"WARNING: the scores do not compare; besides the model, A / B differ in {told}",

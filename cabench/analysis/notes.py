@@ -35,15 +35,17 @@ def footnotes(manifest: dict[str, Any], records: dict[str, dict[str, Any]]) -> l
         notes.append(f"{text} {manifest.get('caveat', '')}".strip())
     if any(_floor(record) for record in done):
         notes.append(
-            "real vs real: a disjoint real set of the same n and labels, same judge. A KID close "
-            "to it, not to 0, is as good as real: sets with equal labels lie a little below 0."
+            "real vs real: a disjoint real set of the same n and labels, same feature extractor. A "
+            "KID close to it, not to 0, is as good as real: sets with equal labels lie a little "
+            "below 0."
         )
     notes += dict.fromkeys(m["note"] for m in manifest["metrics"].values() if m.get("note"))
     unseen = [m["label"] for name, m in manifest["metrics"].items() if name.endswith("/unseen")]
     if unseen:
         notes.append(
             "(unseen): samples told the conditions of pictures of concepts that neither generator "
-            "nor judges know in any style; the other columns are of concepts known in others."
+            "nor feature extractors know in any style; the other columns are of concepts known in "
+            "others."
         )
     if bounds:
         notes.append(f"{', '.join(bounds)}: lower bound without conditions, not tested.")
@@ -83,7 +85,7 @@ def protocol(manifest: dict[str, Any], done: list[dict[str, Any]]) -> str:
     if found.get("steps"):
         parts.append(f"{found['steps']} sampling steps")
     if found.get("judge"):
-        parts.append(f"judge {found['judge']}")
+        parts.append(f"feature extractor {found['judge']}")
     parts.append("seeds " + ", ".join(map(str, manifest["seeds"])))
     return f"Protocol (scale {manifest['scale']}): {'; '.join(parts)}."
 

@@ -274,7 +274,7 @@ def score(
         Path | None,
         typer.Option(
             callback=lambda path: path and _folder(path),
-            help="Also write the judges' features of all samples here, as npz",
+            help="Also write the features of all samples here, as npz",
         ),
     ] = None,
     results: Results = Path("results"),
@@ -282,27 +282,29 @@ def score(
         Path, typer.Option(callback=_folder, help="Where the run's samples are")
     ] = Path(".cabench"),
 ) -> None:
-    """Score a run's saved samples with other metrics or judges. Trains nothing."""
+    """Score a run's saved samples with other metrics or feature extractors. Trains nothing."""
     from cabench.commands.score import show_scores
 
     show_scores(study, scale, metrics, results, cache, features, clip)
 
 
 @app.command()
-def judges(
+def audit(
     data: Annotated[str, typer.Argument(help="A data set (`cabench list`)")] = "fashion16",
-    n: Annotated[int | None, typer.Option(min=1, help="Pictures in a set")] = None,
-    sets: Annotated[int, typer.Option(help="Sets of real pictures")] = 8,
+    n: Annotated[int | None, typer.Option(min=1, help="Images per set")] = None,
+    sets: Annotated[int, typer.Option(help="Sets of real images")] = 8,
     metrics: Annotated[str | None, typer.Option(help="Comma-separated; default: the usual")] = None,
-    cache: Annotated[Path, typer.Option(callback=_folder, help="Features")] = Path(".cabench"),
+    cache: Annotated[Path, typer.Option(callback=_folder, help="Cached features")] = Path(
+        ".cabench"
+    ),
     out: Annotated[Path, typer.Option(callback=_folder, help="Folder for the matrix")] = Path(
         "reports"
     ),
 ) -> None:
-    """Judge the metrics: blur, noise, missing classes, shuffled labels, ... on real pictures."""
-    from cabench.commands.audit import show_judges
+    """Measure each metric on corrupted real images: blur, noise, missing classes, ..."""
+    from cabench.commands.audit import show_audit
 
-    raise typer.Exit(show_judges(data, n, sets, metrics, cache, out))
+    raise typer.Exit(show_audit(data, n, sets, metrics, cache, out))
 
 
 @app.command("list")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from cabench import metrics
-from cabench.analysis.figures.judges import judges
+from cabench.analysis.figures.audit import audit
 from cabench.data import load_dataset
 from cabench.errors import CabenchError, listed, near
 from cabench.metrics.audit import DEFAULTS, LIMIT, PROMPTED, measure
@@ -18,7 +18,7 @@ from cabench.runtime.console import screen
 from cabench.runtime.files import atomic_path
 
 
-def show_judges(
+def show_audit(
     data: str, n: int | None, draws: int, wanted: str | None, cache: Path, out: Path
 ) -> int:
     """Measures, prints the matrix, writes it as CSV, Markdown and figure."""
@@ -36,7 +36,7 @@ def show_judges(
                 f"--metrics: found '{name}'{near(name, known)}; allowed: {listed(known)}"
             )
     if "clip_score" in chosen:
-        raise CabenchError("--metrics: clip_score needs a CLIP, which this verb takes none of")
+        raise CabenchError("--metrics: clip_score needs a CLIP, which this command does not take")
     if draws < 3:
         raise CabenchError(f"--sets: found {draws}; a spread takes at least 3")
     dataset = load_dataset(data)
@@ -47,13 +47,13 @@ def show_judges(
     frame = measure(
         dataset, n, draws, cache, chosen, lambda text: console.print(text, soft_wrap=True)
     )
-    paths = [out / f"judges.{data}.{end}" for end in ("csv", "md")]
+    paths = [out / f"audit.{data}.{end}" for end in ("csv", "md")]
     with atomic_path(paths[0]) as part:
         frame.to_csv(part, index=False)
-    text = markdown(frame, f"cabench judges {data} --n {n} --sets {draws}")
+    text = markdown(frame, f"cabench audit {data} --n {n} --sets {draws}")
     with atomic_path(paths[1]) as part:
         part.write_text(text, encoding="utf-8")
-    paths += judges(out / f"judges.{data}", frame)
+    paths += audit(out / f"audit.{data}", frame)
     console.print(text.split("\n## ")[0], soft_wrap=True)
     console.print(f"measured in {time.perf_counter() - began:.0f} s", soft_wrap=True)
     console.print("Written:", *(f"  {path}" for path in paths), sep="\n", soft_wrap=True)
@@ -71,7 +71,7 @@ def markdown(frame: pd.DataFrame, command: str) -> str:
     ).pivot(index="label", columns="corruption", values="cell")
     shift = shift.loc[list(dict.fromkeys(frame["label"])), list(dict.fromkeys(frame["corruption"]))]
     lines = [
-        f"# Metrics judged on {one['data']}",
+        f"# Metrics audited on {one['data']}",
         f"`{command}`: {one['sets']} sets of n = {one['n']:,} real pictures of an unseen half of "
         "the report split, against the other half. Shift of the mean in standard deviations of "
         f"the intact sets' scores; + is worse; within {LIMIT:g} it is flat. (!): not as expected.",

@@ -157,14 +157,14 @@ def saved_samples(
 
 
 def export(path: Path, scorer: metrics.SampleScorer, images: np.ndarray) -> None:
-    """Samples' features of each judge, as JUDGE/LAYER, with the labels they were made for."""
-    found = {name: scorer.features(images, name) for name in scorer.judges}
+    """Writes the samples' features as EXTRACTOR/LAYER, with the samples' labels."""
+    found = {name: scorer.features(images, name) for name in scorer.extractors}
     _write(path, found, scorer.labels)
 
 
 def export_real(path: Path, scorer: metrics.SampleScorer) -> None:
     """The same of the real pictures that samples are compared with."""
-    found = {name: scorer.compared(name) for name in scorer.judges}
+    found = {name: scorer.compared(name) for name in scorer.extractors}
     _write(path, found, scorer.reference_labels)
 
 

@@ -1,4 +1,4 @@
-"""What a trial is judged by. Importing this loads neither torch nor onnxruntime.
+"""The metrics of a trial. Importing this loads neither torch nor onnxruntime.
 
 A metric is a class registered in METRICS; plugins register as ours do:
 
@@ -10,7 +10,7 @@ A metric is a class registered in METRICS; plugins register as ours do:
         label = "my metric@{n}"           # for tables
         scale = 1.0                       # tables print value x scale
         min_samples = 2                   # fewer are refused
-        judge = "efficientnet-lite0"      # optional: of JUDGES, whose features it is given
+        extractor = "efficientnet-lite0"  # optional: the entry of EXTRACTORS whose features it gets
 
         @staticmethod
         def compute(generated, reference, images, labels, scorer) -> float: ...
@@ -22,8 +22,8 @@ Further optional ones: check(dataset) raises a CabenchError for data it is not f
 of what it has learned, goes into keys; note() is printed wherever the metric is; unfit() says why
 no verdict may rest on it ('' if one may).
 
-`generated` and `reference` are the judge's features of the samples and of as many real pictures
-with the same labels, {layer: (n, D)} float32, of the default judge {"112": .., "1280": ..};
+`generated` and `reference` are the extractor's features of the samples and of as many real pictures
+with the same labels, {layer: (n, D)} float32, of the default extractor {"112": .., "1280": ..};
 `images` (n, C, H, W) uint8 and `labels` (n,) int64 are the samples and what was asked for; `scorer`
 is the SampleScorer.
 """
@@ -33,18 +33,18 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from cabench.metrics import families, model_metrics, sample_metrics  # noqa: F401  (they register)
-from cabench.metrics.extractors.lite0 import Judge, judge_fingerprint
-from cabench.metrics.extractors.named import DEFAULT, judge_of
+from cabench.metrics.extractors.lite0 import Lite0, lite0_fingerprint
+from cabench.metrics.extractors.named import DEFAULT, extractor_of
 from cabench.metrics.reference import report_labels
 from cabench.metrics.scorer import SampleScorer
-from cabench.registry import JUDGES, METRICS, versioned
+from cabench.registry import EXTRACTORS, METRICS, versioned
 
 __all__ = [
-    "Judge",
+    "Lite0",
     "SampleScorer",
     "describe",
-    "judge_fingerprint",
-    "judges_of",
+    "extractor_fingerprints",
+    "lite0_fingerprint",
     "names",
     "needing",
     "report_labels",
@@ -66,11 +66,11 @@ def _fingerprint(name: str) -> dict[str, str]:
     return {"fingerprint": made()} if made else {}
 
 
-def judges_of(names: Iterable[str]) -> dict[str, str]:
-    """The fingerprints of the judges beside the default that metrics look through, by name."""
+def extractor_fingerprints(names: Iterable[str]) -> dict[str, str]:
+    """Fingerprints of the feature extractors that metrics use, by name, without the default one."""
     chosen = needing("samples", names)
-    found = sorted({judge_of(METRICS.get(name)) for name in chosen} - {DEFAULT})
-    return {name: JUDGES.get(name).fingerprint_of() for name in found}
+    found = sorted({extractor_of(METRICS.get(name)) for name in chosen} - {DEFAULT})
+    return {name: EXTRACTORS.get(name).fingerprint_of() for name in found}
 
 
 def names() -> list[str]:

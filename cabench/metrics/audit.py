@@ -1,4 +1,4 @@
-"""The verb `judges`: does each metric see what it should, and nothing else?
+"""The command `audit`: does each metric see what it should, and nothing else?
 
 Real pictures of an unseen half of the report split stand for a perfect generator's samples; the
 other half is the reference. Each corruption is done to `draws` sets of n of them. A shift is the
@@ -87,11 +87,11 @@ def measure(
     dataset: Dataset, n: int, draws: int, cache: Path, chosen: tuple[str, ...], told: Any
 ) -> pd.DataFrame:
     """Rows of metric x corruption: expected, found, shift, clean and corrupted means, sd."""
-    judged, unseen = halves(dataset)
+    dataset_half, unseen = halves(dataset)
     plain = tuple(name for name in chosen if name not in PROMPTED)
-    scorer = metrics.SampleScorer(judged, n, cache, metrics=plain)
+    scorer = metrics.SampleScorer(dataset_half, n, cache, metrics=plain)
     scorer.prepare()
-    train = judged.split("generator-train")
+    train = dataset_half.split("generator-train")
     scores: dict[str, list[dict[str, float]]] = {name: [] for name in ("intact", *CORRUPTIONS)}
     for draw in range(draws):
         index = matched(unseen.streams["label"], scorer.labels, "half of split 'report'", draw)
@@ -101,7 +101,9 @@ def measure(
             images, labels = spoilt(name, real, place, draw)
             scores[name].append(scorer.score(images, labels))
         if len(plain) < len(chosen):
-            for name, found in prompted(judged, unseen, n, draw, cache, chosen, train).items():
+            for name, found in prompted(
+                dataset_half, unseen, n, draw, cache, chosen, train
+            ).items():
                 scores[name][-1] |= found
         told(f"set {draw + 1} of {draws}")
     return _shifts(scores, chosen, scorer)
@@ -113,7 +115,7 @@ def spoilt(name: str, real: Real, place: int, draw: int) -> tuple[np.ndarray, np
 
 
 def prompted(
-    judged: Dataset,
+    dataset_half: Dataset,
     unseen: Any,
     n: int,
     draw: int,
@@ -124,9 +126,9 @@ def prompted(
     """Scores by corruption of the metrics that read prompts: real pictures with their own ones."""
     part = unseen.take(np.random.RandomState(draw).permutation(len(unseen)))
     shown = dataclasses.replace(
-        judged,
-        splits=judged.splits | {"report": part},
-        fingerprint=hashlib.sha256(f"{judged.fingerprint} told {draw}".encode()).hexdigest(),
+        dataset_half,
+        splits=dataset_half.splits | {"report": part},
+        fingerprint=hashlib.sha256(f"{dataset_half.fingerprint} told {draw}".encode()).hexdigest(),
     )
     scorer = metrics.SampleScorer(
         shown, n, cache, metrics=[name for name in chosen if name in PROMPTED]

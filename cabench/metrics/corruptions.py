@@ -1,4 +1,4 @@
-"""What can be wrong with samples, done to real pictures: for judging the judges."""
+"""What can be wrong with samples, done to real pictures: for auditing the metrics."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def shuffled(real: Real, rng: np.random.RandomState) -> Any:
 @corruption(CAPTIONS)
 def shuffled_captions(real: Real, rng: np.random.RandomState) -> Any:
     """The same pictures, each told another's caption: seen by metrics that read prompts alone."""
-    return real.images, real.labels  # judging.py gives those the pictures of other prompts
+    return real.images, real.labels  # audit.py gives those the pictures of other prompts
 
 
 @corruption("memorised")

@@ -1,4 +1,4 @@
-"""The usual scores through every judge: fid_, kid_, precision_, recall_, isc_ + the judge's name.
+"""The usual scores on every feature extractor: fid_X, kid_X, precision_X, recall_X, isc_X.
 
 Only Inception's carry the plain titles FID, KID, IS; all carry n, on which they depend.
 """
@@ -8,20 +8,19 @@ from __future__ import annotations
 import numpy as np
 
 from cabench.metrics import fidelity
-from cabench.metrics.extractors import lite0 as judge
-from cabench.metrics.extractors import named as judges
-from cabench.registry import JUDGES, METRICS
+from cabench.metrics.extractors import lite0, named
+from cabench.registry import EXTRACTORS, METRICS
 
 
 class Family:
-    """A score that each judge has a variant of; `layer` is that judge's for it."""
+    """A score with one variant per feature extractor; `layer` is the layer it uses."""
 
     version = 1
     needs = "samples"
     higher_is_better = False
-    of: str  # in JUDGES' `layers`
+    of: str  # in EXTRACTORS' `layers`
     words: str  # in the label
-    judge: str
+    extractor: str
     layer: str
 
     @classmethod
@@ -88,8 +87,8 @@ def least(family: type[Family], width: int) -> int:
 
 
 def _register() -> None:
-    for name in JUDGES.names():
-        network = JUDGES.get(name)
+    for name in EXTRACTORS.names():
+        network = EXTRACTORS.get(name)
         for prefix, family in {
             "fid": Fid,
             "kid": Kid,
@@ -98,8 +97,8 @@ def _register() -> None:
             "isc": InceptionScore,
         }.items():
             layer = network.layers.get(family.of)
-            if layer is None or (name == judges.DEFAULT and family in (Fid, Kid)):
-                continue  # those two of the default judge are `kid` and `fid_lite0_112`
+            if layer is None or (name == named.DEFAULT and family in (Fid, Kid)):
+                continue  # those two of the default extractor are `kid` and `fid_lite0_112`
             words = family.words + (f"-{network.title}" if network.title else "")
             METRICS.register(f"{prefix}_{network.short}")(
                 type(
@@ -107,7 +106,7 @@ def _register() -> None:
                     (family,),
                     {
                         "__doc__": f"{family.__doc__[:-1]}; features of {name}.",
-                        "judge": name,
+                        "extractor": name,
                         "layer": layer,
                         "label": words + "@{n}",
                         "min_samples": least(family, network.widths[layer]),
@@ -123,10 +122,10 @@ _register()
 class InceptionScoreLite0(InceptionScore):
     """Inception score with EfficientNet-Lite0's ImageNet classes instead of Inception's."""
 
-    judge, layer, label, min_samples = judges.DEFAULT, "1280", "IS-lite0@{n}", fidelity.SPLITS
+    extractor, layer, label, min_samples = named.DEFAULT, "1280", "IS-lite0@{n}", fidelity.SPLITS
 
     @classmethod
     def compute(cls, generated, reference, images, labels, scorer) -> float:
-        weight, bias = judge.class_layer()
+        weight, bias = lite0.class_layer()
         with fidelity.one_thread():
             return cls.score(generated["1280"].astype(np.float64) @ weight.T + bias, None)

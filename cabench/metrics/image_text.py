@@ -1,6 +1,6 @@
 """The emoji image-text score: two small heads on frozen networks; it is no CLIP score.
 
-A picture's features of the judge (EfficientNet-Lite0, 1280 + 112) and a prompt's sentence embedding
+An image's EfficientNet-Lite0 features (1280 + 112) and a prompt's sentence embedding
 (MiniLM, 384) are mapped into one space, where the score is 100 times their cosine, as CLIP scores
 are written. scripts/train_image_text.py made the heads from the emoji judge-train split alone. How
 well they find the prompt of a picture of a concept they never saw is stored with them, and printed
@@ -19,11 +19,11 @@ from typing import Any
 import numpy as np
 
 from cabench.errors import CabenchError, DataMissing
-from cabench.metrics.extractors.lite0 import judge_fingerprint
+from cabench.metrics.extractors.lite0 import lite0_fingerprint
 from cabench.runtime.files import file_hash
 
 FILE = Path(__file__).parent / "files" / "image_text.safetensors"
-FEATURES = ("1280", "112")  # of the judge, in this order
+FEATURES = ("1280", "112")  # of EfficientNet-Lite0, in this order
 ENCODER = "minilm"
 LEAST = 5  # times chance: with less retrieval no verdict may rest on the score
 
@@ -37,7 +37,7 @@ def unit(x: np.ndarray) -> np.ndarray:
 class Heads:
     """Fitted scales and the two linear maps; `told`: how they were made and how well they find."""
 
-    mean: np.ndarray  # (1392,) of the judge's features
+    mean: np.ndarray  # (1392,) of the features
     scale: np.ndarray  # (1392,)
     image: np.ndarray  # (1392, D)
     text_mean: np.ndarray  # (384,)
@@ -45,7 +45,7 @@ class Heads:
     told: dict[str, Any]
 
     def pictures(self, features: dict[str, np.ndarray]) -> np.ndarray:
-        """The judge's features -> (N, D), float64, of length one."""
+        """Features -> (N, D), float64, of length one."""
         x = np.concatenate([features[name] for name in FEATURES], axis=1).astype(np.float64)
         return unit((x - self.mean) / self.scale @ self.image)
 
@@ -90,9 +90,9 @@ def sentence_embeddings(texts: Sequence[str], cache: Path, among: Sequence[str] 
     from cabench.text import encoder, sentences
 
     made, told = encoder(ENCODER), heads().told
-    if (made.fingerprint, judge_fingerprint()) != (told["encoder"], told["judge"]):
+    if (made.fingerprint, lite0_fingerprint()) != (told["encoder"], told["judge"]):
         raise CabenchError(
-            "image-text score: its heads were made with other weights of the judge or of "
+            "image-text score: its heads were made with other weights of EfficientNet-Lite0 or of "
             f"'{ENCODER}' than are installed"
         )
     return sentences(made, texts, cache, among)

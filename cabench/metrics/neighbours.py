@@ -1,4 +1,4 @@
-"""Is a sample new, or a training picture? Distances to the nearest one, in the judge's features."""
+"""Is a sample new, or a training picture? Distances to the nearest one, in feature space."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A linear probe on the judge's features: which class does a picture look like?
+"""A linear probe on EfficientNet-Lite0's features: which class does a picture look like?
 
 Multinomial logistic regression on both stages, standardised. Measured on fashion16 (judge-train
 10,000, accuracy on report): 1280 alone .840, 112 alone .858, both .856; on digits .84, .86, .88;

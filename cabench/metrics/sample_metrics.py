@@ -15,7 +15,7 @@ CLASS_MIN = 10  # samples of a class; smaller classes are left out
 
 @METRICS.register("kid")
 class Kid:
-    """Kernel Inception Distance on the judge's 1280 features: unbiased, the primary at small n."""
+    """KID on EfficientNet-Lite0's 1280 features: unbiased, the primary metric at small n."""
 
     version = 1
     needs = "samples"
@@ -30,7 +30,7 @@ class Kid:
 
 @METRICS.register("fid_lite0_112")
 class FidLite0:
-    """Frechet distance on the judge's pooled 112-channel stage; biased by n, so named with it."""
+    """FID on EfficientNet-Lite0's pooled 112-channel stage; its bias depends on n."""
 
     version = 1
     needs = "samples"

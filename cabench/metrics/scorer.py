@@ -14,10 +14,10 @@ from cabench.errors import CabenchError
 from cabench.metrics import fidelity, neighbours
 from cabench.metrics import probe as probes
 from cabench.metrics.clip import TEMPLATE, wording
-from cabench.metrics.extractors import lite0 as judge
-from cabench.metrics.extractors.named import DEFAULT, judge_of
+from cabench.metrics.extractors import lite0
+from cabench.metrics.extractors.named import DEFAULT, extractor_of
 from cabench.metrics.reference import matched, report_labels
-from cabench.registry import JUDGES, METRICS
+from cabench.registry import EXTRACTORS, METRICS
 from cabench.runtime.shared_files import arrays_once
 from cabench.text import STREAM, first
 
@@ -28,17 +28,17 @@ METRIC_NAMES = ("kid", "fid_lite0_112", "condition_accuracy")
 class SampleScorer:
     """n samples against n real pictures of the report split that have the same labels.
 
-    Making one is cheap and refuses what cannot be scored; the judge runs at the first score, floor
-    or `prepare`, and the features of real pictures and the probe are then kept in the cache, where
-    parallel workers find them (the first one works, the others wait).
+    Constructing one is cheap and refuses what cannot be scored. The feature extractor runs at the
+    first `score`, `floor` or `prepare`; features of real images and the probe are cached on disk
+    for parallel workers (the first one computes them, the others wait).
     """
 
     def __init__(
         self,
         dataset: Any,  # cabench.data.Dataset, or what looks like one
         n: int,  # samples to generate and score
-        cache: Path,  # judge, features, probes: <cache>/judge/
-        threads: int = 1,  # for the judge; the numbers don't depend on it
+        cache: Path,  # extractors, features, probes: <cache>/judge/
+        threads: int = 1,  # of the extractor; the numbers don't depend on it
         metrics: Sequence[str] = METRIC_NAMES,  # registered metrics that need samples
         stream: str = "label",  # the condition that accuracy is about
         reference: str = REFERENCE,  # the split whose conditions samples are told
@@ -46,11 +46,13 @@ class SampleScorer:
     ):
         self.dataset, self.n, self.stream, self.reference = dataset, n, stream, reference
         self.cache, self.clip = Path(cache), clip
-        self.judge = judge.Judge(cache, threads)
+        self.extractor = lite0.Lite0(cache, threads)
         self.metrics = {name: METRICS.get(name) for name in metrics}
-        others = dict.fromkeys(judge_of(metric) for metric in self.metrics.values())
-        self.judges = {DEFAULT: self.judge} | {  # by name: the default, and what metrics name
-            name: JUDGES.get(name)(Path(cache), threads) for name in others if name != DEFAULT
+        others = dict.fromkeys(extractor_of(metric) for metric in self.metrics.values())
+        self.extractors = {
+            DEFAULT: self.extractor
+        } | {  # by name: the default, and what metrics name
+            name: EXTRACTORS.get(name)(Path(cache), threads) for name in others if name != DEFAULT
         }
         for name, metric in self.metrics.items():
             if hasattr(metric, "check"):
@@ -65,8 +67,8 @@ class SampleScorer:
             for split in (reference, FLOOR)
         }
         self._folder = self.cache / "judge"
-        self._real: dict[str, dict[str, np.ndarray]] = {}  # by judge: of the reference
-        self._last: tuple[Any, dict] = None, {}  # pictures, their features by judge
+        self._real: dict[str, dict[str, np.ndarray]] = {}  # by extractor: of the reference
+        self._last: tuple[Any, dict] = None, {}  # pictures, their features by extractor
 
     @cached_property
     def rows(self) -> np.ndarray:
@@ -99,8 +101,8 @@ class SampleScorer:
         return {
             name: float(
                 metric.compute(
-                    self.features(images, judge_of(metric)),
-                    self.compared(judge_of(metric)),
+                    self.features(images, extractor_of(metric)),
+                    self.compared(extractor_of(metric)),
                     images,
                     labels,
                     self,
@@ -110,12 +112,12 @@ class SampleScorer:
         }
 
     def features(self, images: np.ndarray, name: str = DEFAULT) -> dict[str, np.ndarray]:
-        """A judge's features of pictures; those of the last pictures are kept."""
+        """An extractor's features of pictures; those of the last pictures are kept."""
         if self._last[0] is not images:
             self._last = images, {}
         found = self._last[1]
         if name not in found:
-            found[name] = self.judges[name].features(images)
+            found[name] = self.extractors[name].features(images)
         return found[name]
 
     def neighbours(self, features: np.ndarray) -> dict[str, Any]:
@@ -140,10 +142,10 @@ class SampleScorer:
         """(m, 1280) of the first training pictures."""
         split = self.dataset.split(TRAINED)
         part = slice(0, neighbours.MOST)
-        key = _short(self.dataset.fingerprint, self.judge.fingerprint, neighbours.MOST)
+        key = _short(self.dataset.fingerprint, self.extractor.fingerprint, neighbours.MOST)
         return arrays_once(
             self._folder / f"features-{key}-{TRAINED}.npz",
-            lambda: {"1280": self.judge.features(split.images[part])["1280"]},
+            lambda: {"1280": self.extractor.features(split.images[part])["1280"]},
         )["1280"]
 
     @cached_property
@@ -187,16 +189,16 @@ class SampleScorer:
 
     @property
     def protocol(self) -> dict[str, Any]:
-        """How the numbers were made, for the record: JSON, known without running the judge."""
+        """How the numbers were made, for the record: JSON, known without running an extractor."""
         return {
             "n": self.n,
             "metrics": {name: metric.version for name, metric in self.metrics.items()},
-            "judge": judge.NAME,
-            "judge_fingerprint": self.judge.fingerprint,
-            "judge_resize": f"{judge.SIZE} px, antialiased bilinear",
+            "judge": lite0.NAME,
+            "judge_fingerprint": self.extractor.fingerprint,
+            "judge_resize": f"{lite0.SIZE} px, antialiased bilinear",
             **(
-                {"judges": {n: j.fingerprint for n, j in self.judges.items() if n != DEFAULT}}
-                if len(self.judges) > 1
+                {"judges": {n: e.fingerprint for n, e in self.extractors.items() if n != DEFAULT}}
+                if len(self.extractors) > 1
                 else {}
             ),
             "reference": {"split": self.reference, "labels": "as generated"},
@@ -236,7 +238,7 @@ class SampleScorer:
         """As `probe`, of another stream."""
         elsewhere = [] if self.reference == REFERENCE else [self.reference]
         key = _short(
-            self.dataset.fingerprint, self.judge.fingerprint, stream, probes.VERSION, *elsewhere
+            self.dataset.fingerprint, self.extractor.fingerprint, stream, probes.VERSION, *elsewhere
         )
 
         def fit() -> dict[str, np.ndarray]:
@@ -251,11 +253,11 @@ class SampleScorer:
 
     @cached_property
     def real(self) -> dict[str, np.ndarray]:
-        """The judge's features of the pictures that the samples' conditions are from, in order."""
+        """Features of the real images that the samples' conditions are from, in order."""
         return {k: f[self.rows] for k, f in self._features(self.reference).items()}
 
     def compared(self, name: str = DEFAULT) -> dict[str, np.ndarray]:
-        """A judge's features of the real pictures that samples are compared with."""
+        """An extractor's features of the real pictures that samples are compared with."""
         if name not in self._real:
             self._real[name] = self._subset(self.reference, name)
         return self._real[name]
@@ -269,8 +271,8 @@ class SampleScorer:
                 metric.floor(self)
                 if hasattr(metric, "floor")
                 else metric.compute(
-                    self._subset(FLOOR, judge_of(metric)),
-                    self.compared(judge_of(metric)),
+                    self._subset(FLOOR, extractor_of(metric)),
+                    self.compared(extractor_of(metric)),
                     images,
                     labels,
                     self,
@@ -291,8 +293,8 @@ class SampleScorer:
         return {layer: f[self.chosen[split]] for layer, f in self._features(split, name).items()}
 
     def _features(self, split: str, name: str = DEFAULT) -> dict[str, np.ndarray]:
-        """A judge's features of a whole split, from the cache."""
-        network = self.judges[name]
+        """An extractor's features of a whole split, from the cache."""
+        network = self.extractors[name]
         key = _short(self.dataset.fingerprint, network.fingerprint)
         return arrays_once(
             self._folder / f"features-{key}-{split}.npz",

@@ -55,7 +55,7 @@ class DataRef:
     names: dict[str, list[str]]  # of the classes; empty while the data is absent
     flip: bool
     missing: str = ""  # why it is absent, and how to get it
-    judges: dict[str, str] = dataclasses.field(default_factory=dict)  # beside the default: hashes
+    extractors: dict[str, str] = dataclasses.field(default_factory=dict)  # beside the default
     vae: dict[str, Any] | None = None  # of latents: the hash of its weights, scale, shift
     text: TextRef | None = None  # of a study that needs text
     unseen: int = 0  # samples told conditions of the split `unseen`
@@ -196,7 +196,7 @@ def find_data(file: StudyFile, scale: Scale) -> DataRef:
         text = f"data '{choice.source}' has no text for the stream '{STREAM}'"
         raise scale_fault(scale, (*where, "streams"), text)
     text, missing = _find_text(choice, where, scale, found) if told else (None, "")
-    try:  # making a scorer is cheap, and refuses more samples than real pictures can judge
+    try:  # making a scorer is cheap, and refuses more samples than there are real images
         chosen = metrics.needing("samples", scale.metrics)
         key = _key(scale, place, "sampling", "n")
         metrics.SampleScorer(found, scale.sampling.n, Path(), metrics=chosen)
@@ -207,9 +207,9 @@ def find_data(file: StudyFile, scale: Scale) -> DataRef:
         raise scale_fault(scale, key, str(error)) from None
     clip, absent = _find_clip(scale) if "clip_score" in scale.metrics else (None, "")
     try:
-        judges, unjudged = metrics.judges_of(scale.metrics), ""
+        extractors, no_weights = metrics.extractor_fingerprints(scale.metrics), ""
     except DataMissing as error:
-        judges, unjudged = {}, str(scale_fault(scale, ("metrics",), str(error)))
+        extractors, no_weights = {}, str(scale_fault(scale, ("metrics",), str(error)))
     most = len(found.split("report"))
     if scale.heldout.images > most:
         text = f"found {scale.heldout.images}; the report split of '{choice.source}' has {most}"
@@ -222,8 +222,8 @@ def find_data(file: StudyFile, scale: Scale) -> DataRef:
         classes,
         {name: found.classes[name] for name in dict.fromkeys([*needs, "label"])},
         found.flip,
-        missing or absent or unjudged,
-        judges=judges,
+        missing or absent or no_weights,
+        extractors=extractors,
         text=text,
         unseen=choice.unseen or 0,
         clip=clip,

@@ -15,7 +15,7 @@ from cabench.diffusion import process as diffusion
 from cabench.diffusion import training
 from cabench.errors import listed
 from cabench.metrics import probe
-from cabench.metrics.extractors.lite0 import judge_fingerprint
+from cabench.metrics.extractors.lite0 import lite0_fingerprint
 from cabench.models import kernels
 from cabench.planning.data import DataRef, choose_data, find_data, on_data
 from cabench.planning.models import resolve_models
@@ -36,7 +36,9 @@ class Trial:
     snapshots: dict[str, Any]  # how often, and whether state is kept: changes no number
     plugins: tuple[Plugin, ...] = ()  # to be loaded where it runs; their hashes are in the spec
     tuning: dict[str, Any] | None = None  # the search that found the learning rate
-    assets: dict[str, Any] = field(default_factory=dict)  # where encoders and judges have weights
+    assets: dict[str, Any] = field(
+        default_factory=dict
+    )  # where text encoders and feature extractors have weights
 
     @property
     def train_key(self) -> str:
@@ -105,8 +107,8 @@ def make_trial(
         "guidance": guidance,
         "sweep": sweep["guidance"] if seed < sweep["seeds"] else [],
         "score": {
-            "judge": judge_fingerprint(),
-            **({"judges": data.judges} if data.judges else {}),
+            "judge": lite0_fingerprint(),
+            **({"judges": data.extractors} if data.extractors else {}),
             "metrics": metrics.versions(scale.metrics),
             "heldout": scale.heldout.model_dump(mode="json"),
             "probe": probe.VERSION,

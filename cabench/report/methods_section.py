@@ -89,7 +89,7 @@ def protocol(manifest: dict[str, Any], records: dict[str, dict[str, Any]]) -> li
             ),
         ),
         (
-            "Judge",
+            "Feature extractor",
             _joined(
                 told.get("judge"),
                 told.get("judge_resize"),

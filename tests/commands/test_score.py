@@ -1,4 +1,4 @@
-"""The verbs `score` and `judges`: saved samples, other metrics; metrics, corrupted pictures."""
+"""The commands `score` and `audit`: saved samples, other metrics; metrics, corrupted pictures."""
 
 import csv
 import json
@@ -11,7 +11,7 @@ import pytest
 import rundir
 from runs import CALL
 
-from cabench.metrics import audit as judging
+from cabench.metrics import audit
 from cabench.metrics.corruptions import CORRUPTIONS, Real
 
 STUDY = """
@@ -94,7 +94,7 @@ def test_the_nearest_training_pictures_stand_beside_the_record_and_in_the_report
     assert "Nearest training pictures" in text
 
 
-# ---- judging the metrics -----------------------------------------------------------------------
+# ---- auditing the metrics ----------------------------------------------------------------------
 
 
 def test_every_corruption_spoils_what_it_says_and_no_more():
@@ -117,7 +117,7 @@ def test_the_matrix_finds_what_is_known_of_kid_and_accuracy(tmp_path):
     """KID and FID are flat under shuffled labels, where accuracy falls; blur is seen by all."""
     out = tmp_path / "reports"
     done = cabench(
-        "judges",
+        "audit",
         "digits",
         "--n",
         "100",
@@ -130,7 +130,7 @@ def test_the_matrix_finds_what_is_known_of_kid_and_accuracy(tmp_path):
         cwd=tmp_path,
     )
     assert done.returncode == 0, done.stderr
-    frame = pd.read_csv(out / "judges.digits.csv")
+    frame = pd.read_csv(out / "audit.digits.csv")
     found = {(r.metric, r.corruption): r.found for r in frame.itertuples()}
     assert found["kid", "shuffled labels"] == "flat"
     assert found["condition_accuracy", "shuffled labels"] == "worse"
@@ -141,7 +141,7 @@ def test_the_matrix_finds_what_is_known_of_kid_and_accuracy(tmp_path):
     assert kid["shift"] == pytest.approx((kid["corrupted"] - kid["intact"]) / kid["sd"], rel=1e-6)
 
 
-def test_what_judges_can_not_do_is_one_line(tmp_path, capsys, monkeypatch):
+def test_a_wrong_argument_of_audit_is_one_line(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for words, text in (
         (["digit"], "did you mean 'digits'"),
@@ -149,12 +149,12 @@ def test_what_judges_can_not_do_is_one_line(tmp_path, capsys, monkeypatch):
         (["digits", "--metrics", "kidd"], "did you mean 'kid'"),
         (["digits", "--n", "3000"], "samples can be scored"),
     ):
-        code, _, err = rundir.cabench(capsys, "judges", *words)
+        code, _, err = rundir.cabench(capsys, "audit", *words)
         assert code == 2 and text in err and len(err.strip().splitlines()) == 1
 
 
 def test_expectations_name_corruptions_that_there_are():
-    for told in judging.EXPECTED.values():
+    for told in audit.EXPECTED.values():
         assert set(told) <= set(CORRUPTIONS)
-    assert judging.expected("fid_inception", "blur") == "worse"
-    assert judging.expected("my_metric", "blur") == ""
+    assert audit.expected("fid_inception", "blur") == "worse"
+    assert audit.expected("my_metric", "blur") == ""

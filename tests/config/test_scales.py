@@ -96,7 +96,7 @@ def test_arms_too_large_get_the_scales_bottleneck_or_are_refused(tiny):
     assert [t.key for t in same.trials] == [t.key for t in plain.trials]
 
 
-def test_absent_weights_of_a_judge_are_named_and_nothing_runs(tmp_path, monkeypatch, capsys):
+def test_absent_weights_of_an_extractor_are_named_and_nothing_runs(tmp_path, monkeypatch, capsys):
     """The plan stands, for dry runs; a run stops in one line that says where they are wanted."""
     from rundir import cabench
 

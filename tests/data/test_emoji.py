@@ -132,7 +132,9 @@ def test_style_combo(cluster_split):
     for code, s in held:
         assert (code, s) not in seen
         assert all((code, other) in seen for other in range(3) if other != s)
-    assert set(hexcode[number == 1]).isdisjoint(hexcode[number != 1])  # the judge knows no concept
+    assert set(hexcode[number == 1]).isdisjoint(
+        hexcode[number != 1]
+    )  # judge-train shares no concept
     assert set(hexcode[number == 1]) == set(cluster_split.split("judge-train").texts["hexcode"])
     generator, judge, report = (images[number == k] for k in range(3))
     for a, b in ((generator, report), (judge, report), (generator, judge)):

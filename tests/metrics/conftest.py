@@ -1,19 +1,19 @@
 import pytest
 
 from cabench.data import load_dataset
-from cabench.metrics import Judge, SampleScorer
+from cabench.metrics import Lite0, SampleScorer
 from cabench.metrics.reference import matched
 
 
 @pytest.fixture(scope="session")
 def cache(tmp_path_factory):
-    """One cache for all tests, so that the judge is exported once."""
+    """One cache for all tests, so that EfficientNet-Lite0 is exported once."""
     return tmp_path_factory.mktemp("cache")
 
 
 @pytest.fixture(scope="session")
-def judge(cache):
-    return Judge(cache)
+def extractor(cache):
+    return Lite0(cache)
 
 
 @pytest.fixture(scope="session")

@@ -14,9 +14,9 @@ from PIL import Image
 from cabench import metrics
 from cabench.errors import CabenchError
 from cabench.metrics import SampleScorer, fidelity, neighbours
-from cabench.metrics.extractors import lite0 as judge
+from cabench.metrics.extractors import lite0
 from cabench.metrics.extractors.torch_fidelity import VARIABLE, find_weights
-from cabench.registry import JUDGES, METRICS
+from cabench.registry import EXTRACTORS, METRICS
 
 
 def sets(n=60, m=70, d=5):
@@ -103,9 +103,9 @@ def test_lite0s_classes_are_its_own_classifiers():
     """The logits of the Inception score equal the network's head on its pooled features."""
     from efficientnet_lite_pytorch import EfficientNet
 
-    weight, bias = judge.class_layer()
+    weight, bias = lite0.class_layer()
     net = EfficientNet.from_name("efficientnet-lite0")
-    net.load_state_dict(torch.load(judge.weights_path(), weights_only=True))
+    net.load_state_dict(torch.load(lite0.weights_path(), weights_only=True))
     x = torch.randn(4, 1280, generator=torch.Generator().manual_seed(0))
     want = net._fc(x).detach().numpy()
     np.testing.assert_allclose(x.numpy() @ weight.T + bias, want, rtol=1e-4, atol=1e-5)
@@ -208,23 +208,23 @@ def test_inception_equals_torch_fidelitys_command_line(
     assert fidelity.kid(features["2048"], reference["2048"], N) == pytest.approx(
         kid, rel=1e-3, abs=3e-6
     )
-    early = type("Early", (JUDGES.get(NAME),), {"widths": {"64": 64}})(tmp_path)
+    early = type("Early", (EXTRACTORS.get(NAME),), {"widths": {"64": 64}})(tmp_path)
     first = [early.features(images)["64"] for images in (samples, real)]
     fid = fidelity.fid(*first, least=2)
     assert fid == pytest.approx(theirs["frechet_inception_distance"], rel=1e-3)
-    assert ours.protocol["judges"] == {NAME: JUDGES.get(NAME).fingerprint_of()}
+    assert ours.protocol["judges"] == {NAME: EXTRACTORS.get(NAME).fingerprint_of()}
 
 
 def test_other_weights_have_another_hash(inception, tmp_path, monkeypatch):
     monkeypatch.setenv(VARIABLE, str(inception.parent))
-    one = metrics.judges_of(["kid", "kid_inception"])
+    one = metrics.extractor_fingerprints(["kid", "kid_inception"])
     assert list(one) == ["inception-v3-compat"]
     other = torch.load(inception, weights_only=True)
     other["fc.bias"] += 1
     torch.save(other, tmp_path / inception.name)
     monkeypatch.setenv(VARIABLE, str(tmp_path))
-    assert metrics.judges_of(["kid_inception"]) != one
-    assert metrics.judges_of(["kid", "fid_lite0_112"]) == {}
+    assert metrics.extractor_fingerprints(["kid_inception"]) != one
+    assert metrics.extractor_fingerprints(["kid", "fid_lite0_112"]) == {}
 
 
 def test_absent_and_wrong_weights_are_named(tmp_path, monkeypatch):
@@ -237,7 +237,7 @@ def test_absent_and_wrong_weights_are_named(tmp_path, monkeypatch):
     assert "https://" in text and f"{VARIABLE}=FOLDER" in text
     torch.save({"a": torch.zeros(1)}, tmp_path / "inception-v3-compat.pth")
     with pytest.raises(CabenchError, match="inception-v3-compat.pth doesn't open"):
-        JUDGES.get("inception-v3-compat")(tmp_path).features(np.zeros((1, 3, 8, 8), np.uint8))
+        EXTRACTORS.get("inception-v3-compat")(tmp_path).features(np.zeros((1, 3, 8, 8), np.uint8))
 
 
 def test_only_inceptions_fid_is_called_fid_and_all_carry_n():

@@ -21,7 +21,7 @@ class Pictures(Dataset):
         return torch.from_numpy(self.images[i])
 
 
-def test_scores_equal_torch_fidelity_end_to_end(scorer, judge, digits, real):
+def test_scores_equal_torch_fidelity_end_to_end(scorer, extractor, digits, real):
     images, labels = real
     ours = scorer.score(images, labels)
     reference = digits.split("report").images[scorer.chosen["report"]]
@@ -39,7 +39,7 @@ def test_scores_equal_torch_fidelity_end_to_end(scorer, judge, digits, real):
         kid_subsets=1,
         kid_subset_size=256,
         feature_extractor=register(),
-        feature_extractor_weights_path=str(judge.path),
+        feature_extractor_weights_path=str(extractor.path),
     )
     assert ours["kid"] == pytest.approx(theirs["kernel_inception_distance_mean"], rel=1e-9)
     assert ours["fid_lite0_112"] == pytest.approx(theirs["frechet_inception_distance"], rel=1e-9)

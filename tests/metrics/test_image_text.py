@@ -16,7 +16,7 @@ from cabench.data import load_dataset
 from cabench.errors import CabenchError, DataMissing
 from cabench.metrics import SampleScorer, describe, image_text
 from cabench.metrics.clip import Clip, wording
-from cabench.metrics.extractors.lite0 import Judge
+from cabench.metrics.extractors.lite0 import Lite0
 from cabench.metrics.image_text import Heads, heads, retrieval
 from cabench.text import encoder, sentences
 
@@ -28,13 +28,13 @@ def emoji():
 
 @pytest.fixture(scope="module")
 def real(emoji, tmp_path_factory):
-    """Judge features and sentence embeddings of 240 pictures of 80 unseen concepts or more."""
+    """Features and sentence embeddings of 240 images of 80 unseen concepts or more."""
     cache = tmp_path_factory.mktemp("image_text")
     unseen = emoji.split("unseen")
     kept = sorted(set(unseen.texts["hexcode"]))[:80]
     rows = [i for i, code in enumerate(unseen.texts["hexcode"]) if code in kept]
     texts = [unseen.texts["text"][i] for i in rows]
-    features = Judge(cache).features(unseen.images[rows])
+    features = Lite0(cache).features(unseen.images[rows])
     concept = np.unique([unseen.texts["hexcode"][i] for i in rows], return_inverse=True)[1]
     return features, sentences(encoder("minilm"), texts, cache), concept
 

@@ -73,9 +73,9 @@ import json
 from pathlib import Path
 from cabench.data import load_dataset
 from cabench.metrics import SampleScorer
-from cabench.metrics.extractors import lite0 as judge
-def refuse(self, images): raise SystemExit("the judge ran again on real pictures")
-judge.Judge.features = refuse
+from cabench.metrics.extractors import lite0
+def refuse(self, images): raise SystemExit("the feature extractor ran again on real images")
+lite0.Lite0.features = refuse
 print(json.dumps(SampleScorer(load_dataset("digits"), 256, Path({str(cache)!r}), 2).floor()))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -115,7 +115,7 @@ def test_samples_of_another_shape_or_with_other_labels_are_refused(scorer, real)
 def test_protocol_is_json_and_names_what_decides(scorer):
     protocol = json.loads(json.dumps(scorer.protocol))
     assert protocol["n"] == protocol["kid"]["kid_subset_size"] == 256
-    assert protocol["judge_fingerprint"] == metrics.judge_fingerprint()
+    assert protocol["judge_fingerprint"] == metrics.lite0_fingerprint()
     assert protocol["metrics"] == metrics.versions(NAMES)
 
 

@@ -1,9 +1,9 @@
-"""The judge as a feature extractor of torch-fidelity.
+"""EfficientNet-Lite0 as a feature extractor of torch-fidelity.
 
 register()
 torch_fidelity.calculate_metrics(
     input1=..., input2=..., feature_extractor=NAME, cuda=False, fid=True, kid=True,
-    feature_extractor_weights_path=Judge(cache).path)
+    feature_extractor_weights_path=Lite0(cache).path)
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ import torch
 from torch_fidelity.feature_extractor_base import FeatureExtractorBase
 from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY, register_feature_extractor
 
-from cabench.metrics.extractors.lite0 import NAME, Judge
+from cabench.metrics.extractors.lite0 import NAME, Lite0
 
 
-class JudgeExtractor(FeatureExtractorBase):
+class Lite0Adapter(FeatureExtractorBase):
     """Features in float64, as `fidelity` has them; the weights path is the exported ONNX file."""
 
     def __init__(self, name, features_list, feature_extractor_weights_path=None, **kwargs):
         super().__init__(name, features_list)
         path = feature_extractor_weights_path
-        self.judge = Judge(Path(".cabench"), path=Path(path) if path else None)
+        self.extractor = Lite0(Path(".cabench"), path=Path(path) if path else None)
 
     def forward(self, images):
         """(B, 1 or 3, H, W) uint8 to a tuple of (B, D) float64, one for each requested feature."""
-        features = self.judge.features(images.cpu().numpy())
+        features = self.extractor.features(images.cpu().numpy())
         return tuple(torch.from_numpy(features[name]).double() for name in self.features_list)
 
     @staticmethod
@@ -48,7 +48,7 @@ class JudgeExtractor(FeatureExtractorBase):
 
 
 def register() -> str:
-    """Make the judge known to torch-fidelity, which raises on a name's second registration."""
+    """Registers EfficientNet-Lite0 with torch-fidelity, once; returns its name."""
     if NAME not in FEATURE_EXTRACTORS_REGISTRY:
-        register_feature_extractor(NAME, JudgeExtractor)
+        register_feature_extractor(NAME, Lite0Adapter)
     return NAME

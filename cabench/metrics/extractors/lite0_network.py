@@ -13,7 +13,7 @@ MEAN, STD = 127.0, 128.0  # TensorFlow's efficientnet_lite_builder.py, which the
 STAGE = 10  # the last block with 112 channels
 
 
-class JudgeNetwork(nn.Module):
+class Lite0Network(nn.Module):
     """uint8 pictures of any size to the pooled features of two stages."""
 
     def __init__(self, weights: Path, size: int):
@@ -47,7 +47,7 @@ def export(weights: Path, path: Path, size: int, opset: int) -> None:
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # dynamo=False is deprecated; the other wants onnxscript
         torch.onnx.export(
-            JudgeNetwork(weights, size),
+            Lite0Network(weights, size),
             example,
             str(path),
             dynamo=False,

@@ -1,8 +1,8 @@
-"""Judges by name: networks whose features stand for pictures.
+"""Feature extractors by name: frozen networks whose features metrics compare.
 
-@JUDGES.register("my_judge")
-class MyJudge:
-    name = "my_judge"
+@EXTRACTORS.register("my_extractor")
+class MyExtractor:
+    name = "my_extractor"
     layers = {"fid": ..., "kid": ..., "prc": ..., "isc": ...}   # family -> layer; what it has
     widths = {layer: dimensions}
     def __init__(self, cache, threads=1): ...
@@ -13,19 +13,22 @@ class MyJudge:
 
 from __future__ import annotations
 
-from cabench.metrics.extractors.lite0 import Judge
-from cabench.metrics.extractors.torch_fidelity import EXTRACTORS, Extractor
-from cabench.registry import JUDGES
+from cabench.metrics.extractors.lite0 import Lite0
+from cabench.metrics.extractors.torch_fidelity import TORCH_FIDELITY, Extractor
+from cabench.registry import EXTRACTORS
 
 DEFAULT = "efficientnet-lite0"
 
-JUDGES.register(DEFAULT)(Judge)
-for _told in EXTRACTORS:
-    JUDGES.register(_told["name"])(
+EXTRACTORS.register(DEFAULT)(Lite0)
+for _told in TORCH_FIDELITY:
+    EXTRACTORS.register(_told["name"])(
         type("Extractor", (Extractor,), {**_told, "__doc__": f"torch-fidelity's {_told['name']}."})
     )
 
 
-def judge_of(metric: type) -> str:
-    """The judge that a metric of samples looks through."""
-    return getattr(metric, "judge", DEFAULT)
+def extractor_of(metric: type) -> str:
+    """The name of the feature extractor that a metric of samples uses.
+
+    `judge` is the attribute's former name, which plugins may still have.
+    """
+    return getattr(metric, "extractor", None) or getattr(metric, "judge", DEFAULT)

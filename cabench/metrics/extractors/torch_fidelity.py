@@ -1,4 +1,4 @@
-"""torch-fidelity's feature extractors as judges, by name; their weights by file.
+"""torch-fidelity's feature extractors by name; their weights by file.
 
 A file is looked for in the folder $CABENCH_WEIGHTS (NAME.pth or NAME.pt; DINOv2 opens from torch
 hub's alone), then under its published name in torch hub's folder, and else downloaded there. Its
@@ -73,7 +73,7 @@ def find_weights(name: str, download: bool = True) -> Path:
         how = "torch hub keeps its repository beside them: copy its folder (TORCH_HOME)"
     places = ", ".join(map(str, [*asked, kept]))
     raise DataMissing(
-        f"judge '{name}': looked for its weights in {places}, found none{note}; {how}"
+        f"feature extractor '{name}': expected its weights in {places}, found none{note}; {how}"
     )
 
 
@@ -137,7 +137,7 @@ class Extractor:
         except Exception as error:  # another network's weights, a damaged file, no hub repository
             text = " ".join(str(error).split())[:160]
             raise CabenchError(
-                f"judge '{self.name}': {find_weights(self.name)} doesn't open: {text}"
+                f"feature extractor '{self.name}': {find_weights(self.name)} doesn't open: {text}"
             ) from None
         return made.to(self._device)
 
@@ -163,7 +163,7 @@ def _plain(width: int, layer: str) -> dict:
     return {"widths": {layer: width}, "layers": {f: layer for f in ("fid", "kid", "prc")}}
 
 
-EXTRACTORS = (
+TORCH_FIDELITY = (
     {
         "name": "inception-v3-compat",
         "short": "inception",

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from cabench.errors import CabenchError
-from cabench.metrics import Judge, judge_fingerprint
+from cabench.metrics import Lite0, lite0_fingerprint
 from cabench.metrics.extractors import lite0 as module
 from cabench.metrics.extractors.lite0 import resize_matrix, weights_path
 
@@ -39,9 +39,9 @@ def eager(images):
 
 
 @pytest.mark.parametrize("shape", [(1, 16, 16), (3, 20, 28), (3, 100, 90)])
-def test_features_are_those_of_the_network_in_torch(judge, shape):
+def test_features_are_those_of_the_network_in_torch(extractor, shape):
     images = pictures(5, *shape)
-    features, (stage, final) = judge.features(images), eager(images)
+    features, (stage, final) = extractor.features(images), eager(images)
     assert features["112"].shape == (5, 112) and features["1280"].shape == (5, 1280)
     assert features["112"].dtype == features["1280"].dtype == np.float32
     np.testing.assert_allclose(features["112"], stage, atol=2e-4)
@@ -57,52 +57,52 @@ def test_resize_matrix_is_torchs_antialiased_bilinear(n):
     np.testing.assert_allclose(resize_matrix(n) @ line, expected.numpy(), atol=1e-6)
 
 
-def test_same_picture_same_bits_wherever_it_stands(judge, cache):
+def test_same_picture_same_bits_wherever_it_stands(extractor, cache):
     images = pictures(70, 1, 16, 16)
-    whole = judge.features(images)
+    whole = extractor.features(images)
     order = np.random.RandomState(1).permutation(70)
-    shuffled, alone = judge.features(images[order]), judge.features(images[41:42])
-    two_threads = Judge(cache, threads=2).features(images)
+    shuffled, alone = extractor.features(images[order]), extractor.features(images[41:42])
+    two_threads = Lite0(cache, threads=2).features(images)
     for name in whole:
         assert np.array_equal(shuffled[name], whole[name][order])
         assert np.array_equal(alone[name][0], whole[name][41])
         assert np.array_equal(two_threads[name], whole[name])
 
 
-def test_a_grey_picture_is_its_colour_copy(judge):
+def test_a_grey_picture_is_its_colour_copy(extractor):
     grey = pictures(3, 1, 16, 16)
     colour = np.repeat(grey, 3, axis=1)
-    assert np.array_equal(judge.features(grey)["1280"], judge.features(colour)["1280"])
+    assert np.array_equal(extractor.features(grey)["1280"], extractor.features(colour)["1280"])
 
 
-def test_no_pictures_give_no_features(judge):
-    assert judge.features(np.zeros((0, 1, 8, 8), np.uint8))["112"].shape == (0, 112)
+def test_no_pictures_give_no_features(extractor):
+    assert extractor.features(np.zeros((0, 1, 8, 8), np.uint8))["112"].shape == (0, 112)
 
 
 @pytest.mark.parametrize(
     "images", [np.zeros((2, 1, 8, 8), np.float32), np.zeros((2, 2, 8, 8), np.uint8)]
 )
-def test_other_inputs_are_refused(judge, images):
+def test_other_inputs_are_refused(extractor, images):
     with pytest.raises(ValueError, match="uint8"):
-        judge.features(images)
+        extractor.features(images)
 
 
 def test_the_session_keeps_to_its_threads(cache):
-    options = Judge(cache, threads=1)._session.get_session_options()
+    options = Lite0(cache, threads=1)._session.get_session_options()
     assert (options.intra_op_num_threads, options.inter_op_num_threads) == (1, 1)
     assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
 
 
 def test_fingerprint_changes_with_what_decides_features(monkeypatch, tmp_path):
-    found = {judge_fingerprint.__wrapped__()}
+    found = {lite0_fingerprint.__wrapped__()}
     for name, value in {"SIZE": 96, "OPSET": 18, "VERSION": -1}.items():
         with monkeypatch.context() as patch:
             patch.setattr(module, name, value)
-            found.add(judge_fingerprint.__wrapped__())
+            found.add(lite0_fingerprint.__wrapped__())
     other = tmp_path / "weights.pth"
     other.write_bytes(b"other")
     monkeypatch.setattr(module, "weights_path", lambda: other)
-    found.add(judge_fingerprint.__wrapped__())
+    found.add(lite0_fingerprint.__wrapped__())
     assert len(found) == 5
 
 
@@ -116,7 +116,7 @@ def test_keys_need_no_heavy_import():
     code = (
         "import sys; from cabench import metrics; "
         "metrics.versions(['kid', 'fid_lite0_112', 'condition_accuracy']); "
-        "metrics.judge_fingerprint(); metrics.describe('kid', 5); "
+        "metrics.lite0_fingerprint(); metrics.describe('kid', 5); "
         "print([m for m in ('torch', 'onnxruntime', 'sklearn', 'scipy', 'torch_fidelity') "
         "if m in sys.modules])"
     )

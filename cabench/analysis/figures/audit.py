@@ -14,7 +14,7 @@ from cabench.analysis.figures.style import ALONE, SCREEN, Look, finish, sheet
 STRONG = 10.0  # standard deviations that have the full colour
 
 
-def judges(path: str | Path, frame: pd.DataFrame, look: Look = SCREEN) -> list[Path]:
+def audit(path: str | Path, frame: pd.DataFrame, look: Look = SCREEN) -> list[Path]:
     """Heat map metrics x corruptions of the shift; a frame around what is not as expected."""
     rows, columns = (list(dict.fromkeys(frame[name])) for name in ("label", "corruption"))
     shift = frame.pivot(index="label", columns="corruption", values="shift").loc[rows, columns]
