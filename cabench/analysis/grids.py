@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from cabench.errors import CabenchError
+from cabench.records.sample_grid import read_grid
+from cabench.records.schema import GridLayout
 from cabench.records.store import SHEET, Store
 from cabench.runtime.files import LOG
 
@@ -48,7 +48,7 @@ def drawn(
     real = None
     if path is not None:
         try:
-            real = read_sheet(path, record["protocol"]["sheet"])
+            real = read_grid(path, GridLayout.model_validate(layout))
         except CabenchError as error:  # no record holds its checksum
             LOG.warning("%s", error)
     columns = len(next(iter(by_seed[seed].values())))  # of many classes a sheet has the first
@@ -59,15 +59,8 @@ def _sheet(record: dict[str, Any] | None, store: Store) -> np.ndarray | None:
     if record is None or record["status"] != "complete":
         return None
     path = store.whole_beside(record, SHEET)
-    return None if path is None else read_sheet(path, record["protocol"]["sheet"])
-
-
-def read_sheet(path: Path, layout: dict[str, int]) -> np.ndarray:
-    """The pictures of a record's sheet, (columns, rows, C, H, W) uint8."""
-    try:
-        sheet = np.asarray(Image.open(path))
-    except (OSError, SyntaxError) as error:  # what Pillow raises for a damaged PNG
-        raise CabenchError(f"{path} is damaged ({error}): `cabench run` makes it again") from None
-    height, width = layout["height"], layout["width"]
-    shape = (sheet.shape[0] // height, height, sheet.shape[1] // width, width, -1)
-    return sheet.reshape(shape).transpose(2, 0, 4, 1, 3)
+    return (
+        None
+        if path is None
+        else read_grid(path, GridLayout.model_validate(record["protocol"]["sheet"]))
+    )

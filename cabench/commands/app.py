@@ -277,6 +277,7 @@ def score(
             help="Also write the features of all samples here, as npz",
         ),
     ] = None,
+    plugin: Plugins = None,
     results: Results = Path("results"),
     cache: Annotated[
         Path, typer.Option(callback=_folder, help="Where the run's samples are")
@@ -285,7 +286,7 @@ def score(
     """Score a run's saved samples with other metrics or feature extractors. Trains nothing."""
     from cabench.commands.score import show_scores
 
-    show_scores(study, scale, metrics, results, cache, features, clip)
+    show_scores(study, scale, metrics, results, cache, features, clip, plugin or ())
 
 
 @app.command()

@@ -30,12 +30,12 @@ from cabench.config.study import StudyFile
 from cabench.cost import timing
 from cabench.cost.macs import meta_macs, parameter_counts
 from cabench.cost.timing import Ratio
-from cabench.execution.trial import environment
 from cabench.models.model import BACKBONES
 from cabench.planning.data import DataRef
 from cabench.planning.models import resolve_models
 from cabench.plugins import load_plugins, read_plugins
 from cabench.runtime.console import wide_screen
+from cabench.runtime.environment import environment
 from cabench.runtime.files import write_csv, write_json
 
 Rows = list[dict[str, Any]]

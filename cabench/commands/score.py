@@ -1,174 +1,236 @@
-"""The verb `score`: further metrics of a run's saved samples. Trains and draws nothing."""
+"""`cabench score`: score a run's saved samples with further metrics, without training or sampling.
+
+Specs come from the records, the data's options from the scale that the manifest names. Nothing that
+a results directory names is executed: plugins are given by --plugin.
+"""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from cabench import metrics
 from cabench.analysis import tables
+from cabench.config.schema import Scale
+from cabench.config.study import read_scale
+from cabench.data import Dataset, load_dataset
 from cabench.diffusion.training import load
-from cabench.errors import CabenchError, DataMissing, listed, near, shown
-from cabench.execution.run import Options, prepare
-from cabench.execution.trial import scorers_of
-from cabench.planning.trials import Trial
+from cabench.errors import CabenchError, listed, near, shown
+from cabench.metrics.clip import Clip
+from cabench.plugins import load_plugins, read_plugins
 from cabench.records.runs import Run, find_run
+from cabench.records.schema import read_record
+from cabench.records.spec import ClipSpec, DataSpec, TrialSpec
 from cabench.records.store import Store
 from cabench.registry import METRICS
 from cabench.runtime.console import screen
 from cabench.runtime.files import LOG, atomic_path, write_json
 
 
+@dataclass(frozen=True)
+class Sampled:
+    """A trial of the run with its saved samples."""
+
+    arm: str
+    seed: int
+    key: str
+    spec: TrialSpec
+    images: np.ndarray  # (n, C, H, W) uint8, at the primary guidance
+
+
 def show_scores(
     study: str,
     scale: str | None,
-    wanted: str | None,
+    metric_names: str | None,  # comma-separated; None: the run's own
     results: Path,
     cache: Path,
     features: Path | None,
     clip: str | None = None,
+    plugins: Iterable[Path] = (),
 ) -> None:
-    """Scores what was drawn, prints the table, writes scores.{csv,md,json} beside the manifest."""
+    """Print the table of scores and write scores.{csv,md,json} beside the manifest."""
+    load_plugins(read_plugins(plugins))
     run = find_run(results, study, scale)
-    chosen = parse_metrics(wanted, run)
-    planned, store = planned_trials(run, results, cache)
-    drawn, lost = saved_samples(planned.trials, store)
-    if not drawn:
+    chosen = parse_metrics(metric_names, run)
+    store = Store(results, cache, run.store.reference)
+    trials, lost = saved_samples(run, store)
+    if not trials:
         raise CabenchError(
             f"{run.name}: no saved samples in {store.cache / 'samples'}; `cabench run "
             f"{run.told['study_file']}` with that cache draws them again"
         )
-    if planned.data.missing:
-        raise DataMissing(planned.data.missing)
-    scorer, *apart = scorers_of(drawn[0][0], store, chosen, clip)
-    if apart:
-        LOG.warning("samples of unseen concepts are not scored again; those in the records stand")
+    scorer = make_scorer(run, trials, chosen, clip, cache)
     scorer.prepare()
-    floor, protocol = scorer.floor(), scorer.protocol
-    began, pictures = time.perf_counter(), 0
-    scores = {}
-    for trial, images in drawn:
-        if trial.key not in scores:
-            scores[trial.key] = scorer.score(images, scorer.labels)
-            pictures += len(images)
-            if features is not None:
-                export(features / f"{trial.arm}.seed-{trial.seed}.npz", scorer, images)
+    began = time.perf_counter()
+    scores = {trial.key: scorer.score(trial.images, scorer.labels) for trial in distinct(trials)}
     seconds = time.perf_counter() - began
+    paths = write_scores(run, scorer, chosen, scores)
     if features is not None:
+        for trial in distinct(trials):
+            export(features / f"{trial.arm}.seed-{trial.seed}.npz", scorer, trial.images)
         export_real(features / "real.npz", scorer)
+        paths += sorted(features.glob("*.npz"))
+    count = len(scores) * scorer.n
+    console = screen()
+    if lost:
+        console.print(f"\nleft out, without saved samples: {listed(lost)}", soft_wrap=True)
+    console.print(
+        f"\n{len(scores)} trials, {count:,} samples scored in {seconds:.0f} s "
+        f"({count / seconds:,.0f} per second); nothing was trained or sampled",
+        soft_wrap=True,
+    )
+    console.print("\nWritten:", *(f"  {path}" for path in paths), sep="\n", soft_wrap=True)
 
-    told = run.told | {
+
+def parse_metrics(names: str | None, run: Run) -> list[str]:
+    """'kid,precision_lite0' -> the metrics of samples; None: those of the run."""
+    if names is None:
+        measured = [name for name in run.told["metrics"] if "/" not in name]  # no 'kid/unseen'
+        if absent := [name for name in measured if name not in METRICS]:
+            text = f"{run.name} was measured with {listed(absent)} of a plugin; name it: --plugin"
+            raise CabenchError(
+                f"{text} {' --plugin '.join(p['path'] for p in run.told['plugins'])}"
+            )
+        return metrics.needing("samples", measured)
+    chosen = list(dict.fromkeys(name.strip() for name in names.split(",") if name.strip()))
+    known = metrics.needing("samples", metrics.names())
+    if not chosen:
+        raise CabenchError(f"--metrics: expected {listed(known)}, got {shown(names)}")
+    for name in chosen:
+        if name in METRICS and name not in known:
+            raise CabenchError(
+                f"--metrics: '{name}' is measured on the network, not on samples; "
+                f"allowed: {listed(known)}"
+            )
+        if name not in known:
+            raise CabenchError(
+                f"--metrics: unknown metric {shown(name)}{near(name, known)}; "
+                f"allowed: {listed(known)}"
+            )
+    return chosen
+
+
+# ---- from the results directory -----------------------------------------------------------------
+
+
+def saved_samples(run: Run, store: Store) -> tuple[list[Sampled], list[str]]:
+    """The complete trials whose samples are in the cache, and the names of the others."""
+    trials, lost = [], []
+    for trial in run.told["trials"]:
+        content = store.record(trial["key"])
+        saved = None
+        if content is not None and content["status"] == "complete":
+            spec = read_record(content, store.record_path(trial["key"])).spec
+            saved = load(store.samples(spec.sample_key(spec.guidance)))
+        if saved is None:
+            lost.append(f"{trial['arm']} (seed {trial['seed']})")
+        else:
+            images = saved[0]["images"].numpy()
+            trials.append(Sampled(trial["arm"], trial["seed"], trial["key"], spec, images))
+    return trials, lost
+
+
+def distinct(trials: list[Sampled]) -> list[Sampled]:
+    """One trial per key: arms may share trials."""
+    return list({trial.key: trial for trial in reversed(trials)}.values())[::-1]
+
+
+def make_scorer(
+    run: Run, trials: list[Sampled], chosen: list[str], clip: str | None, cache: Path
+) -> metrics.SampleScorer:
+    """The scorer of the samples that are conditioned on the report split."""
+    spec = trials[0].spec
+    for trial in trials:
+        if (trial.spec.train.data, trial.spec.sample.n) != (spec.train.data, spec.sample.n):
+            raise CabenchError(f"{run.name}: its trials have different data or sample counts")
+    if spec.score.unseen is not None:
+        LOG.warning("only samples of the report split are scored, not those of unseen concepts")
+    scale = read_scale(run.told.get("scale_file") or run.told["scale"])
+    dataset = find_dataset(run, scale, spec.train.data)
+    network = None
+    if clip is not None:
+        network = Clip(clip)
+    elif "clip_score" in chosen and spec.score.clip is not None:
+        network = find_clip(run, scale, spec.score.clip)
+    return metrics.SampleScorer(dataset, spec.sample.n, cache, metrics=chosen, clip=network)
+
+
+def find_dataset(run: Run, scale: Scale, spec: DataSpec) -> Dataset:
+    """The data that the records' fingerprint names, loaded with the scale's options."""
+    choices = [choice for choice in scale.data if choice.source == spec.source]
+    for choice in choices:
+        dataset = load_dataset(choice.source, **choice.options)
+        if dataset.fingerprint == spec.fingerprint:
+            return dataset
+    reason = "changed since the run" if choices else f"is not in scale '{scale.scale}'"
+    raise CabenchError(f"{run.name}: its data '{spec.source}' {reason}")
+
+
+def find_clip(run: Run, scale: Scale, spec: ClipSpec) -> Clip:
+    """The CLIP that the records' fingerprint names, at the scale's path."""
+    if scale.clip is None:
+        raise CabenchError(f"{run.name}: scale '{scale.scale}' names no CLIP: give --clip FOLDER")
+    clip = Clip(scale.clip.path, spec.template)
+    if clip.fingerprint != spec.fingerprint:
+        raise CabenchError(f"{run.name}: the CLIP in {clip.path} changed since the run")
+    return clip
+
+
+# ---- to the results directory -------------------------------------------------------------------
+
+
+def write_scores(
+    run: Run, scorer: metrics.SampleScorer, chosen: list[str], scores: dict[str, dict[str, float]]
+) -> list[Path]:
+    """Print the table and write it beside the manifest; return the paths."""
+    manifest = run.told | {
         "metrics": {name: metrics.describe(name, scorer.n) for name in chosen},
         "primary": chosen[0],
         "claims": [],
         "caveat": "",
     }
-    held = run.records()
+    protocol, floor = scorer.protocol, scorer.floor()
     records = {
-        key: held[key]
-        | {"metrics": values, "protocol": held[key]["protocol"] | protocol | {"floor": floor}}
-        for key, values in scores.items()
+        key: record
+        | {
+            "metrics": scores[key],
+            "protocol": record["protocol"] | protocol | {"floor": floor},
+        }
+        for key, record in run.records().items()
+        if key in scores
     }
-    console = screen()
-    tables.show(told, records, console)
-    folder = run.folder
-    paths = [folder / f"scores.{end}" for end in ("csv", "md", "json")]
-    tables.to_csv(told, records, paths[0])
+    tables.show(manifest, records, screen())
+    paths = [run.folder / f"scores.{suffix}" for suffix in ("csv", "md", "json")]
+    tables.to_csv(manifest, records, paths[0])
     with atomic_path(paths[1]) as part:
-        part.write_text(tables.to_markdown(told, records), encoding="utf-8")
+        part.write_text(tables.to_markdown(manifest, records), encoding="utf-8")
     write_json(paths[2], {"protocol": protocol, "floor": floor, "scores": scores})
-    if lost:
-        console.print(f"\nwithout saved samples, hence left out: {listed(lost)}", soft_wrap=True)
-    console.print(
-        f"\n{len(scores)} trials, {pictures:,} samples scored in {seconds:.0f} s "
-        f"({pictures / seconds:,.0f} a second); nothing was trained or drawn",
-        soft_wrap=True,
-    )
-    paths += sorted(features.glob("*.npz")) if features is not None else []
-    console.print("\nWritten:", *(f"  {path}" for path in paths), sep="\n", soft_wrap=True)
-
-
-def parse_metrics(wanted: str | None, run: Run) -> list[str]:
-    """'kid,precision_lite0' -> those; None: the run's own that need samples alone."""
-    if wanted is None:
-        return metrics.needing("samples", run.told["metrics"])
-    chosen = list(dict.fromkeys(name.strip() for name in wanted.split(",") if name.strip()))
-    known = metrics.needing("samples", metrics.names())
-    if not chosen:
-        raise CabenchError(f"--metrics: found {shown(wanted)}; allowed: {listed(known)}")
-    for name in chosen:
-        if name in METRICS and name not in known:
-            raise CabenchError(
-                f"--metrics: '{name}' is measured on the network, not on its samples; "
-                f"allowed: {listed(known)}"
-            )
-        if name not in known:
-            raise CabenchError(
-                f"--metrics: found {shown(name)}{near(name, known)}; allowed: {listed(known)}"
-            )
-    return chosen
-
-
-def planned_trials(run: Run, results: Path, cache: Path) -> tuple[Any, Store]:
-    """The run's plan, made anew from its study file, and its store with this cache."""
-    told = run.told
-    options = Options(
-        scale=told["scale_file"],
-        seeds=",".join(map(str, told["seeds"])) + ",",
-        all_arms=True,
-        arms=tuple(told["added"]),
-        plugins=tuple(Path(p["path"]) for p in told["plugins"]),
-        results=results,
-        cache=cache,
-        use_reference=bool(told.get("use_reference")),
-        device="cpu",
-        executor="local",
-        backbone=told.get("backbone"),
-    )
-    planned = prepare(Path(told["study_file"]), options).plan
-    asked = {trial["key"] for trial in told["trials"]}
-    trials = [trial for trial in planned.trials if trial.key in asked]
-    if {trial.key for trial in trials} != asked:
-        raise CabenchError(
-            f"{run.name}: its study, scale or data changed since the run; `cabench run "
-            f"{told['study_file']}` measures it as it is now"
-        )
-    planned.trials[:] = trials
-    return planned, Store(results, cache, run.store.reference)
-
-
-def saved_samples(
-    trials: list[Trial], store: Store
-) -> tuple[list[tuple[Trial, np.ndarray]], list[str]]:
-    """Trials with a complete record and samples (n, C, H, W); the others by name."""
-    drawn, lost = [], []
-    for trial in trials:
-        record = store.record(trial.key)
-        done = record is not None and record["status"] == "complete"
-        kept = load(store.samples(trial.sample_key(trial.spec["guidance"]))) if done else None
-        if kept is None:
-            lost.append(f"{trial.arm} (seed {trial.seed})")
-        else:
-            drawn.append((trial, kept[0]["images"].numpy()))
-    return drawn, lost
+    return paths
 
 
 def export(path: Path, scorer: metrics.SampleScorer, images: np.ndarray) -> None:
-    """Writes the samples' features as EXTRACTOR/LAYER, with the samples' labels."""
-    found = {name: scorer.features(images, name) for name in scorer.extractors}
-    _write(path, found, scorer.labels)
+    """Write the samples' features as EXTRACTOR/LAYER arrays, with the labels they are given."""
+    features = {name: scorer.features(images, name) for name in scorer.extractors}
+    _write_features(path, features, scorer.labels)
 
 
 def export_real(path: Path, scorer: metrics.SampleScorer) -> None:
-    """The same of the real pictures that samples are compared with."""
-    found = {name: scorer.compared(name) for name in scorer.extractors}
-    _write(path, found, scorer.reference_labels)
+    """Write the features of the real images that samples are compared with."""
+    features = {name: scorer.compared(name) for name in scorer.extractors}
+    _write_features(path, features, scorer.reference_labels)
 
 
-def _write(path: Path, found: dict[str, dict[str, np.ndarray]], labels: np.ndarray) -> None:
-    arrays = {f"{name}/{layer}": v for name, of in found.items() for layer, v in of.items()}
+def _write_features(
+    path: Path, features: dict[str, dict[str, np.ndarray]], labels: np.ndarray
+) -> None:
+    arrays = {
+        f"{extractor}/{layer}": values
+        for extractor, layers in features.items()
+        for layer, values in layers.items()
+    }
     with atomic_path(path) as part, open(part, "wb") as file:
         np.savez(file, labels=labels, **arrays)

@@ -20,11 +20,11 @@ def outcome(search: Search, store: Store) -> dict[str, Any] | None:
 
 def evaluate(search: Search, factor: float, store: Store, device: str, progress: Any) -> float:
     """Loss (mean squared error of the prediction) at `factor` times the rate; DIVERGED if none."""
-    from cabench.data import load_dataset
     from cabench.diffusion.process import Process
     from cabench.diffusion.training import Data, Diverged, denoising_loss, load_ema, train
-    from cabench.execution.trial import texts_of, with_texts
+    from cabench.execution.assets import ASSETS
     from cabench.models.streams import names_of
+    from cabench.records.spec import TrainSpec
 
     spec = search.at(factor)
     key = content_key("evaluation", [VERSION, spec, search.images, search.heldout])
@@ -32,11 +32,9 @@ def evaluate(search: Search, factor: float, store: Store, device: str, progress:
         if (kept := _sealed(store, key)) is not None:
             return kept["loss"]
         load_plugins(search.plugins)
-        dataset = with_texts(
-            load_dataset(spec["data"]["source"], **search.data_options),
-            texts_of(spec, search.assets),
-            store.cache,
-        )
+        text = search.assets.get("text", {}).get("path")
+        typed = TrainSpec.model_validate(spec)
+        dataset = ASSETS.encoded(typed, search.data_options, text, store.cache)
         train_key = content_key("train", spec)
         try:
             with store.lock(train_key):

@@ -12,10 +12,12 @@ import numpy as np
 import typst
 
 from cabench.analysis import figures, tables
-from cabench.analysis.grids import Drawn, drawn, read_sheet
+from cabench.analysis.grids import Drawn, drawn
 from cabench.errors import CabenchError
 from cabench.evidence.frame import complete_records, tidy
 from cabench.records.runs import Run, find_run
+from cabench.records.sample_grid import read_grid
+from cabench.records.schema import GridLayout
 from cabench.records.store import NEAR
 from cabench.report.document import content, progress_notices
 from cabench.runtime.files import atomic_path
@@ -120,7 +122,7 @@ def _near(run: Run, records: dict[str, dict[str, Any]], folder: Path) -> dict[st
         }
         path = run.store.whole_beside(done[0], NEAR)
         if path is not None:
-            shown = read_sheet(path, told[0]["sheet"])
+            shown = read_grid(path, GridLayout.model_validate(told[0]["sheet"]))
             strip["file"] = f"near{i}.png"
             figures.strip(folder / strip["file"], shown)
             strip["ratio"] = shown.shape[1] * shown.shape[3] / (shown.shape[0] * shown.shape[4])

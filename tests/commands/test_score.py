@@ -70,11 +70,27 @@ def test_what_score_can_not_do_is_one_line(run, capsys, monkeypatch):
         assert code == 2 and text in err and len(err.strip().splitlines()) == 1
 
 
-def test_a_changed_study_is_not_scored_as_the_old_one(run, tmp_path):
-    shutil.copytree(run, tmp_path / "copy")
-    (tmp_path / "copy/two.yaml").write_text(STUDY.replace("[can]", "[film]"))
-    done = cabench("score", "two", cwd=tmp_path / "copy")
-    assert done.returncode == 2 and "changed since the run" in done.stderr
+def test_specs_come_from_the_records_whatever_became_of_the_study_file(run, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(run, folder)
+    (folder / "two.yaml").write_text(STUDY.replace("[can]", "[film]"))
+    done = cabench("score", "two", "--metrics", "kid", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    scores = json.loads((folder / "results/two.smoke/scores.json").read_text())["scores"]
+    for key, values in scores.items():
+        record = json.loads((folder / f"results/records/{key}.json").read_text())
+        assert values["kid"] == record["metrics"]["kid"]
+
+
+def test_a_scale_without_the_data_of_the_records_is_refused(run, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(run, folder)
+    path = folder / "results/two.smoke/manifest.json"
+    manifest = json.loads(path.read_text())
+    for scale_file, text in (("gone.yaml", "gone.yaml"), ("paper", "is not in scale 'paper'")):
+        path.write_text(json.dumps(manifest | {"scale_file": scale_file}))
+        done = cabench("score", "two", "--metrics", "kid", cwd=folder)
+        assert done.returncode == 2 and text in done.stderr and done.stderr.count("\n") == 1
 
 
 def test_the_nearest_training_pictures_stand_beside_the_record_and_in_the_report(run):

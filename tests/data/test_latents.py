@@ -18,7 +18,6 @@ from formats import (
 )
 from specs import write
 
-from cabench.analysis.grids import read_sheet
 from cabench.commands import app as cli
 from cabench.config.study import read_scale, read_study
 from cabench.data import SPLITS, load_dataset, open_catalogue
@@ -29,10 +28,10 @@ from cabench.data.sources.latents import damaged_files
 from cabench.data.vae import VAE
 from cabench.diffusion.training import Data
 from cabench.errors import CabenchError, DataMissing
-from cabench.execution.grids import SHEET_CLASSES, write_sheet
 from cabench.execution.trial import run_trial
 from cabench.metrics import neighbours
 from cabench.planning.trials import plan
+from cabench.records.sample_grid import COLUMNS, read_grid, write_grid
 from cabench.records.store import Store
 from cabench.report.methods_section import protocol
 
@@ -190,7 +189,7 @@ def test_a_trial_on_the_true_formats(made, tiny, source):
     assert record["status"] == "complete", record["error"]
     assert np.isfinite(list(record["metrics"].values())).all()
     sheet = record["protocol"]["sheet"]
-    side, columns = (32, 10) if source == "cifar10" else (SIZE, SHEET_CLASSES)
+    side, columns = (32, 10) if source == "cifar10" else (SIZE, COLUMNS)
     assert (sheet["height"], sheet["columns"]) == (side, columns)
     assert ("vae" in record["protocol"]) is (source == "imagenet64")
 
@@ -219,14 +218,15 @@ def test_a_sheet_of_large_pictures_and_many_classes_stays_small(tmp_path):
     images = np.zeros((60, 3, 130, 130), np.uint8)
     images[:, :, ::2] = 100  # rows of 0 and 100: averaged over squares of 3
     labels = np.arange(60) // 2
-    assert write_sheet(tmp_path / "s.png", images, labels, 30) == {
+    layout = write_grid(tmp_path / "s.png", images, labels, 30)
+    assert layout.dump() == {
         "rows": 8,
-        "columns": SHEET_CLASSES,
+        "columns": COLUMNS,
         "height": 43,
         "width": 43,
     }
-    cells = read_sheet(tmp_path / "s.png", {"height": 43, "width": 43})
-    assert cells.shape == (SHEET_CLASSES, 8, 3, 43, 43)
+    cells = read_grid(tmp_path / "s.png", layout)
+    assert cells.shape == (COLUMNS, 8, 3, 43, 43)
     assert set(np.unique(cells[:, :2])) == {33, 67} and not cells[:, 2:].any()
 
 

@@ -13,7 +13,7 @@ import pytest
 from rundir import cabench
 from runs import CALL, COMMAND, outcome
 
-from cabench.execution import trial
+from cabench.execution.assets import ASSETS
 from cabench.runtime.files import PART
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -72,7 +72,7 @@ MANIFEST = "disk/results/tiny.tiny/manifest.json"
 
 def run(capsys) -> tuple[int, str, str]:
     """Exit code, stdout and stderr, as of a process of its own."""
-    trial._scorer.cache_clear()
+    ASSETS.clear()
     return cabench(capsys, *COMMAND, *ARGUMENTS)
 
 

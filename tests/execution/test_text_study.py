@@ -15,10 +15,11 @@ from cabench.analysis.grids import drawn
 from cabench.config.study import read_scale, read_study
 from cabench.cost import macs
 from cabench.errors import CabenchError, DataMissing
-from cabench.execution.grids import PROMPTS, SHEET_LIMIT, fitting
+from cabench.execution.grids import PROMPTS, halved_to_fit
 from cabench.execution.trial import run_trial
 from cabench.models.model import build_initialised
 from cabench.planning.trials import manifest, plan
+from cabench.records.sample_grid import LIMIT
 from cabench.records.store import Store
 from cabench.registry import BACKBONES
 
@@ -245,8 +246,8 @@ def test_style_is_a_stream_of_its_own(run, folder):
 
 def test_large_pictures_are_shrunk_to_a_sheet():
     images = np.full((8, 3, 128, 128), 7, np.uint8)
-    small = fitting(images)
-    assert small.nbytes <= SHEET_LIMIT and (small == 7).all() and small.shape[1] == 3
+    small = halved_to_fit(images)
+    assert small.nbytes <= LIMIT and (small == 7).all() and small.shape[1] == 3
 
 
 @pytest.mark.parametrize("backbone", ["dit", "uvit", "cat"])

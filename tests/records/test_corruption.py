@@ -46,10 +46,10 @@ SPOILT = [(what, (half, flipped)[i % 2]) for i, what in enumerate(DAMAGE)]  # in
 def test_what_is_damaged_is_named_and_made_again(
     whole, undisturbed, monkeypatch, capsys, what, spoil
 ):
-    from cabench.execution import trial
+    from cabench.execution.assets import ASSETS
 
     monkeypatch.chdir(whole)
-    trial._scorer.cache_clear()  # as in a process of its own
+    ASSETS.clear()  # as in a process of its own
     victim = sorted(whole.glob(DAMAGE[what]))[0]
     victim.write_bytes(spoil(victim.read_bytes()))
     spoilt = victim.read_bytes()

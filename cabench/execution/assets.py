@@ -1,0 +1,126 @@
+"""What the trials of one process share: data sets, scorers, a CLIP, a VAE decoder."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable, Hashable, Iterable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+
+from cabench.data import Dataset, load_dataset
+from cabench.data.dataset import UNSEEN
+from cabench.data.vae import VAE
+from cabench.metrics.clip import Clip
+from cabench.metrics.scorer import REFERENCE, SampleScorer
+from cabench.records.spec import ClipSpec, DataSpec, TrainSpec, TrialSpec
+from cabench.runtime.files import content_key
+from cabench.runtime.images import to_uint8
+from cabench.text import encoded, encoder
+
+Value = TypeVar("Value")
+Decoder = Callable[[torch.Tensor], torch.Tensor]  # network output -> (B, C, H, W) uint8
+
+
+class Assets:
+    """Loads each asset once and keeps the most recent ones. A changed file raises OSError."""
+
+    def __init__(self) -> None:
+        self._datasets: dict[Hashable, Dataset] = {}
+        self._scorers: dict[Hashable, SampleScorer] = {}
+        self._clips: dict[Hashable, Clip] = {}
+        self._decoders: dict[Hashable, VAE] = {}
+
+    def clear(self) -> None:
+        for kept in (self._datasets, self._scorers, self._clips, self._decoders):
+            kept.clear()
+
+    def dataset(self, spec: DataSpec, options: dict[str, Any]) -> Dataset:
+        """The data of a trial, without text features."""
+
+        def load() -> Dataset:
+            dataset = load_dataset(spec.source, **options)
+            if dataset.fingerprint != spec.fingerprint:
+                raise _changed(f"data '{spec.source}'")
+            return dataset
+
+        return _keep(self._datasets, (spec, content_key(options)), 2, load)
+
+    def encoded(
+        self, spec: TrainSpec, options: dict[str, Any], text_path: str | None, cache: Path
+    ) -> Dataset:
+        """The data of a trial, with the text features that the model is conditioned on."""
+        text = spec.text
+        if text is None:
+            return self.dataset(spec.data, options)
+
+        def encode() -> Dataset:
+            network = encoder(text.encoder, text_path)
+            if network.fingerprint != text.fingerprint:
+                raise _changed(f"text encoder '{text.encoder}'")
+            return encoded(self.dataset(spec.data, options), network, text.tokens, cache)
+
+        key = (spec.data, text, content_key(options, text_path), cache)
+        return _keep(self._datasets, key, 2, encode)
+
+    def clip(self, spec: ClipSpec, path: str) -> Clip:
+        """The CLIP of a trial's metric clip_score."""
+
+        def load() -> Clip:
+            clip = Clip(path, spec.template)
+            if clip.fingerprint != spec.fingerprint:
+                raise _changed(f"the CLIP in {path}")
+            return clip
+
+        return _keep(self._clips, (spec, path), 1, load)
+
+    def scorers(
+        self,
+        spec: TrialSpec,
+        dataset: Dataset,
+        metrics: Iterable[str],
+        cache: Path,
+        clip: Clip | None = None,
+    ) -> list[SampleScorer]:
+        """One scorer per split that samples are conditioned on: report, and unseen if used."""
+        sizes = {REFERENCE: spec.sample.n}
+        if spec.score.unseen is not None:
+            sizes[UNSEEN] = spec.score.unseen
+        metrics = tuple(metrics)
+
+        def make(split: str, n: int) -> SampleScorer:
+            return SampleScorer(dataset, n, cache, metrics=metrics, reference=split, clip=clip)
+
+        shared = (dataset.name, dataset.fingerprint, metrics, cache, clip)
+        return [
+            _keep(self._scorers, (*shared, split, n), 4, lambda split=split, n=n: make(split, n))
+            for split, n in sizes.items()
+        ]
+
+    def decoder(self, dataset: Dataset, device: str) -> Decoder:
+        """From the network's output to images: the VAE of latents, else a rescaling."""
+        if dataset.vae is None:
+            return to_uint8
+        vae = dataset.vae
+        key = (device, *sorted(vae.items()))
+        return _keep(self._decoders, key, 1, lambda: VAE(device=device, **vae)).decode
+
+
+ASSETS = Assets()  # of this process
+
+
+def _keep(
+    kept: dict[Hashable, Value], key: Hashable, most: int, make: Callable[[], Value]
+) -> Value:
+    """The value under `key`, made if absent; the oldest values go when there are `most`."""
+    if key not in kept:
+        value = make()
+        while len(kept) >= most:
+            del kept[next(iter(kept))]
+        kept[key] = value
+    return kept[key]
+
+
+def _changed(what: str) -> OSError:
+    return OSError(errno.EIO, f"{what} changed since the study was read")

@@ -1,0 +1,110 @@
+"""The sampling and scoring steps of a trial: images are drawn once and passed on in memory."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from cabench.data import Dataset
+from cabench.diffusion.process import Process, sample
+from cabench.diffusion.training import Data, load, load_ema, save
+from cabench.execution.assets import Decoder
+from cabench.metrics.scorer import REFERENCE, SampleScorer
+from cabench.models.streams import names_of
+from cabench.planning.trials import Trial
+from cabench.records.store import Store
+
+Progress = Callable[[str, float, str], None]  # stage, fraction of it done, a short note
+
+
+@dataclass(frozen=True)
+class Samples:
+    """The samples of a split at the primary guidance."""
+
+    scorer: SampleScorer
+    images: np.ndarray  # (n, C, H, W) uint8
+    features: np.ndarray  # (n, 1280) float32, of the default feature extractor
+
+
+@dataclass(frozen=True)
+class SplitScores:
+    """Scores of all samples that are conditioned on one split."""
+
+    samples: Samples
+    metrics: dict[str, float]  # 'kid'; 'kid/g2' at guidance 2; 'kid/unseen'
+    timing: dict[str, float]  # seconds
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """Draws a trial's samples from a snapshot, or reads them from the cache."""
+
+    # fmt: off
+    trial: Trial
+    store: Store
+    snapshot: Path
+    dataset: Dataset
+    decode: Decoder
+    device: str
+    progress: Progress
+    # fmt: on
+
+    def draw(self, scorer: SampleScorer, guidance: float) -> np.ndarray:
+        """The samples (n, C, H, W) uint8 of one guidance value, conditioned on a split."""
+        path = self.store.samples(self.trial.sample_key(guidance, scorer.reference))
+        if (cached := load(path)) is not None:
+            return cached[0]["images"].numpy()
+        train, sampling = self.trial.spec["train"], self.trial.spec["sample"]
+        split = self.dataset.split(scorer.reference)
+        real = Data(split, names_of(train["model"]["embedder"]))
+        images = sample(
+            load_ema(train, self.snapshot, self.device),
+            Process(**train["diffusion"]),
+            real.told(torch.from_numpy(scorer.rows)),
+            tuple(train["model"]["backbone"]["shape"]),
+            seed=train["seed"],
+            sampler=sampling["sampler"],
+            steps=sampling["steps"],
+            guidance=guidance,
+            batch=sampling["batch"],
+            device=self.device,
+            progress=lambda n: self.progress("sample", n / scorer.n, f"guidance {guidance:g}"),
+            decode=self.decode,
+        )
+        save(path, {"images": images})
+        return images.numpy()
+
+    def score_split(self, scorer: SampleScorer) -> SplitScores:
+        """Draw and score at the primary guidance; on the report split also at the swept ones."""
+        primary, metrics, timing = self.trial.spec["guidance"], {}, {}
+        sweep = self.trial.spec["sweep"] if scorer.reference == REFERENCE else []
+        samples = None
+        for guidance in [primary, *sweep]:
+            suffix = split_suffix(scorer) + ("" if guidance == primary else f"/g{guidance:g}")
+            began = time.perf_counter()
+            images = self.draw(scorer, guidance)
+            drawn = time.perf_counter()
+            self.progress("score", 0.5, f"guidance {guidance:g}")
+            scores = scorer.score(images, scorer.labels)
+            timing[f"sample_s{suffix}"] = drawn - began
+            timing[f"score_s{suffix}"] = time.perf_counter() - drawn
+            metrics |= {f"{name}{suffix}": value for name, value in scores.items()}
+            if samples is None:
+                samples = Samples(scorer, images, scorer.features(images)["1280"])
+        assert samples is not None  # the primary guidance
+        return SplitScores(samples, metrics, timing)
+
+
+def split_suffix(scorer: SampleScorer) -> str:
+    """What the names of a scorer's scores end in: nothing, or '/unseen'."""
+    return "" if scorer.reference == REFERENCE else f"/{scorer.reference}"
+
+
+def floor_scores(scorer: SampleScorer) -> dict[str, float]:
+    """Scores of real images of a disjoint split, under the names of the samples' scores."""
+    return {name + split_suffix(scorer): value for name, value in scorer.floor().items()}

@@ -1,0 +1,39 @@
+"""The machine and the library versions that a record or a timing was made with."""
+
+from __future__ import annotations
+
+import platform
+import resource
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+PACKAGES = ("cabench", "torch", "numpy", "diffusers", "torch-fidelity", "onnxruntime", "fvcore")
+
+
+def environment(device: str) -> dict[str, Any]:
+    """Python, system, processor, device, torch threads and package versions."""
+    import torch
+
+    return {
+        "python": platform.python_version(),
+        "system": platform.system(),
+        "processor": processor(),
+        "device": device,
+        "threads": torch.get_num_threads(),
+        "packages": {name: metadata.version(name) for name in PACKAGES},
+    }
+
+
+def processor() -> str:
+    """The CPU's model name."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def peak_memory_mb() -> int:
+    """Peak resident memory of this process so far, in MiB (Linux reports KiB)."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
