@@ -40,8 +40,6 @@ REMAINING = {  # to be removed
     "cabench.config.cost_study -> cabench.models.model",
     "cabench.config.study -> cabench.metrics",
     "cabench.config.study -> cabench.models.model",
-    "cabench.plugins -> cabench.data",
-    "cabench.plugins -> cabench.models.conditioning.base",
 }
 TORCH_YET = ("config", "analysis")  # to be removed: config.cost_study -> models.model
 NO_TORCH = ("evidence", "records", "config", "analysis", "report")

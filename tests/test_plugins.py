@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 
 import pytest
 from rundir import cabench
@@ -101,3 +103,14 @@ def test_what_a_plugin_raises_is_a_failed_record_and_the_rest_goes_on(tiny, caps
     assert sorted(r["status"] for r in found) == ["complete", "complete", "failed"]
     code, text = run(*STUDY, "--plugin", "idea.py", *arm, "--dry-run", capsys=capsys)
     assert code == 2 and "arms.idea: its forward pass fails: " in text, text
+
+
+@pytest.mark.parametrize("module", ["execution.run", "commands.schema", "commands.cost_study"])
+def test_modules_that_load_plugins_import_every_contract(module):
+    program = f"""
+import cabench.{module}
+from cabench.registry import EXTRACTORS, REGISTRIES
+print([r.kind for r in REGISTRIES if r.contract is None and r is not EXTRACTORS])
+"""
+    process = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert process.stdout.strip() == "[]", process.stdout + process.stderr

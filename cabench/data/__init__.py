@@ -20,7 +20,7 @@ from cabench.data.sources import (  # noqa: F401  (they register)
     imagenet64,
     latents,
 )
-from cabench.errors import CabenchError
+from cabench.errors import CabenchError, cut
 from cabench.registry import DATASETS
 from cabench.runtime.validation import first_fault, validate
 
@@ -61,3 +61,16 @@ def checked(name: str, options: dict[str, Any]) -> dict[str, Any]:
         key = ".".join(map(str, ("options", *where)))
         raise CabenchError(f"data set '{name}': {key}: {text}") from None
     return {option: getattr(found, option) for option in options}
+
+
+def contract(source: Any) -> str | None:
+    """What is wrong with a registered data source, or None."""
+    try:
+        options_model(source.name)
+    except Exception as error:  # an unknown annotation, or one that pydantic cannot validate
+        text = cut(f"{type(error).__name__}: {error}", 200)
+        return f"cannot read its arguments as options: {text}"
+    return None
+
+
+DATASETS.contract = contract

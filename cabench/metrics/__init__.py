@@ -32,7 +32,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from cabench.metrics import families, model_metrics, sample_metrics  # noqa: F401  (they register)
+from cabench.metrics import contract, families, model_metrics, sample_metrics  # noqa: F401  (they register)
 from cabench.metrics.extractors.lite0 import Lite0, lite0_fingerprint
 from cabench.metrics.extractors.named import DEFAULT, extractor_of
 from cabench.metrics.reference import report_labels

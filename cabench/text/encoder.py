@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from cabench.errors import DataMissing, describe
-from cabench.registry import TEXT_ENCODERS
+from cabench.registry import TEXT_ENCODERS, missing
 from cabench.runtime.files import file_hash
 
 TOKENS = 77  # of a text at most, begin and end among them: CLIP's length
@@ -169,3 +169,11 @@ def quiet(load: Any, folder: Path, **options: Any) -> Any:
 def encoder(name: str, path: str | None = None) -> TextEncoder:
     """The encoder registered as `name`, its weights at `path` (a folder, or a name on the hub)."""
     return TEXT_ENCODERS.get(name)(path)
+
+
+def contract(entry: Any) -> str | None:
+    """What is wrong with a registered text encoder, or None."""
+    return missing(entry, ("version", "width", "fingerprint", "ids", "features"))
+
+
+TEXT_ENCODERS.contract = contract

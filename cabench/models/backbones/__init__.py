@@ -3,3 +3,13 @@
 from cabench.models.backbones import cat as cat
 from cabench.models.backbones import dit as dit
 from cabench.models.backbones import uvit as uvit
+from cabench.registry import BACKBONES, missing
+
+
+def contract(backbone: type) -> str | None:
+    """What is wrong with a registered backbone, or None."""
+    required = ("version", "hooks", "sites", "native", "presets", "sizes", "problem")
+    return missing(backbone, required)
+
+
+BACKBONES.contract = contract

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from cabench.models.sites import Given, Layout
+from cabench.registry import METHODS, missing
 
 
 class MethodOptions(BaseModel):
@@ -65,3 +67,15 @@ class Method(nn.Module):
 
     def forward(self, embedded: Mapping[str, Tensor]) -> Given:
         raise TypeError(f"method '{self.name}' has no forward pass")
+
+
+def contract(entry: Any) -> str | None:
+    """What is wrong with a registered method, or None."""
+    if not inspect.isclass(entry) or not issubclass(entry, Method):
+        return "expected a subclass of Method"
+    if not inspect.isclass(entry.Options) or not issubclass(entry.Options, MethodOptions):
+        return "Options: expected a subclass of MethodOptions"
+    return missing(entry, ("version",))
+
+
+METHODS.contract = contract
