@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -41,18 +40,3 @@ def fail(record: dict[str, Any], error: str = "Diverged: the loss became nan") -
     for part in ("metrics", "protocol", "cost", "timing"):
         record.pop(part, None)
     record |= {"status": "failed", "error": error}
-
-
-def cabench(capsys, *words: Any) -> tuple[int, str, str]:
-    """Exit code, stdout and stderr of a command line, in this process."""
-    from cabench.commands import app as cli
-
-    old, sys.argv = sys.argv, ["cabench", *map(str, words)]
-    try:
-        cli.main()
-        code = 0
-    except SystemExit as stop:
-        code = stop.code or 0
-    finally:
-        sys.argv = old
-    return code, *capsys.readouterr()

@@ -1,29 +1,28 @@
-"""Runs of the tiny study as processes of their own, and what came of them."""
+"""Runs of the tiny study in processes of their own, and their records."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
+
+from cli import spawn
 
 from cabench.records.store import Store
 
-COMMAND = ["run", "tiny.yaml", "--scale", "scale.yaml"]
-CALL = [sys.executable, "-m", "cabench.commands.app", *COMMAND]
+COMMAND = ("run", "tiny.yaml", "--scale", "scale.yaml")
 
 
 def outcome(results: Path) -> dict[str, dict]:
-    """Of every record, which must be whole: what is promised to the bit."""
-    found = {}
+    """What is promised to the bit, by key, of all records; each of them must be valid."""
+    parts = {}
     for path in sorted((results / "records").glob("*.json")):
         if "." not in path.stem:
             record = Store(results, results).sound(path.stem)
-            found[path.stem] = {part: record[part] for part in ("spec", "metrics", "cost")}
-    return found
+            parts[path.stem] = {part: record[part] for part in ("spec", "metrics", "cost")}
+    return parts
 
 
 def finish(root: Path, *more: str, code: int = 0) -> str:
-    """Runs the study in `root` to its end; returns all that it printed."""
-    done = subprocess.run([*CALL, *more], cwd=root, capture_output=True, text=True, timeout=600)
-    assert done.returncode == code, done.stdout + done.stderr
-    return done.stdout + done.stderr
+    """Runs the study in `root` to its end; returns everything printed."""
+    done = spawn(*COMMAND, *more, cwd=root)
+    assert done.code == code, done.out + done.err
+    return done.out + done.err

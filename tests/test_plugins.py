@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from rundir import cabench
+from cli import cabench
 from specs import ROOT, write
 
 EXAMPLE = ROOT / "examples" / "gated_kernels.py"
@@ -14,30 +14,24 @@ STUDY = ("run", "tiny.yaml", "--scale", "scale.yaml", "--executor", "local")
 ARM = ("--arm", "{native+gated-dw: {methods: [native, gated_kernels]}}")
 
 
-def run(*words, capsys) -> tuple[int, str]:
-    """Exit code and all that was printed, in this process."""
-    code, out, err = cabench(capsys, *words)
-    return code, out + err
-
-
-def test_the_example_runs_beside_the_studys_arms_and_gets_a_verdict(tiny, capsys):
+def test_the_example_runs_beside_the_studys_arms_and_gets_a_verdict(tiny):
     assert len(EXAMPLE.read_text().splitlines()) <= 60
     shutil.copy(EXAMPLE, tiny / "idea.py")
-    assert run(*STUDY, capsys=capsys)[0] == 0
+    assert cabench(*STUDY)[0] == 0
     idea = ("--plugin", "idea.py", *ARM)
-    code, text = run(*STUDY, *idea, capsys=capsys)
+    code, text, _ = cabench(*STUDY, *idea)
     assert code == 0 and "2 trials to run, 4 done already" in text
     assert "A1 (added)" in text and "native+gated-dw beats native+dw" in text
     told = json.loads((tiny / "results/tiny.tiny/manifest.json").read_text())
     assert told["added"] == [ARM[1]] and told["plugins"][0]["path"] == "idea.py"
     assert [a["name"] for a in told["arms"] if a["added"]] == ["native+gated-dw"]
     # nothing is left to do; an edit makes the idea's trials new, and no others
-    assert "trials to run" not in run(*STUDY, *idea, capsys=capsys)[1]
+    assert "trials to run" not in cabench(*STUDY, *idea)[1]
     (tiny / "idea.py").write_text((tiny / "idea.py").read_text() + "# another thought\n")
-    code, text = run(*STUDY, *idea, capsys=capsys)
+    code, text, _ = cabench(*STUDY, *idea)
     assert code == 0 and "2 trials to run, 4 done already" in text
     # the study alone again
-    code, text = run(*STUDY, capsys=capsys)
+    code, text, _ = cabench(*STUDY)
     assert code == 0 and "trials to run" not in text and "gated-dw" not in text
 
 
@@ -88,21 +82,21 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("what", FAULTS)
-def test_what_a_plugin_raises_is_a_failed_record_and_the_rest_goes_on(tiny, capsys, what):
+def test_what_a_plugin_raises_is_a_failed_record_and_the_rest_goes_on(tiny, what):
     fault, said = FAULTS[what]
     write(tiny / "idea.py", RAISES.replace("WHAT", fault))
     arm = ("--arm", "{idea: {methods: [native, raises]}}", "--seeds", "1")
-    code, text = run(*STUDY, "--plugin", "idea.py", *arm, capsys=capsys)
+    code, text, err = cabench(*STUDY, "--plugin", "idea.py", *arm)
     assert code == 1 and f"idea, seed 0: failed: {said}" in text, text
-    assert "Traceback" not in text and "2 trials failed" not in text
+    assert "Traceback" not in text + err and "2 trials failed" not in text
     found = [
         json.loads(p.read_text())
         for p in (tiny / "results/records").glob("*.json")
         if "." not in p.stem
     ]
     assert sorted(r["status"] for r in found) == ["complete", "complete", "failed"]
-    code, text = run(*STUDY, "--plugin", "idea.py", *arm, "--dry-run", capsys=capsys)
-    assert code == 2 and "arms.idea: its forward pass fails: " in text, text
+    code, _, err = cabench(*STUDY, "--plugin", "idea.py", *arm, "--dry-run")
+    assert code == 2 and "arms.idea: its forward pass fails: " in err, err
 
 
 @pytest.mark.parametrize("module", ["execution.run", "commands.schema", "commands.cost_study"])

@@ -7,9 +7,9 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
+from cli import cabench as command
 from made_study import make_weights
 from rundir import REFERENCE, fail, reference, write_run
-from rundir import cabench as command
 
 import cabench
 from cabench.errors import CabenchError
@@ -130,7 +130,7 @@ def test_damaged_curves_are_named_once_and_left_out(bent, tmp_path, caplog):
     assert len(cabench.load("layer_placement", results=tmp_path)) > 0 and not caplog.messages
 
 
-def test_verbs_that_only_read_name_damaged_curves_in_a_line(bent, tmp_path, capsys):
+def test_verbs_that_only_read_name_damaged_curves_in_a_line(bent, tmp_path):
     here = ("--results", tmp_path)
     line = f"cabench: {bent} is damaged: `cabench run` makes it again\n"
     for words, said in (
@@ -138,18 +138,16 @@ def test_verbs_that_only_read_name_damaged_curves_in_a_line(bent, tmp_path, caps
         (("compare", "layer_placement:can-3", "layer_placement:native"), ""),
         (("tensorboard", "layer_placement", tmp_path / "board"), line),
     ):
-        code, out, err = command(capsys, *words, *here)
+        code, out, err = command(*words, *here)
         assert code == 0 and out and err == said, words
 
 
-def test_a_damaged_record_is_named_once_by_a_verb_that_reads_it_twice(tmp_path, capsys):
+def test_a_damaged_record_is_named_once_by_a_verb_that_reads_it_twice(tmp_path):
     shutil.copytree(REFERENCE, tmp_path, dirs_exist_ok=True)
     key = reference()[0]["trials"][0]["key"]
     path = tmp_path / "records" / f"{key}.json"
     path.write_text(path.read_text().replace("complete", "finished"))
-    code, _, err = command(
-        capsys, "compare", "layer_placement", "layer_placement", "--results", tmp_path
-    )
+    code, _, err = command("compare", "layer_placement", "layer_placement", "--results", tmp_path)
     assert code == 0 and err == f"cabench: {path} is damaged: `cabench run` makes it again\n"
 
 

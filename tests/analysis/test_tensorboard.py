@@ -1,7 +1,8 @@
 import json
 
 import pytest
-from rundir import REFERENCE, cabench, fail, reference, write_run
+from cli import cabench
+from rundir import REFERENCE, fail, reference, write_run
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from cabench.analysis.tensorboard import write_tensorboard
@@ -77,10 +78,10 @@ def test_generated_weights_are_curves_too(tmp_path):
     assert found["weights/depthwise/spread_class"] == [(8, 0.5)]
 
 
-def test_the_verb(tmp_path, capsys):
+def test_the_verb(tmp_path):
     command = ("tensorboard", "layer_placement", tmp_path, "--results", REFERENCE)
-    code, out, _ = cabench(capsys, *command)
+    code, out, _ = cabench(*command)
     assert code == 0 and out.startswith("30 trials in")
     assert read(tmp_path / "can-3" / "seed-2")["loss/heldout"][-1][0] == 22400
-    code, _, err = cabench(capsys, *command, "--scale", "cpu")
+    code, _, err = cabench(*command, "--scale", "cpu")
     assert code == 2 and err.count("\n") == 1 and "it was at quick" in err

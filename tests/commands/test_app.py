@@ -6,15 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from rundir import cabench
+from cli import cabench
 from specs import write
-
-
-def run(*words, capsys) -> tuple[int, str]:
-    """Exit code and all that was printed, in this process."""
-    code, out, err = cabench(capsys, *words)
-    return code, out + err
-
 
 STUDY = ("run", "tiny.yaml", "--scale", "scale.yaml", "--jobs", "1")
 
@@ -27,8 +20,8 @@ def records(root: Path) -> dict[str, dict]:
     }
 
 
-def test_a_study_from_file_to_figures(tiny, capsys):
-    code, text = run(*STUDY, capsys=capsys)
+def test_a_study_from_file_to_figures(tiny):
+    code, text, _ = cabench(*STUDY)
     assert code == 0, text
     found = records(tiny)
     assert len(found) == 4 and {r["status"] for r in found.values()} == {"complete"}
@@ -69,16 +62,16 @@ def test_a_study_from_file_to_figures(tiny, capsys):
 
     # the same command again trains nothing and prints the same table
     before = {p: p.stat().st_mtime_ns for p in (tiny / "results").rglob("*") if p.is_file()}
-    again, text2 = run(*STUDY, capsys=capsys)
+    again, text2, _ = cabench(*STUDY)
     assert again == 0 and "trials to run" not in text2
     assert text2.split("arm", 1)[1] == text.split("can-3, seed 1", 1)[1].split("arm", 1)[1]
     after = {p: p.stat().st_mtime_ns for p in (tiny / "results").rglob("*") if p.is_file()}
     assert {p for p in before if before[p] != after[p]} <= {folder / "manifest.json"}
 
     # an added seed and an added arm run alone
-    code, text = run(*STUDY, "--seeds", "3", capsys=capsys)
+    code, text, _ = cabench(*STUDY, "--seeds", "3")
     assert code == 0 and "2 trials to run, 4 done" in text
-    code, text = run(*STUDY, "--all-arms", capsys=capsys)
+    code, text, _ = cabench(*STUDY, "--all-arms")
     assert code == 0 and "2 trials to run, 4 done" in text
 
     # a new metric re-scores saved samples: nothing is trained or drawn again
@@ -89,34 +82,34 @@ def test_a_study_from_file_to_figures(tiny, capsys):
         .read_text()
         .replace("[kid, condition_accuracy, heldout_loss]", "[kid, heldout_loss]"),
     )
-    code, text = run(*STUDY, capsys=capsys)
+    code, text, _ = cabench(*STUDY)
     assert code == 0 and "4 trials to run" in text
     assert cached == {p: p.stat().st_mtime_ns for p in (tiny / ".cabench").rglob("*.safetensors")}
 
-    code, text = run("status", capsys=capsys)
+    code, text, _ = cabench("status")
     assert code == 0 and "tiny" in text and "same" in text
 
 
-def test_two_workers_give_the_same_bits_as_one_process(tiny, capsys):
-    assert run(*STUDY, capsys=capsys)[0] == 0
+def test_two_workers_give_the_same_bits_as_one_process(tiny):
+    assert cabench(*STUDY)[0] == 0
     alone = records(tiny)
     other = ("--results", "results2", "--cache", "cache2")
-    assert run(*STUDY[:-1], "2", *other, capsys=capsys)[0] == 0
+    assert cabench(*STUDY[:-1], "2", *other)[0] == 0
     for key, record in alone.items():
         pooled = json.loads((tiny / "results2" / "records" / f"{key}.json").read_text())
         for part in ("spec", "metrics", "cost"):
             assert pooled[part] == record[part], part
 
 
-def test_the_reference_stands_in_for_trials_when_asked(tiny, capsys):
-    assert run(*STUDY, "--results", "results/reference", capsys=capsys)[0] == 0
-    code, text = run(*STUDY, "--use-reference", capsys=capsys)
+def test_the_reference_stands_in_for_trials_when_asked(tiny):
+    assert cabench(*STUDY, "--results", "results/reference")[0] == 0
+    code, text, _ = cabench(*STUDY, "--use-reference")
     assert code == 0 and "trials to run" not in text and "can-3" in text
     assert (tiny / "results/tiny.tiny/samples.png").exists() and records(tiny) == {}
-    assert "4     4       0        0" in run("status", capsys=capsys)[1]
+    assert "4     4       0        0" in cabench("status")[1]
 
 
-def test_an_interrupted_study_goes_on(tiny, capsys, monkeypatch):
+def test_an_interrupted_study_goes_on(tiny, monkeypatch):
     from cabench.execution import trial
 
     real, calls = trial.measure, []
@@ -128,24 +121,24 @@ def test_an_interrupted_study_goes_on(tiny, capsys, monkeypatch):
         return real(*args)
 
     monkeypatch.setattr(trial, "measure", stop_at_third)
-    code, text = run(*STUDY, capsys=capsys)
-    assert code == 130 and "goes on with the rest" in text and len(records(tiny)) == 2
-    code, text = run(*STUDY, capsys=capsys)
+    code, _, err = cabench(*STUDY)
+    assert code == 130 and "goes on with the rest" in err and len(records(tiny)) == 2
+    code, text, _ = cabench(*STUDY)
     assert code == 0 and "2 trials to run, 2 done already" in text
 
 
-def test_a_failing_arm_is_a_record_and_the_others_go_on(tiny, capsys):
+def test_a_failing_arm_is_a_record_and_the_others_go_on(tiny):
     write(tiny / "hot.yaml", (tiny / "scale.yaml").read_text().replace("lr: 2.0e-3", "lr: 1.0e+30"))
-    code, text = run("run", "tiny.yaml", "--scale", "hot.yaml", "--jobs", "1", capsys=capsys)
+    code, text, _ = cabench("run", "tiny.yaml", "--scale", "hot.yaml", "--jobs", "1")
     assert code == 1 and "Diverged" in text
     assert {r["status"] for r in records(tiny).values()} == {"failed"}
-    code, text = run("run", "tiny.yaml", "--scale", "hot.yaml", "--jobs", "1", capsys=capsys)
+    code, text, _ = cabench("run", "tiny.yaml", "--scale", "hot.yaml", "--jobs", "1")
     assert code == 1 and "trials to run" not in text  # it is finished, and said so
-    code, text = run("status", capsys=capsys)
+    code, text, _ = cabench("status")
     assert "failed: can-3, seed 0: Diverged" in text
 
 
-def test_a_number_that_is_not_finite_fails_its_trial_only(tiny, capsys, monkeypatch):
+def test_a_number_that_is_not_finite_fails_its_trial_only(tiny, monkeypatch):
     from cabench.metrics.sample_metrics import Kid
 
     real, calls = Kid.compute, []
@@ -155,7 +148,7 @@ def test_a_number_that_is_not_finite_fails_its_trial_only(tiny, capsys, monkeypa
         return float("nan") if len(calls) == 2 else real(*args)
 
     monkeypatch.setattr(Kid, "compute", staticmethod(second_is_nan))
-    code, text = run(*STUDY, capsys=capsys)
+    code, text, _ = cabench(*STUDY)
     states = sorted(r["status"] for r in records(tiny).values())
     assert code == 1 and states == ["complete"] * 3 + ["failed"], text
 
@@ -171,8 +164,8 @@ def test_a_closed_pipe_does_not_hold_up_the_workers(tiny):
     assert len(records(tiny)) == 4
 
 
-def test_dry_run_prints_cost_and_runs_nothing(tiny, capsys):
-    code, text = run(*STUDY, "--dry-run", capsys=capsys)
+def test_dry_run_prints_cost_and_runs_nothing(tiny):
+    code, text, _ = cabench(*STUDY, "--dry-run")
     assert code == 0 and "estimate:" in text and "can-3" in text
     assert records(tiny) == {} and (tiny / "results/tiny.tiny/manifest.json").exists()
 
@@ -186,15 +179,15 @@ ABSENT = """
 """
 
 
-def test_dry_run_without_the_data(tiny, capsys):
+def test_dry_run_without_the_data(tiny):
     digits = "\n  - {streams: [label], source: digits}"
     text = (tiny / "scale.yaml").read_text().replace(digits, ABSENT[:-1])
     write(tiny / "absent.yaml", text)
     command = ("run", "tiny.yaml", "--scale", "absent.yaml")
-    code, text = run(*command, "--dry-run", capsys=capsys)
+    code, text, _ = cabench(*command, "--dry-run")
     assert code == 0 and "data missing" in text and "nowhere" in text and "estimate:" in text
-    code, text = run(*command, capsys=capsys)
-    assert code == 2 and text.count("\n") == 1 and "nowhere" in text
+    code, out, err = cabench(*command)
+    assert code == 2 and out == "" and err.count("\n") == 1 and "nowhere" in err
 
 
 @pytest.mark.parametrize(
@@ -210,15 +203,15 @@ def test_dry_run_without_the_data(tiny, capsys):
         ((*STUDY, "--device", "cuda:9"), "--device: 'cuda:9' can't be used here"),
     ],
 )
-def test_a_users_mistake_gets_one_line(tiny, capsys, words, said):
-    code, text = run(*words, capsys=capsys)
-    assert code == 2 and said in text and text.count("\n") == 1
+def test_a_users_mistake_gets_one_line(tiny, words, said):
+    code, out, err = cabench(*words)
+    assert code == 2 and out == "" and said in err and err.count("\n") == 1
 
 
-def test_list_and_macs(tiny, capsys):
-    code, text = run("list", capsys=capsys)
+def test_list_and_macs(tiny):
+    code, text, _ = cabench("list")
     assert code == 0 and all(w in text for w in ("adaln_zero", "can", "dit", "fashion16", "quick"))
-    code, text = run("macs", "--csv", "[b]macs.csv", capsys=capsys)
+    code, text, _ = cabench("macs", "--csv", "[b]macs.csv")
     assert code == 0 and "DiT-XL/2" in text and "118.6" in text and "written: [b]macs.csv" in text
     assert (tiny / "[b]macs.csv").read_text().count("\n") == 25
 
@@ -235,8 +228,8 @@ def test_help_imports_nothing_heavy():
     assert done.returncode == 0, done.stderr
 
 
-def test_status_imports_no_torch(tiny, capsys):
-    assert run(*STUDY, "--dry-run", capsys=capsys)[0] == 0  # a manifest to read
+def test_status_imports_no_torch(tiny):
+    assert cabench(*STUDY, "--dry-run")[0] == 0  # a manifest to read
     script = (
         "import sys; from pathlib import Path; from cabench.commands.status import show_status\n"
         "show_status(Path('results')); sys.exit('torch' in sys.modules)"

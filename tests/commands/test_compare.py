@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from cli import cabench
 from rich.console import Console
-from rundir import REFERENCE, cabench, fail, reference, write_run
+from rundir import REFERENCE, fail, reference, write_run
 from scipy import stats
 
 from cabench.analysis.comparison_text import show
@@ -19,10 +20,10 @@ WARNED = "WARNING: the scores do not compare"
 
 
 @pytest.fixture
-def compare(capsys, monkeypatch):
+def compare(monkeypatch):
     def run(a, b, width=120):
         monkeypatch.setenv("COLUMNS", str(width))
-        code, out, err = cabench(capsys, "compare", a, b, "--results", REFERENCE)
+        code, out, err = cabench("compare", a, b, "--results", REFERENCE)
         assert code == 0, err
         return out
 
@@ -100,7 +101,7 @@ def test_a_terminal_has_rules_and_colour_a_pipe_plain_columns(compare, monkeypat
     assert "\x1b" not in piped and "─" not in piped
 
 
-def test_where_the_encoding_has_no_arrow(capsys):
+def test_where_the_encoding_has_no_arrow():
     sides = [find_side(parse(f"layer_placement:{arm}", REFERENCE)) for arm in ("can-3", "native")]
     file = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
     show(*sides, Console(file=file, _environ={}))
@@ -200,8 +201,8 @@ def test_targets(text, target):
         ("layer_placement.cpu", "layer_placement", "there: layer_placement.quick"),
     ],
 )
-def test_a_users_mistake_gets_one_line(capsys, a, b, said):
-    code, out, err = cabench(capsys, "compare", a, b, "--results", REFERENCE)
+def test_a_users_mistake_gets_one_line(a, b, said):
+    code, out, err = cabench("compare", a, b, "--results", REFERENCE)
     assert code == 2 and said in err and err.count("\n") == 1 and not out
 
 
@@ -214,17 +215,17 @@ def test_a_study_file_that_changed_since_is_told(compare, tmp_path):
     assert text.count("the study file has changed since") == 2
 
 
-def test_nothing_finished_is_an_error_that_says_why(capsys, tmp_path):
+def test_nothing_finished_is_an_error_that_says_why(tmp_path):
     manifest, records = reference()
     for seed in range(3):
         fail(records["can-3", seed], "Diverged: the loss became nan")
     write_run(tmp_path, manifest, records)
     there = f"{tmp_path}/layer_placement"
-    code, _, err = cabench(capsys, "compare", f"{there}:can-3", f"{there}:native")
+    code, _, err = cabench("compare", f"{there}:can-3", f"{there}:native")
     assert code == 2 and err.count("\n") == 1
     assert "none of 3 trials is finished; failed: can-3 (seeds 0, 1, 2): Diverged" in err
     write_run(tmp_path / "planned", manifest, {})
-    code, _, err = cabench(capsys, "compare", f"{tmp_path}/planned/layer_placement", there)
+    code, _, err = cabench("compare", f"{tmp_path}/planned/layer_placement", there)
     assert code == 2 and "none of 30 trials is finished" in err and "failed" not in err
 
 

@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 import torch
-from rundir import cabench as command
+from cli import cabench as command
 from scipy.stats import binom
 from specs import ROOT, write
 
@@ -44,10 +44,10 @@ rounds: 6
 )
 
 
-def test_counts_are_those_of_the_generator(tmp_path, capsys, monkeypatch):
+def test_counts_are_those_of_the_generator(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write(tmp_path / "small.yaml", COST)
-    code, out, err = command(capsys, "run", "small.yaml")
+    code, out, err = command("run", "small.yaml")
     assert code == 0 and not err
     told = json.loads((tmp_path / "results" / "small" / "result.json").read_text())
     found = {(r["model"], r["arm"]): r for r in told["rows"]}
@@ -66,10 +66,10 @@ def test_counts_are_those_of_the_generator(tmp_path, capsys, monkeypatch):
     assert "GMACs" in out and "contradicted by counting" in re.sub(r"\s+", " ", out)
 
 
-def test_a_timing_study_measures_steps_sampling_and_layers(tmp_path, capsys, monkeypatch):
+def test_a_timing_study_measures_steps_sampling_and_layers(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write(tmp_path / "small.yaml", TIMING)
-    code, _, err = command(capsys, "run", "small.yaml")
+    code, _, err = command("run", "small.yaml")
     assert code == 0 and not err
     told = json.loads((tmp_path / "results" / "small" / "result.json").read_text())
     for r in told["rows"]:
@@ -90,18 +90,18 @@ def test_a_timing_study_measures_steps_sampling_and_layers(tmp_path, capsys, mon
     assert verdicts["C6"] == "contradicted, on this machine"
 
 
-def test_a_dry_run_counts_and_writes_nothing(tmp_path, capsys, monkeypatch):
+def test_a_dry_run_counts_and_writes_nothing(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write(tmp_path / "small.yaml", TIMING)
-    code, out, _ = command(capsys, "run", "small.yaml", "--dry-run")
+    code, out, _ = command("run", "small.yaml", "--dry-run")
     assert code == 0 and "not tested" in out and not (tmp_path / "results").exists()
 
 
-def test_an_idea_of_ones_own_is_counted(tmp_path, capsys):
+def test_an_idea_of_ones_own_is_counted(tmp_path):
     path = write(tmp_path / "small.yaml", COST)
     idea = ["--arm", "{gated: {methods: [gated_kernels], depthwise: static}}"]
     plugin = ["--plugin", str(ROOT / "examples" / "gated_kernels.py")]
-    code, _, err = command(capsys, "run", path, "--results", str(tmp_path), *plugin, *idea)
+    code, _, err = command("run", path, "--results", str(tmp_path), *plugin, *idea)
     assert code == 0, err
     told = json.loads((tmp_path / "small" / "result.json").read_text())
     assert "gated" in {r["arm"] for r in told["rows"]}
@@ -113,7 +113,7 @@ def test_an_idea_of_ones_own_is_counted(tmp_path, capsys):
             "--seeds: a study of kind 'cost' trains nothing; its options: --dry-run",
         ),
     ):
-        code, _, err = command(capsys, "run", path, "--results", str(tmp_path), *wrong)
+        code, _, err = command("run", path, "--results", str(tmp_path), *wrong)
         assert code == 2 and err.count("\n") == 1 and said in err, err
 
 
@@ -154,18 +154,18 @@ UNTESTABLE = {
 
 
 @pytest.mark.parametrize("case", UNTESTABLE)
-def test_what_can_never_be_tested_is_refused_before_it_is_timed(tmp_path, capsys, case):
+def test_what_can_never_be_tested_is_refused_before_it_is_timed(tmp_path, case):
     old, new, said = UNTESTABLE[case]
     assert old in TIMING
     path = write(tmp_path / "small.yaml", TIMING.replace(old, new))
-    code, out, err = command(capsys, "run", path, "--results", str(tmp_path))
+    code, out, err = command("run", path, "--results", str(tmp_path))
     assert code == 2 and err.count("\n") == 1 and re.search(said, err), err
     assert "timing tiny" not in out
 
 
-def test_models_may_have_a_colon(tmp_path, capsys):
+def test_models_may_have_a_colon(tmp_path):
     path = write(tmp_path / "small.yaml", COST.replace("tiny/4", "tiny:4"))
-    assert command(capsys, "run", path, "--results", str(tmp_path))[0] == 0
+    assert command("run", path, "--results", str(tmp_path))[0] == 0
 
 
 @pytest.mark.parametrize(
@@ -257,11 +257,11 @@ WRONG = {
 
 
 @pytest.mark.parametrize("case", WRONG)
-def test_wrong_files_get_one_line(tmp_path, capsys, case):
+def test_wrong_files_get_one_line(tmp_path, case):
     old, new, said = WRONG[case]
     assert old in COST
     path = write(tmp_path / "small.yaml", COST.replace(old, new))
-    code, _, err = command(capsys, "run", path, "--results", tmp_path)
+    code, _, err = command("run", path, "--results", tmp_path)
     assert code == 2 and err.count("\n") == 1 and re.search(said, err), err
 
 

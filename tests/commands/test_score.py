@@ -3,13 +3,11 @@
 import csv
 import json
 import shutil
-import subprocess
 
 import numpy as np
 import pandas as pd
 import pytest
-import rundir
-from runs import CALL
+from cli import cabench, spawn
 
 from cabench.metrics import audit
 from cabench.metrics.corruptions import CORRUPTIONS, Real
@@ -22,29 +20,25 @@ arms: {native: {methods: [native]}, can: {methods: [can]}}
 """
 
 
-def cabench(*words, cwd):
-    return subprocess.run([*CALL[:3], *map(str, words)], cwd=cwd, capture_output=True, text=True)
-
-
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """A folder with a study that was run at smoke."""
     folder = tmp_path_factory.mktemp("score")
     (folder / "two.yaml").write_text(STUDY)
-    done = cabench(
+    done = spawn(
         "run", "two.yaml", "--scale", "smoke", "--seeds", "1", "--executor", "local", cwd=folder
     )
-    assert done.returncode == 0, done.stderr
+    assert done.code == 0, done.err
     return folder
 
 
 def test_saved_samples_get_other_scores_and_nothing_is_trained(run):
     records = {p: p.read_bytes() for p in (run / "results/records").iterdir()}
-    done = cabench(
+    done = spawn(
         "score", "two", "--metrics", "kid,precision_lite0,memorised", "--features", "f", cwd=run
     )
-    assert done.returncode == 0, done.stderr
-    assert "2 trials, 512 samples scored" in done.stdout and "real vs real" in done.stdout
+    assert done.code == 0, done.err
+    assert "2 trials, 512 samples scored" in done.out and "real vs real" in done.out
     assert {p: p.read_bytes() for p in (run / "results/records").iterdir()} == records
     rows = list(csv.DictReader(open(run / "results/two.smoke/scores.csv")))
     assert {r["metric"] for r in rows} == {"kid", "precision_lite0", "memorised"}
@@ -58,7 +52,7 @@ def test_saved_samples_get_other_scores_and_nothing_is_trained(run):
     assert np.array_equal(np.sort(arrays["labels"]), np.sort(np.load(run / "f/real.npz")["labels"]))
 
 
-def test_what_score_can_not_do_is_one_line(run, capsys, monkeypatch):
+def test_what_score_can_not_do_is_one_line(run, monkeypatch):
     monkeypatch.chdir(run)
     for words, text in (
         (["--metrics", "kidd"], "did you mean 'kid'"),
@@ -66,7 +60,7 @@ def test_what_score_can_not_do_is_one_line(run, capsys, monkeypatch):
         (["--metrics", "fid_inception"], "at least 4096"),
         (["--cache", "elsewhere"], "no saved samples"),
     ):
-        code, _, err = rundir.cabench(capsys, "score", "two", *words)
+        code, _, err = cabench("score", "two", *words)
         assert code == 2 and text in err and len(err.strip().splitlines()) == 1
 
 
@@ -74,8 +68,8 @@ def test_specs_come_from_the_records_whatever_became_of_the_study_file(run, tmp_
     folder = tmp_path / "copy"
     shutil.copytree(run, folder)
     (folder / "two.yaml").write_text(STUDY.replace("[can]", "[film]"))
-    done = cabench("score", "two", "--metrics", "kid", cwd=folder)
-    assert done.returncode == 0, done.stderr
+    done = spawn("score", "two", "--metrics", "kid", cwd=folder)
+    assert done.code == 0, done.err
     scores = json.loads((folder / "results/two.smoke/scores.json").read_text())["scores"]
     for key, values in scores.items():
         record = json.loads((folder / f"results/records/{key}.json").read_text())
@@ -89,8 +83,8 @@ def test_a_scale_without_the_data_of_the_records_is_refused(run, tmp_path):
     manifest = json.loads(path.read_text())
     for scale_file, text in (("gone.yaml", "gone.yaml"), ("paper", "is not in scale 'paper'")):
         path.write_text(json.dumps(manifest | {"scale_file": scale_file}))
-        done = cabench("score", "two", "--metrics", "kid", cwd=folder)
-        assert done.returncode == 2 and text in done.stderr and done.stderr.count("\n") == 1
+        done = spawn("score", "two", "--metrics", "kid", cwd=folder)
+        assert done.code == 2 and text in done.err and done.err.count("\n") == 1
 
 
 def test_the_nearest_training_pictures_stand_beside_the_record_and_in_the_report(run):
@@ -101,8 +95,8 @@ def test_the_nearest_training_pictures_stand_beside_the_record_and_in_the_report
         assert ".near.png" in record["files"]
         near = record["diagnostics"]["neighbours"]
         assert 0 <= near["memorised"] <= 1 and near["of"] == 1078
-    done = cabench("report", "two", cwd=run)
-    assert done.returncode == 0, done.stderr
+    done = spawn("report", "two", cwd=run)
+    assert done.code == 0, done.err
     import pypdfium2
 
     pages = pypdfium2.PdfDocument(run / "reports/two.smoke.pdf")
@@ -132,7 +126,7 @@ def test_every_corruption_spoils_what_it_says_and_no_more():
 def test_the_matrix_finds_what_is_known_of_kid_and_accuracy(tmp_path):
     """KID and FID are flat under shuffled labels, where accuracy falls; blur is seen by all."""
     out = tmp_path / "reports"
-    done = cabench(
+    done = spawn(
         "audit",
         "digits",
         "--n",
@@ -145,7 +139,7 @@ def test_the_matrix_finds_what_is_known_of_kid_and_accuracy(tmp_path):
         "kid,condition_accuracy,memorised",
         cwd=tmp_path,
     )
-    assert done.returncode == 0, done.stderr
+    assert done.code == 0, done.err
     frame = pd.read_csv(out / "audit.digits.csv")
     found = {(r.metric, r.corruption): r.found for r in frame.itertuples()}
     assert found["kid", "shuffled labels"] == "flat"
@@ -157,7 +151,7 @@ def test_the_matrix_finds_what_is_known_of_kid_and_accuracy(tmp_path):
     assert kid["shift"] == pytest.approx((kid["corrupted"] - kid["intact"]) / kid["sd"], rel=1e-6)
 
 
-def test_a_wrong_argument_of_audit_is_one_line(tmp_path, capsys, monkeypatch):
+def test_a_wrong_argument_of_audit_is_one_line(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for words, text in (
         (["digit"], "did you mean 'digits'"),
@@ -165,7 +159,7 @@ def test_a_wrong_argument_of_audit_is_one_line(tmp_path, capsys, monkeypatch):
         (["digits", "--metrics", "kidd"], "did you mean 'kid'"),
         (["digits", "--n", "3000"], "samples can be scored"),
     ):
-        code, _, err = rundir.cabench(capsys, "audit", *words)
+        code, _, err = cabench("audit", *words)
         assert code == 2 and text in err and len(err.strip().splitlines()) == 1
 
 

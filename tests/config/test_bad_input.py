@@ -5,22 +5,19 @@ Sound files are mutated (mutations.py), as trees and as text. Reading and planni
 either succeeds or raises a CabenchError of one line that names file and line; nothing else.
 """
 
-import contextlib
-import io
 import json
 import re
-import sys
 from pathlib import Path
 
 import mutations
 import pytest
+from cli import cabench
 from conftest import TINY_SCALE, TINY_STUDY
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from specs import ROOT
 
-from cabench.commands import app as cli
 from cabench.config.study import read_scale, read_study, scale_names
 from cabench.errors import CabenchError
 from cabench.planning import data as dataref
@@ -203,23 +200,9 @@ def test_planning_with_a_wrong_scale(folder, data):
 # ---- the whole command line --------------------------------------------------------------------
 
 
-def run(*words) -> tuple[int, str, str]:
-    """Exit code, standard output and standard error of `cabench WORDS`, in this process."""
-    out, err, old = io.StringIO(), io.StringIO(), sys.argv
-    sys.argv = ["cabench", *map(str, words)]
-    try:
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            cli.main()
-    except SystemExit as stop:
-        return stop.code or 0, out.getvalue(), err.getvalue()
-    finally:
-        sys.argv = old
-    return 0, out.getvalue(), err.getvalue()
-
-
 def refused(*words, planned="") -> str:
     """What is said, in one line, of words that are refused, nothing but `planned` being printed."""
-    code, out, err = run(*words)
+    code, out, err = cabench(*words)
     assert code == 2 and out == planned and err.startswith("cabench: "), (code, out, err)
     assert err.endswith("\n") and len(err.splitlines()) == 1, err
     assert len(err) <= SAID + sum(len(str(w)) for w in words if len(str(w)) > 60), err
@@ -235,7 +218,7 @@ DRY = ("run", "tiny.yaml", "--scale", "scale.yaml", "--dry-run")
 @given(text=mutations.trees(TINY_STUDY, 1) | mutations.texts(TINY_STUDY, 1))
 def test_the_command_line_says_one_line_or_plans(tiny, text):
     put(tiny / "wrong.yaml", text)
-    code, out, err = run("run", "wrong.yaml", *DRY[2:])
+    code, out, err = cabench("run", "wrong.yaml", *DRY[2:])
     assert code in (0, 2), err
     if code:
         assert out == "" and err.startswith("cabench: wrong.yaml:"), err
@@ -259,15 +242,15 @@ def test_markup_is_printed_as_it_is_written(tiny):
     put(tiny / "studies" / "[red]a.yaml", text)
     results = ("--results", "[/bold]")
     for words in (DRY, (*DRY[:-1], "--jobs", "1")):
-        code, out, err = run(*words, *results)
+        code, out, err = cabench(*words, *results)
         assert (code, err) == (0, "") and MARKUP in out, out + err
     assert out.count("[/bold] [red]x") >= 3 and "[/id]" in out and "  [/bold]/tiny" in out
     assert MARKUP in (tiny / "[/bold]" / "tiny.tiny" / "table.md").read_text()
     for words in (("status", *results), ("status", "--results", "[/no]"), ("list",)):
-        code, out, err = run(*words)
+        code, out, err = cabench(*words)
         assert (code, err) == (0, ""), err
     assert f"  studies/[red]a.yaml  {MARKUP}" in out
-    assert "nothing in [/no]:" in run("status", "--results", "[/no]")[1]
+    assert "nothing in [/no]:" in cabench("status", "--results", "[/no]")[1]
 
 
 ARM = "{a: {methods: [can]}}"

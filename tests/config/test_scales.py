@@ -1,9 +1,9 @@
 """The scales that need a GPU: every study can be planned there, and its cost told from MACs."""
 
 import pytest
+from cli import cabench
 from specs import ROOT, write
 
-from cabench.commands import app as cli
 from cabench.commands import dry_run as dryrun
 from cabench.config.cost_study import kind_of
 from cabench.config.study import read_scale, read_study
@@ -66,13 +66,10 @@ def test_gpu_hours_follow_from_macs_images_and_sampling(tmp_path, monkeypatch, c
     assert stated == {"a": pytest.approx(3 * 2e9 / (312e12 * 0.4))}
 
 
-def test_a_run_without_the_data_says_how_to_get_it(monkeypatch, capsys):
-    words = ["cabench", "run", str(ROOT / "studies/tuned_rates.yaml"), "--scale", "gpu"]
-    monkeypatch.setattr("sys.argv", words)
-    with pytest.raises(SystemExit):
-        cli.main()
-    told = capsys.readouterr().err
-    assert told.count("\n") == 1 and "cifar-10-python.tar.gz" in told and "no network" in told
+def test_a_run_without_the_data_says_how_to_get_it():
+    code, _, err = cabench("run", ROOT / "studies/tuned_rates.yaml", "--scale", "gpu")
+    assert code == 2 and err.count("\n") == 1
+    assert "cifar-10-python.tar.gz" in err and "no network" in err
 
 
 def test_arms_too_large_get_the_scales_bottleneck_or_are_refused(tiny):
@@ -96,10 +93,8 @@ def test_arms_too_large_get_the_scales_bottleneck_or_are_refused(tiny):
     assert [t.key for t in same.trials] == [t.key for t in plain.trials]
 
 
-def test_absent_weights_of_an_extractor_are_named_and_nothing_runs(tmp_path, monkeypatch, capsys):
+def test_absent_weights_of_an_extractor_are_named_and_nothing_runs(tmp_path, monkeypatch):
     """The plan stands, for dry runs; a run stops in one line that says where they are wanted."""
-    from rundir import cabench
-
     monkeypatch.setenv("CABENCH_WEIGHTS", str(tmp_path))
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setattr("torch.hub.download_url_to_file", _offline)
@@ -108,9 +103,9 @@ def test_absent_weights_of_an_extractor_are_named_and_nothing_runs(tmp_path, mon
     scale = write(tmp_path / "s.yaml", text.replace("scale: smoke", "scale: mine"))
     study = ROOT / "studies/layer_placement.yaml"
     words = ("run", study, "--scale", scale, "--results", tmp_path / "r", "--cache", tmp_path / "c")
-    code, _, err = cabench(capsys, *words)
+    code, _, err = cabench(*words)
     assert code == 2 and "inception-v3-compat" in err and len(err.strip().splitlines()) == 1
-    code, out, _ = cabench(capsys, *words, "--dry-run")
+    code, out, _ = cabench(*words, "--dry-run")
     assert code == 0 and "data missing" in out
 
 

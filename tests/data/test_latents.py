@@ -7,6 +7,7 @@ import signal
 import numpy as np
 import pytest
 import torch
+from cli import cabench
 from filelock import FileLock
 from formats import (
     drawing,
@@ -18,7 +19,6 @@ from formats import (
 )
 from specs import write
 
-from cabench.commands import app as cli
 from cabench.config.study import read_scale, read_study
 from cabench.data import SPLITS, load_dataset, open_catalogue
 from cabench.data import encode as encoding
@@ -294,16 +294,12 @@ def test_damaged_pictures_are_all_listed_and_skipped_only_if_asked(made, tmp_pat
         encode(listed(made, **options), vae, tmp_path / "out", SIZE)
 
 
-def test_a_run_on_latents_needs_their_vae_before_it_trains(made, tiny, monkeypatch, capsys):
+def test_a_run_on_latents_needs_their_vae_before_it_trains(made, tiny):
     make_vae(tiny / "other", latent_channels=8)
     where = f"{made / 'latents'}, vae: other"
     write(tiny / "small.yaml", SCALE.format(path=where))
-    words = ["cabench", "run", "tiny.yaml", "--scale", "small.yaml", "--executor", "local"]
-    monkeypatch.setattr("sys.argv", words)
-    with pytest.raises(SystemExit):
-        cli.main()
-    told = capsys.readouterr().err
-    assert told.count("\n") == 1 and "VAE other: its weights have the hash" in told
+    code, _, err = cabench("run", "tiny.yaml", "--scale", "small.yaml", "--executor", "local")
+    assert code == 2 and err.count("\n") == 1 and "VAE other: its weights have the hash" in err
     assert not (tiny / "results" / "records").exists()
 
 

@@ -4,14 +4,13 @@
 import io
 import json
 import pickle
-import sys
 
 import numpy as np
 import pytest
+from cli import cabench
 from formats import COLOURS, make_cifar10, make_coco, make_folders, make_imagenet64
 from PIL import Image
 
-from cabench.commands import app as cli
 from cabench.data import SPLITS, catalogue, load_dataset, open_catalogue
 from cabench.data.catalogue import check
 from cabench.errors import DataMissing
@@ -22,13 +21,10 @@ def own_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
-def run(monkeypatch, capsys, *words):
-    """Exit code, and what a verb of `cabench data` printed."""
-    monkeypatch.setattr(sys, "argv", ["cabench", "data", *words])
-    with pytest.raises(SystemExit) as stopped:
-        cli.main()
-    told = capsys.readouterr()
-    return stopped.value.code or 0, told.out + told.err
+def data(*words):
+    """Exit code, and everything `cabench data WORDS` prints."""
+    code, out, err = cabench("data", *words)
+    return code, out + err
 
 
 def test_cifar10_reads_what_torchvision_reads(tmp_path, monkeypatch):
@@ -183,38 +179,36 @@ def test_few_pictures_are_held_at_once(monkeypatch):
     assert len(read) == 1078
 
 
-def test_check_lists_all_damaged_pictures(tmp_path, monkeypatch, capsys):
+def test_check_lists_all_damaged_pictures(tmp_path):
     root = make_folders(tmp_path / "im", train=20, test=4)
     asked = ("check", "folder", "-o", "path=im", "-o", "size=8")
-    code, told = run(monkeypatch, capsys, *asked)
+    code, told = data(*asked)
     made = load_dataset("folder", path="im", size=8)
     assert code == 0 and f"none damaged; fingerprint {made.fingerprint}" in told
     bad = sorted(root.glob("*/*/*.png"))[::30]
     for path in bad:
         path.write_bytes(b"no picture")
-    code, told = run(monkeypatch, capsys, *asked)
+    code, told = data(*asked)
     lines = [line for line in told.splitlines() if "doesn't read as a picture" in line]
     assert code == 1 and len(lines) == len(bad) == 5 and "5 damaged" in told
     assert all(sum(str(p.relative_to(tmp_path)) in line for line in lines) == 1 for p in bad)
 
 
-def test_encode_on_the_command_line(tmp_path, monkeypatch, capsys):
+def test_encode_on_the_command_line(tmp_path):
     from formats import make_vae
 
     root, _ = make_folders(tmp_path / "im", train=20, test=4), make_vae(tmp_path / "vae")
     asked = ("encode", "folder", "-o", "path=im", "--vae", "vae", "--out", "lat", "--size", "8")
-    code, told = run(monkeypatch, capsys, *asked)
+    code, told = data(*asked)
     assert code == 0 and "144 pictures encoded" in told and "pictures/s" in told
     made = load_dataset("latents", path="lat")
     assert made.fingerprint in told and made.inputs == (4, 4, 4)
-    code, told = run(monkeypatch, capsys, *asked)
+    code, told = data(*asked)
     assert code == 0 and "0 pictures encoded" in told and "144 were there already" in told
     next(root.glob("train/*/*.png")).write_bytes(b"no picture")
-    code, told = run(monkeypatch, capsys, *asked[:-4], "--out", "two", "--size", "8")
+    code, told = data(*asked[:-4], "--out", "two", "--size", "8")
     assert code == 1 and "doesn't read" in told and "pictures damaged: 1;" in told
-    code, told = run(
-        monkeypatch, capsys, *asked[:-4], "--out", "two", "--size", "8", "--skip-damaged"
-    )
+    code, told = data(*asked[:-4], "--out", "two", "--size", "8", "--skip-damaged")
     assert code == 0 and "skipped: folder: " in told and "1 skipped" in told
 
 
@@ -261,23 +255,23 @@ WRONG = {
 
 
 @pytest.mark.parametrize("case", WRONG)
-def test_mistakes_get_one_line(case, monkeypatch, capsys):
+def test_mistakes_get_one_line(case, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     *words, said = WRONG[case]
-    code, told = run(monkeypatch, capsys, *words)
+    code, told = data(*words)
     assert code == 2 and len(told.strip().splitlines()) == 1, told
     assert said in told, told
 
 
-def test_list_says_what_is_here_and_how_to_get_the_rest(tmp_path, monkeypatch, capsys):
-    code, told = run(monkeypatch, capsys, "list")
+def test_list_says_what_is_here_and_how_to_get_the_rest(tmp_path):
+    code, told = data("list")
     assert code == 0
     blocks = {block.split(":")[0]: block for block in told.replace("\n  ", "|").splitlines()}
     assert "here: 3x32x32; generator-train 3,767" in blocks["emoji"]
     assert "not here: cifar10: looked for" in blocks["cifar10"]
     assert "path (needed)" in blocks["coco"] and "licence" in blocks["digits"]
     make_cifar10(tmp_path / ".cabench/data")
-    code, told = run(monkeypatch, capsys, "list")
+    code, told = data("list")
     assert "here: 3x32x32; generator-train 90" in told
 
 

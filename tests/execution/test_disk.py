@@ -10,8 +10,8 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from rundir import cabench
-from runs import CALL, COMMAND, outcome
+from cli import Done, cabench, spawn
+from runs import COMMAND, outcome
 
 from cabench.execution.assets import ASSETS
 from cabench.runtime.files import PART
@@ -70,16 +70,16 @@ FULL = "No space left on device"
 MANIFEST = "disk/results/tiny.tiny/manifest.json"
 
 
-def run(capsys) -> tuple[int, str, str]:
-    """Exit code, stdout and stderr, as of a process of its own."""
+def run() -> Done:
+    """The study in this process, as if in a process of its own."""
     ASSETS.clear()
-    return cabench(capsys, *COMMAND, *ARGUMENTS)
+    return cabench(*COMMAND, *ARGUMENTS)
 
 
 def run_alone() -> tuple[int, str]:
     """Exit code and stderr of a process of its own."""
-    done = subprocess.run([*CALL, *ARGUMENTS], capture_output=True, text=True, timeout=120)
-    return done.returncode, done.stderr
+    done = spawn(*COMMAND, *ARGUMENTS, timeout=120)
+    return done.code, done.err
 
 
 def named(code: int, err: str) -> str:
@@ -94,9 +94,9 @@ def taken(folder: Path) -> int:
     return sum(-(-path.stat().st_size // PAGE) * PAGE for path in folder.iterdir())
 
 
-def test_a_disk_too_small_and_then_enlarged(undisturbed, disk, capsys):
+def test_a_disk_too_small_and_then_enlarged(undisturbed, disk):
     disk.leave(0)
-    code, _, err = run(capsys)
+    code, _, err = run()
     assert named(code, err) == MANIFEST
     disk.leave(8 * PAGE)
     snapshot = re.fullmatch(r"disk/cache/(training/\w{16})/ema-.*", named(*run_alone()))
@@ -105,16 +105,16 @@ def test_a_disk_too_small_and_then_enlarged(undisturbed, disk, capsys):
     assert outcome(disk.path / "results") == {}
 
     disk.leave(ROOM)
-    code, out, err = run(capsys)
+    code, out, err = run()
     assert code == 0 and err == "", out + err
     found = outcome(disk.path / "results")
     assert len(found) == 2 and found.items() <= undisturbed.outcome.items()
     assert not list(disk.path.rglob(f"*{PART}"))
 
 
-def test_a_read_only_folder(disk, capsys):
+def test_a_read_only_folder(disk):
     disk.read_only(True)
-    code, _, err = run(capsys)
+    code, _, err = run()
     assert (code, err) == (2, SAID.format(Path(MANIFEST).parent.parent, "Read-only file system"))
 
 
@@ -124,7 +124,7 @@ def kind(path: Path) -> str:
     return f"{folder}/*{''.join(path.suffixes)}"
 
 
-def test_full_at_each_kind_of_file_that_a_run_writes(undisturbed, disk, capsys, monkeypatch):
+def test_full_at_each_kind_of_file_that_a_run_writes(undisturbed, disk, monkeypatch):
     """In each round the disk fills up as a kind of file is begun that was not hit so far."""
     make, hit, victim = tempfile.mkstemp, set(), None
 
@@ -144,7 +144,7 @@ def test_full_at_each_kind_of_file_that_a_run_writes(undisturbed, disk, capsys, 
     for _ in range(40):
         victim = None
         disk.leave(ROOM)
-        code, out, err = run(capsys)
+        code, out, err = run()
         if victim is None:
             break
         assert named(code, err) == str(victim), out

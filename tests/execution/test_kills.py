@@ -10,7 +10,8 @@ import sys
 import time
 
 import psutil
-from runs import CALL, COMMAND, finish, outcome
+from cli import CALL
+from runs import COMMAND, finish, outcome
 from specs import ROOT
 
 KILLS = int(os.environ.get("CABENCH_KILLS", "2"))  # random ones; CABENCH_KILLS=50 for a long test
@@ -48,7 +49,7 @@ def test_random_kills_of_driver_and_workers(tiny, undisturbed):
     for _ in range(2 * KILLS + 4):  # a victim may have ended before its time
         if sum(killed.values()) >= KILLS and min(killed.values()):
             break
-        call = [*CALL, "--jobs", "2"]
+        call = [*CALL, *COMMAND, "--jobs", "2"]
         silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         driver = subprocess.Popen(call, cwd=tiny, start_new_session=True, **silent)
         watched = psutil.Process(driver.pid)

@@ -3,7 +3,7 @@
 import shutil
 
 import pytest
-from rundir import cabench
+from cli import cabench
 from runs import COMMAND, outcome
 
 DAMAGE = {
@@ -43,9 +43,7 @@ SPOILT = [(what, (half, flipped)[i % 2]) for i, what in enumerate(DAMAGE)]  # in
 
 
 @pytest.mark.parametrize("what,spoil", SPOILT, ids=[f"{w}, {s.__name__}" for w, s in SPOILT])
-def test_what_is_damaged_is_named_and_made_again(
-    whole, undisturbed, monkeypatch, capsys, what, spoil
-):
+def test_what_is_damaged_is_named_and_made_again(whole, undisturbed, monkeypatch, what, spoil):
     from cabench.execution.assets import ASSETS
 
     monkeypatch.chdir(whole)
@@ -60,7 +58,7 @@ def test_what_is_damaged_is_named_and_made_again(
         if what in ("state", "features", "probe", "judge"):  # only when these are gone, too
             for path in whole.glob(".cabench/training/*/ema-*.safetensors"):
                 path.unlink()
-    text = run_here("--executor", "local", capsys=capsys)
+    text = run_here("--executor", "local")
     assert outcome(whole / "results") == undisturbed.outcome
     if what not in ("manifest", "outputs"):  # these two are written by every run
         assert victim.name in text and "damaged" in text, text
@@ -68,7 +66,7 @@ def test_what_is_damaged_is_named_and_made_again(
         assert victim.read_bytes() != spoilt
 
 
-def run_here(*more: str, capsys) -> str:
-    code, out, err = cabench(capsys, *COMMAND, *more)
+def run_here(*more: str) -> str:
+    code, out, err = cabench(*COMMAND, *more)
     assert code == 0, out + err
     return out + err

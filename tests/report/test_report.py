@@ -6,7 +6,7 @@ import sys
 
 import pandas as pd
 import pytest
-from rundir import cabench
+from cli import cabench
 
 from cabench.commands.app import app
 from cabench.errors import CabenchError
@@ -242,14 +242,14 @@ def test_the_verb_needs_neither_torch_nor_ray(made, tmp_path):
 
 
 @pytest.mark.parametrize("suffix", [CURVES, SHEET])
-def test_what_is_damaged_beside_a_record_is_named_and_not_drawn(made, tmp_path, capsys, suffix):
+def test_what_is_damaged_beside_a_record_is_named_and_not_drawn(made, tmp_path, suffix):
     run = made(weights=True)
     whole = compile_pdf(run, run.records())
     victim = run.store.beside("can-3@0", suffix)
     content = victim.read_bytes()
     victim.write_bytes(content.replace(b"0.3", b"0.9") if suffix == CURVES else content[:-30])
     out = ("--out", tmp_path / "out", "--results", run.store.results)
-    code, _, err = cabench(capsys, "report", "layer_placement", *out)
+    code, _, err = cabench("report", "layer_placement", *out)
     assert code == 0
     assert err == f"cabench: {victim} is damaged: `cabench run` makes it again\n"
     damaged = (tmp_path / "out" / "layer_placement.quick.pdf").read_bytes()
@@ -257,13 +257,13 @@ def test_what_is_damaged_beside_a_record_is_named_and_not_drawn(made, tmp_path, 
     assert damaged == compile_pdf(run, run.records()) != whole
 
 
-def test_a_damaged_sheet_of_real_pictures_is_named_and_left_out(made, tmp_path, capsys):
+def test_a_damaged_sheet_of_real_pictures_is_named_and_left_out(made, tmp_path):
     run = made()
     without = compile_pdf(run, run.records())
     fingerprint = run.records()["can-3@0"]["spec"]["train"]["data"]["fingerprint"]
     path = run.store.beside(f"data-{fingerprint[:16]}", SHEET)
     path.write_bytes(b"half a picture")
     out = ("--out", tmp_path / "out", "--results", run.store.results)
-    code, _, err = cabench(capsys, "report", "layer_placement", *out)
+    code, _, err = cabench("report", "layer_placement", *out)
     assert code == 0 and err.startswith(f"cabench: {path} is damaged") and err.count("\n") == 1
     assert (tmp_path / "out" / "layer_placement.quick.pdf").read_bytes() == without

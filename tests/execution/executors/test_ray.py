@@ -7,7 +7,8 @@ import time
 from socket import AF_INET, AF_INET6, create_server
 
 import pytest
-from runs import CALL, finish, outcome
+from cli import CALL, spawn
+from runs import COMMAND, finish, outcome
 from specs import write
 
 from cabench.errors import CabenchError
@@ -24,7 +25,7 @@ def test_a_cluster_that_loses_a_node_ends_the_study_all_the_same(tiny, undisturb
     try:
         second = cluster.add_node(num_cpus=1, **memory)
         driver = subprocess.Popen(
-            [*CALL, "--ray-address", cluster.address],
+            [*CALL, *COMMAND, "--ray-address", cluster.address],
             cwd=tiny,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -47,20 +48,19 @@ def test_a_cluster_that_loses_a_node_ends_the_study_all_the_same(tiny, undisturb
 def test_what_no_node_has_is_refused(tiny):
     text = (tiny / "scale.yaml").read_text()
     write(tiny / "large.yaml", text + "resources: {cpus: 64}\n")
-    call = [*CALL[:-1], "large.yaml"]
     made = prepare(tiny / "tiny.yaml", Options(scale="large.yaml"))
     assert made.jobs == 1 and made.executor == "local"
     from ray.cluster_utils import Cluster
 
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2})
     try:
-        call += ["--ray-address", cluster.address]
-        done = subprocess.run(call, cwd=tiny, capture_output=True, text=True, timeout=200)
+        words = (*COMMAND[:-1], "large.yaml", "--ray-address", cluster.address)
+        done = spawn(*words, cwd=tiny, timeout=200)
     finally:
         cluster.shutdown()
-    assert done.returncode == 2
+    assert done.code == 2
     said = "resources: a trial takes 64 CPUs and 0 GPUs, the largest node has 2 and 0"
-    assert done.stderr == f"cabench: {said}\n"
+    assert done.err == f"cabench: {said}\n"
 
 
 def test_no_cluster_at_the_address(tiny):
