@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from cabench.errors import CabenchError
 from cabench.records.store import Store
 from cabench.runtime.files import atomic_path, read_json, write_json
+from cabench.runtime.sealed import read_valid
 from cabench.version import __version__
 
 GRID_ROWS = 3  # samples of each class and arm in the grid
@@ -25,14 +25,10 @@ def write_outputs(
     content = json.dumps([__version__, manifest, records], sort_keys=True)
     state = hashlib.sha256(content.encode()).hexdigest()
     marker = folder / "outputs.json"
-    if marker.exists():
-        try:
-            held = read_json(marker)
-            paths = [folder / name for name in held["files"] if held["of"] == state]
-        except (CabenchError, KeyError, TypeError):
-            paths = []
-        if paths and all(p.exists() for p in paths):
-            return paths
+    of, names = read_valid(marker, _read_marker) or ("", [])
+    paths = [folder / name for name in names]
+    if of == state and all(p.exists() for p in paths):
+        return paths
 
     from cabench.analysis import figures, tables
 
@@ -50,6 +46,12 @@ def write_outputs(
         paths += sample_grid(folder / "samples.png", manifest, records, store)
     write_json(marker, {"of": state, "files": [p.name for p in paths]})
     return paths
+
+
+def _read_marker(path: Path) -> tuple[str, list[str]]:
+    """The state that outputs were written for, and their file names."""
+    content = read_json(path)
+    return content["of"], content["files"]
 
 
 def sample_grid(path: Path, manifest: dict, records: dict, store: Store) -> list[Path]:

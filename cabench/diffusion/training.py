@@ -26,9 +26,10 @@ from cabench.diffusion.weight_diagnostics import CLASSES, add_point, generated_w
 from cabench.errors import CabenchError
 from cabench.models.model import build, build_initialised
 from cabench.models.streams import Values, each, names_of, take
-from cabench.runtime.files import LOG, atomic_path
+from cabench.runtime.files import atomic_path
 from cabench.runtime.images import to_float
 from cabench.runtime.rng import generator
+from cabench.runtime.sealed import Corrupted, read_valid
 
 RECIPE = 3  # raise it whenever the same spec would train to other weights
 IN_MEMORY = 2**31  # bytes of a split's pictures as floats; larger ones are read batch by batch
@@ -242,19 +243,16 @@ def digest(tensors: Mapping[str, Tensor], meta: Mapping[str, str]) -> str:
 
 
 def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-    """Tensors and metadata; None when the file is absent or, which is logged, damaged."""
-    if not path.exists():
-        return None
-    try:
-        with safe_open(path, "pt") as f:
-            meta = dict(f.metadata() or {})
-            tensors = {name: f.get_tensor(name) for name in f.keys()}  # noqa: SIM118 (no mapping)
-        whole = meta.pop("sha256", None) == digest(tensors, meta)
-    except (SafetensorError, ValueError, RuntimeError):
-        whole = False
-    if not whole:
-        LOG.warning("%s is damaged: made again", path)
-        return None
+    """Tensors and metadata; None if the file is absent or, which is logged, corrupted."""
+    return read_valid(path, _read, errors=(SafetensorError, RuntimeError))
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    with safe_open(path, "pt") as f:
+        meta = dict(f.metadata() or {})
+        tensors = {name: f.get_tensor(name) for name in f.keys()}  # noqa: SIM118 (no mapping)
+    if meta.pop("sha256", None) != digest(tensors, meta):
+        raise Corrupted(f"{path} is corrupted")
     return tensors, {k: json.loads(v) for k, v in meta.items()}
 
 
@@ -262,7 +260,7 @@ def whole(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """As `load`, of a file that was there a moment ago."""
     found = load(path)
     if found is None:
-        raise OSError(errno.EIO, "damaged or gone", str(path))
+        raise OSError(errno.EIO, "corrupted or missing", str(path))
     return found
 
 

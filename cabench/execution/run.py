@@ -25,7 +25,8 @@ from cabench.records.sample_grid import is_intact
 from cabench.records.store import REFERENCE, SHEET, Store
 from cabench.runtime.console import screen
 from cabench.runtime.devices import pick_device
-from cabench.runtime.files import LOG, write_json
+from cabench.runtime.files import write_json
+from cabench.runtime.sealed import is_valid
 
 EXECUTORS = ("auto", "local", "ray")
 LARGEST_SEED = 100_000
@@ -262,11 +263,9 @@ def _search(p: Prepared, console: Console) -> dict[str, dict[str, Any]]:
 def _real_images(p: Prepared) -> None:
     """Write the sample grid of real images, unless an intact one exists."""
     path = p.store.beside(f"data-{p.plan.data.fingerprint[:16]}", SHEET)
-    if not is_intact(path):
+    if not is_valid(path, is_intact):
         from cabench.execution.grids import write_real
 
-        if path.exists():
-            LOG.warning("%s is damaged: made again", path)
         write_real(path, p.plan.data)
 
 

@@ -8,14 +8,15 @@ from cabench.errors import CabenchError
 from cabench.planning.tuning import VERSION, Search
 from cabench.plugins import load_plugins
 from cabench.records.store import Store
-from cabench.runtime.files import LOG, checksum, content_key, read_json, write_json
+from cabench.runtime.files import content_key, write_json
+from cabench.runtime.sealed import read_sealed, read_valid, seal
 
 DIVERGED = 1e3  # what the sampler is told of a rate at which the loss isn't finite
 
 
 def outcome(search: Search, store: Store) -> dict[str, Any] | None:
     """The finished search, or None: `lr`, and `tried`, its (rate, loss) pairs in order."""
-    return _sealed(store, search.key)
+    return read_valid(store.tuning(search.key), read_sealed)
 
 
 def evaluate(search: Search, factor: float, store: Store, device: str, progress: Any) -> float:
@@ -29,7 +30,7 @@ def evaluate(search: Search, factor: float, store: Store, device: str, progress:
     spec = search.at(factor)
     key = content_key("evaluation", [VERSION, spec, search.images, search.heldout])
     with store.lock(key):
-        if (kept := _sealed(store, key)) is not None:
+        if (kept := read_valid(store.tuning(key), read_sealed)) is not None:
             return kept["loss"]
         load_plugins(search.plugins)
         text = search.assets.get("text", {}).get("path")
@@ -60,7 +61,7 @@ def evaluate(search: Search, factor: float, store: Store, device: str, progress:
         except Diverged:
             loss = DIVERGED
         content = {"key": key, "arm": search.arm, "spec": spec, "images": search.images}
-        _seal(store, key, content | {"loss": loss})
+        write_json(store.tuning(key), seal(content | {"loss": loss}))
         return loss
 
 
@@ -84,23 +85,5 @@ def conclude(search: Search, tried: list[tuple[float, float]], store: Store) -> 
     rates = [(search.at(factor)["training"]["lr"], loss) for factor, loss in tried]
     best = min(rates, key=lambda pair: pair[1])
     told = search.result(best[0], rates)
-    _seal(store, search.key, told)
+    write_json(store.tuning(search.key), seal(told))
     return told
-
-
-def _sealed(store: Store, key: str) -> dict[str, Any] | None:
-    path = store.tuning(key)
-    if not path.exists():
-        return None
-    try:
-        content = read_json(path)
-        if content["checksum"] == checksum(content):
-            return content
-    except (CabenchError, KeyError, TypeError):
-        pass
-    LOG.warning("%s is damaged: made again", path)
-    return None
-
-
-def _seal(store: Store, key: str, content: dict[str, Any]) -> None:
-    write_json(store.tuning(key), content | {"checksum": checksum(content)})

@@ -18,7 +18,7 @@ from cabench.metrics.extractors import lite0
 from cabench.metrics.extractors.named import DEFAULT, extractor_of
 from cabench.metrics.reference import matched, report_labels
 from cabench.registry import EXTRACTORS, METRICS
-from cabench.runtime.shared_files import arrays_once
+from cabench.runtime.sealed import cached_arrays
 from cabench.text import STREAM, first
 
 REFERENCE, FLOOR, TRAINED = "report", "judge-train", "generator-train"
@@ -143,7 +143,7 @@ class SampleScorer:
         split = self.dataset.split(TRAINED)
         part = slice(0, neighbours.MOST)
         key = _short(self.dataset.fingerprint, self.extractor.fingerprint, neighbours.MOST)
-        return arrays_once(
+        return cached_arrays(
             self._folder / f"features-{key}-{TRAINED}.npz",
             lambda: {"1280": self.extractor.features(split.images[part])["1280"]},
         )["1280"]
@@ -249,7 +249,7 @@ class SampleScorer:
                 self._labels(self.reference, stream),
             ).arrays()
 
-        return probes.Probe.load(arrays_once(self._folder / f"probe-{key}.npz", fit))
+        return probes.Probe.load(cached_arrays(self._folder / f"probe-{key}.npz", fit))
 
     @cached_property
     def real(self) -> dict[str, np.ndarray]:
@@ -296,7 +296,7 @@ class SampleScorer:
         """An extractor's features of a whole split, from the cache."""
         network = self.extractors[name]
         key = _short(self.dataset.fingerprint, network.fingerprint)
-        return arrays_once(
+        return cached_arrays(
             self._folder / f"features-{key}-{split}.npz",
             lambda: network.features(self.dataset.split(split).images),
         )

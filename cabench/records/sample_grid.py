@@ -10,6 +10,7 @@ from PIL import Image
 from cabench.errors import CabenchError
 from cabench.records.schema import GridLayout
 from cabench.runtime.files import atomic_path
+from cabench.runtime.sealed import RUN_REGENERATES
 
 LIMIT = 100_000  # bytes of a file
 ROWS, COLUMNS = 8, 20  # at most
@@ -47,7 +48,7 @@ def read_grid(path: Path, layout: GridLayout) -> np.ndarray:
     try:
         pixels = np.asarray(Image.open(path))
     except INVALID as error:
-        raise CabenchError(f"{path} is corrupted ({error}): `cabench run` regenerates it") from None
+        raise CabenchError(f"{path} is corrupted ({error}); {RUN_REGENERATES}") from None
     rows, height, columns, width = layout.rows, layout.height, layout.columns, layout.width
     if pixels.shape[:2] != (rows * height, columns * width):
         size = f"{columns * width}x{rows * height}"

@@ -5,14 +5,13 @@ results/records/KEY.json          what one trial measured; beside it KEY.curves.
 results/STUDY.SCALE/manifest.json what a study asked for: arms, seeds, keys
 .cabench/                         the cache: training runs, samples, features, locks
 
-A record holds its own checksum and those of the files beside it. What is damaged counts as absent:
-it is named (the log `cabench`) and made again.
+A record holds its own checksum and those of the files beside it. A corrupted file
+counts as absent: it is logged, and the next run regenerates it.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import shutil
 import tempfile
 import time
@@ -23,7 +22,8 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from cabench.runtime.files import LOG, PART, as_text, checksum, file_hash, read_json, write_json
+from cabench.runtime.files import LOG, PART, as_text, file_hash, read_json, write_json
+from cabench.runtime.sealed import RUN_REGENERATES, is_valid, read_sealed, read_valid, seal
 
 RECORD_LIMIT = 20_000  # bytes
 CURVES, SHEET, NEAR = ".curves.json", ".png", ".near.png"  # end the names of files beside a record
@@ -54,17 +54,7 @@ class Store:
     def record(self, key: str) -> dict[str, Any] | None:
         """The record, if it is there and whole."""
         path = self.find(key)
-        if path is None:
-            return None
-        try:
-            record = json.loads(path.read_text(encoding="utf-8"))
-            whole = record["checksum"] == checksum(record)
-        except (ValueError, KeyError, TypeError):
-            whole = False
-        if whole:
-            return record
-        LOG.warning("%s is damaged: `cabench run` makes it again", path)
-        return None
+        return None if path is None else read_valid(path, read_sealed, remedy=RUN_REGENERATES)
 
     def sound(self, key: str) -> dict[str, Any] | None:
         """The record, if it and all the files beside it are whole."""
@@ -80,11 +70,12 @@ class Store:
         if held is None:
             return None
         path = self.find(record["key"], suffix)
-        if path is not None and file_hash(path) == held:
-            return path
-        name, what = path or self.beside(record["key"], suffix), "damaged" if path else "gone"
-        LOG.warning("%s is %s: `cabench run` makes it again", name, what)
-        return None
+        if path is None:
+            missing = self.beside(record["key"], suffix)
+            LOG.warning("%s is missing; %s", missing, RUN_REGENERATES)
+            return None
+        valid = is_valid(path, lambda p: file_hash(p) == held, RUN_REGENERATES)
+        return path if valid else None
 
     def curves(self, records: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
         """The curves of those records that have whole ones, by key."""
@@ -101,8 +92,8 @@ class Store:
         Raises ValueError, and writes nothing, when a number isn't finite or it is too large.
         """
         beside = {suffix: self.beside(record["key"], suffix) for suffix in (CURVES, SHEET, NEAR)}
-        sealed = {**record, "files": {s: file_hash(p) for s, p in beside.items() if p.exists()}}
-        sealed["checksum"] = checksum(sealed)
+        files = {suffix: file_hash(path) for suffix, path in beside.items() if path.exists()}
+        sealed = seal({**record, "files": files})
         size = len(as_text(sealed))
         if size > RECORD_LIMIT:
             raise ValueError(f"the record has {size} bytes; the limit is {RECORD_LIMIT}")

@@ -9,7 +9,7 @@ import json
 import logging
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -72,13 +72,6 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, OSError) as error:
         raise CabenchError(f"{path} can't be read ({error}); delete it to have it redone") from None
-
-
-def checksum(content: Mapping[str, Any]) -> str:
-    """sha256 of a record's canonical JSON, without its own `checksum`."""
-    plain = {name: value for name, value in content.items() if name != "checksum"}
-    text = json.dumps(plain, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def file_hash(path: Path) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from cabench.runtime.sealed import cached_arrays, cached_file
 from cabench.text.encoder import TextEncoder
 
 PART = 8192  # texts encoded before they are written
@@ -71,14 +72,13 @@ def place(made: TextEncoder, texts: Sequence[str], cache: Path) -> Path:
 
 def encode(made: TextEncoder, texts: Sequence[str], cache: Path) -> dict[str, np.ndarray]:
     """features (1 + T, F), begins, lengths of different texts; kept in <cache>/text/, mapped."""
-    from cabench.runtime.shared_files import arrays_once, once  # metrics import this module
 
     path = place(made, texts, cache)
 
     def lengths() -> dict[str, np.ndarray]:
         return {"lengths": np.array([len(ids) for ids in made.ids(texts)], np.int64)}
 
-    size = arrays_once(path.with_name(f"{path.stem}-lengths.npz"), lengths)["lengths"]
+    size = cached_arrays(path.with_name(f"{path.stem}-lengths.npz"), lengths)["lengths"]
 
     def write(temporary: Path) -> None:  # on disk: captions of a large set fill tens of gigabytes
         shape = 1 + int(size.sum()), made.width
@@ -90,7 +90,7 @@ def encode(made: TextEncoder, texts: Sequence[str], cache: Path) -> dict[str, np
                 row += len(found)
         rows.flush()
 
-    once(path, write)
+    cached_file(path, write)
     begins = 1 + np.concatenate([[0], np.cumsum(size)[:-1]]) if len(size) else size
     return {"features": np.load(path, mmap_mode="c"), "begins": begins, "lengths": size}
 

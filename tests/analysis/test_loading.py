@@ -125,14 +125,14 @@ def test_damaged_curves_are_named_once_and_left_out(bent, tmp_path, caplog):
     found = cabench.load_curves("layer_placement", results=tmp_path)
     key = bent.name.removesuffix(".curves.json")
     assert found.equals(whole[whole["key"] != key].reset_index(drop=True)) and len(found) > 0
-    assert caplog.messages == [f"{bent} is damaged: `cabench run` makes it again"]
+    assert caplog.messages == [f"{bent} is corrupted; `cabench run` regenerates it"]
     caplog.clear()
     assert len(cabench.load("layer_placement", results=tmp_path)) > 0 and not caplog.messages
 
 
 def test_verbs_that_only_read_name_damaged_curves_in_a_line(bent, tmp_path):
     here = ("--results", tmp_path)
-    line = f"cabench: {bent} is damaged: `cabench run` makes it again\n"
+    line = f"cabench: {bent} is corrupted; `cabench run` regenerates it\n"
     for words, said in (
         (("status",), ""),
         (("compare", "layer_placement:can-3", "layer_placement:native"), ""),
@@ -148,7 +148,7 @@ def test_a_damaged_record_is_named_once_by_a_verb_that_reads_it_twice(tmp_path):
     path = tmp_path / "records" / f"{key}.json"
     path.write_text(path.read_text().replace("complete", "finished"))
     code, _, err = command("compare", "layer_placement", "layer_placement", "--results", tmp_path)
-    assert code == 0 and err == f"cabench: {path} is damaged: `cabench run` makes it again\n"
+    assert code == 0 and err == f"cabench: {path} is corrupted; `cabench run` regenerates it\n"
 
 
 def test_columns_have_one_type(frame, half_done):

@@ -1,4 +1,4 @@
-"""What is damaged on disk is found by its checksum, named, and made again."""
+"""Corrupted files are detected by their checksums, reported and regenerated."""
 
 import shutil
 
@@ -61,7 +61,7 @@ def test_what_is_damaged_is_named_and_made_again(whole, undisturbed, monkeypatch
     text = run_here("--executor", "local")
     assert outcome(whole / "results") == undisturbed.outcome
     if what not in ("manifest", "outputs"):  # these two are written by every run
-        assert victim.name in text and "damaged" in text, text
+        assert victim.name in text and "corrupted" in text, text
     if what != "outputs":
         assert victim.read_bytes() != spoilt
 

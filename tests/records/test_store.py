@@ -39,7 +39,7 @@ def test_a_damaged_record_is_named_and_counts_as_absent(tmp_path, caplog):
     for damaged in (whole[:40], whole.replace("0.25", "0.24"), "[]", "{}", ""):
         path.write_text(damaged)
         assert store.record("abc") is None and store.sound("abc") is None
-        assert f"{path} is damaged" in caplog.messages[-1]
+        assert f"{path} is corrupted" in caplog.messages[-1]
 
 
 def test_a_damaged_file_beside_a_record_is_named(tmp_path, caplog):
@@ -50,10 +50,10 @@ def test_a_damaged_file_beside_a_record_is_named(tmp_path, caplog):
     store.write_record({"key": "abc", "status": "complete"})
     assert store.sound("abc") is not None
     store.beside("abc", ".png").write_bytes(b"x" * 49 + b"y")
-    assert store.sound("abc") is None and "abc.png is damaged" in caplog.messages[-1]
+    assert store.sound("abc") is None and "abc.png is corrupted" in caplog.messages[-1]
     assert store.record("abc") is not None  # its numbers are whole
     store.beside("abc", ".png").unlink()
-    assert store.sound("abc") is None and "abc.png is gone" in caplog.messages[-1]
+    assert store.sound("abc") is None and "abc.png is missing" in caplog.messages[-1]
 
 
 def test_damaged_curves_are_named_and_left_out(tmp_path, caplog):
@@ -70,8 +70,8 @@ def test_damaged_curves_are_named_and_left_out(tmp_path, caplog):
     records = store.records(["whole", "bent", "half", "lost", "none", "stray"])
     assert store.curves(records) == {"whole": {"images": [4, 8], "loss": [1.0, 0.5]}}
     assert caplog.messages == [
-        f"{store.beside(key, CURVES)} is {what}: `cabench run` makes it again"
-        for key, what in (("bent", "damaged"), ("half", "damaged"), ("lost", "gone"))
+        f"{store.beside(key, CURVES)} is {what}; `cabench run` regenerates it"
+        for key, what in (("bent", "corrupted"), ("half", "corrupted"), ("lost", "missing"))
     ]
 
 

@@ -251,7 +251,7 @@ def test_what_is_damaged_beside_a_record_is_named_and_not_drawn(made, tmp_path, 
     out = ("--out", tmp_path / "out", "--results", run.store.results)
     code, _, err = cabench("report", "layer_placement", *out)
     assert code == 0
-    assert err == f"cabench: {victim} is damaged: `cabench run` makes it again\n"
+    assert err == f"cabench: {victim} is corrupted; `cabench run` regenerates it\n"
     damaged = (tmp_path / "out" / "layer_placement.quick.pdf").read_bytes()
     victim.unlink()
     assert damaged == compile_pdf(run, run.records()) != whole
@@ -265,5 +265,5 @@ def test_a_damaged_sheet_of_real_pictures_is_named_and_left_out(made, tmp_path):
     path.write_bytes(b"half a picture")
     out = ("--out", tmp_path / "out", "--results", run.store.results)
     code, _, err = cabench("report", "layer_placement", *out)
-    assert code == 0 and err.startswith(f"cabench: {path} is damaged") and err.count("\n") == 1
+    assert code == 0 and err.startswith(f"cabench: {path} is corrupted") and err.count("\n") == 1
     assert (tmp_path / "out" / "layer_placement.quick.pdf").read_bytes() == without

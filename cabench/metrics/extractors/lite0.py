@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from cabench.errors import CabenchError
-from cabench.runtime.shared_files import once
+from cabench.runtime.sealed import cached_file
 
 NAME = "efficientnet-lite0-64"
 SIZE = 64  # pixels: every picture is resized to SIZE x SIZE
@@ -104,7 +104,7 @@ class Lite0:
         """The ONNX file, exported if it is absent."""
         if self._path is not None:
             return Path(self._path)
-        return once(self._cache / "judge" / f"{NAME}-{self.fingerprint[:16]}.onnx", _export)
+        return cached_file(self._cache / "judge" / f"{NAME}-{self.fingerprint[:16]}.onnx", _export)
 
     @cached_property
     def _session(self):

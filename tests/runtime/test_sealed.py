@@ -4,12 +4,12 @@ import sys
 import numpy as np
 import pytest
 
-from cabench.runtime.shared_files import arrays_once, once
+from cabench.runtime.sealed import cached_arrays, cached_file
 
 SLOW_MAKER = """
 import sys, time
 from pathlib import Path
-from cabench.runtime.shared_files import once
+from cabench.runtime.sealed import cached_file
 
 def make(path):
     with open(sys.argv[2], "a") as log:
@@ -17,7 +17,7 @@ def make(path):
     time.sleep(0.5)
     path.write_text("whole")
 
-assert once(Path(sys.argv[1]), make).read_text() == "whole"
+assert cached_file(Path(sys.argv[1]), make).read_text() == "whole"
 """
 
 
@@ -35,7 +35,7 @@ def test_a_failed_make_leaves_nothing_behind(tmp_path):
         raise RuntimeError("power cut")
 
     with pytest.raises(RuntimeError):
-        once(tmp_path / "file.txt", fail)
+        cached_file(tmp_path / "file.txt", fail)
     assert [path.suffix for path in tmp_path.iterdir()] in ([], [".lock"])
 
 
@@ -47,15 +47,15 @@ def test_arrays_come_back_and_a_broken_file_is_remade(tmp_path):
         return {"x": np.arange(3), "name": np.asarray(0.5)}
 
     for expected_calls in (1, 1):
-        assert arrays_once(path, make)["x"].tolist() == [0, 1, 2]
+        assert cached_arrays(path, make)["x"].tolist() == [0, 1, 2]
         assert len(calls) == expected_calls
     path.write_bytes(path.read_bytes()[:50])
-    assert float(arrays_once(path, make)["name"]) == 0.5
+    assert float(cached_arrays(path, make)["name"]) == 0.5
     assert len(calls) == 2
 
 
 def test_pickles_are_refused(tmp_path):
     path = tmp_path / "a.npz"
     np.savez(path, x=np.array([{"a": 1}], dtype=object))
-    loaded = arrays_once(path, lambda: {"x": np.zeros(1)})
+    loaded = cached_arrays(path, lambda: {"x": np.zeros(1)})
     assert loaded["x"].dtype == float

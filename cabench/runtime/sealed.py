@@ -1,0 +1,144 @@
+"""Files that are verified when they are read, and regenerated when they are corrupted.
+
+Everything that cabench writes can be computed again. A file that fails its check counts as absent:
+one line in the log `cabench` names it, and the caller regenerates it.
+
+is_valid, read_valid, load_or_make   any file or directory, given its check or reader
+cached_file, cached_arrays           written once for all processes; the sha256 is in PATH.sha256
+seal, read_sealed                    JSON documents that hold their own sha256 as `checksum`
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from cabench.errors import CabenchError
+from cabench.runtime.files import LOG, atomic_path, file_hash
+
+T = TypeVar("T")
+Arrays = dict[str, np.ndarray]
+
+REGENERATED = "regenerated"
+RUN_REGENERATES = "`cabench run` regenerates it"  # for commands that only read
+
+
+class Corrupted(CabenchError):
+    """A file's content does not match its checksum."""
+
+
+def is_valid(path: Path, check: Callable[[Path], bool], remedy: str = REGENERATED) -> bool:
+    """Whether `path` exists and passes `check`; a file that fails it is logged."""
+    if not path.exists():
+        return False
+    if valid := check(path):
+        return valid
+    LOG.warning("%s is corrupted; %s", path, remedy)
+    return False
+
+
+def read_valid(
+    path: Path,
+    read: Callable[[Path], T],
+    errors: tuple[type[Exception], ...] = (),
+    remedy: str = REGENERATED,
+) -> T | None:
+    """What `read` returns; None if `path` is absent or, which is logged, corrupted.
+
+    A file is corrupted if `read` raises one of `errors`, or an error of unreadable content:
+    CabenchError, ValueError, KeyError, TypeError.
+    """
+    if not path.exists():
+        return None
+    try:
+        return read(path)
+    except (CabenchError, ValueError, KeyError, TypeError, *errors):
+        LOG.warning("%s is corrupted; %s", path, remedy)
+        return None
+
+
+def load_or_make(
+    path: Path,
+    read: Callable[[Path], T],
+    make: Callable[[Path], None],
+    errors: tuple[type[Exception], ...] = (),
+) -> T:
+    """What `read` returns of a file or directory, made by `make` if it is absent or corrupted."""
+    value = read_valid(path, read, errors)
+    if value is not None:
+        return value
+    if path.is_dir():
+        shutil.rmtree(path)
+    make(path)
+    return read(path)
+
+
+# -- files with their sha256 beside them
+
+
+def cached_file(path: Path, write: Callable[[Path], None]) -> Path:
+    """`path`, written by `write(temporary path)` if it is absent or corrupted.
+
+    Only one process writes; the others wait for it.
+    """
+    if _matches_sha256(path):
+        return path
+    from filelock import FileLock
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{path}.lock"):
+        if not is_valid(path, _matches_sha256):
+            with atomic_path(path) as temporary:
+                write(temporary)
+                with atomic_path(_sha256_path(path)) as sidecar:
+                    sidecar.write_text(file_hash(temporary))
+    return path
+
+
+def cached_arrays(path: Path, make: Callable[[], Arrays]) -> Arrays:
+    """The arrays in the .npz file `path`, made if it is absent or corrupted; never unpickles."""
+
+    def write(temporary: Path) -> None:
+        with open(temporary, "wb") as f:  # np.savez would add a suffix to a path
+            np.savez(f, **make())  # pyright: ignore[reportArgumentType]  # any name is a keyword
+
+    with np.load(cached_file(path, write), allow_pickle=False) as arrays:
+        return dict(arrays)
+
+
+def _sha256_path(path: Path) -> Path:
+    return path.with_name(f"{path.name}.sha256")
+
+
+def _matches_sha256(path: Path) -> bool:
+    sidecar = _sha256_path(path)
+    return path.exists() and sidecar.exists() and sidecar.read_text() == file_hash(path)
+
+
+# -- JSON documents with a checksum of their own
+
+
+def checksum(document: Mapping[str, Any]) -> str:
+    """sha256 of the canonical JSON of a document without its field `checksum`."""
+    rest = {name: value for name, value in document.items() if name != "checksum"}
+    text = json.dumps(rest, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def seal(document: Mapping[str, Any]) -> dict[str, Any]:
+    """The document with its `checksum`; ValueError if a number is not finite."""
+    return {**document, "checksum": checksum(document)}
+
+
+def read_sealed(path: Path) -> dict[str, Any]:
+    """The JSON document at `path`; Corrupted if its checksum does not match."""
+    document = json.loads(path.read_text(encoding="utf-8"))
+    if document["checksum"] != checksum(document):
+        raise Corrupted(f"{path} is corrupted")
+    return document
