@@ -1,8 +1,8 @@
-"""An idea of one's own, as an example: gate each channel of the depthwise convolutions.
+"""Example of your own method: a generated gate for each channel of a depthwise convolution.
 
-CAN generates 3x3 kernels for every channel; is a single number for each channel enough? The static
-kernel of channel i is multiplied by 1 + g_i(c), g zero at the start: one generated number where CAN
-generates nine. Run it beside a study's own arms, which are not trained again:
+CAN generates a 3x3 kernel for every channel. Is a single number per channel enough? Here the static
+kernel of channel i is multiplied by 1 + g_i(c), where g starts at zero: one generated number where
+CAN generates nine. Run it beside the arms of a study; those are not trained again:
 
     cabench run studies/layer_placement.yaml --plugin examples/gated_kernels.py \
         --arm '{native+gated-dw: {methods: [native, gated_kernels]}}'
@@ -10,51 +10,51 @@ generates nine. Run it beside a study's own arms, which are not trained again:
 
 from __future__ import annotations
 
-from torch import nn
+from torch import Tensor, nn
 
 from cabench.models.conditioning.base import Method, MethodOptions
-from cabench.models.embedding import gather
+from cabench.models.embedding import Embedded, gather
 from cabench.models.init import tag
-from cabench.models.sites import Given, Operation
+from cabench.models.operations import Conditioning, Operation
+from cabench.models.sites import Layout
 from cabench.registry import METHODS
 
 
 class ScaledOutput(Operation):
-    """y + g * (y without its bias): the same as a kernel multiplied by 1 + g."""
+    """y + g * (y - bias), which equals multiplying the kernel by 1 + g."""
 
-    def __init__(self, gain):
+    def __init__(self, gain: Tensor):
         self.gain = gain  # (B, C)
 
-    def output(self, x, layer):  # x (B, N, C) -> (B, N, C)
-        y = layer(x, Given()) - layer.bias
-        return self.gain.unsqueeze(1) * y
+    def output(self, x: Tensor, layer: nn.Module) -> Tensor:
+        y = layer(x, Conditioning()) - layer.bias  # (B, N, C)
+        return self.gain.unsqueeze(1) * y  # (B, N, C)
 
 
 class Options(MethodOptions):
-    bias: bool = True  # whether the gates' linear maps have one
+    bias: bool = True  # whether the linear maps of the gates have a bias
 
 
 @METHODS.register("gated_kernels")
 class GatedKernels(Method):
-    """One zero-initialised linear map a depthwise layer: condition -> a gain for each channel."""
+    """One zero-initialised linear map per depthwise layer: condition -> a gain per channel."""
 
     Options = Options
 
     @classmethod
-    def sites(cls, options, offered):
+    def sites(cls, options: Options, offered: tuple[str, ...]) -> tuple[str, ...]:
         return ("depthwise",)
 
-    def __init__(self, options, layout, width):
+    def __init__(self, options: Options, layout: Layout, width: int):
         super().__init__(options, layout, width)
-        self.source = options.source
-        self.addresses = [site.address for site in layout.sites if site.kind == "depthwise"]
+        layers = [site for site in layout.sites if site.kind == "depthwise"]
+        self.addresses = [site.address for site in layers]
         self.maps = nn.ModuleList(
             tag(nn.Linear(width, site.shape[0], bias=options.bias), weight="zeros", bias="zeros")
-            for site in layout.sites
-            if site.kind == "depthwise"
+            for site in layers
         )
 
-    def forward(self, embedded):
+    def forward(self, embedded: Embedded) -> Conditioning:
         c = gather(embedded, self.source)  # (B, width)
-        gains = [ScaledOutput(linear(c)) for linear in self.maps]
-        return Given(operations={a: [g] for a, g in zip(self.addresses, gains, strict=True)})
+        pairs = zip(self.addresses, self.maps, strict=True)
+        return Conditioning(operations={a: [ScaledOutput(linear(c))] for a, linear in pairs})

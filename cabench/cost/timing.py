@@ -21,7 +21,8 @@ from cabench.diffusion.process import Process, sample
 from cabench.diffusion.training import Data, Order, Trainer
 from cabench.models.embedding import TEXT_TOKENS
 from cabench.models.model import build_initialised
-from cabench.models.sites import DenseDelta, Given, SiteDepthwise, SiteLinear
+from cabench.models.operations import Conditioning, DenseDelta
+from cabench.models.sites import SiteDepthwise, SiteLinear
 from cabench.models.streams import names_of
 from cabench.runtime.threads import one_thread
 from cabench.text import Encoded
@@ -162,12 +163,12 @@ def layer_of(layer: Layer) -> dict[str, Work]:
 
     def loop() -> torch.Tensor:
         each = zip(x.split(1), delta.split(1), strict=True)
-        given = ((one, Given(operations={"layer": [DenseDelta(d)]})) for one, d in each)
+        given = ((one, Conditioning(operations={"layer": [DenseDelta(d)]})) for one, d in each)
         return torch.cat([made(one, told) for one, told in given])
 
-    fused = Given(operations={"layer": [DenseDelta(delta)]})
+    fused = Conditioning(operations={"layer": [DenseDelta(delta)]})
     return {
-        "static": run(lambda: made(x, Given())),
+        "static": run(lambda: made(x, Conditioning())),
         "loop": run(loop),
         "fused": run(lambda: made(x, fused)),
     }

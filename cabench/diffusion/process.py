@@ -152,13 +152,13 @@ class Guide:
             self.drop = (torch.arange(len(rows)) == len(rows) - 1).to(device)
             index = torch.cat([index, torch.full_like(index, len(rows) - 1)])
         self.index, self.count = index.to(device), len(rows)
-        self.kept: dict[Any, Tensor] = {}  # by the model: what stays through the trajectory
+        self.cache: dict[Any, Tensor] = {}  # by the model: what stays through the trajectory
 
     def __call__(self, x: Tensor, t: Tensor) -> Tensor:
         t = t.expand(self.count)
         if self.guidance == 1:
-            return self.model(x, t, self.streams, self.drop, self.index, self.kept)
-        both = self.model(torch.cat([x, x]), t, self.streams, self.drop, self.index, self.kept)
+            return self.model(x, t, self.streams, self.drop, self.index, self.cache)
+        both = self.model(torch.cat([x, x]), t, self.streams, self.drop, self.index, self.cache)
         told, untold = both.chunk(2)
         return untold + self.guidance * (told - untold)
 

@@ -44,10 +44,10 @@ def generated_weights(
     place = torch.arange(count, device=device).repeat(len(TIMES))
     streams = {name: place * size // count for name, size in classes.items()}
     streams |= take(texts, place, device)
-    given = model.given(t, streams, None)
+    cond = model.condition(t, streams, None)
     found: dict[str, list[tuple[float, ...]]] = {}
     for layer in (m for m in model.backbone.modules() if isinstance(m, SiteLayer)):
-        weights = generated(layer, layer.operations(given))
+        weights = generated(layer, layer.operations(cond))
         if weights is not None:
             products = gram(weights)
             grid = products.view(len(TIMES), count, len(TIMES), count)
@@ -65,7 +65,7 @@ def generated_weights(
 
 def generated(layer: SiteLayer, operations: Iterable[Operation]) -> Tensor | None:
     """(conditions, *static weight): all that is added to the layer's weight; None without any."""
-    added = [w for o in operations if (w := o.made(layer.weight)) is not None]
+    added = [w for o in operations if (w := o.dense(layer.weight)) is not None]
     return sum(added) if added else None
 
 

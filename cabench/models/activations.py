@@ -1,8 +1,9 @@
-"""GELU by tanh, as DiT has it (arXiv 1606.08415, section 2), in fewer passes on a CPU."""
+"""GELU in its tanh form, as in DiT (arXiv 1606.08415, section 2), with fewer passes on a CPU."""
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -18,10 +19,11 @@ CUBIC = 0.044715 * LINEAR
 
 
 def gelu_tanh(x: Tensor) -> Tensor:
-    """x * 0.5 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))), of any shape.
+    """x * 0.5 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))), for any shape.
 
-    torch computes it with a tanh that costs three times a sigmoid, and again in backward: at nano a
-    fifth of a training step (benchmarks/README.md). float32 on a CPU takes the form below.
+    torch's own form needs a tanh, which costs three times a sigmoid, and again in the backward
+    pass: a fifth of a training step at nano (benchmarks/README.md). float32 on a CPU takes the
+    form below, everything else torch's.
     """
     if x.device.type != "cpu" or x.dtype != torch.float32 or counting(x):
         return F.gelu(x, approximate="tanh")
@@ -35,10 +37,13 @@ def _gate(x: Tensor, square: Tensor) -> Tensor:
 
 
 class _SigmoidGELU(Function):
-    """x s, s = sigmoid(a x + b x^3); its derivative s + x s (1 - s) (a + 3 b x^2) is kept."""
+    """x s with s = sigmoid(a x + b x^3).
+
+    The forward pass saves the derivative, s + x s (1 - s) (a + 3 b x^2).
+    """
 
     @staticmethod
-    def forward(ctx, x: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor) -> Tensor:
         slope = x.square()
         s = _gate(x, slope)
         y = x * s
@@ -49,6 +54,6 @@ class _SigmoidGELU(Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, g: Tensor) -> Tensor:
+    def backward(ctx: Any, g: Tensor) -> Tensor:
         (slope,) = ctx.saved_tensors
         return g * slope

@@ -1,11 +1,13 @@
-"""Streams and the one embedder that every method shares.
+"""The condition embedder that all methods of a model share.
 
-Each stream's embedding is RMS-normalised and the streams of a source are summed, so no method has
-an input scale of its own: a zero-initialised generator learns at a speed set by its input's size.
+Each stream's embedding is RMS-normalised, then the streams of a source are summed. So no method has
+an input scale of its own: a zero-initialised generator learns at a speed set by the size of its
+input.
 """
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Container, Iterable, Mapping
 from typing import Any
@@ -14,33 +16,40 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cabench.models.init import fixed, tag
+from cabench.models.init import constant, tag
 from cabench.models.streams import Values
 
-VERSION = 1
-TEXT_TOKENS = 77  # of a text: CLIP's length
+VERSION = 1  # raise it when the same embedder would give other numbers
+TEXT_TOKENS = 77  # tokens of a text, the length that CLIP pads to
 TIMESTEP = "timestep"
+
+Cache = dict[Any, Any]  # by module: what stays the same through one sampling trajectory
+
+
+# ---- one stream ---------------------------------------------------------------------------------
 
 
 def frequencies(count: int) -> Tensor:
-    """From 1 down to 1 / 10,000, evenly in the logarithm."""
+    """Frequencies (count,) from 1 down to 1 / 10,000, evenly spaced in the logarithm."""
     return torch.exp(-math.log(10000) * torch.arange(count, dtype=torch.float32) / count)
 
 
 class Sinusoid(nn.Module):
-    """Cosines and sines of t (B,) in [0, 1000) -> (B, width): U-ViT's native embedding of it."""
+    """Cosines and sines of the timestep, U-ViT's native embedding: t (B,) -> (B, width)."""
+
+    scale: Tensor
 
     def __init__(self, width: int):
         super().__init__()
-        self.register_buffer("scale", fixed(frequencies, width // 2), persistent=False)
+        self.register_buffer("scale", constant(frequencies, width // 2), persistent=False)
 
     def forward(self, t: Tensor) -> Tensor:
-        angles = t.float()[:, None] * self.scale
-        return torch.cat([angles.cos(), angles.sin()], dim=1)
+        angles = t.float()[:, None] * self.scale  # (B, width / 2)
+        return torch.cat([angles.cos(), angles.sin()], dim=1)  # (B, width)
 
 
 class TimestepEmbedding(Sinusoid):
-    """Sinusoid (256) -> linear -> SiLU -> linear, as in DiT. t (B,) in [0, 1000) -> (B, width)."""
+    """DiT's embedding of the timestep: sinusoid, linear, SiLU, linear. t (B,) -> (B, width)."""
 
     def __init__(self, width: int, sinusoid: int = 256):
         super().__init__(sinusoid)
@@ -55,12 +64,12 @@ TIMESTEPS = {"mlp": TimestepEmbedding, "sinusoid": Sinusoid}
 
 
 class CategoryEmbedding(nn.Module):
-    """A table with one extra (null) row. index (B,) int64, drop (B,) bool -> (B, width)."""
+    """A table of classes and one null row: index (B,) int64, drop (B,) bool -> (B, width)."""
 
     def __init__(self, classes: int, width: int, init: str = "normal02"):
         super().__init__()
         self.classes = classes
-        # empty: `initialise` draws it, and drawing on the meta device costs seconds
+        # empty, as `initialise` fills it: torch's own draw takes seconds on the meta device
         self.table = nn.Embedding(classes + 1, width, _weight=torch.empty(classes + 1, width))
         tag(self.table, weight=init)
 
@@ -69,9 +78,9 @@ class CategoryEmbedding(nn.Module):
 
 
 class TextEmbedding(nn.Module):
-    """An encoder's features (B, L, features), mask (B, L) -> tokens (B, L, width); drop: nulls.
+    """Text features (B, L, features), drop (B,) bool -> tokens (B, L, width).
 
-    The null text is what a zero feature gives: the linear layer's learned bias.
+    A dropped text has zero features, so the linear layer's bias is the learned null text.
     """
 
     def __init__(self, features: int, width: int):
@@ -84,23 +93,29 @@ class TextEmbedding(nn.Module):
         return self.linear(features)
 
 
-class Embedded(dict):
-    """{stream: (B, width)}, and in `sequences` the streams that are tokens: (B, L, width), mask.
+# ---- all streams --------------------------------------------------------------------------------
 
-    `kept`, where it is not None, belongs to one trajectory of sampling: all rows have one timestep,
-    and the other streams stay as they are, so what is made of these alone may be left there.
-    A sequence's vector, the mean of its tokens, is made when it is asked for.
+
+class Embedded(dict[str, Tensor]):
+    """The embedded condition: {stream: vector (B, width)}.
+
+    `sequences` holds the streams that are sequences of tokens, as (tokens (B, L, width), mask
+    (B, L)). Their vector is the mean of their tokens, computed on first access.
+
+    `cache`, where it is not None, belongs to one sampling trajectory: all rows share a timestep and
+    the other streams do not change from call to call, so a method may store there what depends on
+    those alone.
     """
 
     def __init__(
         self,
         vectors: Mapping[str, Tensor],
-        kept: dict[Any, Tensor] | None = None,
+        cache: Cache | None = None,
         norm: Callable[[Tensor], Tensor] = lambda e: e,
     ):
         super().__init__({name: norm(vector) for name, vector in vectors.items()})
         self.sequences: dict[str, tuple[Tensor, Tensor]] = {}
-        self.kept, self.norm = kept, norm
+        self.cache, self.norm = cache, norm
 
     def __missing__(self, name: str) -> Tensor:
         self[name] = self.norm(mean_over(*self.sequences[name]))
@@ -108,35 +123,34 @@ class Embedded(dict):
 
 
 class ConditionEmbedder(nn.Module):
-    """t (B,), streams {name: (B,)}, drop (B,) bool -> {stream: (B, width)}.
+    """Timestep t (B,) and streams {name: (B,) int64, or (features (B, L, F), mask (B, L))}.
 
-    A stream of text is (features (B, L, F), mask (B, L) bool); its vector is the mean of its
-    tokens. `drop` replaces all streams but the timestep by their null embedding (classifier-free
-    guidance).
+    Returns Embedded. `drop` (B,) bool replaces all streams but the timestep by their null embedding
+    (classifier-free guidance).
     """
 
     def __init__(
         self,
-        width: int,
-        classes: Mapping[str, int],  # categories of each stream
-        normalise: bool = True,  # False: raw embeddings, as published models have them
-        timestep: str = "mlp",  # of TIMESTEPS
-        text: Mapping[str, int] | None = None,  # width of the encoder's features of each stream
-        table: str = "normal02",  # draws the categories' tables
-        told: Container[str] | None = None,  # streams that some method is told; None: all
+        width: int,  # channels of the embedding
+        classes: Mapping[str, int],  # stream -> number of classes
+        normalise: bool = True,  # False: raw embeddings, as in published models
+        timestep: str = "mlp",  # one of TIMESTEPS
+        text: Mapping[str, int] | None = None,  # text stream -> width of the encoder's features
+        table: str = "normal02",  # initialisation of the class tables
+        used: Container[str] | None = None,  # streams that some method uses; None: all
     ):
         super().__init__()
         self.normalise = normalise
 
-        def used(sizes: Mapping[str, int]) -> dict[str, int]:
-            return {name: n for name, n in sizes.items() if told is None or name in told}
+        def only_used(sizes: Mapping[str, int]) -> dict[str, int]:
+            return {name: n for name, n in sizes.items() if used is None or name in used}
 
-        self.timestep = TIMESTEPS[timestep](width) if used({TIMESTEP: 1}) else None
+        self.timestep = TIMESTEPS[timestep](width) if only_used({TIMESTEP: 1}) else None
         self.categories = nn.ModuleDict(
-            {name: CategoryEmbedding(count, width, table) for name, count in used(classes).items()}
+            {name: CategoryEmbedding(n, width, table) for name, n in only_used(classes).items()}
         )
         self.texts = nn.ModuleDict(
-            {name: TextEmbedding(size, width) for name, size in used(text or {}).items()}
+            {name: TextEmbedding(size, width) for name, size in only_used(text or {}).items()}
         )
 
     def forward(
@@ -144,15 +158,15 @@ class ConditionEmbedder(nn.Module):
         t: Tensor,
         streams: Mapping[str, Values],
         drop: Tensor | None = None,
-        kept: dict[Any, Tensor] | None = None,
+        cache: Cache | None = None,
     ) -> Embedded:
         vectors = {} if self.timestep is None else {TIMESTEP: self.timestep(t)}
         for name, embedding in self.categories.items():
-            vectors[name] = embedding(streams[name], drop)
-        embedded = Embedded(vectors, kept, self._norm)
+            vectors[name] = embedding(streams[name], drop)  # (B, width)
+        embedded = Embedded(vectors, cache, self._norm)
         for name, embedding in self.texts.items():
             features, mask = streams[name]
-            mask = mask if drop is None else mask | drop.unsqueeze(1)  # a null has no length
+            mask = mask if drop is None else mask | drop.unsqueeze(1)  # a null text is not padded
             embedded.sequences[name] = self._norm(embedding(features, drop)), mask
         return embedded
 
@@ -161,39 +175,48 @@ class ConditionEmbedder(nn.Module):
 
 
 def mean_over(tokens: Tensor, mask: Tensor) -> Tensor:
-    """Mean of the tokens (B, L, D) in mask (B, L) -> (B, D); zero without any.
+    """Mean of the unmasked tokens: tokens (B, L, D), mask (B, L) -> (B, D); zero if there are none.
 
-    As products: fvcore counts these, and not the sums they are.
+    Written as matrix products, which fvcore counts; it does not count sums.
     """
-    kept = mask.unsqueeze(1).to(tokens.dtype)  # (B, 1, L)
-    count = torch.bmm(kept, torch.ones_like(kept).transpose(1, 2))
-    return (torch.bmm(kept, tokens) / count.clamp(min=1)).squeeze(1)
+    weights = mask.unsqueeze(1).to(tokens.dtype)  # (B, 1, L)
+    count = torch.bmm(weights, torch.ones_like(weights).transpose(1, 2))  # (B, 1, 1)
+    return (torch.bmm(weights, tokens) / count.clamp(min=1)).squeeze(1)
+
+
+def total(tensors: Iterable[Tensor]) -> Tensor:
+    """The sum of tensors of one shape, as additions: MAC counters refuse a sum over an axis."""
+    return functools.reduce(torch.add, tensors)
 
 
 def gather(embedded: Mapping[str, Tensor], source: Iterable[str]) -> Tensor:
-    """The condition a method is told: the sum of its source's streams, (B, width)."""
-    return sum(embedded[name] for name in source)
+    """The condition of a method as one vector: the sum of its source's streams, (B, width)."""
+    return total(embedded[name] for name in source)
 
 
 def sequence(embedded: Embedded, source: Iterable[str]) -> tuple[Tensor, Tensor | None]:
-    """The same as tokens (B, L, width), one a stream (text: its own); mask (B, L), None: all."""
-    tokens, masks = [], []
+    """The condition of a method as tokens (B, L, width), with mask (B, L) or None for all of them.
+
+    A text has its own tokens; any other stream is one token.
+    """
+    tokens: list[Tensor] = []
+    masks: list[Tensor | None] = []
     for name in source:
         if name in embedded.sequences:
-            found, mask = embedded.sequences[name]
+            stream, mask = embedded.sequences[name]
         else:
-            found, mask = embedded[name].unsqueeze(1), None
-        tokens.append(found)
+            stream, mask = embedded[name].unsqueeze(1), None
+        tokens.append(stream)
         masks.append(mask)
     if all(mask is None for mask in masks):
         return torch.cat(tokens, 1), None
-    whole = [t.new_ones(t.shape[:2], dtype=torch.bool) for t in tokens]
-    kept = [w if mask is None else mask for mask, w in zip(masks, whole, strict=True)]
-    return torch.cat(tokens, 1), torch.cat(kept, 1)
+    full = [t.new_ones(t.shape[:2], dtype=torch.bool) for t in tokens]
+    masked = [f if mask is None else mask for mask, f in zip(masks, full, strict=True)]
+    return torch.cat(tokens, 1), torch.cat(masked, 1)
 
 
 def embedder_options(kind: str, backbone: Any) -> dict[str, Any]:
-    """Of the embedder that all methods share, or of the one published with the backbone."""
+    """Options of the embedder that all arms share, or of the one published with the backbone."""
     if kind == "shared":
         return {"normalise": True}
     return {"normalise": False} | getattr(backbone, "native_embedder", {})

@@ -1,13 +1,15 @@
-"""Initial values: every parameter is drawn from its own generator, seeded by (seed, salt, name).
+"""Initial values: each parameter is drawn by its own generator, seeded by (seed, salt, name).
 
-So two arms that share a parameter's name share its initial value, whatever else they hold.
+Two arms that have a parameter of the same name start from the same value of it, whatever other
+parameters they have.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +17,9 @@ from torch import Tensor, nn
 from cabench.errors import CabenchError
 from cabench.runtime.rng import generator
 
-RULES = {
+M = TypeVar("M", bound=nn.Module)
+
+RULES: dict[str, Callable[[Tensor, torch.Generator], Tensor]] = {
     "zeros": lambda p, g: p.zero_(),
     "ones": lambda p, g: p.fill_(1.0),
     "xavier": lambda p, g: p.uniform_(-1, 1, generator=g).mul_(math.sqrt(6 / sum(fans(p)))),
@@ -27,63 +31,79 @@ RULES = {
 }
 
 
+@dataclass(frozen=True)
+class Rule:
+    """How a parameter is initialised."""
+
+    # fmt: off
+    init: str             # one of RULES
+    scale: float = 1      # multiplies the drawn values
+    stack: bool = False   # the first axis counts weights, each drawn by itself
+    # fmt: on
+
+
 def fans(p: Tensor) -> tuple[int, int]:
     """Fan-in and fan-out of a weight (out, in, ...)."""
     receptive = math.prod(p.shape[2:])
     return p.shape[1] * receptive, p.shape[0] * receptive
 
 
-def tag(module: nn.Module, **rules: str) -> nn.Module:
-    """Marks parameters of `module` with the rule that draws them: tag(linear, weight='zeros')."""
-    for name, rule in rules.items():
-        parameter = getattr(module, name)
-        if parameter is not None:
-            parameter.init = rule
-    return module
-
-
-def fixed(make: Callable[..., Tensor], *given: Any) -> Tensor:
-    """`make(*given)` computed on the CPU, then where the model is built (meta: its shape alone)."""
-    here = torch.get_default_device()
-    with torch.device("cpu"):
-        made = make(*given)
-    return made.to(here)
-
-
-def parameter(*shape: int, init: str, spread: float = 1, stack: bool = False) -> nn.Parameter:
-    """A parameter that `initialise` will fill by the rule `init` (one of RULES), times `spread`.
-
-    stack: along its first axis stand weights, each drawn by the rule alone.
-    """
-    p = nn.Parameter(torch.empty(*shape))
-    p.init, p.spread, p.stack = init, spread, stack
+def mark(p: nn.Parameter, rule: Rule) -> nn.Parameter:
+    """Attaches the rule by which `initialise` fills this parameter."""
+    p.rule = rule  # pyright: ignore[reportAttributeAccessIssue]
     return p
 
 
-def default_rule(owner: nn.Module, name: str) -> str | None:
-    """Rules for torch's own layers when a method's author tagged nothing (as DiT does)."""
+def rule_of(p: Tensor) -> Rule | None:
+    return getattr(p, "rule", None)
+
+
+def parameter(*shape: int, init: str, scale: float = 1, stack: bool = False) -> nn.Parameter:
+    """An empty parameter with the rule that will initialise it; see Rule for the arguments."""
+    return mark(nn.Parameter(torch.empty(*shape)), Rule(init, scale, stack))
+
+
+def tag(module: M, *, scale: float = 1, **inits: str) -> M:
+    """Sets the rules of a module's parameters: tag(linear, weight="zeros", bias="zeros")."""
+    for name, init in inits.items():
+        p = getattr(module, name)
+        if p is not None:
+            mark(p, Rule(init, scale))
+    return module
+
+
+def default_rule(owner: nn.Module, name: str) -> Rule | None:
+    """The rule for a parameter of torch's own layers that has none, as in DiT."""
     if isinstance(owner, nn.Embedding):
-        return "normal02"
+        return Rule("normal02")
     if isinstance(owner, nn.LayerNorm):
-        return "ones" if name == "weight" else "zeros"
+        return Rule("ones" if name == "weight" else "zeros")
     if isinstance(owner, nn.Linear | nn.Conv2d):
-        return "xavier" if name == "weight" else "zeros"
+        return Rule("xavier" if name == "weight" else "zeros")
     return None
+
+
+def constant(function: Callable[..., Tensor], *args: Any) -> Tensor:
+    """function(*args), computed on the CPU, then moved to the device the model is built on."""
+    device = torch.get_default_device()
+    with torch.device("cpu"):
+        value = function(*args)
+    return value.to(device)
 
 
 @torch.no_grad()
 def initialise(model: nn.Module, seed: int, salt: str = "") -> None:
-    """Fills all parameters of `model` in place; raises when one has no rule."""
+    """Fills all parameters of `model` in place; CabenchError if one has no rule."""
     for path, owner in model.named_modules():
         for name, p in owner.named_parameters(recurse=False):
             full = f"{path}.{name}" if path else name
-            rule = getattr(p, "init", None) or default_rule(owner, name)
+            rule = rule_of(p) or default_rule(owner, name)
             if rule is None:
                 raise CabenchError(
-                    f"parameter '{full}' has no initial value: make it with "
+                    f"parameter '{full}' has no initial value: create it with "
                     f"cabench.models.init.parameter(..., init=one of {sorted(RULES)})"
                 )
             g = generator(seed, "init", salt, full)
-            for part in p if getattr(p, "stack", False) else [p]:
-                RULES[rule](part, g)
-            p.mul_(getattr(p, "spread", 1))
+            for part in p if rule.stack else [p]:
+                RULES[rule.init](part, g)
+            p.mul_(rule.scale)

@@ -1,16 +1,19 @@
-"""Layers with a weight per sample (CAN, arXiv 2404.01143, section 3.3): one result, several forms.
+"""Layers with a weight per sample (CAN, arXiv 2404.01143, section 3.3), each in several forms.
 
-x is (B, N, C) tokens or (B, C, H, W); the weight has a first axis of B, or of 1: the same for all.
-`loop` is what the others must equal. `choose` names the form by shape alone, never by timing, so
-that the same shapes give the same bits; CABENCH_KERNELS="depthwise=grouped,linear=loop" overrides
-it, and `form=` overrides both. benchmarks/kernels.py holds the forms against each other.
+x is (B, N, C) tokens or (B, C, H, W). The first axis of the weight is B, or 1 for one weight that
+all samples share. All forms of a layer give the same result; `loop` is the reference.
+
+`choose` selects the form by shape, never by timing, so that equal shapes give equal bits.
+CABENCH_KERNELS="depthwise=grouped,linear=loop" overrides it, and the argument `form` overrides
+both. benchmarks/kernels.py compares the forms' speed.
 """
 
 from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -26,7 +29,7 @@ Form = Callable[..., Tensor]
 
 FORMS: dict[str, dict[str, Form]] = {"linear": {}, "depthwise": {}, "conv": {}}
 
-# What MAC counters see through, and what runs elsewhere than on a CPU
+# The forms that MAC counters can count. They also run on devices other than the CPU.
 PLAIN = {"linear": "bmm", "depthwise": "grouped", "conv": "grouped"}
 
 
@@ -38,21 +41,22 @@ def register(kind: str, name: str) -> Callable[[Form], Form]:
     return add
 
 
-# ---------------------------------------------------------------------------- which form
+# ---- choice of the form --------------------------------------------------------------------------
 
-
-# Numbers in the tokens of
-LARGE_SAMPLE = 2**17  # one sample: a call for each costs less than copies do
-LARGE_BATCH = 2**22  # a batch: its copies leave the cache, and take fresh pages at each step
-PART = 2**20  # a part of such a batch
+# fmt: off
+# Sizes of token tensors, in elements
+LARGE_SAMPLE = 2**17    # one sample: above, a call per sample costs less than copies
+LARGE_BATCH = 2**22     # a batch: above, its copies do not fit the cache
+PART = 2**20            # the parts into which such a batch is split
+# fmt: on
 
 
 def choose(
     kind: str, batch: int, positions: int, inputs: int, outputs: int, kernel: int = 1
 ) -> str:
-    """The form for one CPU thread: the variable's, else the fastest as measured, by shape.
+    """The form for one CPU thread: CABENCH_KERNELS, else the fastest one measured for this shape.
 
-    Within a few per cent of the best (benchmarks/README.md); a function of its arguments.
+    It is within a few per cent of the best (benchmarks/README.md).
     """
     overridden = overridden_form(kind)
     if overridden is not None:
@@ -74,30 +78,29 @@ def overridden_form(kind: str) -> str | None:
 
 @functools.lru_cache
 def overrides(text: str) -> dict[str, str]:
-    """{kind: form} of 'depthwise=grouped,linear=loop'."""
-    found = {}
+    """{kind: form} from 'depthwise=grouped,linear=loop'."""
+    forms = {}
     for part in filter(None, (p.strip() for p in text.split(","))):
         kind, equals, form = (p.strip() for p in part.partition("="))
         if not equals:
             raise CabenchError(
-                f"{VARIABLE}: found {shown(part)}; allowed: KIND=FORM, parted by commas, such as "
-                "depthwise=grouped,linear=loop"
+                f"{VARIABLE}: expected KIND=FORM, separated by commas, such as "
+                f"depthwise=grouped,linear=loop; got {shown(part)}"
             )
-        _known(kind, FORMS, VARIABLE)
-        found[kind] = _known(form, FORMS[kind], f"{VARIABLE}: {kind}")
-    return found
+        _check_known(kind, FORMS, VARIABLE)
+        _check_known(form, FORMS[kind], f"{VARIABLE}: {kind}")
+        forms[kind] = form
+    return forms
 
 
-def _known(found: str, allowed: dict, where: str) -> str:
-    if found not in allowed:
-        raise CabenchError(
-            f"{where}: found {shown(found)}{near(str(found), allowed)}; allowed: "
-            f"{', '.join(allowed)}"
-        )
-    return found
+def _check_known(name: str, allowed: Iterable[str], where: str) -> None:
+    allowed = list(allowed)
+    if name not in allowed:
+        expected = f"expected one of {', '.join(allowed)}"
+        raise CabenchError(f"{where}: {expected}; got {shown(name)}{near(name, allowed)}")
 
 
-# ---------------------------------------------------------------------------- linear
+# ---- linear --------------------------------------------------------------------------------------
 # x (B, N, I), weight (B, O, I), bias (O,) or None -> (B, N, O)
 
 
@@ -125,21 +128,21 @@ def _linear_bmm(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 
 class _BatchedLinear(Function):
-    """One batched product, whose weight gradient lies as the weight does.
+    """One batched product whose weight gradient has the memory layout of the weight.
 
-    Autograd's own comes as the view of an (B, I, O) product; the generator behind it wants rows of
-    O * I and would copy it, which costs as much as the products.
+    Autograd's gradient is a transposed view of a (B, I, O) product. The generator behind it needs
+    rows of O * I, so it would copy, at the cost of another product.
     """
 
     @staticmethod
-    def forward(ctx, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         ctx.save_for_backward(x, weight)
         y = torch.bmm(x, weight.transpose(1, 2))
         return y if bias is None else y.add_(bias)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, g: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
         for_x, for_weight, for_bias = ctx.needs_input_grad
         return (
@@ -149,12 +152,12 @@ class _BatchedLinear(Function):
         )
 
 
-# ---------------------------------------------------------------------------- depthwise
+# ---- depthwise -----------------------------------------------------------------------------------
 # x (B, N, C) on a grid, weight (B, C, 1, k, k), bias (C,) or None -> (B, N, C)
 
 
 def static_depthwise(x: Tensor, weight: Tensor, bias: Tensor | None, grid: Grid) -> Tensor:
-    """One weight (C, 1, k, k) for all samples: tokens lie in channels-last order, so no copy."""
+    """One weight (C, 1, k, k) for all samples. Tokens are in channels-last order: no copy."""
     b, n, c = x.shape
     h = x.reshape(b, *grid, c).permute(0, 3, 1, 2)
     y = F.conv2d(h, weight, bias, padding=weight.shape[-1] // 2, groups=c)
@@ -169,21 +172,21 @@ def _depthwise_loop(x: Tensor, weight: Tensor, bias: Tensor | None, grid: Grid) 
 
 @register("depthwise", "grouped")
 def _depthwise_grouped(x: Tensor, weight: Tensor, bias: Tensor | None, grid: Grid) -> Tensor:
-    """Samples become channels, each with its plane: groups = B * C, as in the paper."""
+    """Samples become channels, in channels-first order: groups = B * C, as in the paper."""
     (b, n, c), k = x.shape, weight.shape[-1]
     h = x.transpose(1, 2).reshape(1, b * c, *grid)
     y = F.conv2d(h, weight.reshape(b * c, 1, k, k), padding=k // 2, groups=b * c)
-    # contiguous: what follows is four times slower on strides
+    # contiguous: the next layers are four times slower on a strided tensor
     y = y.view(b, c, n).transpose(1, 2).contiguous()
     return y if bias is None else y + bias
 
 
 @register("depthwise", "wide")
 def _depthwise_wide(x: Tensor, weight: Tensor, bias: Tensor | None, grid: Grid) -> Tensor:
-    """The same with channels last: a token holds the channels of all samples, (N, B * C).
+    """`grouped` in channels-last order: a token holds the channels of all samples, (N, B * C).
 
-    That takes a copy of whole rows, none where x lies so already (x.transpose(0, 1) contiguous).
-    The output lies so too: rows of C numbers, over which element-wise operators run as fast.
+    It copies whole rows of x, or nothing if x.transpose(0, 1) is contiguous. The output has the
+    same layout: rows of C numbers, on which element-wise operators are as fast.
     """
     (b, n, c), k = x.shape, weight.shape[-1]
     h = x.transpose(0, 1).reshape(1, *grid, b * c).permute(0, 3, 1, 2)
@@ -194,13 +197,13 @@ def _depthwise_wide(x: Tensor, weight: Tensor, bias: Tensor | None, grid: Grid) 
 
 @register("depthwise", "parts")
 def _depthwise_parts(x: Tensor, weight: Tensor, bias: Tensor | None, grid: Grid) -> Tensor:
-    """`wide` for a part of the samples at a time: its copies stay in the cache."""
+    """`wide` for some of the samples at a time, so that its copies fit the cache."""
     size = max(1, PART // x[0].numel())
     parts = zip(x.split(size), weight.split(size), strict=True)
     return torch.cat([_depthwise_wide(h, w, bias, grid) for h, w in parts])
 
 
-# ---------------------------------------------------------------------------- full convolution
+# ---- full convolution ----------------------------------------------------------------------------
 # x (B, I, H, W), weight (B, O, I, k, k), bias (O,) or None -> (B, O, H, W)
 
 
@@ -221,13 +224,13 @@ def _conv_grouped(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 @register("conv", "unfold")
 def _conv_unfold(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """A batched product with the k * k neighbours of each position."""
+    """A batched product with the k * k neighbourhood of each position."""
     k = weight.shape[-1]
     y = torch.bmm(weight.flatten(2), F.unfold(x, k, padding=k // 2)).unflatten(2, x.shape[2:])
     return y if bias is None else y + bias.view(-1, 1, 1)
 
 
-# ---------------------------------------------------------------------------- what is called
+# ---- the layers ----------------------------------------------------------------------------------
 
 
 def conditional_linear(
@@ -250,8 +253,8 @@ def conditional_depthwise(
 ) -> Tensor:
     """x (B, N, C) on a grid of N = height * width, weight (B or 1, C, 1, k, k) -> (B, N, C).
 
-    k is odd and the border zero. Below float32 the CPU computes in float32 and rounds the result:
-    without AVX-512 torch convolves bfloat16 group by group.
+    k is odd; padding is zero. On a CPU, bfloat16 and float16 are computed in float32 and the result
+    is rounded: without AVX-512, torch convolves bfloat16 one group at a time.
     """
     batch, n, c = x.shape
     form = _form("depthwise", form, x, weight, (batch, n, c, c, _odd(weight)))
@@ -259,7 +262,8 @@ def conditional_depthwise(
     def run(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         dtype = x.dtype
         if x.device.type == "cpu" and dtype in (torch.bfloat16, torch.float16):
-            x, weight, bias = (t if t is None else t.float() for t in (x, weight, bias))
+            x, weight = x.float(), weight.float()
+            bias = None if bias is None else bias.float()
         if form is None:
             return static_depthwise(x, weight[0], bias, grid).to(dtype)
         weight = weight.expand(batch, -1, -1, -1, -1)
@@ -271,7 +275,7 @@ def conditional_depthwise(
 def conditional_conv(
     x: Tensor, weight: Tensor, bias: Tensor | None = None, form: str | None = None
 ) -> Tensor:
-    """x (B, I, H, W), weight (B or 1, O, I, k, k), k odd, stride 1, zero border -> (B, O, H, W)."""
+    """x (B, I, H, W), weight (B or 1, O, I, k, k), k odd -> (B, O, H, W); stride 1, zero-padded."""
     (batch, i, h, w), o, k = x.shape, weight.shape[1], _odd(weight)
     form = _form("conv", form, x, weight, (batch, h * w, i, o, k))
 
@@ -283,41 +287,45 @@ def conditional_conv(
     return _as_autocast(run, x, weight, bias)
 
 
-def _form(kind: str, asked: str | None, x: Tensor, weight: Tensor, shape: tuple) -> str | None:
-    """The form's name, or None where one weight for all samples makes it a static layer."""
+def _form(
+    kind: str, form: str | None, x: Tensor, weight: Tensor, shape: tuple[int, ...]
+) -> str | None:
+    """The form to run, or None where one shared weight makes this a static layer."""
     if weight.shape[0] not in (1, x.shape[0]):
         raise CabenchError(
-            f"{kind}: found {weight.shape[0]} weights for {x.shape[0]} samples; allowed: as many, "
-            "or one"
+            f"{kind}: expected {x.shape[0]} weights, as many as samples, or 1; "
+            f"got {weight.shape[0]}"
         )
-    if asked is not None:
-        _known(asked, FORMS[kind], f"form of {kind}")
+    if form is not None:
+        _check_known(form, FORMS[kind], f"form of {kind}")
     if counting(x):
         return PLAIN[kind]
-    asked = asked or overridden_form(kind)
-    if asked is None and weight.shape[0] > 1:
+    form = form or overridden_form(kind)
+    if form is None and weight.shape[0] > 1:
         return choose(kind, *shape) if x.device.type == "cpu" else PLAIN[kind]
-    return asked
+    return form
 
 
 def counting(x: Tensor) -> bool:
-    """Do MAC counters look on: fvcore by tracing, FlopCounterMode on the meta device."""
-    return torch.jit.is_tracing() or x.is_meta
+    """Is a MAC counter at work: fvcore (by tracing) or FlopCounterMode (on the meta device)?"""
+    return torch.jit.is_tracing() or x.is_meta  # pyright: ignore[reportPrivateImportUsage]
 
 
 def _odd(weight: Tensor) -> int:
     k = weight.shape[-1]
     if k % 2 == 0 or weight.shape[-2] != k:
-        raise CabenchError(f"kernel: found {weight.shape[-2]}x{k}; allowed: square and odd")
+        raise CabenchError(f"kernel: expected a square of odd size, got {weight.shape[-2]}x{k}")
     return k
 
 
-def _as_autocast(run: Callable[..., Tensor], *tensors: Tensor | None) -> Tensor:
-    """Runs on what autocast would make of a layer's inputs; our Function isn't on its list."""
-    device = tensors[0].device.type
+def _as_autocast(
+    run: Callable[..., Tensor], x: Tensor, weight: Tensor, bias: Tensor | None
+) -> Tensor:
+    """Casts the inputs as autocast casts those of a layer; it does not know our Function."""
+    device = x.device.type
     if not (torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)):
-        return run(*tensors)
-    dtype, kept = torch.get_autocast_dtype(device), (None, torch.float64)
-    cast = (t if getattr(t, "dtype", None) in kept else t.to(dtype) for t in tensors)
+        return run(x, weight, bias)
+    dtype = torch.get_autocast_dtype(device)
+    cast = (t if t is None or t.dtype == torch.float64 else t.to(dtype) for t in (x, weight, bias))
     with torch.autocast(device, enabled=False):
         return run(*cast)

@@ -10,20 +10,22 @@ from torch import Tensor, nn
 
 from cabench.models import backbones as _backbones  # noqa: F401  (registers)
 from cabench.models import conditioning as _conditioning  # noqa: F401  (registers)
-from cabench.models.embedding import ConditionEmbedder
+from cabench.models.embedding import Cache, ConditionEmbedder
 from cabench.models.init import initialise
-from cabench.models.sites import Given, Layout, address_layers
+from cabench.models.operations import Conditioning
+from cabench.models.sites import Layout, address_layers
 from cabench.models.streams import Streams, take
 from cabench.registry import BACKBONES, METHODS
 
 
 class ConditionalModel(nn.Module):
-    """forward(x (B, C, H, W), t (B,) in [0, 1000), streams, drop (B,) | None) -> (B, C, H, W).
+    """x (B, C, H, W), t (B,) in [0, 1000), streams, drop (B,) or None -> (B, C, H, W).
 
-    With `index` (B,), t, streams and drop are of K distinct conditions, sample i having condition
-    index[i]: what depends on the condition alone is made K times. `kept` is a dictionary for one
-    trajectory of sampling: all rows share a t, and the rest of the conditions is that of the call
-    before, so what depends on the rest alone is made once.
+    With `index` (B,), t, streams and drop describe K distinct conditions, and sample i has the
+    condition index[i]: what depends on the condition only is computed K times.
+
+    `cache` is a dictionary for one sampling trajectory: all rows share a timestep, and the other
+    streams are those of the previous call, so what depends on these only is computed once.
     """
 
     def __init__(self, backbone: nn.Module, embedder: ConditionEmbedder, methods: nn.ModuleDict):
@@ -32,20 +34,16 @@ class ConditionalModel(nn.Module):
         self.embedder = embedder
         self.methods = methods
 
-    def given(
-        self,
-        t: Tensor,
-        streams: Streams,
-        drop: Tensor | None,
-        kept: dict[Any, Tensor] | None = None,
-    ) -> Given:
-        """All that the methods generate for this batch, once per forward."""
-        given = Given()
+    def condition(
+        self, t: Tensor, streams: Streams, drop: Tensor | None, cache: Cache | None = None
+    ) -> Conditioning:
+        """Everything that the methods generate for this batch, once per forward pass."""
+        cond = Conditioning()
         if self.methods:
-            embedded = self.embedder(t, streams, drop, kept)
+            embedded = self.embedder(t, streams, drop, cache)
             for method in self.methods.values():
-                given.update(method(embedded))
-        return given
+                cond.update(method(embedded))
+        return cond
 
     def forward(
         self,
@@ -54,14 +52,14 @@ class ConditionalModel(nn.Module):
         streams: Streams,
         drop: Tensor | None = None,
         index: Tensor | None = None,
-        kept: dict[Any, Tensor] | None = None,
+        cache: Cache | None = None,
     ) -> Tensor:
         if index is None:
-            return self.backbone(x, self.given(t, streams, drop))
+            return self.backbone(x, self.condition(t, streams, drop))
         if all(method.distinct for method in self.methods.values()):
-            return self.backbone(x, self.given(t, streams, drop, kept).take(index))
+            return self.backbone(x, self.condition(t, streams, drop, cache).take(index))
         drop = None if drop is None else drop[index]
-        return self.backbone(x, self.given(t[index], take(streams, index, x.device), drop))
+        return self.backbone(x, self.condition(t[index], take(streams, index, x.device), drop))
 
 
 def build_backbone(spec: Mapping[str, Any]) -> tuple[nn.Module, Layout]:
@@ -87,10 +85,9 @@ def build(spec: Mapping[str, Any]) -> ConditionalModel:
         kind.Options.model_validate(entry["options"])
         for kind, entry in zip(chosen, spec["methods"], strict=True)
     ]
-    sources = ([o.source] if isinstance(o.source, str) else o.source for o in options)
     embedder = ConditionEmbedder(
         **{k: v for k, v in spec["embedder"].items() if k != "version"},
-        told={stream for source in sources for stream in source},
+        used={stream for o in options for stream in o.streams},
     )
     methods = nn.ModuleDict()
     for kind, entry, asked in zip(chosen, spec["methods"], options, strict=True):

@@ -1,4 +1,4 @@
-"""A stream's values: a tensor (B, ...), or a tuple of such (text: features and mask)."""
+"""Condition streams: a stream is a tensor (B, ...), or a tuple of them (text: features, mask)."""
 
 from __future__ import annotations
 
@@ -12,39 +12,41 @@ Values = Tensor | tuple[Tensor, ...]
 Streams = Mapping[str, Values]
 
 
-def each(streams: Streams, change: Callable[[Tensor], Tensor]) -> dict[str, Values]:
-    """`change` applied to every tensor."""
+def each(streams: Streams, function: Callable[[Tensor], Tensor]) -> dict[str, Values]:
+    """The streams with `function` applied to every tensor."""
     return {
-        name: tuple(map(change, value)) if isinstance(value, tuple) else change(value)
+        name: tuple(map(function, value)) if isinstance(value, tuple) else function(value)
         for name, value in streams.items()
     }
 
 
-def take(streams: Streams, index: Tensor | slice, device: str = "cpu") -> dict[str, Values]:
-    """The rows at `index`, on `device`."""
+def take(
+    streams: Streams, index: Tensor | slice, device: str | torch.device = "cpu"
+) -> dict[str, Values]:
+    """The rows at `index`, moved to `device`."""
     return each(streams, lambda tensor: tensor[index].to(device))
 
 
 def distinct(streams: Streams) -> tuple[Tensor, Tensor]:
-    """Rows (K,) that hold each different condition once, and which of them each row has, (B,).
+    """Rows (K,) with one row per distinct condition, and the index (B,) of each row's condition.
 
-    Streams with tensors of their own in each row (text) are taken to differ in every row.
+    With a text stream every row counts as distinct.
     """
     rows = torch.arange(length(streams))
-    if any(isinstance(value, tuple) for value in streams.values()):
+    columns = [value.cpu() for value in streams.values() if isinstance(value, Tensor)]
+    if len(columns) < len(streams):
         return rows, rows
-    told = torch.stack([value.cpu() for value in streams.values()], 1)
-    different, index = torch.unique(told, dim=0, return_inverse=True)
-    first = torch.full((len(different),), len(rows)).scatter_reduce(0, index, rows, "amin")
+    conditions, index = torch.unique(torch.stack(columns, 1), dim=0, return_inverse=True)
+    first = torch.full((len(conditions),), len(rows)).scatter_reduce(0, index, rows, "amin")
     return first, index
 
 
 def names_of(embedder: Mapping[str, Any]) -> tuple[str, ...]:
-    """The streams that the `embedder` part of a model spec asks for: categories, then texts."""
+    """The streams of the `embedder` part of a model spec: categories, then texts."""
     return (*embedder["classes"], *embedder.get("text", {}))
 
 
 def length(streams: Streams) -> int:
-    """Rows of a batch."""
+    """Number of rows."""
     first = next(iter(streams.values()))
     return len(first[0] if isinstance(first, tuple) else first)

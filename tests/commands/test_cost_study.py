@@ -234,7 +234,7 @@ WRONG = {
         "preset: mikro, patch: 4",
         r":5: models.tiny/4.preset: unknown preset 'mikro'",
     ),
-    "patch": ("patch: 4", "patch: 3", "patch 3 doesn't divide"),
+    "patch": ("patch: 4", "patch: 3", "patch 3 does not divide"),
     "baseline": (
         "baseline: static",
         "baseline: statik",

@@ -143,10 +143,14 @@ UNFIT = {
     "a late start": (
         "uvit",
         "{tokens: {start: 3}}",
-        "tokens: start: found 3; the backbone has blocks 0 to 2",
+        "tokens: start: expected a block from 0 to 2, got 3",
     ),
     "lora of kernels": ("dit", "{lora: {sites: [depthwise]}}", "sites.0: should be .*attn_qkv"),
-    "too many experts": ("dit", "{moe: {experts: 2, top: 3}}", "top: found 3; there are 2 experts"),
+    "too many experts": (
+        "dit",
+        "{moe: {experts: 2, top: 3}}",
+        "top: expected at most 2 experts, got 3",
+    ),
     "told the label": (
         "dit",
         "{timestep_mixture: {source: label}}",
@@ -184,7 +188,7 @@ def test_chosen_kernels_are_part_of_the_key_and_checked(tiny_plan, monkeypatch):
     monkeypatch.setenv("CABENCH_KERNELS", "depthwise=loop")
     assert key() != before
     monkeypatch.setenv("CABENCH_KERNELS", "depthwise=lop")
-    with pytest.raises(CabenchError, match="CABENCH_KERNELS: depthwise: found 'lop' .*'loop'"):
+    with pytest.raises(CabenchError, match="CABENCH_KERNELS: depthwise: .*got 'lop' .*'loop'"):
         key()
 
 
@@ -272,7 +276,7 @@ WRONG = {
         r":7: arms.can-all: a bottleneck needs a rank",
     ),
     "no site": ("{sites: all}", "{sites: []}", r":7: arms.can-all.*sites.*at least 1 item"),
-    "rank of a linear": ("{sites: all}", "{rank: 3}", r":7: .*rank is the size of a bottleneck"),
+    "rank of a linear": ("{sites: all}", "{rank: 3}", r":7: .*rank needs generator: bottleneck"),
     "no match": (
         "{methods: [native], depthwise: static}",
         "{methods: [native], match: {params_of: can-all, by: rank}}",
@@ -380,7 +384,7 @@ WRONG_SCALES = {
     "patch": (
         "patch: 4",
         "patch: 3",
-        r":5: backbones.dit.patch: patch 3 doesn't divide pictures of 8x8",
+        r":5: backbones.dit.patch: patch 3 does not divide images of 8x8",
     ),
     "preset": (
         "preset: micro",

@@ -29,7 +29,7 @@ class PointMass(torch.nn.Module):
         super().__init__()
         self.process, self.c = process, c
 
-    def forward(self, x, t, streams, drop=None, index=None, kept=None):
+    def forward(self, x, t, streams, drop=None, index=None, cache=None):
         alpha, sigma = self.process.levels(t if index is None else t[index])
         eps = (x - alpha * self.c) / sigma
         exact = {"eps": eps, "v": alpha * eps - sigma * self.c, "flow": eps - self.c}
@@ -106,7 +106,7 @@ def test_guidance_extrapolates_from_the_null_condition():
     labels = torch.tensor([3, 1, 3, 0, 1])
     x, streams = torch.randn(5, 1, 8, 8), {"label": labels}
     guide, unguided = Guide(model, 3.0, streams, "cpu"), Guide(model, 1.0, streams, "cpu")
-    for t in torch.tensor([900.0, 300.0]):  # of one trajectory: what is kept serves the second
+    for t in torch.tensor([900.0, 300.0]):  # of one trajectory: what is cached serves the second
         told = model(x, t.expand(5), streams)
         untold = model(x, t.expand(5), streams, torch.ones(5, dtype=torch.bool))
         assert not torch.allclose(told, untold, atol=1e-2)

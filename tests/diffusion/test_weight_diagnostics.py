@@ -110,8 +110,10 @@ def test_many_classes_are_sampled_evenly():
     spec["embedder"]["classes"] = {"label": 100}
     model = build_initialised(spec, seed=0)
     asked = []
-    given = model.given
-    model.given = lambda t, streams, drop: asked.append((t, streams)) or given(t, streams, drop)
+    condition = model.condition
+    model.condition = lambda t, streams, drop: (
+        asked.append((t, streams)) or condition(t, streams, drop)
+    )
     generated_weights(model, {"label": 100}, "cpu")
     ((t, streams),) = asked
     assert streams["label"].view(5, 16)[3].tolist() == [i * 100 // 16 for i in range(16)]

@@ -314,7 +314,7 @@ def test_what_is_wrong_is_said_in_a_line(folder, tmp_path):
             {"a": (f"encoder: clip, path: {clip}", f"encoder: clip, path: {clip}, width: 5")},
             f"data.1.text.width: found 5; the features of 'clip' have {WIDTH}",
         ),
-        ({"a": ("patch: 8", "patch: 7")}, "data.1.patch: patch 7 doesn't divide"),
+        ({"a": ("patch: 8", "patch: 7")}, "data.1.patch: patch 7 does not divide"),
         ({"a": ("unseen: 100", "unseen: 1000")}, "data.1.unseen: split 'unseen': 1000 samples"),
         ({"a": ("split: both", "split: cluster")}, "data.1.unseen: unknown split 'unseen'"),
         ({"a": ("sampling: {n: 100}", "sampling: {n: 900}")}, "data.1.sampling.n: split 'report'"),

@@ -259,15 +259,15 @@ def test_the_variable_overrides_and_the_argument_overrides_both(kind, form, monk
     [
         (
             "depthwis=grouped",
-            r"^CABENCH_KERNELS: found 'depthwis' \(did you mean 'depthwise'\?\); "
-            "allowed: linear, depthwise, conv$",
+            "^CABENCH_KERNELS: expected one of linear, depthwise, conv; "
+            r"got 'depthwis' \(did you mean 'depthwise'\?\)$",
         ),
         (
             "linear=loop,depthwise=groupd",
-            r"^CABENCH_KERNELS: depthwise: found 'groupd' "
-            r"\(did you mean 'grouped'\?\); allowed: loop, grouped",
+            "^CABENCH_KERNELS: depthwise: expected one of loop, grouped, .*"
+            r"got 'groupd' \(did you mean 'grouped'\?\)$",
         ),
-        ("grouped", "^CABENCH_KERNELS: found 'grouped'; allowed: KIND=FORM"),
+        ("grouped", "^CABENCH_KERNELS: expected KIND=FORM.*got 'grouped'$"),
     ],
 )
 def test_a_wrong_variable_is_named(text, message, monkeypatch):
@@ -279,21 +279,21 @@ def test_a_wrong_variable_is_named(text, message, monkeypatch):
 @pytest.mark.parametrize("kind", FORMS)
 def test_a_wrong_form_is_named(kind):
     x, weight, bias, call = case(kind, 2, (2, 2), 3)
-    with pytest.raises(CabenchError, match=rf"^form of {kind}: found 'lop' \(did you mean 'loop'"):
+    with pytest.raises(CabenchError, match=rf"^form of {kind}: .*got 'lop' \(did you mean 'loop'"):
         call(x, weight, bias, form="lop")
 
 
 @pytest.mark.parametrize("kind", FORMS)
 def test_weights_must_be_as_many_as_samples(kind):
     x, weight, bias, call = case(kind, 6, (2, 2), 3)
-    with pytest.raises(CabenchError, match=f"^{kind}: found 3 weights for 6 samples"):
+    with pytest.raises(CabenchError, match=f"^{kind}: expected 6 weights.*got 3"):
         call(x, weight[:3], bias)
 
 
 @pytest.mark.parametrize("kind", ["depthwise", "conv"])
 def test_even_kernels_are_refused(kind):
     x, weight, bias, call = case(kind, 2, (4, 4), 2)
-    with pytest.raises(CabenchError, match="^kernel: found 2x2; allowed: square and odd"):
+    with pytest.raises(CabenchError, match="^kernel: expected .*odd size, got 2x2"):
         call(x, weight, bias)
 
 

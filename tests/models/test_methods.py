@@ -7,7 +7,7 @@ from specs import METHODS, ON, ONE_STREAM, SOURCE, method, model_spec
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from cabench.models.model import build_initialised
-from cabench.models.sites import DenseDelta, Given
+from cabench.models.operations import Conditioning, DenseDelta
 from cabench.registry import METHODS as REGISTERED
 
 everywhere = pytest.mark.parametrize("backbone,name", ON)
@@ -133,7 +133,7 @@ def test_fused_form_is_the_static_network_with_its_weights_replaced(backbone, na
     layers = dict(static.backbone.named_modules())
     x, t, label = batch()
     y = model(x, t, {"label": label})
-    given = model.given(t, {"label": label}, None)
+    given = model.condition(t, {"label": label}, None)
     assert given.operations
     for i in range(len(x)):
         static.backbone.load_state_dict(model.backbone.state_dict())
@@ -165,7 +165,9 @@ def test_kernel_mixture_is_the_sum_by_hand():
         c = embedded["timestep"] + embedded["label"]
         mixture = model.methods["kernel_mixture"].mixtures["patch_embed"]
         static = model.backbone.patch_embed.weight
-        delta = model.given(t, {"label": label}, None).operations["patch_embed"][0].weight(static)
+        delta = (
+            model.condition(t, {"label": label}, None).operations["patch_embed"][0].weight(static)
+        )
         for i in range(len(t)):
             a = mixture.coefficients(c[i])
             if form == "add":
@@ -253,7 +255,7 @@ def test_linear_attention_is_relu_kernel_attention():
             weights = q @ k.mT
             heads.append(weights @ v / weights.sum(2, keepdim=True).clamp(min=1e-15))
     want = F.linear(torch.cat(heads, 2), layer.out.weight)
-    torch.testing.assert_close(layer(x, Given()), want, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(layer(x, Conditioning()), want, rtol=1e-3, atol=1e-4)
 
 
 def test_text_is_a_stream_of_tokens_with_a_null():
@@ -322,14 +324,16 @@ def test_kernels_of_a_text_are_means_over_its_tokens():
     lengths, features = (5, 3, 1), torch.randn(3, 5, 12, generator=g)
     text, t = (features, torch.arange(5) < torch.tensor(lengths)[:, None]), torch.zeros(3)
     made = model.methods["text_kernels"].kernels[1]
-    given = model.given(t, {"text": text}, None).operations["blocks.1.ffn.depthwise"][0]
+    given = model.condition(t, {"text": text}, None).operations["blocks.1.ffn.depthwise"][0]
     for i, length in enumerate(lengths):
         tokens = model.embedder.texts["text"].linear(features[i, :length])
         tokens = tokens / tokens.square().mean(1, keepdim=True).sqrt()
         want = torch.stack([made.out @ F.silu(made.hidden(token)) for token in tokens]).mean(0)
         torch.testing.assert_close(given.delta[i].flatten(), want, rtol=1e-4, atol=1e-5)
     kept = {}
-    first, second = (model.given(t + s, {"text": text}, None, kept).operations for s in (900, 20))
+    first, second = (
+        model.condition(t + s, {"text": text}, None, kept).operations for s in (900, 20)
+    )
     assert all(first[a][0] is second[a][0] for a in first)
 
 
@@ -389,7 +393,7 @@ def test_state_round_trips(backbone, name):
 
 def test_shared_generators_are_one_and_others_are_not():
     model = build_initialised(model_spec([method("can")], affine=True), 0)
-    given = model.given(torch.zeros(1), {"label": torch.zeros(1, dtype=torch.long)}, None)
+    given = model.condition(torch.zeros(1), {"label": torch.zeros(1, dtype=torch.long)}, None)
     deltas = {a: given.operations[a][0].delta.data_ptr() for a in given.operations}
     assert deltas["blocks.0.attn.out"] == deltas["blocks.1.attn.out"]
     assert deltas["blocks.0.ffn.depthwise"] != deltas["blocks.1.ffn.depthwise"]
@@ -458,7 +462,7 @@ def test_a_mixed_kernel_starts_with_the_static_ones_spread(backbone, form):
     mixed = method("kernel_mixture", form=form, kernels=4, sites="all", shared=False)
     model = build_initialised(spec | {"methods": [mixed]}, 0)
     x, t, label = batch()
-    given = model.given(t, {"label": label}, None)
+    given = model.condition(t, {"label": label}, None)
     layers = dict(model.backbone.named_modules())
     assert given.operations
     for address, operations in given.operations.items():

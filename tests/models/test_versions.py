@@ -14,7 +14,7 @@ from cabench.diffusion import training
 from cabench.models import embedding
 from cabench.models.embedding import ConditionEmbedder, Embedded
 from cabench.models.model import build, build_initialised
-from cabench.models.sites import Given
+from cabench.models.operations import Conditioning
 from cabench.registry import BACKBONES
 from cabench.registry import METHODS as REGISTERED
 
@@ -54,7 +54,7 @@ def condition():
 def numbers_of(backbone, name):
     """Output and gradients of a model in float64 whose condition is given, not embedded."""
     model = pins.fill(build(spec_on(backbone, name)).double())
-    given = Given()
+    given = Conditioning()
     embedded = condition()
     for part in model.methods.values():
         given.update(part(embedded))

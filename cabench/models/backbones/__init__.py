@@ -1,4 +1,4 @@
-"""Backbones: one readable file each. Importing this package registers them."""
+"""Backbones, one file each. Importing this package registers them."""
 
 from cabench.models.backbones import cat as cat
 from cabench.models.backbones import dit as dit

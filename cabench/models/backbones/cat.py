@@ -1,14 +1,16 @@
 """CaT, a reconstruction: the CAN paper's transformer of EfficientViT modules (arXiv 2404.01143).
 
-The paper says that CaT is built of EfficientViT modules (arXiv 2205.14756: multi-scale ReLU linear
-attention, MBConv) with CAN; its body, widths and depths were not published. Assumed here: stages of
-equal width, halving the resolution and mirrored with long skips; a norm before each module in the
-place of EfficientViT's BatchNorm, which ties samples together; adaLN as native conditioning.
+The paper states that CaT combines CAN with EfficientViT modules (arXiv 2205.14756: multi-scale ReLU
+linear attention, MBConv). Its body, widths and depths are not published. We assume stages of
+constant width that halve the resolution, mirrored with long skips; a norm before each module
+instead of EfficientViT's BatchNorm, which would make samples depend on each other; and adaLN as
+native conditioning.
 """
 
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -16,8 +18,8 @@ from torch import Tensor, nn
 
 from cabench.models.activations import gelu_tanh
 from cabench.models.init import parameter, tag
+from cabench.models.operations import Conditioning
 from cabench.models.sites import (
-    Given,
     Hook,
     ModulatedNorm,
     SiteDepthwise,
@@ -27,11 +29,11 @@ from cabench.models.sites import (
 )
 from cabench.registry import BACKBONES
 
-Grid = tuple[int, int]
+Grid = tuple[int, int]  # height, width in tokens
 
 
 def full_precision(x: Tensor) -> AbstractContextManager:
-    """No autocast on x's device; meta tensors know of none."""
+    """A context without autocast on x's device (the meta device has no autocast)."""
     return nullcontext() if x.is_meta else torch.autocast(x.device.type, enabled=False)
 
 
@@ -49,19 +51,19 @@ class LiteMLA(nn.Module):
         self.mix = parameter(3 * self.total, head_width, 1, 1, init="lecun")  # grouped 1x1
         self.out = SiteLinear("attn_out", 2 * self.total, width, bias=False)
 
-    def forward(self, x: Tensor, given: Given) -> Tensor:
+    def forward(self, x: Tensor, cond: Conditioning) -> Tensor:
         b, n, _ = x.shape
-        qkv = self.qkv(x, given)  # (B, N, 3 total)
-        wide = self.agg(qkv, given).transpose(1, 2).unflatten(2, self.grid)
-        wide = F.conv2d(wide, self.mix, groups=3 * self.total // self.dim)
+        qkv = self.qkv(x, cond)  # (B, N, 3 total)
+        wide = self.agg(qkv, cond).transpose(1, 2).unflatten(2, self.grid)
+        wide = F.conv2d(wide, self.mix, groups=3 * self.total // self.dim)  # (B, 3 total, h, w)
         both = torch.cat([qkv, wide.flatten(2).transpose(1, 2)], 2)  # (B, N, 6 total)
         q, k, v = both.view(b, n, -1, 3, self.dim).permute(3, 0, 2, 1, 4).float()
-        with full_precision(x):  # sums over all tokens, then divided
+        with full_precision(x):  # a sum over all tokens and a division by it
             q, k = F.relu(q), F.relu(k)  # (B, 2 heads, N, dim)
             ones = torch.ones_like(v[..., :1])
             y = q @ (k.mT @ torch.cat([v, ones], 3))  # (B, 2 heads, N, dim + 1)
-            y = y[..., :-1] / (y[..., -1:] + 1e-15)
-        return self.out(y.to(x.dtype).transpose(1, 2).reshape(b, n, -1), given)
+            y = y[..., :-1] / (y[..., -1:] + 1e-15)  # (B, 2 heads, N, dim)
+        return self.out(y.to(x.dtype).transpose(1, 2).reshape(b, n, -1), cond)
 
 
 class MBConv(nn.Module):
@@ -73,16 +75,24 @@ class MBConv(nn.Module):
         self.depthwise = SiteDepthwise(hidden, grid, init="lecun")
         self.project = SiteLinear("ffn_out", hidden, width)
 
-    def forward(self, x: Tensor, given: Given) -> Tensor:
-        h = gelu_tanh(self.expand(x, given))
-        h = gelu_tanh(self.depthwise(h, given))
-        return self.project(h, given)
+    def forward(self, x: Tensor, cond: Conditioning) -> Tensor:
+        h = gelu_tanh(self.expand(x, cond))  # (B, N, hidden)
+        h = gelu_tanh(self.depthwise(h, cond))  # (B, N, hidden)
+        return self.project(h, cond)
 
 
 class Block(nn.Module):
-    """x + LiteMLA(norm(x)), then x + MBConv(norm(x))."""
+    """x + LiteMLA(norm(x)), then x + MBConv(norm(x)): (B, N, D) -> (B, N, D)."""
 
-    def __init__(self, width, grid, head_width, hidden, affine, static_gate):
+    def __init__(
+        self,
+        width: int,
+        grid: Grid,
+        head_width: int,  # channels of an attention head
+        hidden: int,  # inner channels of MBConv
+        affine: bool,  # learned affine in the norms
+        static_gate: bool,  # a learned gate on each residual branch
+    ):
         super().__init__()
         self.norm1 = ModulatedNorm(width, affine, gated=True, static_gate=static_gate)
         self.attn = LiteMLA(width, grid, head_width)
@@ -91,16 +101,28 @@ class Block(nn.Module):
         self.ffn = MBConv(width, hidden, grid)
         self.beside = Hook("ffn", width, hidden)
 
-    def forward(self, x: Tensor, given: Given) -> Tensor:
-        h, gate = self.norm1(x, given)
-        x = residual(x, self.attn(h, given), gate)
-        x = plus(x, self.context(x, given))
-        h, gate = self.norm2(x, given)
-        return residual(x, plus(self.ffn(h, given), self.beside(h, given)), gate)
+    def forward(self, x: Tensor, cond: Conditioning) -> Tensor:
+        h, gate = self.norm1(x, cond)  # (B, N, D)
+        x = residual(x, self.attn(h, cond), gate)
+        x = plus(x, self.context(x, cond))
+        h, gate = self.norm2(x, cond)  # (B, N, D)
+        return residual(x, plus(self.ffn(h, cond), self.beside(h, cond)), gate)
+
+
+class Stage(nn.ModuleList):
+    """Blocks of one width and resolution: (B, N, D) -> (B, N, D)."""
+
+    def forward(self, x: Tensor, cond: Conditioning) -> Tensor:
+        for block in self:
+            x = block(x, cond)
+        return x
 
 
 class Resample(nn.Module):
-    """Halves (down) or doubles the resolution: pixels to or from channels, and a linear layer."""
+    """Halves (down) or doubles the resolution: pixels to or from channels, and a linear layer.
+
+    (B, N, inputs) -> (B, N / 4, outputs) or (B, 4 N, outputs).
+    """
 
     def __init__(self, inputs: int, outputs: int, grid: Grid, down: bool):
         super().__init__()
@@ -118,10 +140,10 @@ class Resample(nn.Module):
 
 @BACKBONES.register("cat")
 class CaT(nn.Module):
-    """A reconstruction of CaT. forward(x (B, C, H, W), given) -> (B, C, H, W)."""
+    """A reconstruction of CaT: x (B, C, H, W), cond -> (B, C, H, W)."""
 
     version = 1
-    hooks = ("norm", "context", "ffn")  # no tokens: convolutions need a whole grid
+    hooks = ("norm", "context", "ffn")  # no tokens: convolutions need a full grid
     sites = (
         "patch_embed",
         "depthwise",
@@ -134,13 +156,13 @@ class CaT(nn.Module):
         "skip",
     )
     native = [{"adaln": {"source": "both"}}]
-    own_depthwise = True  # an arm can't take it away, nor add one
+    own_depthwise = True  # always there: an arm can neither remove nor add one
     presets = {
-        # widths and depths of the stages, the last at the lowest resolution
+        # widths and depths of the stages; the last has the lowest resolution
         "micro": dict(widths=[32, 32], depths=[1, 1], head_width=16),
         "nano": dict(widths=[64, 80], depths=[1, 2], head_width=16),
-        # With CAN (bottleneck, rank 64) they meet 12.0 GMACs at 32x32, 10.1 at 64x64 in patches of
-        # 4, and 4.0 at 32x32 with 77 text tokens, an assumption: `cabench macs`.
+        # With CAN (bottleneck, rank 64) they have 12.0 GMACs at 32x32; 10.1 at 64x64, patch 4; and
+        # 4.0 at 32x32 with 77 text tokens, which is an assumption. See `cabench macs`.
         "B0": dict(widths=[416, 832], depths=[6, 7], head_width=32),
         "L0": dict(widths=[384, 768], depths=[4, 11], head_width=32),
         "S0": dict(widths=[288, 576], depths=[1, 11], head_width=32),
@@ -150,12 +172,12 @@ class CaT(nn.Module):
         self,
         shape: tuple[int, int, int],  # C, H, W of the input
         widths: list[int],  # channels of a token, by stage
-        depths: list[int],  # blocks of each stage; all but the last stand twice: down and up
+        depths: list[int],  # blocks of each stage; all but the last exist twice: down and up
         head_width: int,  # channels of a head of the attention
         patch: int,  # pixels a side of a patch
         ffn_ratio: int = 4,  # inner channels of MBConv / width
-        depthwise: bool = True,  # MBConv has its own, always
-        norm_affine: bool = True,  # learned affine in the norms (False: a modulator brings its own)
+        depthwise: bool = True,  # MBConv always has its own
+        norm_affine: bool = True,  # learned affine in the norms (no modulator there)
         static_gate: bool = False,  # a learned, zero-initialised gate on each residual branch
     ):
         super().__init__()
@@ -166,9 +188,9 @@ class CaT(nn.Module):
         grids = [(self.grid[0] >> i, self.grid[1] >> i) for i in range(self.stages)]
         pairs = list(zip(widths[:-1], widths[1:], grids[:-1], grids[1:], strict=True))
 
-        def stage(i: int) -> nn.ModuleList:
+        def stage(i: int) -> Stage:
             hidden = ffn_ratio * widths[i]
-            return nn.ModuleList(
+            return Stage(
                 Block(widths[i], grids[i], head_width, hidden, norm_affine, static_gate)
                 for _ in range(depths[i])
             )
@@ -184,18 +206,18 @@ class CaT(nn.Module):
         self.head = SiteLinear("head", widths[0], channels * patch**2, init="zeros")
 
     @classmethod
-    def sizes(cls, preset: str, patch: int) -> dict:
-        """The arguments that a preset and a patch stand for, all spelt out."""
+    def sizes(cls, preset: str, patch: int) -> dict[str, Any]:
+        """All size arguments of a preset at a patch size."""
         return {**cls.presets[preset], "patch": patch, "ffn_ratio": 4}
 
     @staticmethod
-    def condition_width(sizes: dict) -> int:
-        """Width of the condition's embedding: the widest stage's."""
+    def condition_width(sizes: dict[str, Any]) -> int:
+        """Channels of the condition embedding: those of the widest stage."""
         return max(sizes["widths"])
 
     @staticmethod
-    def describe(options: dict) -> str:
-        """'cat 1+2+1 deep, 64 and 80 wide, 16 tokens' of the arguments in a spec."""
+    def describe(options: dict[str, Any]) -> str:
+        """'cat 1+2+1 deep, 64 and 80 wide, 16 tokens' for the arguments in a spec."""
         _, height, breadth = options["shape"]
         tokens = height * breadth // options["patch"] ** 2
         depths = [*options["depths"], *options["depths"][-2::-1]]
@@ -204,27 +226,26 @@ class CaT(nn.Module):
 
     @classmethod
     def problem(cls, shape: tuple[int, int, int], patch: int) -> str | None:
-        """Why this input can't be cut into patches, or None."""
-        least = patch * 2  # a grid that halves once (all presets have two stages)
-        if shape[1] % least or shape[2] % least:
-            return f"cat needs pictures whose sides {least} divides; found {shape[1]}x{shape[2]}"
+        """Why this input cannot be split into patches, or None."""
+        unit = patch * 2  # the grid is halved once: all presets have two stages
+        if shape[1] % unit or shape[2] % unit:
+            return (
+                f"cat expects images whose sides are multiples of {unit}, got {shape[1]}x{shape[2]}"
+            )
         return None
 
-    def forward(self, x: Tensor, given: Given) -> Tensor:
+    def forward(self, x: Tensor, cond: Conditioning) -> Tensor:
         x = F.pixel_unshuffle(x, self.patch).flatten(2).transpose(1, 2)  # (B, N, C p p)
-        x = self.patch_embed(x, given)  # no positions: convolutions with zero padding tell them
+        x = self.patch_embed(x, cond)  # (B, N, D); zero padding of convolutions encodes positions
         skips = []
-        for blocks, shrink in zip(self.down, self.shrink, strict=True):
-            for block in blocks:
-                x = block(x, given)
+        for stage, shrink in zip(self.down, self.shrink, strict=True):
+            x = stage(x, cond)
             skips.append(x)
-            x = shrink(x)
-        for block in self.middle:
-            x = block(x, given)
+            x = shrink(x)  # (B, N / 4, next D)
+        x = self.middle(x, cond)
         for i in reversed(range(self.stages - 1)):
-            x = self.skip[i](torch.cat([self.grow[i](x), skips[i]], 2), given)
-            for block in self.up[i]:
-                x = block(x, given)
-        h, _ = self.norm(x, given)
-        y = self.head(h, given).transpose(1, 2).unflatten(2, self.grid)
-        return F.pixel_shuffle(y, self.patch)
+            x = torch.cat([self.grow[i](x), skips[i]], 2)  # (B, N, 2 D)
+            x = self.up[i](self.skip[i](x, cond), cond)  # (B, N, D)
+        h, _ = self.norm(x, cond)
+        y = self.head(h, cond).transpose(1, 2).unflatten(2, self.grid)  # (B, C p p, H / p, W / p)
+        return F.pixel_shuffle(y, self.patch)  # (B, C, H, W)

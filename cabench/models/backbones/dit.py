@@ -1,34 +1,35 @@
 """DiT (Peebles & Xie, arXiv 2212.09748): patch embedding, transformer blocks, linear head.
 
-The conditioning is not in here: it comes in through `given` (see models/sites.py).
+The conditioning is not part of it: it comes in through `cond` (see models/sites.py).
 """
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cabench.models.activations import gelu_tanh
-from cabench.models.init import fixed
+from cabench.models.init import constant
+from cabench.models.operations import Conditioning
 from cabench.models.sites import (
-    Given,
     Hook,
     ModulatedNorm,
     SiteDepthwise,
     SiteLinear,
-    around,
+    image_tokens,
+    on_image_tokens,
     plus,
     residual,
-    without_extra,
 )
 from cabench.registry import BACKBONES
 
 
 def sincos_positions(width: int, height: int, breadth: int) -> Tensor:
-    """Fixed 2-D sine-cosine positions (N, width): half of the width per axis."""
+    """Fixed 2-D sine-cosine positions (N, width): half of the channels per axis."""
     frequencies = 10000 ** (-torch.arange(width // 4, dtype=torch.float64) / (width // 4))
 
     def axis(length: int) -> Tensor:
@@ -49,15 +50,19 @@ class Attention(nn.Module):
         self.qkv = SiteLinear("attn_qkv", width, 3 * width)
         self.out = SiteLinear("attn_out", width, width)
 
-    def forward(self, x: Tensor, given: Given) -> Tensor:
+    def forward(self, x: Tensor, cond: Conditioning) -> Tensor:
         b, n, d = x.shape
-        q, k, v = self.qkv(x, given).view(b, n, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        qkv = self.qkv(x, cond).view(b, n, 3, self.heads, -1)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4)  # (B, heads, N, D / heads) each
         y = F.scaled_dot_product_attention(q, k, v)  # (B, heads, N, D / heads)
-        return self.out(y.transpose(1, 2).reshape(b, n, d), given)
+        return self.out(y.transpose(1, 2).reshape(b, n, d), cond)
 
 
 class FeedForward(nn.Module):
-    """Linear, GELU-tanh, optional 3x3 depthwise convolution as h + gelu(dw(h)), linear."""
+    """Linear, GELU (tanh), optional 3x3 depthwise convolution as h + gelu(dw(h)), linear.
+
+    (B, N, D) -> (B, N, D).
+    """
 
     def __init__(self, width: int, hidden: int, grid: tuple[int, int], depthwise: bool):
         super().__init__()
@@ -65,18 +70,31 @@ class FeedForward(nn.Module):
         self.depthwise = SiteDepthwise(hidden, grid) if depthwise else None
         self.project = SiteLinear("ffn_out", hidden, width)
 
-    def forward(self, x: Tensor, given: Given) -> Tensor:
-        h = gelu_tanh(self.expand(x, given))  # (B, N, hidden)
+    def forward(self, x: Tensor, cond: Conditioning) -> Tensor:
+        h = gelu_tanh(self.expand(x, cond))  # (B, N, hidden)
         if self.depthwise is not None:
-            h = around(self._convolved, h, math.prod(self.depthwise.grid), given)
-        return self.project(h, given)
+            n = math.prod(self.depthwise.grid)
+            h = on_image_tokens(self._convolve, h, n, cond)  # (B, N, hidden)
+        return self.project(h, cond)
 
-    def _convolved(self, h: Tensor, given: Given) -> Tensor:
-        return h + gelu_tanh(self.depthwise(h, given))
+    def _convolve(self, h: Tensor, cond: Conditioning) -> Tensor:
+        assert self.depthwise is not None
+        return h + gelu_tanh(self.depthwise(h, cond))
 
 
 class Block(nn.Module):
-    def __init__(self, width, heads, hidden, grid, depthwise, affine, static_gate):
+    """A pre-norm transformer block: (B, N, D) -> (B, N, D)."""
+
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        hidden: int,  # inner channels of the FFN
+        grid: tuple[int, int],
+        depthwise: bool,  # a depthwise convolution in the FFN
+        affine: bool,  # learned affine in the norms
+        static_gate: bool,  # a learned gate on each residual branch
+    ):
         super().__init__()
         self.norm1 = ModulatedNorm(width, affine, gated=True, static_gate=static_gate)
         self.attn = Attention(width, heads)
@@ -85,24 +103,26 @@ class Block(nn.Module):
         self.ffn = FeedForward(width, hidden, grid, depthwise)
         self.beside = Hook("ffn", width, hidden)
 
-    def forward(self, x: Tensor, given: Given) -> Tensor:
-        h, gate = self.norm1(x, given)
-        x = residual(x, self.attn(h, given), gate)
-        x = plus(x, self.context(x, given))
-        h, gate = self.norm2(x, given)
-        return residual(x, plus(self.ffn(h, given), self.beside(h, given)), gate)
+    def forward(self, x: Tensor, cond: Conditioning) -> Tensor:
+        h, gate = self.norm1(x, cond)  # (B, N, D)
+        x = residual(x, self.attn(h, cond), gate)
+        x = plus(x, self.context(x, cond))
+        h, gate = self.norm2(x, cond)  # (B, N, D)
+        return residual(x, plus(self.ffn(h, cond), self.beside(h, cond)), gate)
 
 
 @BACKBONES.register("dit")
 class DiT(nn.Module):
-    """forward(x (B, C, H, W), given) -> (B, out_channels, H, W)."""
+    """x (B, C, H, W), cond -> (B, out_channels, H, W)."""
+
+    positions: Tensor
 
     version = 1
     hooks = ("norm", "tokens", "context", "ffn")
     sites = ("patch_embed", "depthwise", "attn_qkv", "attn_out", "ffn_in", "ffn_out", "head")
     native = [{"adaln_zero": {"source": "both"}}]
     presets = {
-        # name          depth      width        heads   (S to XL: DiT, table 1; the others are ours)
+        # S to XL: DiT, table 1; micro and nano are ours
         "micro": dict(depth=2, width=32, heads=2),
         "nano": dict(depth=4, width=64, heads=4),
         "S": dict(depth=12, width=384, heads=6),
@@ -131,7 +151,7 @@ class DiT(nn.Module):
         self.grid = (height // patch, breadth // patch)
         self.out_channels = out_channels or channels
         hidden = ffn_hidden or 4 * width
-        positions = fixed(sincos_positions, width, *self.grid)
+        positions = constant(sincos_positions, width, *self.grid)
         self.register_buffer("positions", positions, persistent=False)
         self.patch_embed = SiteLinear("patch_embed", channels * patch**2, width)
         self.blocks = nn.ModuleList(
@@ -143,27 +163,27 @@ class DiT(nn.Module):
 
     @classmethod
     def sizes(cls, preset: str, patch: int) -> dict[str, int]:
-        """The arguments that a preset and a patch stand for, all spelt out."""
+        """All size arguments of a preset at a patch size."""
         sizes = cls.presets[preset]
         return {**sizes, "patch": patch, "ffn_hidden": 4 * sizes["width"]}
 
     @staticmethod
-    def condition_width(sizes: dict) -> int:
-        """Width of the condition's embedding."""
+    def condition_width(sizes: dict[str, Any]) -> int:
+        """Channels of the condition embedding."""
         return sizes["width"]
 
     @staticmethod
-    def describe(options: dict) -> str:
-        """'dit 4 deep, 64 wide, 16 tokens' of the arguments in a spec."""
+    def describe(options: dict[str, Any]) -> str:
+        """'dit 4 deep, 64 wide, 16 tokens' for the arguments in a spec."""
         _, height, breadth = options["shape"]
         tokens = height * breadth // options["patch"] ** 2
         return f"dit {options['depth']} deep, {options['width']} wide, {tokens} tokens"
 
     @staticmethod
     def problem(shape: tuple[int, int, int], patch: int) -> str | None:
-        """Why this input can't be cut into patches, or None."""
+        """Why this input cannot be split into patches, or None."""
         if shape[1] % patch or shape[2] % patch:
-            return f"patch {patch} doesn't divide pictures of {shape[1]}x{shape[2]}"
+            return f"patch {patch} does not divide images of {shape[1]}x{shape[2]}"
         return None
 
     def patchify(self, x: Tensor) -> Tensor:
@@ -174,9 +194,9 @@ class DiT(nn.Module):
         """(B, N, C * p * p) -> (B, C, H, W)."""
         return F.pixel_shuffle(y.transpose(1, 2).unflatten(2, self.grid), self.patch)
 
-    def forward(self, x: Tensor, given: Given) -> Tensor:
-        x = self.patch_embed(self.patchify(x), given) + self.positions  # (B, N, D)
+    def forward(self, x: Tensor, cond: Conditioning) -> Tensor:
+        x = self.patch_embed(self.patchify(x), cond) + self.positions  # (B, N, D)
         for i, block in enumerate(self.blocks):
-            x = block(given.join(x, i), given)
-        h, _ = self.norm(without_extra(x, len(self.positions)), given)
-        return self.unpatchify(self.head(h, given))
+            x = block(cond.join(x, i), cond)  # (B, T + N, D)
+        h, _ = self.norm(image_tokens(x, len(self.positions)), cond)  # (B, N, D)
+        return self.unpatchify(self.head(h, cond))  # (B, out_channels, H, W)

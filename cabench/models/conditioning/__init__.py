@@ -1,4 +1,4 @@
-"""Conditioning methods: one file each. Importing this package registers them."""
+"""Conditioning methods, one file each. Importing this package registers them."""
 
 from cabench.models.conditioning import adaln as adaln
 from cabench.models.conditioning import adaln_single as adaln_single

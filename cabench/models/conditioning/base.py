@@ -1,71 +1,81 @@
-"""What a conditioning method is: options, what it needs of a backbone, and a forward pass."""
+"""What a conditioning method is: options, the sites and hooks it needs, and a forward pass."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
-from torch import Tensor, nn
+from torch import nn
 
-from cabench.models.sites import Given, Layout
+from cabench.models.embedding import Embedded
+from cabench.models.operations import Conditioning
+from cabench.models.sites import Layout
 from cabench.registry import METHODS, missing
 
 
 class MethodOptions(BaseModel):
-    """Options common to all methods, as written in a study."""
+    """Options that all methods have, as written in a study."""
 
     model_config = ConfigDict(extra="forbid")
     source: str | list[str] = Field(
         "both",
-        description="streams it is told: both (timestep + label; text or the study's first stream "
-        "where it needs no label), a stream, or a list",
+        description="streams it is conditioned on: both (timestep + label; where the study needs "
+        "no label, timestep + text, or its first stream), a stream, or a list",
     )
 
+    @property
+    def streams(self) -> tuple[str, ...]:
+        """The source as a tuple of streams."""
+        return (self.source,) if isinstance(self.source, str) else tuple(self.source)
+
     def set_size(self, by: str, size: int) -> bool:
-        """Takes `size` as the size named `by` (as in an arm's `match`); False if it has none."""
+        """Sets the free size named `by` (in an arm's `match`); False if there is no such size."""
         return False
 
     def narrow(self, rank: int) -> bool:
-        """Takes `rank` where a generator has none (a scale's `bottleneck`); False if none has."""
+        """Gives a full generator a bottleneck of this rank; False if there is none to narrow."""
         return False
 
     def problem(self) -> str | None:
-        """What is still missing once sizes are matched, or None."""
+        """What is missing once sizes are matched, or None."""
         return None
 
 
 class Method(nn.Module):
-    """One way to inject the condition.
+    """One way to inject the condition. A subclass registers with METHODS.register(name).
 
-    __init__(options, layout, width): `options` are checked, with `source` a tuple of streams;
-    `layout` lists the backbone's sites and hooks; `width` is that of the condition embedding.
-    forward({stream: (B, width)}) -> Given.
+    `options` are validated and their source is resolved; `layout` lists the backbone's sites and
+    hooks; `width` is the number of channels of the embedding. `forward` maps the embedded condition
+    {stream: (B, width)} to a Conditioning.
     """
 
+    # fmt: off
     name: ClassVar[str]
-    version: ClassVar[int] = 1
-    hooks: ClassVar[tuple[str, ...]] = ()  # hooks it occupies, of models.sites.HOOKS
-    distinct: ClassVar[bool] = False  # its Given has `take`: made once for equal conditions
-    gated: ClassVar[bool] = False  # a norm modulator that brings gates
-    replaces_affine: ClassVar[bool] = True  # a norm modulator in the place of a learned affine
+    version: ClassVar[int] = 1                  # raise it when the same options give other numbers
+    hooks: ClassVar[tuple[str, ...]] = ()       # hooks it occupies, from models.sites.HOOKS
+    distinct: ClassVar[bool] = False            # its Conditioning has `take`: it runs once per
+                                                # distinct condition instead of once per sample
+    gated: ClassVar[bool] = False               # a norm modulator with gates
+    replaces_affine: ClassVar[bool] = True      # a norm modulator that replaces the learned affine
     Options: ClassVar[type[MethodOptions]] = MethodOptions
+    # fmt: on
 
     @classmethod
     def sites(cls, options: MethodOptions, offered: tuple[str, ...]) -> tuple[str, ...]:
-        """Kinds of site it acts on, given the kinds the backbone offers."""
+        """The kinds of site it acts on, out of those that the backbone offers."""
         return ()
 
     @classmethod
     def refuses(cls, options: MethodOptions, layout: Layout) -> str | None:
-        """Why it can't act on this backbone with these options, or None."""
+        """Why it cannot act on this backbone with these options, or None."""
         return None
 
     def __init__(self, options: MethodOptions, layout: Layout, width: int):
         super().__init__()
+        self.source = options.streams
 
-    def forward(self, embedded: Mapping[str, Tensor]) -> Given:
+    def forward(self, embedded: Embedded) -> Conditioning:
         raise TypeError(f"method '{self.name}' has no forward pass")
 
 

@@ -1,6 +1,6 @@
-"""Cross-attention to the condition's tokens after each self-attention (DiT, section 3.2).
+"""Cross-attention to the tokens of the condition after each self-attention (DiT, section 3.2).
 
-The output projection starts at zero, so that the network starts as the static one.
+The output projection starts at zero, so the network starts as the static one.
 """
 
 from __future__ import annotations
@@ -8,15 +8,16 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cabench.models.conditioning.base import Method
-from cabench.models.embedding import sequence
+from cabench.models.conditioning.base import Method, MethodOptions
+from cabench.models.embedding import Embedded, sequence
 from cabench.models.init import tag
-from cabench.models.sites import Branch, BranchHook, Given
+from cabench.models.operations import Branch, Conditioning
+from cabench.models.sites import BranchHook, Layout
 from cabench.registry import METHODS
 
 
 class Attention(nn.Module):
-    """x (B, N, D), tokens (B, L, width), mask (B, L) | None -> update (B, N, D)."""
+    """x (B, N, D), tokens (B, L, width), mask (B, L) or None -> update (B, N, D)."""
 
     def __init__(self, hook: BranchHook, width: int):
         super().__init__()
@@ -30,27 +31,26 @@ class Attention(nn.Module):
         b, n, d = x.shape
         q = self.query(self.norm(x)).view(b, n, self.heads, -1).transpose(1, 2)
         pairs = self.key_value(tokens).view(len(tokens), tokens.shape[1], 2, self.heads, -1)
-        k, v = pairs.permute(2, 0, 3, 1, 4)
-        kept = None if mask is None else mask[:, None, None, :]
-        y = F.scaled_dot_product_attention(q, k, v, attn_mask=kept)  # (B, heads, N, D / heads)
+        k, v = pairs.permute(2, 0, 3, 1, 4)  # (B, heads, L, D / heads) each
+        attn_mask = None if mask is None else mask[:, None, None, :]  # (B, 1, 1, L)
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=attn_mask)  # (B, heads, N, D / heads)
         return self.out(y.transpose(1, 2).reshape(b, n, d))
 
 
 @METHODS.register("cross_attention")
 class CrossAttention(Method):
-    """Each block attends to the condition, one token a stream (text: its own tokens)."""
+    """Each block attends to the condition: one token per stream, or the text's own tokens."""
 
     distinct = True
     hooks = ("context",)
 
-    def __init__(self, options, layout, width):
+    def __init__(self, options: MethodOptions, layout: Layout, width: int):
         super().__init__(options, layout, width)
-        self.source = options.source
         hooks = [h for h in layout.branches if h.hook == "context"]
         self.addresses = [h.address for h in hooks]
         self.layers = nn.ModuleList(Attention(h, width) for h in hooks)
 
-    def forward(self, embedded) -> Given:
-        tokens, mask = sequence(embedded, self.source)
+    def forward(self, embedded: Embedded) -> Conditioning:
+        tokens, mask = sequence(embedded, self.source)  # (B, L, width), (B, L) or None
         pairs = zip(self.addresses, self.layers, strict=True)
-        return Given(branches={a: Branch(layer, (tokens, mask)) for a, layer in pairs})
+        return Conditioning(branches={a: Branch(layer, (tokens, mask)) for a, layer in pairs})

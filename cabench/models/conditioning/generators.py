@@ -1,14 +1,13 @@
-"""Weight generators: condition (B, width) -> (B, *shape), zero at the start, and their options.
+"""Weight generators: condition (B, width) -> (B, *shape), zero at the start; and their options.
 
-Linear generators have no activation, so the label's and the timestep's parts add up. They have no
-bias either: W already is the part that doesn't depend on the condition, and a second copy of it
-would let W alone learn at twice the rate of the static control's.
+Linear generators have no activation, so the contributions of label and timestep add up. By default
+generators have no bias: W already is the term that does not depend on the condition, and a second
+one would let W learn at twice the rate of the static control's.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Annotated, Literal
 
 import torch.nn.functional as F
@@ -25,7 +24,7 @@ Rank = Annotated[int, Field(ge=1, le=100_000)]
 class Linear(nn.Module):
     """c (B, width) -> (B, *shape), zero at the start; `bias=False` leaves the bias out."""
 
-    additive = True  # without its bias, what it makes of a sum is the sum of what it makes
+    additive = True  # without the bias, f(a + b) = f(a) + f(b)
 
     def __init__(self, width: int, shape: tuple[int, ...], bias: bool):
         super().__init__()
@@ -38,7 +37,7 @@ class Linear(nn.Module):
 
 
 class Bottleneck(Linear):
-    """c (B, width) -> (B, rank) -> (B, *shape); linear throughout, zero at the start."""
+    """c (B, width) -> (B, rank) -> (B, *shape), both maps linear; zero at the start."""
 
     def __init__(self, width: int, shape: tuple[int, ...], bias: bool, rank: int):
         super().__init__(rank, shape, bias)
@@ -49,7 +48,7 @@ class Bottleneck(Linear):
 
 
 class MLP(Linear):
-    """c (B, width) -> linear -> SiLU (B, hidden) -> (B, *shape), zero at the start."""
+    """c (B, width) -> linear, SiLU -> (B, hidden) -> (B, *shape), zero at the start."""
 
     additive = False
 
@@ -61,23 +60,25 @@ class MLP(Linear):
         return super().forward(F.silu(self.hidden(c)), bias)
 
 
-def generated(generator: Linear, embedded: Embedded, source: tuple[str, ...]) -> Tensor:
-    """What `generator` makes of the source's sum: (B, *shape), or (1, *shape), the same for all.
+def generate(generator: nn.Module, embedded: Embedded, source: tuple[str, ...]) -> Tensor:
+    """The weight generated from a source: (B, *shape), or (1, *shape) if all rows share it.
 
-    Through a trajectory of sampling (`embedded.kept`) the timestep's part is made for one row a
-    step and the part of the other streams once, where the two add up or only one is told.
+    Through a sampling trajectory (`embedded.cache`) the timestep's part is computed for one row per
+    step, and the part of the other streams once. That needs an additive generator, or a source with
+    only one of the two parts.
     """
+    assert isinstance(generator, Linear)
     rest = tuple(name for name in source if name != TIMESTEP)
-    timed, kept = len(rest) < len(source), embedded.kept
-    if kept is None or (timed and rest and not generator.additive):
+    timed, cache = len(rest) < len(source), embedded.cache
+    if cache is None or (timed and rest and not generator.additive):
         return generator(gather(embedded, source))
     if not rest:
         return generator(embedded[TIMESTEP][:1])
-    if generator not in kept:
-        kept[generator] = generator(gather(embedded, rest))
+    if generator not in cache:
+        cache[generator] = generator(gather(embedded, rest))
     if not timed:
-        return kept[generator]
-    return kept[generator] + generator(embedded[TIMESTEP][:1], bias=False)
+        return cache[generator]
+    return cache[generator] + generator(embedded[TIMESTEP][:1], bias=False)
 
 
 class GeneratorOptions(SiteOptions):
@@ -90,7 +91,7 @@ class GeneratorOptions(SiteOptions):
     @model_validator(mode="after")
     def rank_is_not_a_linear_ones(self) -> GeneratorOptions:
         if self.rank is not None and self.generator == "linear":
-            raise ValueError("rank is the size of a bottleneck: say generator: bottleneck")
+            raise ValueError("rank needs generator: bottleneck or mlp")
         return self
 
     def set_size(self, by: str, size: int) -> bool:
@@ -112,11 +113,10 @@ class GeneratorOptions(SiteOptions):
         return None
 
     def build(self, width: int, shape: tuple[int, ...]) -> Linear:
-        return BUILD[self.generator](self, width, shape)
-
-
-BUILD: dict[str, Callable[[GeneratorOptions, int, tuple[int, ...]], Linear]] = {
-    "linear": lambda o, width, shape: Linear(width, shape, o.bias),
-    "bottleneck": lambda o, width, shape: Bottleneck(width, shape, o.bias, o.rank),
-    "mlp": lambda o, width, shape: MLP(width, shape, o.bias, o.rank or width),
-}
+        """The generator of a weight of this shape."""
+        if self.generator == "linear":
+            return Linear(width, shape, self.bias)
+        if self.generator == "mlp":
+            return MLP(width, shape, self.bias, self.rank or width)
+        assert self.rank is not None, "planning refuses a bottleneck without a rank"
+        return Bottleneck(width, shape, self.bias, self.rank)

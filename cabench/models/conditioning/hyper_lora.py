@@ -1,23 +1,25 @@
-"""Hyper-LoRA, after TC-LoRA (arXiv 2510.09561): a hypernetwork emits the low-rank factors."""
+"""Hyper-LoRA, after TC-LoRA (arXiv 2510.09561): a hypernetwork generates the low-rank factors."""
 
 from __future__ import annotations
 
 import math
-from typing import Annotated, Literal
+from typing import Annotated
 
+import torch.nn.functional as F
 from pydantic import Field
-from torch import nn
+from torch import Tensor, nn
 
 from cabench.models.conditioning.base import MethodOptions
-from cabench.models.conditioning.placement import SiteMethod, serve
-from cabench.models.embedding import gather
+from cabench.models.conditioning.placement import LinearSites, SiteMethod, serve
+from cabench.models.embedding import Embedded, gather
 from cabench.models.init import parameter
-from cabench.models.sites import LINEAR_SITES, Given, LowRank, Site
+from cabench.models.operations import Conditioning, LowRank
+from cabench.models.sites import Layout, Site
 from cabench.registry import METHODS
 
 
 class HyperLoRAOptions(MethodOptions):
-    sites: Annotated[list[Literal[LINEAR_SITES]], Field(min_length=1)] = Field(
+    sites: LinearSites = Field(
         ["attn_qkv", "attn_out"], description="kinds of linear layer to adapt"
     )
     rank: Annotated[int, Field(ge=1, le=4096)] = 4
@@ -27,9 +29,9 @@ class HyperLoRAOptions(MethodOptions):
 
 
 class Factors(nn.Module):
-    """c (B, width) -> down (B, rank, in), up (B, out, rank), zero at first.
+    """c (B, width) -> down (B, rank, inputs) and up (B, outputs, rank); `up` starts at zero.
 
-    `down` has the spread 1/sqrt(in) for each stream of the source.
+    `down` has the spread 1 / sqrt(inputs) for each stream of the source.
     """
 
     def __init__(self, width: int, site: Site, rank: int):
@@ -39,9 +41,9 @@ class Factors(nn.Module):
         self.down = parameter(rank * self.inputs, width, init="lecun")
         self.up = parameter(self.outputs * rank, width, init="zeros")
 
-    def forward(self, c) -> LowRank:
-        down = nn.functional.linear(c, self.down).unflatten(1, (self.rank, self.inputs))
-        up = nn.functional.linear(c, self.up).unflatten(1, (self.outputs, self.rank))
+    def forward(self, c: Tensor) -> LowRank:
+        down = F.linear(c, self.down).unflatten(1, (self.rank, self.inputs))  # (B, rank, inputs)
+        up = F.linear(c, self.up).unflatten(1, (self.outputs, self.rank))  # (B, outputs, rank)
         return LowRank(down / math.sqrt(self.inputs), up)
 
 
@@ -51,14 +53,13 @@ class HyperLoRA(SiteMethod):
 
     Options = HyperLoRAOptions
 
-    def __init__(self, options, layout, width):
+    def __init__(self, options: HyperLoRAOptions, layout: Layout, width: int):
         super().__init__(options, layout, width)
-        self.source = options.source
         self.served, self.factors = serve(
             layout, options, lambda site: Factors(width, site, options.rank)
         )
 
-    def forward(self, embedded) -> Given:
+    def forward(self, embedded: Embedded) -> Conditioning:
         c = gather(embedded, self.source)  # (B, width)
-        made = {name: factors(c) for name, factors in self.factors.items()}
-        return Given(operations={a: [made[name]] for a, name in self.served.items()})
+        operations = {name: factors(c) for name, factors in self.factors.items()}
+        return Conditioning(operations={a: [operations[name]] for a, name in self.served.items()})

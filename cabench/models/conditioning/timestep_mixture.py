@@ -2,23 +2,23 @@
 
 Remix-DiT trains K basis networks and mixes them, with learned convex coefficients, into an expert
 for each interval of the timestep. Here the coefficients are a softmax of a linear map of the
-timestep's embedding, for each layer its own: intervals without borders.
+timestep embedding, one map per layer, so there are no fixed intervals.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import Field
 
 from cabench.models.conditioning.kernel_mixture import KernelMixture, KernelMixtureOptions
-from cabench.models.sites import SITES
+from cabench.models.conditioning.placement import Sites
 from cabench.registry import METHODS
 
 
 class TimestepMixtureOptions(KernelMixtureOptions):
     source: Literal["timestep"] | list[Literal["timestep"]] = "timestep"
-    sites: Literal["all"] | Annotated[list[Literal[SITES]], Field(min_length=1)] = Field(
+    sites: Sites = Field(
         ["attn_qkv", "attn_out", "ffn_in", "ffn_out"], description="kinds of layer to mix"
     )
     shared: bool = Field(False, description="one mixture for all layers of equal kind and shape")
@@ -27,6 +27,6 @@ class TimestepMixtureOptions(KernelMixtureOptions):
 
 @METHODS.register("timestep_mixture")
 class TimestepMixture(KernelMixture):
-    """Remix-DiT: K basis weights a layer, mixed by the timestep (softmax); label untold."""
+    """Remix-DiT: K basis weights per layer, mixed by the timestep (softmax), not by the label."""
 
     Options = TimestepMixtureOptions

@@ -1,4 +1,4 @@
-"""Condition tokens: DiT's in-context conditioning, and U-ViT's native way (arXiv 2209.12152).
+"""Condition tokens: DiT's in-context conditioning and U-ViT's native one (arXiv 2209.12152).
 
 JiT (arXiv 2511.13720) has 32 tokens of the label (`count`) join before a middle block (`start`),
 beside adaLN-Zero.
@@ -12,9 +12,10 @@ from pydantic import Field
 from torch import nn
 
 from cabench.models.conditioning.base import Method, MethodOptions
-from cabench.models.embedding import TEXT_TOKENS, sequence
+from cabench.models.embedding import TEXT_TOKENS, Embedded, sequence
 from cabench.models.init import parameter, tag
-from cabench.models.sites import ExtraTokens, Given
+from cabench.models.operations import Conditioning, ExtraTokens
+from cabench.models.sites import Layout
 from cabench.registry import METHODS
 
 
@@ -34,14 +35,14 @@ class Tokens(Method):
     hooks = ("tokens",)
 
     @classmethod
-    def refuses(cls, options, layout):
+    def refuses(cls, options: TokensOptions, layout: Layout) -> str | None:
         if options.start != "middle" and options.start >= layout.blocks:
-            return f"start: found {options.start}; the backbone has blocks 0 to {layout.blocks - 1}"
+            return f"start: expected a block from 0 to {layout.blocks - 1}, got {options.start}"
         return None
 
-    def __init__(self, options, layout, width):
+    def __init__(self, options: TokensOptions, layout: Layout, width: int):
         super().__init__(options, layout, width)
-        self.source, self.count = options.source, options.count
+        self.count = options.count
         self.start = layout.blocks // 2 if options.start == "middle" else options.start
         self.positions = nn.ParameterDict(
             {
@@ -54,15 +55,18 @@ class Tokens(Method):
             self.fit = tag(nn.Linear(width, layout.width), weight="xavier", bias="zeros")
 
     def length(self, name: str) -> int:
+        """Number of tokens of a stream, at most."""
         return TEXT_TOKENS if name == "text" else self.count
 
-    def forward(self, embedded) -> Given:
-        tokens = []
+    def forward(self, embedded: Embedded) -> Conditioning:
+        extra = []
         for name in self.source:
-            found, mask = sequence(embedded, [name])  # (B, 1 or L, width)
-            if mask is not None:  # padding has a position and nothing else
-                found = found * mask.unsqueeze(2)
-            found = found if self.fit is None else self.fit(found)
-            places = self.positions[name]
-            tokens.append(found + (places[: found.shape[1]] if mask is not None else places))
-        return Given(tokens=[ExtraTokens(t, self.start) for t in tokens])
+            tokens, mask = sequence(embedded, [name])  # (B, 1 or L, width)
+            if mask is not None:  # padding: only its position remains
+                tokens = tokens * mask.unsqueeze(2)
+            tokens = tokens if self.fit is None else self.fit(tokens)  # (B, 1 or L, D)
+            positions = self.positions[name]  # (count or TEXT_TOKENS, D)
+            if mask is not None:
+                positions = positions[: tokens.shape[1]]
+            extra.append(ExtraTokens(tokens + positions, self.start))  # (B, T, D)
+        return Conditioning(tokens=extra)

@@ -148,7 +148,7 @@ def test_places_are_what_the_machine_offers(gpus, fit):
 DEADLY = """
 import os, signal
 from cabench.models.conditioning.base import Method
-from cabench.models.sites import Given
+from cabench.models.operations import Conditioning
 from cabench.registry import METHODS
 
 @METHODS.register("deadly")
@@ -158,7 +158,7 @@ class Deadly(Method):
     def forward(self, embedded):
         if embedded["timestep"].device.type == "cpu":
             os.kill(os.getpid(), signal.SIGKILL)
-        return Given()
+        return Conditioning()
 """
 
 

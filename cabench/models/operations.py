@@ -1,0 +1,157 @@
+"""What a method passes to the backbone: operations on weights, modulations, tokens, branches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+
+class Operation:
+    """What a method does at one site for one batch. Several operations at a site add up."""
+
+    def weight(self, static: Tensor) -> Tensor | None:
+        """The weight (B, *static) to add to the layer's static one, or None."""
+        return None
+
+    def output(self, x: Tensor, layer: nn.Module) -> Tensor | None:
+        """What to add to the layer's output for input x, or None."""
+        return None
+
+    def dense(self, static: Tensor) -> Tensor | None:
+        """The whole change of the weight, (B, *static), for diagnostics; None if there is none."""
+        return self.weight(static)
+
+    def take(self, index: Tensor) -> Operation:
+        """The operation for the conditions at `index`. Needed if the method sets `distinct`."""
+        raise TypeError(f"{type(self).__name__} has no `take`, but its method sets `distinct`")
+
+
+@dataclass(frozen=True)
+class DenseDelta(Operation):
+    """keep * W + W_c: a generated weight per sample, added to the static one (CAN, section 3)."""
+
+    # fmt: off
+    delta: Tensor               # W_c: (B, *static), or (1, *static), the same for all samples
+    keep: Tensor | None = None  # (B,): the factor of W; None: 1
+    # fmt: on
+
+    def weight(self, static: Tensor) -> Tensor:
+        if self.keep is None:
+            return self.delta
+        factors = (self.keep - 1).view(-1, *(1,) * static.dim())
+        return torch.addcmul(self.delta, factors, static)
+
+    def take(self, index: Tensor) -> DenseDelta:
+        same_for_all = len(self.delta) == 1
+        keep = None if self.keep is None else self.keep[index]
+        return DenseDelta(self.delta if same_for_all else self.delta[index], keep)
+
+
+@dataclass(frozen=True)
+class LowRank(Operation):
+    """W + up diag(scale) down at a linear site, without building the product: x down^T scale up^T.
+
+    Source: LoRA conditioning (arXiv 2405.03958).
+    """
+
+    # fmt: off
+    down: Tensor                    # (rank, inputs), or (B, rank, inputs)
+    up: Tensor                      # (outputs, rank), or (B, outputs, rank)
+    scale: Tensor | None = None     # (B, rank); None: 1
+    # fmt: on
+
+    def output(self, x: Tensor, layer: nn.Module) -> Tensor:
+        h = x @ self.down.mT  # (B, N, rank)
+        if self.scale is not None:
+            h = h * self.scale.unsqueeze(1)
+        return h @ self.up.mT  # (B, N, outputs)
+
+    def dense(self, static: Tensor) -> Tensor:
+        up = self.up if self.scale is None else self.up * self.scale.unsqueeze(1)
+        return up @ self.down
+
+    def take(self, index: Tensor) -> LowRank:
+        down, up = (m[index] if m.dim() == 3 else m for m in (self.down, self.up))
+        return LowRank(down, up, None if self.scale is None else self.scale[index])
+
+
+@dataclass(frozen=True)
+class Modulation:
+    """For a normalised feature h (B, N, D): h * (1 + scale) + shift."""
+
+    # fmt: off
+    shift: Tensor               # (B, D)
+    scale: Tensor               # (B, D)
+    gate: Tensor | None = None  # (B, D): multiplies the residual branch that starts at this norm
+    # fmt: on
+
+    def take(self, index: Tensor) -> Modulation:
+        gate = None if self.gate is None else self.gate[index]
+        return Modulation(self.shift[index], self.scale[index], gate)
+
+
+@dataclass(frozen=True)
+class ExtraTokens:
+    """Tokens that join the sequence before block `start` and leave it before the head."""
+
+    values: Tensor  # (B, T, D)
+    start: int = 0
+
+    def take(self, index: Tensor) -> ExtraTokens:
+        return ExtraTokens(self.values[index], self.start)
+
+
+@dataclass(frozen=True)
+class Branch:
+    """A residual branch, module(x (B, N, D), *inputs) -> (B, N, D)."""
+
+    module: Callable[..., Tensor]
+    inputs: tuple[Tensor | None, ...]  # of the condition: (B, ...) each, or None
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return self.module(x, *self.inputs)
+
+    def take(self, index: Tensor) -> Branch:
+        return Branch(self.module, tuple(t if t is None else t[index] for t in self.inputs))
+
+
+@dataclass
+class Conditioning:
+    """Everything that the methods pass to the backbone for one batch, by the layer's address."""
+
+    operations: dict[str, list[Operation]] = field(default_factory=dict)
+    modulation: dict[str, Modulation] = field(default_factory=dict)
+    tokens: list[ExtraTokens] = field(default_factory=list)
+    branches: dict[str, Branch] = field(default_factory=dict)
+
+    def update(self, other: Conditioning) -> None:
+        """Adds what another method returned."""
+        for address, operations in other.operations.items():
+            self.operations.setdefault(address, []).extend(operations)
+        self.modulation.update(other.modulation)
+        self.tokens.extend(other.tokens)
+        self.branches.update(other.branches)
+
+    def take(self, index: Tensor) -> Conditioning:
+        """From K distinct conditions to B samples, where sample i has condition index[i]."""
+        taken: dict[int, Operation] = {}  # one operation may serve many layers
+
+        def take(operation: Operation) -> Operation:
+            if id(operation) not in taken:
+                taken[id(operation)] = operation.take(index)
+            return taken[id(operation)]
+
+        return Conditioning(
+            {a: [take(o) for o in operations] for a, operations in self.operations.items()},
+            {a: m.take(index) for a, m in self.modulation.items()},
+            [t.take(index) for t in self.tokens],
+            {a: b.take(index) for a, b in self.branches.items()},
+        )
+
+    def join(self, x: Tensor, block: int) -> Tensor:
+        """x (B, N, D) with the tokens that join before `block` put in front: (B, T + N, D)."""
+        joining = [extra.values for extra in self.tokens if extra.start == block]
+        return torch.cat([*joining, x], 1) if joining else x
