@@ -36,7 +36,7 @@ def write_run(folder: Path, manifest: dict, records: dict, curves: dict | None =
 
 
 def fail(record: dict[str, Any], error: str = "Diverged: the loss became nan") -> None:
-    """Makes a record that of a failed trial."""
-    for part in ("metrics", "protocol", "cost", "timing"):
-        record.pop(part, None)
+    """Make a record that of a failed trial."""
+    for part in ("metrics", "protocol", "cost", "timing", "diagnostics"):
+        record[part] = {}
     record |= {"status": "failed", "error": error}

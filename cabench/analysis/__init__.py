@@ -1,1 +1,1 @@
-"""Manifest and records in; statistics, verdicts, tables and figures out. Never imports torch."""
+"""Results -> tables, figures, verdict texts and tidy frames. Imports no torch."""

@@ -1,18 +1,19 @@
-"""A comparison as it is printed: tables on a terminal, plain columns into a file or pipe."""
+"""A comparison as it is printed: tables on a terminal, plain columns into a file or a pipe."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import Any
 
 from rich import box
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from cabench.analysis.comparison import (
     Agreement,
     Difference,
+    MetricRow,
     Side,
     agreement,
     arm_rows,
@@ -20,38 +21,41 @@ from cabench.analysis.comparison import (
     changed_models,
     common_metrics,
     cost_rows,
-    metric_named,
     metric_rows,
     model_differences,
     protocol_differences,
     run_differences,
     value_text,
 )
-from cabench.analysis.labels import count_unit, decimals, p_text
-from cabench.analysis.tables import as_text
-from cabench.evidence.metric import SUPPORT, Metric
+from cabench.analysis.formatting import (
+    NONE,
+    count_unit,
+    decimals,
+    effect_decimals,
+    effect_text,
+    level_text,
+    p_text,
+)
+from cabench.evidence.metric import Metric
 from cabench.evidence.statistics import Estimate
-from cabench.runtime.console import screen
+from cabench.runtime.console import print_to_fit, screen
 
 Columns = dict[str, list[str]]  # title -> cells
-NONE = "-"
-FAULTS = 10  # of trials that disagree, printed
+FAULTS = 10  # trials that disagree, listed
+INTERVALS = "± and [ ]: 95 % Student-t interval over seeds."
 
 
-def show(a: Side, b: Side, console: Console | None = None) -> None:
+def show(a: Side, b: Side, console: Console | None = None, width: int | None = None) -> None:
     """Print the comparison of two arms, or of two runs where the sides name no arm."""
     console = console or screen()
-    told = two_runs if a.arm is None else two_arms
-    if console.is_terminal:
-        console.print(*told(a, b, Layout(console.width, ruled=True)), sep="\n")
-    else:
-        width = int(console._environ.get("COLUMNS", 120))
-        console.file.write(as_text(told(a, b, Layout(width)), width, console.encoding))
+    ruled = console.is_terminal
+    compare = two_runs if a.arm is None else two_arms
+    print_to_fit(lambda columns: compare(a, b, Layout(columns, ruled)), console, width)
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Tables with a rule on a terminal, bare columns elsewhere, in blocks that fit the width."""
+    """Tables in blocks that fit the width: with rules on a terminal, bare columns elsewhere."""
 
     width: int
     ruled: bool = False
@@ -60,7 +64,7 @@ class Layout:
         """Columns led by `lead`, in as few tables as fit; the columns of a group stay together."""
         parts: list[Columns] = []
         for group in groups:
-            if parts and _wide({title: lead} | parts[-1] | group) <= self.width:
+            if parts and _table_width({title: lead} | parts[-1] | group) <= self.width:
                 parts[-1] = parts[-1] | group
             else:
                 parts.append(dict(group))
@@ -73,7 +77,7 @@ class Layout:
         return tables
 
     def table(self, *left: str, right: list[str] | None = None) -> Table:
-        """Nothing is cut: what is too wide wraps."""
+        """An empty table with left-aligned and right-aligned columns; long cells wrap."""
         table = Table(
             box=box.SIMPLE_HEAD if self.ruled else None,
             show_edge=False,
@@ -88,7 +92,7 @@ class Layout:
         return table
 
 
-def _wide(columns: Columns) -> int:
+def _table_width(columns: Columns) -> int:
     """The width of a table: each column's longest line, and two between columns."""
     lines = [[*title.split("\n"), *cells] for title, cells in columns.items()]
     return sum(max(map(len, column)) for column in lines) + 2 * (len(columns) - 1)
@@ -97,10 +101,12 @@ def _wide(columns: Columns) -> int:
 # ---- two arms ----------------------------------------------------------------------------------
 
 
-def two_arms(a: Side, b: Side, layout: Layout) -> list[Any]:
-    one, other = a.done[0], b.done[0]
-    unlike = protocol_differences(one, other)
-    parts = [*_sides(a, b), "", _protocol(unlike), *_agreement(agreement(a, b))]
+def two_arms(a: Side, b: Side, layout: Layout) -> list[RenderableType]:
+    """Protocol, models, metrics with their paired difference, and cost of two arms."""
+    one, other = a.complete[0], b.complete[0]
+    unequal = protocol_differences(one, other)
+    comparable = not unequal
+    parts = [*_sides(a, b), "", _protocol(unequal), *_agreement(agreement(a, b))]
     models = model_differences(one, other)
     if models:
         table = layout.table("the models differ in", "A", "B")
@@ -109,33 +115,34 @@ def two_arms(a: Side, b: Side, layout: Layout) -> list[Any]:
         parts += ["", table]
     else:
         parts.append(Text("The models are the same."))
-    for table in _metric_tables(a, b, layout, bool(unlike)) + _cost_tables(a, b, layout):
+    for table in _metric_tables(a, b, layout, comparable) + _cost_tables(a, b, layout):
         parts += ["", table]
-    return [*parts, "", *(_dim(line) for line in _notes(bool(unlike)))]
+    return [*parts, "", *map(_dim, _notes(comparable))]
 
 
-def _metric_tables(a: Side, b: Side, layout: Layout, unlike: bool) -> list[Table]:
+def _metric_tables(a: Side, b: Side, layout: Layout, comparable: bool) -> list[Table]:
     rows = metric_rows(a, b)
     means: Columns = {"A": [], "B": []}
     for row in rows:
-        m, pair = row.metric, (row.a, row.b)
-        places = decimals([e.mean * m.scale for e in pair], [e.half * m.scale for e in pair])
+        pair = [e.scaled(row.metric.scale) for e in (row.a, row.b)]
+        places = decimals([e.mean for e in pair], [e.half for e in pair])
         for column, estimate in zip(means.values(), pair, strict=True):
-            column.append(_mean(estimate, m, places, row.difference.n))
-    differences = [_difference(row.difference, row.metric, interval=not unlike) for row in rows]
-    tests: Columns = {"A - B" if unlike else "A - B [95 %]": differences}
+            column.append(_mean(estimate, places, row.difference.n))
+    title = "A - B [95 %]" if comparable else "A - B"
+    tests: Columns = {title: [_effect(row, comparable) for row in rows]}
     tests["n"] = [str(row.difference.n) for row in rows]
-    if not unlike:
+    if comparable:
         tests["p"] = [_p(row.difference.p) for row in rows]
     return layout.blocks("", [row.title for row in rows], [means, tests])
 
 
 def _cost_tables(a: Side, b: Side, layout: Layout) -> list[Table]:
-    names, columns = [], {"A": [], "B": [], "A / B": []}
+    names: list[str] = []
+    columns: Columns = {"A": [], "B": [], "A / B": []}
     for row in cost_rows(a, b):
         size, unit = count_unit([max(row.a, row.b)])
         places = decimals([row.a / size, row.b / size], [])
-        ratio = f"{row.ratio:.3f}" if row.ratio == row.ratio else NONE
+        ratio = NONE if math.isnan(row.ratio) else f"{row.ratio:.3f}"
         cells = (f"{row.a / size:,.{places}f}", f"{row.b / size:,.{places}f}", ratio)
         for column, cell in zip(columns.values(), cells, strict=True):
             column.append(cell)
@@ -143,90 +150,88 @@ def _cost_tables(a: Side, b: Side, layout: Layout) -> list[Table]:
     return layout.blocks("", names, [columns]) if names else []
 
 
-def _notes(unlike: bool) -> list[str]:
-    text = (
-        "± and [ ]: 95 % Student-t interval over seeds. n: seeds that both have, over which "
-        "A - B is paired"
+def _notes(comparable: bool) -> list[str]:
+    statistics = (
+        f"{INTERVALS} n: seeds that both arms have; A - B is paired over them. p: two-sided paired "
+        "t test, unadjusted, so it holds for one pair and one metric chosen beforehand, not for "
+        "the smallest of many."
+        if comparable
+        else f"{INTERVALS} n: seeds that both arms have; A - B is paired over them, without "
+        "interval and p, because the scores are not comparable."
     )
-    if unlike:
-        text += "; neither interval nor p is given for it, since the scores do not compare."
-    else:
-        text += (
-            ". p: two-sided paired t, unadjusted: right for one look at one pair and one metric "
-            "that were chosen before, not for the smallest of many."
-        )
     cost = (
-        "MAC: one multiply-accumulate, of one forward of one sample, conditioning included. "
-        "images/s is not compared: it tells of the machine and its load."
+        "MACs: multiply-accumulates of one forward pass of one sample, conditioning included. "
+        "images/s is not compared, because it depends on the machine and its load."
     )
-    return [text, cost]
+    return [statistics, cost]
 
 
-def _mean(estimate: Estimate, metric: Metric, places: int, pairs: int) -> str:
-    if estimate.n == 0:
+def _mean(level: Estimate, places: int, pairs: int) -> str:
+    """'2.45 ± 0.07', with '(n=3)' where the mean is over other seeds than the difference."""
+    if level.n == 0:
         return NONE
-    text = f"{estimate.mean * metric.scale:.{places}f}"
-    if estimate.n > 1:
-        text += f" ± {estimate.half * metric.scale:.{places}f}"
-    return text if estimate.n == pairs else f"{text} (n={estimate.n})"
+    text = level_text(level, places)
+    return text if level.n == pairs else f"{text} (n={level.n})"
 
 
-def _difference(found: Estimate, metric: Metric, interval: bool) -> str:
-    if found.n == 0:
+def _effect(row: MetricRow, comparable: bool) -> str:
+    effect = row.difference.scaled(row.metric.scale)
+    if effect.n == 0:
         return NONE
-    diff, low, high = (x * metric.scale for x in (found.mean, found.low, found.high))
-    places = decimals([diff], [(high - low) / 2], digits=2)
-    text = f"{diff:+z.{places}f}"
-    return text + (f" [{low:+z.{places}f}, {high:+z.{places}f}]" if interval and low == low else "")
+    places = effect_decimals(effect)
+    return effect_text(effect, places) if comparable else f"{effect.mean:+z.{places}f}"
 
 
 def _p(p: float) -> str:
-    return p_text(p).removeprefix("p ").removeprefix("= ") if p == p else NONE
+    """'.012', '< .001'."""
+    return NONE if math.isnan(p) else p_text(p).removeprefix("p ").removeprefix("= ")
 
 
 # ---- two runs ----------------------------------------------------------------------------------
 
 
-def two_runs(a: Side, b: Side, layout: Layout) -> list[Any]:
-    same = _agreement(agreement(a, b)) or [Text("No trial is the same.")]
-    parts = [*_sides(a, b), "", *same]
-    parts.append(_protocol(run_differences(a, b)))
-    common = arms(a, b)
+def two_runs(a: Side, b: Side, layout: Layout) -> list[RenderableType]:
+    """Agreement of equal trials, protocol, changed models, and the means of common arms."""
+    equal = _agreement(agreement(a, b)) or [Text("The runs have no trial in common.")]
+    parts = [*_sides(a, b), "", *equal, _protocol(run_differences(a, b))]
+    both = arms(a, b)
     for difference, names in changed_models(a, b).items():
-        where = "all arms" if names == common.common else ", ".join(names)
-        parts.append(Text(f"Models of one name differ: {difference}: {where}.", style="yellow"))
+        where = "all arms" if names == both.common else ", ".join(names)
+        parts.append(Text(f"Same arm, different model: {difference}: {where}.", style="yellow"))
     for table in _arm_tables(a, b, layout):
         parts += ["", table]
     parts.append("")
-    for title, names in (("A", common.only_a), ("B", common.only_b)):
+    for title, names in (("A", both.only_a), ("B", both.only_b)):
         if names:
             parts.append(Text(f"Only in {title}: {', '.join(names)}."))
     note = (
-        "±: 95 % Student-t interval over seeds. Trials are the same when their keys are: model, "
-        "data, training, sampling, scores and seed."
+        "±: 95 % Student-t interval over seeds. Trials are the same when their keys are equal: "
+        "same model, data, training, sampling, metrics and seed."
     )
     return [*parts, _dim(note)]
 
 
 def _arm_tables(a: Side, b: Side, layout: Layout) -> list[Table]:
-    metrics = [metric_named(a.manifest, name) for name in common_metrics(a, b, SUPPORT)]
+    metrics = common_metrics(a, b)
     rows = arm_rows(a, b, [metric.name for metric in metrics])
+    if not rows:
+        return []
     groups: list[Columns] = [{"same\ntrials": [_of(row.same, row.of) for row in rows]}]
     for metric in metrics:
         pairs = [row.means[metric.name] for row in rows]
-        known = [e for pair in pairs for e in pair]
-        places = decimals(
-            [e.mean * metric.scale for e in known], [e.half * metric.scale for e in known]
-        )
-        groups.append(
-            {
-                f"{metric.title}\n{title}": [
-                    _mean(pair[i], metric, places, pair[i].n) for pair in pairs
-                ]
-                for i, title in enumerate("AB")
-            }
-        )
-    return layout.blocks("arm", [row.arm for row in rows], groups) if rows else []
+        groups.append(_mean_columns(metric, pairs))
+    return layout.blocks("arm", [row.arm for row in rows], groups)
+
+
+def _mean_columns(metric: Metric, pairs: list[tuple[Estimate, Estimate]]) -> Columns:
+    """A metric's means in A and in B."""
+    sides = [[e.scaled(metric.scale) for e in side] for side in zip(*pairs, strict=True)]
+    both = [e for side in sides for e in side]
+    places = decimals([e.mean for e in both], [e.half for e in both])
+    return {
+        f"{metric.title}\n{letter}": [_mean(e, places, e.n) for e in side]
+        for letter, side in zip("AB", sides, strict=True)
+    }
 
 
 def _of(same: int, of: tuple[int, int]) -> str:
@@ -237,38 +242,39 @@ def _of(same: int, of: tuple[int, int]) -> str:
 # ---- what both show ----------------------------------------------------------------------------
 
 
-def _sides(a: Side, b: Side) -> list[Text]:
-    lines = []
+def _sides(a: Side, b: Side) -> list[RenderableType]:
+    lines: list[RenderableType] = []
     for letter, side in (("A", a), ("B", b)):
-        trials, done = side.trials, len(side.done)
+        trials = side.trials
         seeds = sorted({seed for _, seed in trials.values()})
-        text = f"{letter}  {side.name}: {done} of {len(trials)} trials done, seeds "
-        text += ", ".join(map(str, seeds))
-        text += "; the study file has changed since" if side.study_file == "changed" else ""
+        text = f"{letter}  {side.name}: {len(side.complete)} of {len(trials)} trials complete, "
+        text += f"seeds {', '.join(map(str, seeds))}"
+        if side.study_file == "changed":
+            text += "; the study file has changed since"
         lines.append(Text(text, style="bold"))
     return lines
 
 
-def _protocol(unlike: list[Difference]) -> Text:
-    if not unlike:
-        return Text("Data, training, sampling and feature extractor are the same.")
-    told = "; ".join(map(str, unlike))
+def _protocol(unequal: list[Difference]) -> Text:
+    if not unequal:
+        return Text("Data, training, sampling and feature extractors are the same.")
     return Text(
-        f"WARNING: the scores do not compare; besides the model, A / B differ in {told}",
+        "WARNING: the scores are not comparable; besides the model, A / B differ in "
+        + "; ".join(map(str, unequal)),
         style="bold yellow",
     )
 
 
 def _agreement(found: Agreement) -> list[Text]:
-    """'30 of 30 trials are the same; 30 have the same metrics to the bit, ...', then the faults."""
+    """'30 of 30 trials are the same; 30 have equal metrics to the bit, ...', then the faults."""
     if not found.same:
         return []
-    is_one = found.same == 1
-    text = f"{_of(found.same, found.of)} trials {'is' if is_one else 'are'} the same"
+    verb = "is" if found.same == 1 else "are"
+    text = f"{_of(found.same, found.of)} trials {verb} the same"
     if found.both < found.same:
-        text += f", {found.both} of them finished in both"
+        text += f", {found.both} of them complete in both"
     if not found.both:
-        return [Text(text + ".")]
+        return [Text(f"{text}.")]
     counts = found.equal
     text += (
         f"; {counts['metrics']} have the same metrics to the bit, {counts['spec']} the same "
@@ -280,9 +286,8 @@ def _agreement(found: Agreement) -> list[Text]:
     if len(found.faults) > FAULTS:
         lines.append(f"MISMATCH: and {len(found.faults) - FAULTS} more")
     if found.environments:
-        lines.append(
-            "Where they mismatch, environments differ: " + "; ".join(map(str, found.environments))
-        )
+        environments = "; ".join(map(str, found.environments))
+        lines.append(f"Environments of mismatching trials differ: {environments}")
     return [Text(line, style="bold red") for line in [text, *lines]]
 
 

@@ -1,66 +1,79 @@
-"""Sample sheets beside the records: the same seed, labels and noise for every arm."""
+"""Sample grids from beside the records, arranged: the same seed, labels and noise for every arm."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from cabench.errors import CabenchError
+from cabench.evidence.results import Results
 from cabench.records.sample_grid import read_grid
-from cabench.records.schema import GridLayout
+from cabench.records.schema import GridLayout, Record
 from cabench.records.store import SHEET, Store
 from cabench.runtime.files import LOG
 
 
 @dataclass(frozen=True)
-class Drawn:
-    """Pictures (columns, rows, C, H, W) uint8, a column a class or a prompt; all of one seed."""
+class Grids:
+    """Images (columns, rows, C, H, W) uint8 of one seed; a column is a class or a prompt."""
 
+    # fmt: off
     seed: int
-    samples: dict[str, np.ndarray]  # by arm, in study order
-    real: np.ndarray | None
-    classes: list[str]  # of the columns
-    unseen: list[bool] | None = None  # of prompts: is the concept unseen? None: columns are classes
+    samples: dict[str, np.ndarray]         # by arm, in the study's order
+    real: np.ndarray | None                # real images of the same classes or prompts
+    columns: Sequence[str]                 # the classes or prompts
+    unseen: Sequence[bool] | None = None   # of prompts: concept unseen in training; None: classes
+    # fmt: on
 
 
-def drawn(
-    manifest: dict[str, Any], records: dict[str, dict[str, Any]], store: Store
-) -> Drawn | None:
-    """The sheets of the seed that the most arms have, the first of such; None without any."""
-    keys = {(t["arm"], t["seed"]): t["key"] for t in manifest["trials"]}
-    arms = [a["name"] for a in manifest["arms"]]
+def sample_grids(results: Results, store: Store) -> Grids | None:
+    """The grids of the seed that the most arms have, the first of such seeds; None without any."""
+    records = {
+        (t.arm, t.seed): results.records[t.key]
+        for t in results.manifest.trials
+        if t.key in results.records
+    }
     by_seed = {}
-    for seed in manifest["seeds"]:
-        found = {arm: _sheet(records.get(keys.get((arm, seed))), store) for arm in arms}
-        by_seed[seed] = {arm: sheet for arm, sheet in found.items() if sheet is not None}
+    for seed in results.manifest.seeds:
+        images = {arm: _images(records.get((arm, seed)), store) for arm in results.arms}
+        by_seed[seed] = {arm: found for arm, found in images.items() if found is not None}
     seed = max(by_seed, key=lambda s: len(by_seed[s]), default=None)
     if seed is None or not by_seed[seed]:
         return None
-    record = records[keys[next(iter(by_seed[seed])), seed]]
-    if "prompts" in (layout := record["protocol"]["sheet"]):  # real pictures, samples below them
-        whole = by_seed[seed]
-        samples = {arm: sheet[:, 1:] for arm, sheet in whole.items()}
-        real = next(iter(whole.values()))[:, :1]
-        return Drawn(seed, samples, real, layout["prompts"], layout["unseen"])
-    path = store.find(f"data-{record['spec']['train']['data']['fingerprint'][:16]}", SHEET)
-    real = None
-    if path is not None:
-        try:
-            real = read_grid(path, GridLayout.model_validate(layout))
-        except CabenchError as error:  # no record holds its checksum
-            LOG.warning("%s", error)
-    columns = len(next(iter(by_seed[seed].values())))  # of many classes a sheet has the first
-    return Drawn(seed, by_seed[seed], real, manifest["classes"]["label"][:columns])
+    samples = by_seed[seed]
+    record = records[next(iter(samples)), seed]
+    layout = _layout(record)
+    if layout.prompts is not None:  # real images in the first row, samples below them
+        real = next(iter(samples.values()))[:, :1]
+        samples = {arm: images[:, 1:] for arm, images in samples.items()}
+        return Grids(seed, samples, real, layout.prompts, layout.unseen)
+    columns = len(next(iter(samples.values())))  # of many classes, a grid has the first
+    names = results.manifest.classes["label"][:columns]
+    return Grids(seed, samples, _real_images(record, store), names)
 
 
-def _sheet(record: dict[str, Any] | None, store: Store) -> np.ndarray | None:
-    if record is None or record["status"] != "complete":
+def _layout(record: Record) -> GridLayout:
+    assert record.protocol is not None  # of a complete record
+    return record.protocol.sheet
+
+
+def _images(record: Record | None, store: Store) -> np.ndarray | None:
+    """A complete record's grid; None where it is missing or corrupted."""
+    if record is None or not record.complete:
         return None
-    path = store.whole_beside(record, SHEET)
-    return (
-        None
-        if path is None
-        else read_grid(path, GridLayout.model_validate(record["protocol"]["sheet"]))
-    )
+    path = store.whole_beside(record.dump(), SHEET)
+    return None if path is None else read_grid(path, _layout(record))
+
+
+def _real_images(record: Record, store: Store) -> np.ndarray | None:
+    """The grid of real images of the record's data set; None where it is missing or corrupted."""
+    path = store.find(f"data-{str(record.spec.train.data.fingerprint)[:16]}", SHEET)
+    if path is None:
+        return None
+    try:
+        return read_grid(path, _layout(record))
+    except CabenchError as error:  # no record has its checksum
+        LOG.warning("%s", error)
+        return None

@@ -1,22 +1,21 @@
-"""Results as tidy frames, for notebooks and figures of your own: cabench.load and its like.
+"""Results as tidy frames for notebooks and own figures: `cabench.load`, `load_curves`, ...
 
-Read from manifest and records alone, so that neither torch nor the study's data is needed.
+Reads manifests and records only, so it needs neither torch nor the study's data.
 """
 
 from __future__ import annotations
 
-import re
 import warnings
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
-from cabench.analysis.generated import generated_rows
-from cabench.evidence.frame import tidy
+from cabench.analysis.summary import SWEPT
+from cabench.analysis.training_curves import loss_frame, weight_frame
+from cabench.evidence.results import Results
 from cabench.records.runs import Run, find_run
+from cabench.records.schema import Protocol, Record
 
-SWEPT = re.compile(r"(.+)/g(\d+(?:\.\d+)?)")  # 'kid/g2': the metric kid at guidance 2
 COLUMNS = [
     "study",
     "scale",
@@ -37,101 +36,132 @@ WEIGHT_COLUMNS = ["study", "scale", "arm", "seed", "images", "site", "measure", 
 
 
 def load(study: str, scale: str | None = None, results: str | Path = "results") -> pd.DataFrame:
-    """A study's results, a row per arm x seed x metric, arms and metrics in the study's order.
+    """Load a study's results: one row per arm x seed x metric x guidance.
 
-    `study` is the name in its file, STUDY.SCALE, or the file's path; without `scale` it is the only
-    scale that was run, else quick. Warns when the study file has changed since.
+    Args:
+        study: its name ("layer_placement"), STUDY.SCALE ("layer_placement.quick"), or the path of
+            its file ("studies/layer_placement.yaml").
+        scale: one of the scales that the study was run at. Default: the only one, else "quick".
+        results: the directory of results, as given to `cabench run --results`.
 
-    study, scale        names
-    arm, seed           of the trial
-    metric              'kid', ...; 'heldout_loss/bin0' is the loss at the lowest of the noise bins
-    guidance            at which the samples behind the value were drawn, 1 = none;
-                        NaN for a loss: it has no samples
-    value               as measured: never scaled, an accuracy lies in 0..1; NaN without a result
-    status              complete, failed or missing; a trial without a result has a row with NaN for
-                        each of the study's metrics
-    n                   samples behind the value; <NA> for a loss or without a result
-    macs                multiply-adds of one forward of one sample, weight generation included
-    params              parameters, all of them
-    train_images_per_s  images a second while training, on the machine that ran the trial: a guide
-    key                 the record is results/records/KEY.json; arms may share one
+    Returns:
+        A frame with arms and metrics in the study's order and these columns:
+
+        study, scale        names
+        arm, seed           of the trial
+        metric              "kid", "heldout_loss", ...; "heldout_loss/bin0" is the held-out loss in
+                            the bin with the least noise
+        guidance            classifier-free guidance scale of the samples, 1 = no guidance; NaN for
+                            a loss, which needs no samples
+        value               as measured, not scaled: an accuracy lies in [0, 1]; NaN without a
+                            result
+        status              "complete", "failed" or "missing"; a trial without a result has a row
+                            with NaN for each of the study's metrics
+        n                   samples behind the value; <NA> for a loss or without a result
+        macs                multiply-accumulates of one forward pass of one sample, including the
+                            generation of weights
+        params              parameters of the whole model
+        train_images_per_s  training speed on the machine that ran the trial; a rough guide
+        key                 the record is RESULTS/records/KEY.json; arms that share a trial share
+                            its record
+
+    Raises:
+        CabenchError: no such study or scale, or its manifest or a record has another format.
+
+    Warns:
+        UserWarning: the study file has changed since the run.
+
+    Example:
+        >>> frame = cabench.load("layer_placement", results="results/reference")
+        >>> kid = frame[(frame["metric"] == "kid") & (frame["guidance"] == 1)]
+        >>> kid.groupby("arm", sort=False)["value"].agg(["mean", "std", "count"])
     """
     run = _find(study, scale, results)
-    records = run.records()
-    protocols = [r["protocol"] for r in records.values() if r.get("protocol")]
-    usual = protocols[0] if protocols else {}  # so that a failed trial stands beside its like
+    found = Results.of(run)
+    protocols = {key: r.protocol for key, r in found.records.items() if r.protocol}
+    usual = next(iter(protocols.values()), None)  # tells which metrics a failed trial would have
     rows = []
-    for row in tidy(run.told, records).to_dict("records"):
-        record = records.get(row["key"], {})
-        protocol = record.get("protocol") or {}
-        metric, guidance = _split(row["metric"], protocol or usual)
-        sampled = metric in protocol.get("metrics", {})
+    for row in found.frame.to_dict("records"):
+        protocol = protocols.get(row["key"])
+        metric, guidance = _split(str(row["metric"]), protocol or usual)
+        sampled = protocol is not None and metric in protocol.metrics
         rows.append(
-            _named(run, row)
-            | _cost(record)
-            | {"metric": metric, "guidance": guidance, "n": protocol["n"] if sampled else None}
+            {
+                **row,
+                "study": found.manifest.study,
+                "scale": found.manifest.scale,
+                "metric": metric,
+                "guidance": guidance,
+                "n": protocol.n if protocol and sampled else None,
+                **_cost(found.records.get(row["key"])),
+            }
         )
-    types = dict.fromkeys(("n", "macs", "params"), "Int64")
-    types |= dict.fromkeys(("guidance", "value", "train_images_per_s"), float)
-    return pd.DataFrame(rows, columns=COLUMNS).astype(types)
+    frame = pd.DataFrame(rows, columns=pd.Index(COLUMNS))
+    return frame.astype(
+        {
+            **dict.fromkeys(("n", "macs", "params"), "Int64"),
+            **dict.fromkeys(("guidance", "value", "train_images_per_s"), "float64"),
+        }
+    )
 
 
 def load_curves(
     study: str, scale: str | None = None, results: str | Path = "results"
 ) -> pd.DataFrame:
-    """A study's loss curves, a row per point; arguments as of `load`.
+    """Load a study's loss curves: one row per trial and point.
 
-    study, scale, arm, seed, key  as in `load`
-    images                        pictures seen up to this point, with repetition
-    kind                          'train': mean training loss since the last point, label dropout
-                                  included; 'heldout': the averaged network on pictures kept apart
-    loss                          mean squared error of the prediction, per pixel
+    Takes the arguments of `load`, and raises and warns as it does.
 
-    A trial without curves (not run yet, or failed before they were written) has no rows; nor has
-    one whose curves are damaged, which is logged.
+    Returns:
+        A frame with these columns:
+
+        study, scale, arm, seed, key  as in `load`
+        images                        images seen up to this point, with repetition
+        kind                          "train": training loss, mean since the previous point, label
+                                      dropout included; "heldout": loss of the EMA model on images
+                                      of the report split
+        loss                          mean squared error of the prediction, per pixel
+
+        A trial without curves (it has not run, or failed before it wrote them) has no rows. Nor
+        has one whose curves are corrupted; the logger `cabench` names the file.
+
+    Example:
+        >>> curves = cabench.load_curves("layer_placement", results="results/reference")
+        >>> heldout = curves[curves["kind"] == "heldout"]
+        >>> heldout.pivot_table(index="images", columns="arm", values="loss")
     """
-    run = _find(study, scale, results)
-    curves = run.store.curves(run.records())
-    rows = [
-        _named(run, trial) | {"images": images, "kind": kind, "loss": loss}
-        for trial in run.told["trials"]
-        for kind, images, loss in curve_points(curves.get(trial["key"], {}))
-    ]
-    types = {"seed": int, "images": int, "loss": float}
-    return pd.DataFrame(rows, columns=CURVE_COLUMNS).astype(types)
+    found = Results.of(_find(study, scale, results), with_curves=True)
+    return _named(loss_frame(found), found, CURVE_COLUMNS)
 
 
 def load_weights(
     study: str, scale: str | None = None, results: str | Path = "results"
 ) -> pd.DataFrame:
-    """What a study's weight generators made while training; arguments as of `load`.
+    """Load measures of the generated weights of a study's weight-space methods during training.
 
-    study, scale, arm, seed, key  as in `load`
-    images                        pictures seen up to this point, with repetition
-    site                          kind of layer; values are means over its layers
-    measure, value                of the averaged network, over a grid of classes and timesteps:
-      static                      Frobenius norm of the static weight
-      generated                   of the generated one, mean over conditions
-      spread_class, spread_time   RMS distance from the mean over classes at one timestep (over
-                                  timesteps at one class), in units of the static norm
-      effective_rank              exp of the entropy of the normalised squared singular values of
-                                  [conditions x generated weights], less the mean over conditions
+    Takes the arguments of `load`, and raises and warns as it does.
 
-    A trial without weight generators, or run before they were measured, has no rows.
+    Returns:
+        A frame with one row per trial x images x site x measure and these columns:
+
+        study, scale, arm, seed, key  as in `load`
+        images                        images seen up to this point, with repetition
+        site                          kind of layer ("depthwise", ...); values are means over its
+                                      layers
+        measure, value                of the EMA model, over a grid of classes and timesteps:
+          static                      Frobenius norm of the static weight
+          generated                   Frobenius norm of the generated weight, mean over conditions
+          spread_class                RMS distance of generated weights from their mean over the
+                                      classes at one timestep, divided by the static norm
+          spread_time                 the same over the timesteps at one class
+          effective_rank              exp of the entropy of the normalised squared singular values
+                                      of the matrix [conditions x generated weights], centred over
+                                      conditions
+
+        Trials without weight generators have no rows.
     """
-    run = _find(study, scale, results)
-    rows = generated_rows(run.told, run.store.curves(run.records()))
-    return rows.assign(study=run.told["study"], scale=run.told["scale"])[WEIGHT_COLUMNS]
-
-
-def curve_points(told: dict[str, Any]) -> list[tuple[str, int, float]]:
-    """(kind, images, loss) of one trial's curves in their order, 'train' before 'heldout'."""
-    parts = {"train": told, "heldout": told.get("heldout", {})}
-    return [
-        (kind, images, loss)
-        for kind, part in parts.items()
-        for images, loss in zip(part.get("images", []), part.get("loss", []), strict=True)
-    ]
+    found = Results.of(_find(study, scale, results), with_curves=True)
+    return _named(weight_frame(found), found, WEIGHT_COLUMNS)
 
 
 def _find(study: str, scale: str | None, results: str | Path) -> Run:
@@ -142,22 +172,24 @@ def _find(study: str, scale: str | None, results: str | Path) -> Run:
     return run
 
 
-def _named(run: Run, row: dict[str, Any]) -> dict[str, Any]:
-    return {"study": run.told["study"], "scale": run.told["scale"]} | row
+def _named(frame: pd.DataFrame, results: Results, columns: list[str]) -> pd.DataFrame:
+    """The frame with study and scale, its columns in the given order."""
+    named = frame.assign(study=results.manifest.study, scale=results.manifest.scale)
+    return named.reindex(columns=columns)
 
 
-def _split(name: str, protocol: dict[str, Any]) -> tuple[str, float | None]:
-    """Metric and guidance; the protocol says which metrics are of samples."""
-    swept = SWEPT.fullmatch(name)
-    if swept:
-        return swept[1], float(swept[2])
-    return name, protocol.get("guidance") if name in protocol.get("metrics", {}) else None
+def _split(name: str, protocol: Protocol | None) -> tuple[str, float | None]:
+    """Metric and guidance; a metric that is not of samples has no guidance."""
+    if swept := SWEPT.fullmatch(name):
+        return swept["metric"], float(swept["guidance"])
+    sampled = protocol is not None and name in protocol.metrics
+    return name, protocol.guidance if protocol and sampled else None
 
 
-def _cost(record: dict[str, Any]) -> dict[str, Any]:
-    cost = record.get("cost") or {}
+def _cost(record: Record | None) -> dict[str, float | int | None]:
+    cost = record.cost if record else None
     return {
-        "macs": cost.get("macs", {}).get("total"),
-        "params": cost.get("params", {}).get("total"),
-        "train_images_per_s": (record.get("timing") or {}).get("train_images_per_s"),
+        "macs": cost.macs.total if cost else None,
+        "params": cost.params.total if cost else None,
+        "train_images_per_s": record.timing.get("train_images_per_s") if record else None,
     }

@@ -1,76 +1,79 @@
-"""What a run leaves to look at: table, figures, sample grid, all from manifest and records."""
+"""What a run leaves beside its manifest: table, figures and sample grid."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from cabench.analysis.grids import Grids, sample_grids
+from cabench.evidence.results import Results
 from cabench.records.store import Store
 from cabench.runtime.files import atomic_path, read_json, write_json
 from cabench.runtime.sealed import read_valid
 from cabench.version import __version__
 
 GRID_ROWS = 3  # samples of each class and arm in the grid
+MARKER = "outputs.json"  # names the files, and a hash of what they were drawn from
 
 
-def write_outputs(
-    manifest: dict[str, Any], records: dict[str, dict[str, Any]], store: Store
-) -> list[Path]:
-    """Writes table and figures beside the manifest, unless they stand there for these records."""
-    folder = store.study_folder(manifest["study"], manifest["scale"])
-    content = json.dumps([__version__, manifest, records], sort_keys=True)
-    state = hashlib.sha256(content.encode()).hexdigest()
-    marker = folder / "outputs.json"
-    of, names = read_valid(marker, _read_marker) or ("", [])
+def write_outputs(results: Results, store: Store) -> list[Path]:
+    """Write table and figures beside the manifest, unless they are up to date; return the paths."""
+    folder = store.study_folder(results.manifest.study, results.manifest.scale)
+    state = _state(results)
+    drawn_from, names = read_valid(folder / MARKER, _read_marker) or ("", [])
     paths = [folder / name for name in names]
-    if of == state and all(p.exists() for p in paths):
+    if drawn_from == state and all(path.exists() for path in paths):
         return paths
 
     from cabench.analysis import figures, tables
 
-    paths = [folder / "table.csv", folder / "table.md"]
-    tables.to_csv(manifest, records, paths[0])
+    paths = [tables.to_csv(results, folder / "table.csv"), folder / "table.md"]
     with atomic_path(paths[1]) as part:
-        part.write_text(tables.to_markdown(manifest, records), encoding="utf-8")
-    if any(r["status"] == "complete" for r in records.values()):
-        paths += figures.forest(folder / "forest", manifest, records)
-        curves = store.curves(records)
-        paths += figures.curves(folder / "curves", manifest, curves)
-        paths += figures.bins(folder / "bins", manifest, records)
-        paths += figures.weights(folder / "weights", manifest, curves)
-        paths += figures.weight_curves(folder / "weight_curves", manifest, curves)
-        paths += sample_grid(folder / "samples.png", manifest, records, store)
-    write_json(marker, {"of": state, "files": [p.name for p in paths]})
+        part.write_text(tables.to_markdown(results), encoding="utf-8")
+    if results.complete():
+        for figure in figures.STUDY_FIGURES:
+            paths += figure.draw(folder / figure.name, results, figures.SCREEN)
+        paths += draw_samples(folder / "samples.png", results, store)
+    write_json(folder / MARKER, {"of": state, "files": [path.name for path in paths]})
     return paths
 
 
+def _state(results: Results) -> str:
+    """A hash of the version, the manifest and the records."""
+    records = {key: record.dump() for key, record in results.records.items()}
+    content = json.dumps([__version__, results.manifest.dump(), records], sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()
+
+
 def _read_marker(path: Path) -> tuple[str, list[str]]:
-    """The state that outputs were written for, and their file names."""
+    """The state that the files were drawn from, and their names."""
     content = read_json(path)
     return content["of"], content["files"]
 
 
-def sample_grid(path: Path, manifest: dict, records: dict, store: Store) -> list[Path]:
-    """A block of rows for each arm: one seed, and in each cell the same label and noise."""
+def draw_samples(path: Path, results: Results, store: Store) -> list[Path]:
+    """Draw a block of rows per arm: one seed, and in each cell the same label and noise."""
     from cabench.analysis.figures import grid, prompted
-    from cabench.analysis.grids import drawn
 
-    found = drawn(manifest, records, store)
-    if found is None:
+    grids = sample_grids(results, store)
+    arms = [arm.name for arm in results.manifest.arms]
+    if grids is None:
         return []
-    if found.unseen is not None:
-        return prompted(path, [a["name"] for a in manifest["arms"]], found)
-    sheets = [*found.samples.values(), *([] if found.real is None else [found.real])]
-    rows = min(GRID_ROWS, *(sheet.shape[1] for sheet in sheets))
+    if grids.unseen is not None:
+        return prompted(path, arms, grids)
+    rows = min(GRID_ROWS, *(images.shape[1] for images in _all_images(grids)))
 
-    def images(sheet: np.ndarray) -> np.ndarray:
-        return sheet[:, :rows].reshape(-1, *sheet.shape[2:])
+    def first_rows(images: np.ndarray) -> np.ndarray:
+        return images[:, :rows].reshape(-1, *images.shape[2:])
 
-    samples = {arm: images(sheet) for arm, sheet in found.samples.items()}
-    labels = [name for name in found.classes for _ in range(rows)]
-    real = None if found.real is None else images(found.real)
-    return grid(path, [a["name"] for a in manifest["arms"]], samples, labels, real)
+    samples = {arm: first_rows(images) for arm, images in grids.samples.items()}
+    labels = [name for name in grids.columns for _ in range(rows)]
+    real = None if grids.real is None else first_rows(grids.real)
+    return grid(path, arms, samples, labels, real)
+
+
+def _all_images(grids: Grids) -> list[np.ndarray]:
+    return [*grids.samples.values(), *([] if grids.real is None else [grids.real])]

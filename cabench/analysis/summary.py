@@ -1,145 +1,215 @@
-"""The study's table as cells: a row per arm, the evidence in the cell, one precision a column."""
+"""The study's table as cells: a row per arm, one precision per column, ready to print."""
 
 from __future__ import annotations
 
+import math
 import re
-from typing import Any
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 
-from cabench.analysis import notes
-from cabench.analysis.labels import count_unit, decimals
-from cabench.evidence.frame import by_seed, complete_records, costs, study_arms, tidy
-from cabench.evidence.metric import SUPPORT, Metric, primary_metric, study_metrics
-from cabench.evidence.statistics import ALPHA, numbers
+from cabench.analysis.footnotes import status
+from cabench.analysis.formatting import NONE, count_unit, decimals, effect_text, level_text
+from cabench.evidence.arms import ArmResult
+from cabench.evidence.metric import SUPPORT, Metric
+from cabench.evidence.results import Results
+from cabench.evidence.statistics import ALPHA, mean_interval
 
-Manifest = dict[str, Any]
-Records = dict[str, dict[str, Any]]
 FLOOR = "real vs real"
-NONE = "-"
+SWEPT = re.compile(r"(?P<metric>.+)/g(?P<guidance>\d+(?:\.\d+)?)")  # 'kid/g2': kid at guidance 2
 
 
-def summary(manifest: Manifest, records: Records) -> pd.DataFrame:
-    """A row per arm in study order, then the floor; every cell but the name is ready to print.
+@dataclass(frozen=True)
+class Cell:
+    text: str  # '2.45 ± 0.07', '-0.20 [-0.32, -0.09]'; NONE without a value
+    # fmt: off
+    n: int | None = None    # seeds behind it, where a table states them
+    word: str = ""          # 'better' or 'worse', where the test says so
+    # fmt: on
 
-    Columns: arm, status, one per metric ('12.3 ± 0.4 (n=3)'), the paired difference to the baseline
-    for the primary metric (with 'better' / 'worse' where Holm's p < .05) and for the held-out loss,
-    MACs, params, images/s.
+
+@dataclass(frozen=True)
+class Column:
+    title: str
+    cells: tuple[Cell, ...]  # one per row
+    together: int = 1  # so many columns from here on stay in one block, where they fit
+
+
+@dataclass(frozen=True)
+class Row:
+    name: str
+    # fmt: off
+    status: str = ""            # 'failed (1 of 3)'; '' when all trials are complete
+    is_baseline: bool = False
+    n: int | None = None        # complete trials; None: the row is no arm
+    # fmt: on
+
+
+@dataclass(frozen=True)
+class TextTable:
+    rows: tuple[Row, ...]
+    columns: tuple[Column, ...]
+
+    def with_n_column(self) -> TextTable:
+        """Seeds in a column of their own; a cell keeps its n where it differs from its row's."""
+        ns = tuple(Cell(NONE if row.n is None else str(row.n)) for row in self.rows)
+        columns = [
+            Column(
+                column.title,
+                tuple(
+                    Cell(cell.text, None if cell.n == row.n else cell.n, cell.word)
+                    for cell, row in zip(column.cells, self.rows, strict=True)
+                ),
+                column.together,
+            )
+            for column in self.columns
+        ]
+        return TextTable(self.rows, (Column("n", ns), *columns))
+
+
+# ---- the main table ----------------------------------------------------------------------------
+
+
+def summary(results: Results) -> TextTable:
+    """A row per arm in the study's order, then real images scored against real images.
+
+    Columns: each metric ('2.45 ± 0.07', n), the paired difference to the baseline for the primary
+    metric (with 'better' or 'worse' where p < .05 after Holm) and for the held-out loss, MACs,
+    params, images/s.
     """
-    table = numbers(manifest, records)
-    status = notes.status(manifest, records)
-    out = pd.DataFrame({"arm": list(status), "status": list(status.values())})
-    floor = {"arm": FLOOR, "status": ""}
-    for metric in _ordered(manifest):
-        out[metric.title], floor[metric.title] = _level_cells(
-            table[table["metric"] == metric.name], metric, floor_score(manifest, records, metric)
-        )
-        if metric.name in (manifest["primary"], SUPPORT):
-            rows = table[table["metric"] == metric.name]
-            with_word = metric.name == manifest["primary"]
-            out[difference_title(metric)] = _difference_cells(rows, metric, with_word)
-    for title, cells in _cost(manifest, records, list(status)).items():
-        out[title] = cells
-    return pd.concat([out, pd.DataFrame([floor])], ignore_index=True).fillna(NONE)
+    columns: list[Column] = []
+    for metric in _primary_first(results):
+        rows = results.compare_arms([metric.name])
+        levels = _level_column(rows, metric, floor_score(results, metric))
+        if metric.name in (results.manifest.primary, SUPPORT):
+            with_word = metric.name == results.manifest.primary
+            columns += [levels, _difference_column(rows, metric, with_word)]
+        else:
+            columns.append(Column(levels.title, levels.cells))
+    return TextTable(_rows(results), (*columns, *_cost_columns(results)))
+
+
+def _rows(results: Results) -> tuple[Row, ...]:
+    baseline = results.manifest.baseline
+    arms = [
+        Row(arm, text, arm == baseline, results.progress(arm).complete)
+        for arm, text in status(results).items()
+    ]
+    return (*arms, Row(FLOOR))
+
+
+def _primary_first(results: Results) -> list[Metric]:
+    first = results.primary
+    return [first, *(m for m in results.metrics.values() if m.name != first.name)]
 
 
 def difference_title(metric: Metric) -> str:
     return f"diff. {metric.title}"
 
 
-def _ordered(manifest: Manifest) -> list[Metric]:
-    """The primary metric first, then the others in study order."""
-    first = primary_metric(manifest)
-    return [first] + [m for m in study_metrics(manifest).values() if m.name != first.name]
+def _level_column(rows: Sequence[ArmResult], metric: Metric, floor: float) -> Column:
+    levels = [row.level.scaled(metric.scale) for row in rows]
+    digits = 3 if any(level.has_interval for level in levels) else 4
+    places = decimals([e.mean for e in levels], [e.half for e in levels], digits)
+    cells = [Cell(level_text(e, places), e.n) if e.n else Cell(NONE) for e in levels]
+    cells.append(Cell(NONE if math.isnan(floor) else f"{floor * metric.scale:.{places}f}"))
+    return Column(metric.title, tuple(cells), together=2)
 
 
-def _level_cells(rows: pd.DataFrame, metric: Metric, floor: float) -> tuple[list[str], str]:
-    means, halves = rows["mean"] * metric.scale, (rows["high"] - rows["low"]) / 2 * metric.scale
-    places = decimals(means, halves, digits=3 if halves.notna().any() else 4)
+def _difference_column(rows: Sequence[ArmResult], metric: Metric, with_word: bool) -> Column:
+    effects = [row.difference.scaled(metric.scale) for row in rows]
+    places = decimals([e.mean for e in effects], [e.half for e in effects], digits=2)
     cells = []
-    for mean, half, n in zip(means, halves, rows["n"], strict=True):
-        spread = f" ± {half:.{places}f}" if half == half else ""
-        cells.append(f"{mean:.{places}f}{spread} (n={n})" if n else NONE)
-    return cells, f"{floor * metric.scale:.{places}f}" if floor == floor else NONE
-
-
-def _difference_cells(rows: pd.DataFrame, metric: Metric, with_word: bool) -> list[str]:
-    diffs = rows["diff"] * metric.scale
-    lows, highs = rows["diff_low"] * metric.scale, rows["diff_high"] * metric.scale
-    places = decimals(diffs, (highs - lows) / 2, digits=2)
-    cells = []
-    for row, diff, low, high in zip(rows.to_dict("records"), diffs, lows, highs, strict=True):
-        if row["role"] == "baseline":
-            cells.append("baseline")
-        elif diff != diff:
-            cells.append(NONE)
+    for row, effect in zip(rows, effects, strict=True):
+        if row.is_baseline:
+            cells.append(Cell("baseline"))
+        elif not effect.n:
+            cells.append(Cell(NONE))
         else:
-            interval = f" [{low:+z.{places}f}, {high:+z.{places}f}]" if low == low else ""
-            word = verdict_word(row["p_holm"], row["diff"], metric) if with_word else ""
-            cells.append(f"{diff:+z.{places}f}{interval} {word}".rstrip())
-    return cells
+            word = verdict_word(row, metric) if with_word else ""
+            cells.append(Cell(effect_text(effect, places), word=word))
+    return Column(difference_title(metric), (*cells, Cell(NONE)))
 
 
-def verdict_word(p_holm: float, difference: float, metric: Metric) -> str:
-    """'better' or 'worse' where Holm's p says so, '' where the difference is unresolved."""
-    if not p_holm < ALPHA:
+def verdict_word(row: ArmResult, metric: Metric) -> str:
+    """'better' or 'worse' where p < .05 after Holm; '' where the difference is unresolved."""
+    if not row.p_holm < ALPHA:
         return ""
-    return "better" if metric.is_better(difference) else "worse"
+    return "better" if metric.is_better(row.difference.mean) else "worse"
 
 
-def floor_score(manifest: Manifest, records: Records, metric: Metric) -> float:
-    """The score of a disjoint real set; NaN where no trial says."""
-    done = complete_records(manifest, records)
-    found = [(r.get("protocol", {}).get("floor") or {}).get(metric.name) for r in done]
-    found = [value for value in found if value is not None]
-    return float(np.mean(found)) if found else float("nan")
+def floor_score(results: Results, metric: Metric) -> float:
+    """The score of real images against other real images; NaN where no record has it."""
+    scores = [p.floor[metric.name] for p in results.protocols() if metric.name in p.floor]
+    return float(np.mean(scores)) if scores else float("nan")
 
 
-def _cost(manifest: Manifest, records: Records, arms: list[str]) -> dict[str, list[str]]:
-    table = costs(manifest, records).set_index("arm").loc[arms]
-    size, unit = count_unit(table["macs"])
-    cells = {_with_unit("MACs", unit): _counts(table["macs"] / size)}
-    if (table["conditioning_macs"] > 0).any():
-        cells[_with_unit("conditioning MACs", unit)] = _counts(table["conditioning_macs"] / size)
-    size, unit = count_unit(table["params"])
-    cells[_with_unit("params", unit)] = _counts(table["params"] / size)
-    cells["images/s"] = [f"{r:,.0f}" if r == r else NONE for r in table["images_per_s"]]
-    return cells
+def _cost_columns(results: Results) -> list[Column]:
+    costs = [results.costs[arm] for arm in results.arms]
+    columns = [_count_column("MACs", [cost.macs for cost in costs])]
+    macs_unit = count_unit(cost.macs for cost in costs)
+    if any(cost.conditioning_macs > 0 for cost in costs):
+        counts = [cost.conditioning_macs for cost in costs]
+        columns.append(_count_column("conditioning MACs", counts, macs_unit))
+    columns.append(_count_column("params", [cost.params for cost in costs]))
+    rates = [f"{c.images_per_s:,.0f}" if c.images_per_s > 0 else NONE for c in costs]
+    columns.append(Column("images/s", (*map(Cell, rates), Cell(NONE))))
+    first = columns[0]
+    return [Column(first.title, first.cells, together=len(columns)), *columns[1:]]
 
 
-def _with_unit(title: str, unit: str) -> str:
-    return f"{title} ({unit})" if unit else title
+def _count_column(
+    title: str, counts: Sequence[float], unit: tuple[float, str] | None = None
+) -> Column:
+    size, letter = unit or count_unit(counts)
+    places = decimals([count / size for count in counts], [])
+    texts = [NONE if math.isnan(c) else f"{c / size:,.{places}f}" for c in counts]
+    return Column(f"{title} ({letter})" if letter else title, (*map(Cell, texts), Cell(NONE)))
 
 
-def _counts(values: pd.Series) -> list[str]:
-    places = decimals(values, [])
-    return [f"{v:,.{places}f}" if v == v else NONE for v in values]
+# ---- other guidance ----------------------------------------------------------------------------
 
 
-def guidance(manifest: Manifest, records: Records) -> pd.DataFrame:
-    """Other guidance values beside the primary one, same seeds; empty when none was measured.
+def guidance(results: Results) -> TextTable | None:
+    """Scores at further guidance values beside those at the primary one, on the same seeds.
 
-    A row per arm x guidance: arm, guidance, seeds, then per metric 'primary guidance -> this one'.
+    A row per arm x guidance: guidance, seeds, then each metric as 'primary -> this guidance'.
+    None when no further guidance value was sampled.
     """
-    frame = tidy(manifest, records)
-    metrics = study_metrics(manifest)
-    found = sorted({m for m in frame["metric"] if re.fullmatch(r".+/g[\d.]+", m)})
-    values = sorted({m.rsplit("/g", 1)[1] for m in found}, key=float)
-    rows = []
-    for arm in (entry["name"] for entry in study_arms(manifest)):
+    values = _guidance_values(results.frame["metric"])
+    metrics = list(results.metrics.values())
+    rows, table = [], []
+    for arm in results.arms:
         for value in values:
-            row = {"arm": arm, "guidance": value, "seeds": ""}
-            for metric in metrics.values():
-                name = f"{metric.name}/g{value}"
-                other = by_seed(frame, arm, name) if name in found else ()
-                if not len(other):
-                    continue
-                same = by_seed(frame, arm, metric.name).reindex(other.index)
-                pair = [same.mean() * metric.scale, other.mean() * metric.scale]
-                places = decimals(pair, [])
-                row[metric.title] = f"{pair[0]:.{places}f} -> {pair[1]:.{places}f}"
-                row["seeds"] = ", ".join(map(str, other.index))
-            if row["seeds"]:
-                rows.append(row)
-    return pd.DataFrame(rows).fillna(NONE)
+            pairs = [_guidance_cell(results, arm, metric, value) for metric in metrics]
+            seeds = next((seeds for _, seeds in reversed(pairs) if seeds), "")
+            if seeds:
+                rows.append(Row(arm, is_baseline=arm == results.manifest.baseline))
+                table.append([value, seeds, *(text for text, _ in pairs)])
+    titles = ["guidance", "seeds", *(metric.title for metric in metrics)]
+    columns = [
+        Column(title, tuple(map(Cell, cells)))
+        for title, *cells in zip(titles, *table, strict=True)
+        if any(cell != NONE for cell in cells)
+    ]
+    return TextTable(tuple(rows), tuple(columns)) if rows else None
+
+
+def _guidance_values(names: Iterable[str]) -> list[str]:
+    matches = [SWEPT.fullmatch(name) for name in dict.fromkeys(names)]
+    return sorted({match["guidance"] for match in matches if match}, key=float)
+
+
+def _guidance_cell(results: Results, arm: str, metric: Metric, value: str) -> tuple[str, str]:
+    """('3.03 -> 2.12', '0'): the two means, and the seeds that have both."""
+    other = results.by_seed(arm, f"{metric.name}/g{value}")
+    if other.empty:
+        return NONE, ""
+    same = results.by_seed(arm, metric.name).reindex(other.index)
+    means = [mean_interval(part * metric.scale).mean for part in (same, other)]
+    places = decimals(means, [])
+    return (
+        f"{means[0]:.{places}f} -> {means[1]:.{places}f}",
+        ", ".join(map(str, other.index)),
+    )

@@ -1,32 +1,29 @@
-"""The study's table where it is read: terminal, Markdown, CSV."""
+"""The study's table for a terminal, as Markdown and as CSV."""
 
 from __future__ import annotations
 
-import re
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 from rich import box
-from rich.console import Console, Group
+from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from cabench.analysis import notes
-from cabench.analysis.labels import fold
-from cabench.analysis.ledger import ledger, outcome
-from cabench.analysis.summary import NONE, Manifest, Records, guidance, summary
-from cabench.evidence.frame import costs, failures, progress, tidy
-from cabench.evidence.statistics import numbers
-from cabench.evidence.verdicts import judge
-from cabench.runtime.console import screen
+from cabench.analysis.footnotes import footnotes
+from cabench.analysis.formatting import NONE, fold
+from cabench.analysis.summary import Cell, Column, Row, TextTable, guidance, summary
+from cabench.analysis.verdict_text import claim_rows, outcome
+from cabench.evidence.results import Results
+from cabench.runtime.console import plain_text, print_to_fit
 from cabench.runtime.files import atomic_path
 
-__all__ = ["costs", "guidance", "ledger", "render", "show", "summary", "to_csv", "to_markdown"]
-
-NAME_WIDTH = 26
-COLOURS = {
+NAME_WIDTH = 26  # letters in a line of an arm's name
+TITLE_WIDTH = 11  # letters in a line of a column's title, at least
+GUIDANCE = "Other guidance: scores at the primary guidance -> at this one, on the same seeds"
+STYLES = {
     "better": "bold green",
     "worse": "bold red",
     "supported": "bold green",
@@ -35,118 +32,103 @@ COLOURS = {
     "not tested": "dim",
     "by construction": "green",
 }
-ASCII = str.maketrans({"±": "+-", "↓": "(low)", "↑": "(high)", "─": "-"})
 
 
 # ---- the terminal ------------------------------------------------------------------------------
 
 
-def show(manifest: Manifest, records: Records, console: Console | None = None) -> None:
-    """Print the study's table; into a file or pipe as plain text of 120 columns (or $COLUMNS)."""
-    console = console or screen()
-    if console.is_terminal:
-        console.print(render(manifest, records, console.width))
-    else:
-        width = int(console._environ.get("COLUMNS", 120))
-        console.file.write(plain(manifest, records, width, console.encoding))
+def show(results: Results, console: Console | None = None, width: int | None = None) -> None:
+    """Print the study's table; into a file or a pipe as plain text of 120 columns (or $COLUMNS)."""
+    print_to_fit(lambda columns: render(results, columns), console, width)
 
 
-def plain(manifest: Manifest, records: Records, width: int = 120, encoding: str = "utf-8") -> str:
-    """The rendered table as text, see `as_text`."""
-    return as_text([render(manifest, records, width)], width, encoding)
+def plain(results: Results, width: int = 120, encoding: str = "utf-8") -> str:
+    """The table as `show` prints it into a file."""
+    return plain_text(render(results, width), width, encoding)
 
 
-def as_text(parts: list[Any], width: int, encoding: str = "utf-8") -> str:
-    """What rich would print, without colour; ASCII only where the encoding can't say ±."""
-    console = screen(width=width, color_system=None, force_terminal=False, legacy_windows=False)
-    with console.capture() as capture:
-        console.print(*parts, sep="\n")
-    text = "\n".join(line.rstrip() for line in capture.get().splitlines()) + "\n"
-    try:
-        text.encode(encoding)
-        return text
-    except UnicodeEncodeError:
-        return text.translate(ASCII).encode(encoding, "replace").decode(encoding)
-
-
-def render(manifest: Manifest, records: Records, width: int = 100) -> Group:
-    """All that a terminal of `width` columns shows: table (in blocks that fit), notes, claims."""
-    body = summary(manifest, records)
-    columns = compact(manifest, records, body)
-    names = [
-        fold(arm, NAME_WIDTH) + ([f"  {line}" for line in fold(s, NAME_WIDTH - 2)] if s else [])
-        for arm, s in zip(body["arm"], body["status"], strict=True)
-    ]
-    parts: list[Any] = [Text(f"{manifest['study']}: {manifest['question']}", style="bold")]
-    parts += _blocks(names, columns, width)
-    parts += [Text(f"failed: {line}", style="red") for line in failures(manifest, records)]
+def render(results: Results, width: int) -> list[RenderableType]:
+    """What a terminal of `width` columns shows: table, notes, other guidance, claims."""
+    manifest = results.manifest
+    parts: list[RenderableType] = [_heading(f"{manifest.study}: {manifest.question}")]
+    parts += _blocks(summary(results).with_n_column(), width)
+    parts += [Text(f"failed: {line}", style="red") for line in results.failures()]
     parts += [
-        Text(line, style="bold yellow" if line.startswith("WARNING") else "dim")
-        for line in notes.footnotes(manifest, records)
+        Text(note, style="bold yellow" if note.startswith("WARNING") else "dim")
+        for note in footnotes(results)
     ]
-    swept = guidance(manifest, records)
-    if len(swept):
-        parts += ["", Text("Other guidance: primary -> this one, on the same seeds", style="bold")]
-        names = [fold(arm, NAME_WIDTH) for arm in swept["arm"]]
-        parts += _blocks(names, {title: list(swept[title]) for title in swept.columns[1:]}, width)
-    if manifest.get("claims"):
-        parts += ["", Text("Claims", style="bold"), _claims_table(manifest, records)]
-    return Group(*parts)
+    if swept := guidance(results):
+        parts += ["", _heading(GUIDANCE), *_blocks(swept, width)]
+    if manifest.claims:
+        parts += ["", _heading("Claims"), _claims_table(results)]
+    return parts
 
 
-def compact(manifest: Manifest, records: Records, body: pd.DataFrame) -> dict[str, list[str]]:
-    """The table's cells by title, n in a column of its own where it is the whole row's."""
-    frame = tidy(manifest, records)
-    done = {arm: progress(frame, arm)["complete"] for arm in body["arm"][:-1]}
-    columns = {"n": [*(str(n) for n in done.values()), NONE]}
-    for title in body.columns[2:]:
-        known = [f" (n={done.get(arm)})" for arm in body["arm"]]
-        columns[title] = [c.removesuffix(k) for c, k in zip(body[title], known, strict=True)]
-    return columns
+def _heading(text: str) -> Text:
+    return Text(text, style="bold")
 
 
-def _blocks(names: list[list[str]], columns: dict[str, list[str]], width: int) -> list[Any]:
-    """Columns in tables that fit `width`, each led by the arm: no number is ever cut or wrapped."""
+def _blocks(table: TextTable, width: int) -> list[RenderableType]:
+    """The table in blocks of columns that fit `width`, each led by the arms; no cell is cut."""
+    names = [_name_lines(row) for row in table.rows]
     lead = max(len(line) for lines in names for line in lines)
-    cells = {title: _aligned(found) for title, found in columns.items()}
-    heads = {title: _header(title, max(map(len, cells[title]))) for title in columns}
-    needs = {title: max(map(len, heads[title] + cells[title])) + 2 for title in columns}
-    parts: list[Any] = []
-    for block in _packed(needs, width - lead):
-        table = _table()
-        table.add_column("arm", no_wrap=True)
-        for title in block:
-            table.add_column("\n".join(heads[title]), justify="right", no_wrap=True)
+    columns = [_Printed(column) for column in table.columns]
+    parts: list[RenderableType] = []
+    for block in _packed(columns, width - lead):
+        printed = _rich_table()
+        printed.add_column("arm", no_wrap=True)
+        for column in block:
+            printed.add_column("\n".join(column.title), justify="right", no_wrap=True)
         for i, lines in enumerate(names):
-            if any(columns[title][i] != NONE for title in block):
-                table.add_row("\n".join(lines), *(_coloured(cells[title][i]) for title in block))
-        parts += ["", table]
+            if any(column.is_filled(i) for column in block):
+                printed.add_row("\n".join(lines), *(column.cell(i) for column in block))
+        parts += ["", printed]
     return [*parts, ""]
 
 
-def _packed(needs: dict[str, int], width: int) -> list[list[str]]:
-    """Titles in blocks no wider than `width`; costs (from MACs on) stay together if they can."""
-    titles = list(needs)
-    first_cost = next((i for i, title in enumerate(titles) if title.startswith("MACs")), None)
-    blocks, used = [], width
-    for i, title in enumerate(titles):
-        together = sum(needs[t] for t in titles[i:]) if i == first_cost else 0
-        if used + max(needs[title], together if together <= width else 0) > width:
+def _name_lines(row: Row) -> list[str]:
+    status = [f"  {line}" for line in fold(row.status, NAME_WIDTH - 2)] if row.status else []
+    return fold(row.name, NAME_WIDTH) + status
+
+
+class _Printed:
+    """A column as printed: numbers right-aligned, then 'better' and 'worse' below each other."""
+
+    def __init__(self, column: Column):
+        self.together = column.together
+        self.cells = column.cells
+        numbers = [number_text(cell) for cell in column.cells]
+        number_width = max(map(len, numbers))
+        word_width = max(len(cell.word) for cell in column.cells)
+        self.texts = [
+            number.rjust(number_width) + (f" {cell.word:<{word_width}}" if word_width else "")
+            for number, cell in zip(numbers, column.cells, strict=True)
+        ]
+        self.title = _title_lines(column.title, len(self.texts[0]))
+        self.width = max(map(len, [*self.title, *self.texts])) + 2
+
+    def is_filled(self, row: int) -> bool:
+        return self.cells[row].text != NONE
+
+    def cell(self, row: int) -> Text:
+        return Text(self.texts[row], style=STYLES.get(self.cells[row].word, ""))
+
+
+def _packed(columns: Sequence[_Printed], width: int) -> list[list[_Printed]]:
+    """Columns in blocks no wider than `width`; those that belong together stay so if they fit."""
+    blocks: list[list[_Printed]] = []
+    used = width
+    for i, column in enumerate(columns):
+        group = sum(other.width for other in columns[i : i + column.together])
+        if used + (group if group <= width else column.width) > width:
             blocks.append([])
             used = 0
-        blocks[-1].append(title)
-        used += needs[title]
+        blocks[-1].append(column)
+        used += column.width
     return blocks
 
 
-def _aligned(cells: list[str]) -> list[str]:
-    """Right-aligned numbers, with the words 'better' and 'worse' in a column of their own."""
-    split = [re.fullmatch(r"(.*?)( better| worse)?", cell).groups("") for cell in cells]
-    numbers_, words = (max(map(len, part)) for part in zip(*split, strict=True))
-    return [number.rjust(numbers_) + word.ljust(words) for number, word in split]
-
-
-def _table() -> Table:
+def _rich_table() -> Table:
     return Table(
         box=box.SIMPLE_HEAD,
         show_edge=False,
@@ -156,77 +138,109 @@ def _table() -> Table:
     )
 
 
-def _header(title: str, width: int) -> list[str]:
-    """A column's title in short lines, no wider than its cells where words allow."""
-    return textwrap.wrap(title, max(width, 11), break_long_words=False, break_on_hyphens=False)
+def _title_lines(title: str, width: int) -> list[str]:
+    """A column's title in lines that are no wider than its cells where words allow."""
+    width = max(width, TITLE_WIDTH)
+    return textwrap.wrap(title, width, break_long_words=False, break_on_hyphens=False)
 
 
-def _coloured(cell: str) -> Text:
-    style = next((s for word, s in COLOURS.items() if cell.rstrip().endswith(word)), "")
-    return Text(cell, style=style)
-
-
-def _claims_table(manifest: Manifest, records: Records) -> Table:
-    table = _table()
+def _claims_table(results: Results) -> Table:
+    table = _rich_table()
     table.add_column("id", no_wrap=True)
     table.add_column("verdict", no_wrap=True)
-    table.add_column("says", ratio=2)
+    table.add_column("claim", ratio=2)
     table.add_column("evidence", ratio=3)
-    for row in ledger(manifest, records).to_dict("records"):
-        table.add_row(
-            Text(row["id"]), _coloured(row["verdict"]), Text(row["says"]), Text(row["evidence"])
-        )
+    for row in claim_rows(results):
+        verdict = Text(row.verdict, style=STYLES.get(row.verdict, ""))
+        table.add_row(Text(row.id), verdict, Text(row.says), Text(row.evidence))
     return table
 
 
 # ---- files -------------------------------------------------------------------------------------
 
 
-def to_csv(manifest: Manifest, records: Records, path: str | Path) -> Path:
-    """Tidy numbers in stored units: a row per arm x metric (all that were measured), with cost."""
-    frame = tidy(manifest, records)
-    known = list(manifest["metrics"])
-    metrics = known + sorted(set(frame["metric"]) - set(known))
-    table = numbers(manifest, records, metrics).merge(costs(manifest, records), on="arm")
+def to_csv(results: Results, path: str | Path) -> Path:
+    """Write one row per arm x metric, all metrics that were measured, in stored units.
+
+    Columns: arm, role (arm, baseline or bound), metric, n, mean, low, high (95 % interval), pairs,
+    diff, diff_low, diff_high, p, p_holm (all to the baseline), macs, conditioning_macs, params,
+    images_per_s.
+    """
+    known = list(results.metrics)
+    further = sorted(set(results.frame["metric"]) - set(known))
+    rows = [
+        {
+            "arm": row.arm,
+            "role": row.role,
+            "metric": row.metric,
+            "n": row.level.n,
+            "mean": row.level.mean,
+            "low": row.level.low,
+            "high": row.level.high,
+            "pairs": row.difference.n,
+            "diff": row.difference.mean,
+            "diff_low": row.difference.low,
+            "diff_high": row.difference.high,
+            "p": row.p,
+            "p_holm": row.p_holm,
+            **vars(results.costs[row.arm]),
+        }
+        for row in results.compare_arms([*known, *further])
+    ]
     path = Path(path)
     with atomic_path(path) as part:
-        table.to_csv(part, index=False)
+        pd.DataFrame(rows).to_csv(part, index=False)
     return path
 
 
-def to_markdown(manifest: Manifest, records: Records) -> str:
-    """Heading, table, notes, arms in a line each, claims: GitHub Markdown."""
-    body = summary(manifest, records)
-    if (body["status"] == "").all():
-        body = body.drop(columns="status")
-    parts = [f"# {manifest['study']}", manifest["question"]]
-    if manifest.get("claims"):
-        parts.append(outcome(judge(manifest, records).to_dict("records")))
-    parts.append(_pipes(body))
-    problems = [f"failed: {line}" for line in failures(manifest, records)]
-    parts.append("\n".join(f"- {n}" for n in problems + notes.footnotes(manifest, records)))
-    swept = guidance(manifest, records)
-    if len(swept):
-        parts += ["Other guidance: primary -> this one, on the same seeds.", _pipes(swept)]
-    abouts = [f"- `{a['name']}`: {a['about']}" for a in manifest["arms"] if a.get("about")]
-    if abouts:
-        parts += ["## Arms", "\n".join(abouts)]
-    if manifest.get("claims"):
-        parts += ["## Claims", _pipes(ledger(manifest, records))]
+def to_markdown(results: Results) -> str:
+    """The study as GitHub Markdown: question, outcome, table, notes, arms, claims."""
+    manifest = results.manifest
+    parts = [f"# {manifest.study}", manifest.question]
+    if manifest.claims:
+        parts.append(outcome(results.verdicts))
+    parts.append(_pipe_table(summary(results)))
+    notes = [f"failed: {line}" for line in results.failures()] + footnotes(results)
+    parts.append(_bullets(notes))
+    if swept := guidance(results):
+        parts += [f"{GUIDANCE}.", _pipe_table(swept)]
+    if abouts := [f"`{arm.name}`: {arm.about}" for arm in manifest.arms if arm.about]:
+        parts += ["## Arms", _bullets(abouts)]
+    if manifest.claims:
+        claims = [[row.id, row.verdict, row.says, row.evidence] for row in claim_rows(results)]
+        parts += ["## Claims", _pipes(["id", "verdict", "claim", "evidence"], claims, text=4)]
     return "\n\n".join(parts) + "\n"
 
 
-def _pipes(frame: pd.DataFrame) -> str:
-    text = ["arm", "status", "says", "evidence", "id", "verdict"]
-    lines = [
-        list(frame.columns),
-        ["---" if title in text else "---:" for title in frame.columns],
-        *frame.astype(str).to_numpy().tolist(),
+def _bullets(lines: Sequence[str]) -> str:
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def _pipe_table(table: TextTable) -> str:
+    leads = [[row.name, row.status] for row in table.rows]
+    titles = ["arm", "status"]
+    if not any(row.status for row in table.rows):
+        leads, titles = [lead[:1] for lead in leads], titles[:1]
+    cells = zip(*(column.cells for column in table.columns), strict=True)
+    rows = [
+        [*lead, *(f"{number_text(cell)} {cell.word}".rstrip() for cell in line)]
+        for lead, line in zip(leads, cells, strict=True)
     ]
-    rows = [" | ".join(_markdown(cell) for cell in line) for line in lines]
-    return "\n".join(f"| {row} |" for row in rows)
+    return _pipes([*titles, *(column.title for column in table.columns)], rows, len(titles))
+
+
+def number_text(cell: Cell) -> str:
+    """'2.45 ± 0.07 (n=3)', where the cell states n."""
+    return cell.text if cell.n is None else f"{cell.text} (n={cell.n})"
+
+
+def _pipes(titles: Sequence[str], rows: Sequence[Sequence[str]], text: int) -> str:
+    """A table whose first `text` columns are text, the others numbers."""
+    rules = ["---" if i < text else "---:" for i in range(len(titles))]
+    lines = [titles, rules, *rows]
+    return "\n".join(f"| {' | '.join(map(_markdown, line))} |" for line in lines)
 
 
 def _markdown(cell: str) -> str:
-    """One line, without bars and HTML."""
+    """The cell in one line, with bars and angle brackets escaped."""
     return " ".join(cell.split()).replace("|", "\\|").replace("<", "&lt;")

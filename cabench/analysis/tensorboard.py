@@ -1,45 +1,45 @@
-"""Curves and scores as TensorBoard event files: ARM/seed-S, a step is a picture seen."""
+"""Curves and scores as TensorBoard event files: ARM/seed-S, one step per image seen."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-from cabench.analysis.generated import weight_points
-from cabench.analysis.loading import curve_points
+from cabench.analysis.training_curves import loss_points, weight_points
+from cabench.evidence.results import Results
 from cabench.records.runs import Run
+from cabench.records.schema import Record
 
-SUFFIX = ".cabench"  # of our event files: what other tools wrote beside them stays
+SUFFIX = ".cabench"  # of our event files, so that those of other tools are left alone
 
 
 def write_tensorboard(run: Run, folder: Path) -> int:
-    """Writes loss/train, loss/heldout, weights/SITE/MEASURE and score/METRIC of each trial.
+    """Write event files for each trial below `folder`; return for how many trials.
 
-    Returns of how many trials.
-
-    A trial's earlier files are replaced. A trial with neither curves nor scores writes none.
+    Tags: loss/train, loss/heldout, weights/SITE/MEASURE, score/METRIC. The previous event files of
+    a trial are replaced. A trial without curves and scores has none.
     """
-    records = run.records()
-    curves = run.store.curves(records)
+    results = Results.of(run, with_curves=True)
     written = 0
-    for trial in run.told["trials"]:
-        record = records.get(trial["key"], {})
-        told = curves.get(trial["key"], {})
-        scalars = [(f"loss/{kind}", x, y) for kind, x, y in curve_points(told)]
-        scalars += [(f"weights/{site}/{name}", x, y) for site, name, x, y in weight_points(told)]
-        scalars += _scores(record)
+    for trial in results.manifest.trials:
+        curves = results.curves.get(trial.key, {})
+        scalars = [(f"loss/{kind}", images, loss) for kind, images, loss in loss_points(curves)]
+        scalars += [
+            (f"weights/{site}/{measure}", images, value)
+            for site, measure, images, value in weight_points(curves)
+        ]
+        scalars += _scores(results.records.get(trial.key))
         if scalars:
-            _write(folder / trial["arm"] / f"seed-{trial['seed']}", scalars)
+            _write(folder / trial.arm / f"seed-{trial.seed}", scalars)
             written += 1
     return written
 
 
-def _scores(record: dict[str, Any]) -> list[tuple[str, int, float]]:
-    """The final numbers, at the step where training ended."""
-    if record.get("status") != "complete":
+def _scores(record: Record | None) -> list[tuple[str, int, float]]:
+    """The trial's metrics, at the step where training ended."""
+    if record is None or not record.complete:
         return []
-    seen = record["spec"]["images"]
-    return [(f"score/{name}", seen, value) for name, value in record["metrics"].items()]
+    images = record.spec.images
+    return [(f"score/{name}", images, value) for name, value in record.metrics.items()]
 
 
 def _write(folder: Path, scalars: list[tuple[str, int, float]]) -> None:

@@ -251,7 +251,7 @@ def report(
     ),
 ) -> None:
     """Write a study's report: PDF, CSV and Markdown. Trains nothing, needs no GPU."""
-    from cabench.report.report import show_report
+    from cabench.commands.report import show_report
 
     show_report(study, scale, results, out)
 

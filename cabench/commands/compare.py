@@ -1,4 +1,4 @@
-"""The verb `compare`: two arms, or two runs of a study, from manifests and records alone."""
+"""`cabench compare`: two arms, or two runs of a study, from manifests and records alone."""
 
 from __future__ import annotations
 
@@ -8,66 +8,65 @@ from pathlib import Path
 from cabench.analysis.comparison import Side
 from cabench.analysis.comparison_text import show
 from cabench.errors import CabenchError, near
-from cabench.evidence.frame import failures, study_arms
+from cabench.evidence.results import Results
 from cabench.records.runs import all_runs, find_run
 
-FORM = "[FOLDER/]STUDY[.SCALE][:ARM]"
+FORM = "[DIRECTORY/]STUDY[.SCALE][:ARM]"
 
 
 @dataclass(frozen=True)
 class Target:
-    """What the command line names: a run, or one arm of it."""
+    """What an argument names: a run, or one arm of it."""
 
-    folder: Path
+    directory: Path
     study: str
     arm: str | None
 
 
 def parse(text: str, results: Path) -> Target:
-    """[FOLDER/]STUDY[.SCALE][:ARM]; the folder holds results, and the study may be its file."""
+    """Parse [DIRECTORY/]STUDY[.SCALE][:ARM]; the study may be given by its file, too."""
     path, colon, arm = text.rpartition(":")
-    if not colon or "/" in arm:  # a colon in the folder's name
+    if not colon or "/" in arm:  # the colon is part of a directory's name
         path, arm = text, None
     path = path.rstrip("/")
     if not path or arm == "":
-        raise CabenchError(f"'{text}' is not {FORM}, such as layer_placement:can-3")
+        raise CabenchError(f"expected {FORM}, such as layer_placement:can-3, got '{text}'")
     if path.endswith((".yaml", ".yml")):
         return Target(results, path, arm)
-    folder, slash, study = path.rpartition("/")
-    if all_runs(Path(path)):
-        raise CabenchError(
-            f"'{path}' is a folder of results; name a study in it: "
-            f"{', '.join(f'{path}/{run.name}' for run in all_runs(Path(path)))}"
-        )
-    return Target(Path(folder or "/") if slash else results, study, arm)
+    if runs := all_runs(Path(path)):
+        names = ", ".join(f"{path}/{run.name}" for run in runs)
+        raise CabenchError(f"expected a study, got the results directory '{path}'; in it: {names}")
+    directory, slash, study = path.rpartition("/")
+    return Target(Path(directory or "/") if slash else results, study, arm)
 
 
 def find_side(target: Target) -> Side:
-    """The run, or the arm of it, with at least one finished trial."""
-    run = find_run(target.folder, target.study)
-    name = f"{run.name} in {target.folder}"
+    """The run, or the arm of it; raises CabenchError where no trial of it is complete."""
+    run = find_run(target.directory, target.study)
+    results = Results.of(run)
+    name = f"{run.name} in {target.directory}"
     if target.arm is not None:
-        arms = [arm["name"] for arm in study_arms(run.told)]
-        if target.arm not in arms:
+        if target.arm not in results.arms:
             raise CabenchError(
-                f"no arm '{target.arm}'{near(target.arm, arms)} in {name}; there: {', '.join(arms)}"
+                f"no arm '{target.arm}'{near(target.arm, results.arms)} in {name}; "
+                f"its arms: {', '.join(results.arms)}"
             )
         name = f"{target.arm} of {name}"
-    side = Side(name, run.told, run.records(), target.arm, run.study_file_state)
-    if not side.done:
-        known = {"trials": [t for t in run.told["trials"] if t["key"] in side.trials]}
-        reasons = failures(known, side.records)
-        failed = f"; failed: {reasons[0]}" if reasons else ""
-        raise CabenchError(f"{name}: none of {len(side.trials)} trials is finished{failed}")
+    side = Side(name, results, target.arm, run.study_file_state)
+    if not side.complete:
+        failures = results.failures(target.arm)
+        failed = f"; failed: {failures[0]}" if failures else ""
+        raise CabenchError(f"{name}: none of {len(side.trials)} trials is complete{failed}")
     return side
 
 
 def compare(a: str, b: str, results: Path) -> None:
-    """Prints how A and B compare; raises CabenchError where they can't be found or compared."""
+    """Print how A and B compare; raise CabenchError where they can't be found or compared."""
     targets = [parse(text, results) for text in (a, b)]
     if (targets[0].arm is None) != (targets[1].arm is None):
         with_arm, without = (a, b) if targets[0].arm else (b, a)
         raise CabenchError(
             f"'{with_arm}' names an arm and '{without}' a whole run: give both an arm, or neither"
         )
-    show(*(find_side(target) for target in targets))
+    one, other = map(find_side, targets)
+    show(one, other)

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
 from cabench.execution.run import Options, execute, prepare
 from cabench.records.runs import Run
-from cabench.records.store import Store
 from cabench.runtime.console import screen
 
 
@@ -23,24 +21,26 @@ def run_study(
 
         return dry(prepared)
     execute(prepared)
-    code = show(prepared.told, prepared.store, screen())
+    run = Run(prepared.told, prepared.store)
+    code = show(run, screen())
     if tensorboard is not None:
         from cabench.analysis.tensorboard import write_tensorboard
 
-        write_tensorboard(Run(prepared.told, prepared.store), tensorboard)
+        write_tensorboard(run, tensorboard)
     return code
 
 
-def show(manifest: dict[str, Any], store: Store, console: Console) -> int:
+def show(run: Run, console: Console) -> int:
     """Print the table, write tables and figures; return 1 when a trial failed."""
     from cabench.analysis import tables
     from cabench.analysis.outputs import write_outputs
+    from cabench.evidence.results import Results
 
-    records = store.records([trial["key"] for trial in manifest["trials"]])
-    tables.show(manifest, records, console)
-    paths = write_outputs(manifest, records, store)
+    results = Results.of(run, with_curves=True)
+    tables.show(results, console)
+    paths = write_outputs(results, run.store)
     console.print("\nWritten:", *(f"  {path}" for path in paths), sep="\n", soft_wrap=True)
-    failed = [r for r in records.values() if r["status"] == "failed"]
+    failed = [record for record in results.records.values() if not record.complete]
     if failed:
         console.print(f"\n{len(failed)} trials failed; --retry-failed runs them again")
     return 1 if failed else 0

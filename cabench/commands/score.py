@@ -20,10 +20,11 @@ from cabench.config.study import read_scale
 from cabench.data import Dataset, load_dataset
 from cabench.diffusion.training import load
 from cabench.errors import CabenchError, listed, near, shown
+from cabench.evidence.results import Results
 from cabench.metrics.clip import Clip
 from cabench.plugins import load_plugins, read_plugins
 from cabench.records.runs import Run, find_run
-from cabench.records.schema import read_record
+from cabench.records.schema import read_manifest, read_record
 from cabench.records.spec import ClipSpec, DataSpec, TrialSpec
 from cabench.records.store import Store
 from cabench.registry import METRICS
@@ -203,11 +204,15 @@ def write_scores(
         for key, record in run.records().items()
         if key in scores
     }
-    tables.show(manifest, records, screen())
     paths = [run.folder / f"scores.{suffix}" for suffix in ("csv", "md", "json")]
-    tables.to_csv(manifest, records, paths[0])
+    results = Results(
+        read_manifest(manifest, run.folder),
+        {key: read_record(record, run.folder) for key, record in records.items()},
+    )
+    tables.show(results, screen())
+    tables.to_csv(results, paths[0])
     with atomic_path(paths[1]) as part:
-        part.write_text(tables.to_markdown(manifest, records), encoding="utf-8")
+        part.write_text(tables.to_markdown(results), encoding="utf-8")
     write_json(paths[2], {"protocol": protocol, "floor": floor, "scores": scores})
     return paths
 

@@ -1,1 +1,1 @@
-"""Results -> paired statistics and verdicts. Imports no torch."""
+"""Manifest and records -> paired statistics and verdicts on claims. Imports no torch."""

@@ -1,12 +1,12 @@
-"""A study's metrics as its manifest describes them: label, direction, printed scale."""
+"""How a study's metrics are printed: label, scale, and which direction is better."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 from cabench.errors import CabenchError, near
+from cabench.records.schema import Manifest
 
 SUPPORT = "heldout_loss"  # printed beside every primary metric: it supports, it is not a claim
 
@@ -22,16 +22,17 @@ class Metric:
 
     @property
     def title(self) -> str:
-        """'KID x10^3 @2000 ↓': label, scale, sample count, the direction of better."""
-        base, at, count = self.label.partition("@")
-        parts = [base.strip(), scale_text(self.scale), at + count.strip(), self.arrow]
-        return " ".join(part for part in parts if part)
+        """'KID x10^3 @2000 ↓': name, scale, sample count and the better direction."""
+        return f"{self.title_without_arrow} {'↑' if self.higher_is_better else '↓'}"
 
     @property
-    def arrow(self) -> str:
-        return "↑" if self.higher_is_better else "↓"
+    def title_without_arrow(self) -> str:
+        base, at, count = self.label.partition("@")
+        parts = [base.strip(), scale_text(self.scale), at + count.strip()]
+        return " ".join(part for part in parts if part)
 
     def is_better(self, difference: float) -> bool:
+        """Whether an arm whose value differs by `difference` is better."""
         return difference > 0 if self.higher_is_better else difference < 0
 
 
@@ -45,25 +46,26 @@ def scale_text(scale: float) -> str:
     return f"x10^{round(power)}" if math.isclose(power, round(power)) else f"x{scale:g}"
 
 
-def study_metrics(manifest: dict[str, Any]) -> dict[str, Metric]:
-    """The manifest's metrics by name, in its order."""
+def study_metrics(manifest: Manifest) -> dict[str, Metric]:
+    """The study's metrics by name, in the manifest's order."""
     return {
         name: Metric(
             name=name,
-            label=entry.get("label") or name.replace("_", " "),
-            higher_is_better=bool(entry.get("higher_is_better", False)),
-            scale=float(entry.get("scale") or 1.0),
+            label=info.label or name.replace("_", " "),
+            higher_is_better=info.higher_is_better,
+            scale=info.scale or 1.0,
         )
-        for name, entry in manifest["metrics"].items()
+        for name, info in manifest.metrics.items()
     }
 
 
-def primary_metric(manifest: dict[str, Any]) -> Metric:
+def primary_metric(manifest: Manifest) -> Metric:
+    """The metric that the study's arms are ranked by."""
     metrics = study_metrics(manifest)
-    name = manifest["primary"]
+    name = manifest.primary
     if name not in metrics:
         raise CabenchError(
-            f"study '{manifest['study']}': primary metric '{name}' is not among its metrics"
-            f"{near(name, metrics)}; known: {', '.join(metrics)}"
+            f"study '{manifest.study}': expected the primary metric to be one of "
+            f"{', '.join(metrics)}, got '{name}'{near(name, metrics)}"
         )
     return metrics[name]

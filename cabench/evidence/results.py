@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import pandas as pd
 
-from cabench.evidence.frame import tidy
-from cabench.evidence.verdicts import judge
+from cabench.evidence import frame
+from cabench.evidence.arms import ArmResult, compare_arms
+from cabench.evidence.frame import ArmCost, Progress
+from cabench.evidence.metric import Metric, primary_metric, study_metrics
+from cabench.evidence.verdicts import Verdict, judge
 from cabench.records.runs import Run
-from cabench.records.schema import Manifest, Record, read_manifest, read_record
+from cabench.records.schema import Manifest, Protocol, Record, read_manifest, read_record
+from cabench.records.spec import Json
 
 
 @dataclass(frozen=True)
@@ -20,27 +24,106 @@ class Results:
 
     manifest: Manifest
     records: Mapping[str, Record]
+    curves: Mapping[str, Json] = field(default_factory=dict)  # as beside the records, by trial key
 
     @classmethod
-    def of(cls, run: Run) -> Results:
-        """The results of a run on disk."""
-        manifest = read_manifest(run.told, run.folder / "manifest.json")
-        records = {
-            key: read_record(content, run.store.record_path(key))
-            for key, content in run.records().items()
-        }
-        return cls(manifest, records)
+    def of(cls, run: Run, with_curves: bool = False) -> Results:
+        """The results of a run on disk; curves are read only on request.
+
+        Raises CabenchError where the manifest or a record is of another format.
+        """
+        contents = run.records()
+        return cls(
+            manifest=read_manifest(run.told, run.folder / "manifest.json"),
+            records={
+                key: read_record(content, run.store.record_path(key))
+                for key, content in contents.items()
+            },
+            curves=run.store.curves(contents) if with_curves else {},
+        )
+
+    # -- arms
+
+    @cached_property
+    def arms(self) -> list[str]:
+        """The arms that have trials at this scale, in the study's order."""
+        return [arm.name for arm in self.manifest.run_arms]
+
+    @cached_property
+    def contenders(self) -> list[str]:
+        """The arms that are no lower bounds, the baseline included."""
+        return [arm.name for arm in self.manifest.run_arms if not arm.bound]
+
+    def is_lower_bound(self, arm: str) -> bool:
+        entry = self.manifest.arm(arm)
+        return entry is not None and entry.bound
+
+    def has_native(self, arm: str) -> bool:
+        """Whether the arm has the backbone's native method, alone or beside others."""
+        entry = self.manifest.arm(arm)
+        return entry is not None and entry.native
+
+    # -- trials
+
+    def complete(self, arm: str | None = None) -> list[Record]:
+        """The complete records of the study, or of one arm, in the order of trials."""
+        keys = [t.key for t in self.manifest.trials if arm is None or t.arm == arm]
+        records = [self.records[key] for key in dict.fromkeys(keys) if key in self.records]
+        return [record for record in records if record.complete]
+
+    def protocols(self) -> list[Protocol]:
+        """The protocols of the complete records."""
+        return [record.protocol for record in self.complete() if record.protocol]
+
+    def progress(self, arm: str) -> Progress:
+        """How many of an arm's trials are complete, failed, or have not run."""
+        return frame.progress_of(self.frame, arm)
+
+    def failures(self, arm: str | None = None) -> list[str]:
+        """'arm (seeds 0, 2): last line of the error', for all arms or one; equal errors joined."""
+        seeds: dict[tuple[str, str], list[int]] = {}
+        for trial in self.manifest.trials:
+            record = self.records.get(trial.key)
+            if record and not record.complete and arm in (None, trial.arm):
+                lines = (record.error or "").strip().splitlines()
+                reason = lines[-1].strip() if lines else "no reason recorded"
+                seeds.setdefault((trial.arm, reason), []).append(trial.seed)
+        return [
+            f"{arm} ({'seed' if len(of) == 1 else 'seeds'} {', '.join(map(str, of))}): {reason}"
+            for (arm, reason), of in seeds.items()
+        ]
+
+    # -- numbers
+
+    @cached_property
+    def metrics(self) -> dict[str, Metric]:
+        """The study's metrics by name, in its order."""
+        return study_metrics(self.manifest)
+
+    @property
+    def primary(self) -> Metric:
+        """The metric that arms are ranked by."""
+        return primary_metric(self.manifest)
 
     @cached_property
     def frame(self) -> pd.DataFrame:
         """A row per arm x seed x metric: arm, seed, key, metric, value, status, error."""
-        return tidy(*self._plain)
+        return frame.tidy(self.manifest, self.records)
+
+    def by_seed(self, arm: str, metric: str) -> pd.Series:
+        """An arm's finite values of a metric, in stored units, indexed by seed."""
+        return frame.by_seed(self.frame, arm, metric)
+
+    def compare_arms(self, metrics: Sequence[str] | None = None) -> list[ArmResult]:
+        """Every arm beside the baseline, in the given metrics or in the study's."""
+        return compare_arms(self.manifest, self.frame, metrics or list(self.manifest.metrics))
 
     @cached_property
-    def verdicts(self) -> pd.DataFrame:
-        """A row per claim of the study, those of added arms last."""
-        return judge(*self._plain)
+    def costs(self) -> dict[str, ArmCost]:
+        """MACs, parameters and training speed, by arm in the study's order."""
+        return {arm: frame.cost_of(self.complete(arm)) for arm in self.arms}
 
-    @property
-    def _plain(self) -> tuple[dict, dict[str, dict]]:
-        return self.manifest.dump(), {key: record.dump() for key, record in self.records.items()}
+    @cached_property
+    def verdicts(self) -> tuple[Verdict, ...]:
+        """The verdict on each claim, those of added arms last."""
+        return judge(self.manifest, self.frame, self.costs)

@@ -1,25 +1,29 @@
-"""Few seeds: Student-t intervals (a percentile bootstrap of 3 covers 72 %), pairing, Holm."""
+"""Statistics of few seeds: Student-t intervals, differences paired by seed, Holm's correction.
+
+Student-t intervals are used because a percentile bootstrap of 3 values covers only 72 % at a
+nominal 95 %.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
-from cabench.evidence.frame import added_arms, by_seed, is_bound, study_arms, tidy
-
-LEVEL = 0.95  # of every interval
-ALPHA = 0.05  # of every verdict, after Holm
+LEVEL = 0.95  # coverage of every interval
+ALPHA = 0.05  # significance level of every verdict, after Holm
 NAN = float("nan")
+ROUNDING = 1e-12  # of the largest value: a spread below it is rounding
 
 
 @dataclass(frozen=True)
 class Estimate:
+    """A mean over seeds with its interval."""
+
     mean: float
     # fmt: off
     low: float                # NaN when n < 2
@@ -31,107 +35,95 @@ class Estimate:
 
     @property
     def half(self) -> float:
-        """Half the interval's width."""
+        """Half the interval's width; NaN when n < 2."""
         return (self.high - self.low) / 2
+
+    @property
+    def has_interval(self) -> bool:
+        return math.isfinite(self.low)
+
+    @property
+    def is_tested(self) -> bool:
+        return not math.isnan(self.p)
+
+    def scaled(self, scale: float) -> Estimate:
+        """The same estimate in other units; p is unchanged."""
+        return replace(
+            self,
+            mean=self.mean * scale,
+            low=self.low * scale,
+            high=self.high * scale,
+            values=self.values * scale,
+        )
+
+
+NOTHING = Estimate(NAN, NAN, NAN, 0)
 
 
 def mean_interval(values: Sequence[float] | pd.Series, level: float = LEVEL) -> Estimate:
-    """Mean and Student-t interval, n - 1 degrees of freedom; non-finite values are left out."""
-    values = pd.Series(values, dtype=float)
-    values = values[np.isfinite(values)]
-    n = len(values)
+    """The mean and its Student-t interval; values that are not finite are left out.
+
+    mean ± t((1 + level) / 2; n - 1) s / sqrt(n), where s is the sample standard deviation.
+    Source: Student 1908, "The probable error of a mean".
+    """
+    series = pd.Series(values, dtype=float)
+    series = pd.Series(series[np.isfinite(series)])
+    n = len(series)
     if n == 0:
-        return Estimate(NAN, NAN, NAN, 0, values=values)
-    mean = float(values.mean())
+        return replace(NOTHING, values=series)
+    mean = float(series.mean())
     if n == 1:
-        return Estimate(mean, NAN, NAN, 1, values=values)
-    half = stats.t.ppf((1 + level) / 2, n - 1) * float(values.std(ddof=1)) / math.sqrt(n)
-    return Estimate(mean, mean - half, mean + half, n, values=values)
+        return Estimate(mean, NAN, NAN, 1, values=series)
+    half = float(stats.t.ppf((1 + level) / 2, n - 1)) * deviation(series) / math.sqrt(n)
+    return Estimate(mean, mean - half, mean + half, n, values=series)
+
+
+def deviation(values: pd.Series) -> float:
+    """The sample standard deviation, with n - 1 in the variance's denominator."""
+    return float(values.std(ddof=1))  # pyright: ignore[reportArgumentType]
 
 
 def paired_difference(ours: pd.Series, base: pd.Series, level: float = LEVEL) -> Estimate:
-    """Mean of ours - base over the seeds both have, its t interval and two-sided p.
+    """Mean of `ours - base` over the seeds that both have, its t interval and paired t test.
 
-    Differences without any spread: all zero gives p = 1; a constant other than zero gives p = NaN,
-    since a spread of exactly nothing (a quantised metric, a seed that does not act) tests nothing.
+    The test is two-sided: p = 2 P(T > |mean| / (s / sqrt(n))), T with n - 1 degrees of freedom.
+    Differences without spread: all zero gives p = 1. A constant other than zero gives p = NaN,
+    because a metric that is quantised, or a seed without effect, leaves nothing to test against.
     """
-    seeds = [s for s in ours.index if s in base.index]
-    ours, base = ours.loc[seeds], base.loc[seeds]
-    found = mean_interval(ours - base, level)
-    if found.n < 2:
-        return found
-    error = float(found.values.std(ddof=1)) / math.sqrt(found.n)
-    rounding = 1e-12 * float(max(ours.abs().max(), base.abs().max()))
+    seeds = [seed for seed in ours.index if seed in base.index]
+    ours, base = pd.Series(ours.loc[seeds]), pd.Series(base.loc[seeds])
+    estimate = mean_interval(ours - base, level)
+    if estimate.n < 2:
+        return estimate
+    error = deviation(estimate.values) / math.sqrt(estimate.n)
+    rounding = ROUNDING * max(np.abs(ours.to_numpy()).max(), np.abs(base.to_numpy()).max())
     if error <= rounding:
-        p = 1.0 if abs(found.mean) <= rounding else NAN
-        return Estimate(found.mean, found.mean, found.mean, found.n, p, found.values)
-    p = float(2 * stats.t.sf(abs(found.mean) / error, found.n - 1))
-    return Estimate(found.mean, found.low, found.high, found.n, p, found.values)
+        p = 1.0 if abs(estimate.mean) <= rounding else NAN
+        return replace(estimate, low=estimate.mean, high=estimate.mean, p=p)
+    p = float(2 * stats.t.sf(abs(estimate.mean) / error, estimate.n - 1))
+    return replace(estimate, p=p)
 
 
 def holm(ps: Sequence[float]) -> list[float]:
     """Holm's step-down adjusted p values; a NaN stays NaN and does not count as a test.
 
-    Holm 1979, "A simple sequentially rejective multiple test procedure".
+    With the m p values in ascending order, the adjusted i-th is the largest of
+    (m - j + 1) p_j over j <= i, at most 1.
+    Source: Holm 1979, "A simple sequentially rejective multiple test procedure".
     """
     adjusted = [NAN] * len(ps)
-    tested = sorted((i for i, p in enumerate(ps) if p == p), key=lambda i: ps[i])
-    worst = 0.0
+    tested = sorted((i for i, p in enumerate(ps) if not math.isnan(p)), key=lambda i: ps[i])
+    largest = 0.0
     for rank, i in enumerate(tested):
-        worst = max(worst, min(1.0, (len(tested) - rank) * ps[i]))
-        adjusted[i] = worst
+        largest = max(largest, min(1.0, (len(tested) - rank) * ps[i]))
+        adjusted[i] = largest
     return adjusted
 
 
-def holm_apart(ps: Sequence[float], apart: Sequence[bool]) -> list[float]:
-    """Holm over two families, told apart by `apart`."""
+def holm_by_family(ps: Sequence[float], in_second: Sequence[bool]) -> list[float]:
+    """Holm's adjusted p values within each of two families."""
     families = [
-        holm([p if a is side else NAN for p, a in zip(ps, apart, strict=True)])
-        for side in (False, True)
+        holm([p if second is family else NAN for p, second in zip(ps, in_second, strict=True)])
+        for family in (False, True)
     ]
-    return [both[a] for both, a in zip(zip(*families, strict=True), apart, strict=True)]
-
-
-def numbers(
-    manifest: dict[str, Any],
-    records: dict[str, dict[str, Any]],
-    metrics: Sequence[str] | None = None,
-) -> pd.DataFrame:
-    """A row per arm x metric: mean, interval, n; paired difference to the baseline and its p.
-
-    Values as stored (not scaled). `p_holm` is adjusted over the arms, within a metric; those added
-    on the command line are a family of their own, so that an idea changes none of the study's
-    verdicts. The baseline and bound arms have no p: a bound is printed beside the contest.
-    """
-    frame = tidy(manifest, records)
-    baseline, added = manifest["baseline"], added_arms(manifest)
-    rows = []
-    for metric in manifest["metrics"] if metrics is None else metrics:
-        base = by_seed(frame, baseline, metric)
-        block = []
-        for arm in (entry["name"] for entry in study_arms(manifest)):
-            role = "baseline" if arm == baseline else "bound" if is_bound(manifest, arm) else "arm"
-            ours = by_seed(frame, arm, metric)
-            level = mean_interval(ours)
-            diff = paired_difference(ours, base) if role != "baseline" else mean_interval([])
-            block.append(
-                {
-                    "arm": arm,
-                    "role": role,
-                    "metric": metric,
-                    "n": level.n,
-                    "mean": level.mean,
-                    "low": level.low,
-                    "high": level.high,
-                    "pairs": diff.n,
-                    "diff": diff.mean,
-                    "diff_low": diff.low,
-                    "diff_high": diff.high,
-                    "p": diff.p if role == "arm" else NAN,
-                }
-            )
-        adjusted = holm_apart([r["p"] for r in block], [r["arm"] in added for r in block])
-        for row, p in zip(block, adjusted, strict=True):
-            rows.append(row | {"p_holm": p})
-    columns = "arm role metric n mean low high pairs diff diff_low diff_high p p_holm".split()
-    return pd.DataFrame(rows, columns=columns)
+    return [families[second][i] for i, second in enumerate(in_second)]

@@ -1,171 +1,181 @@
-"""The ledger: a claim is supported, contradicted, unresolved, by construction, or not tested."""
+"""Verdicts on a study's claims, from its own arms and seeds."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import pandas as pd
 
 from cabench.errors import CabenchError, near
-from cabench.evidence.frame import by_seed, costs, is_bound, tidy
+from cabench.evidence.frame import ArmCost, by_seed
 from cabench.evidence.metric import study_metrics
-from cabench.evidence.statistics import ALPHA, NAN, holm, paired_difference
+from cabench.evidence.statistics import ALPHA, NAN, Estimate, holm, paired_difference
+from cabench.records.schema import Manifest, ManifestClaim
 
-COLUMNS = (
-    "id says paper added verdict reason better than metric test ratio n diff low high p p_holm "
-    "parts"
-).split()
+Word = Literal["supported", "contradicted", "unresolved", "by construction", "not tested"]
+Costs = Mapping[str, ArmCost]
 
 
 @dataclass(frozen=True)
-class Tried:
-    """A claim before Holm."""
+class Evidence:
+    """What one metric, or one count, says about a claim; in stored units."""
 
-    parts: list[dict[str, Any]] = field(default_factory=list)  # what was found, by metric
     # fmt: off
-    reason: str = ""    # why it can't be judged
-    verdict: str = ""   # of a fact; of a test, if it turns out significant
-    p: float = NAN      # NaN: no test
+    metric: str
+    better: float              # mean over the seeds that both arms have, or a count
+    than: float                # the same, of the other arm
+    difference: Estimate | None = None   # better - than, paired by seed; None for a count
     # fmt: on
 
+    @property
+    def n(self) -> int:
+        """Seeds that both arms have; 0 for a count."""
+        return self.difference.n if self.difference else 0
 
-def judge(manifest: dict[str, Any], records: dict[str, dict[str, Any]]) -> pd.DataFrame:
-    """A row per claim, those added on the command line last: verdict, reason, what was found.
 
-    `parts` has a dict per metric: metric, better and than (means over the seeds that both arms
-    have, or counts), and where seeds decide n, diff, low, high, p. Values as stored; n is the
-    fewest seeds, diff, low and high are the part's where there is only one. `p` is the paired t
-    test's, two-sided; `p_holm`, adjusted over those of the study's claims that could be tested,
-    decides; added claims, which are chosen later, are a family of their own. So an interval may
-    exclude zero, being of one claim alone, and the claim yet be unresolved.
+@dataclass(frozen=True)
+class Verdict:
+    """The verdict on one claim.
+
+    `p` is that of the claim's test, two-sided. `p_holm`, adjusted over the claims of the same
+    family that could be tested, decides. So the interval of one claim may exclude zero while the
+    claim is unresolved.
     """
-    claims = manifest.get("claims") or []
-    for claim in claims:
+
+    # fmt: off
+    claim: ManifestClaim
+    word: Word
+    reason: str = ""                       # why it is not tested, or rests on fewer seeds
+    evidence: tuple[Evidence, ...] = ()    # one entry per metric
+    p: float = NAN                         # NaN: no test
+    p_holm: float = NAN
+    # fmt: on
+
+    @property
+    def n(self) -> int:
+        """The fewest seeds behind any of the claim's metrics."""
+        return min((part.n for part in self.evidence), default=0)
+
+    @property
+    def is_tested(self) -> bool:
+        return not math.isnan(self.p_holm)
+
+    @property
+    def is_count(self) -> bool:
+        """Whether counting decides the claim, so that there is nothing to test."""
+        return self.claim.test == "by_construction"
+
+
+def judge(manifest: Manifest, frame: pd.DataFrame, costs: Costs) -> tuple[Verdict, ...]:
+    """A verdict per claim, those of arms added on the command line last.
+
+    Holm's correction is over the study's claims that could be tested. Added claims are chosen
+    later, so they are a family of their own.
+    """
+    for claim in manifest.claims:
         _check(claim)
-    frame, counts = tidy(manifest, records), costs(manifest, records).set_index("arm")
-    rows = []
+    verdicts: list[Verdict] = []
     for added in (False, True):
-        family = [claim for claim in claims if bool(claim.get("added")) is added]
-        tried = [TESTS[claim["test"]](claim, manifest, frame, counts) for claim in family]
-        adjusted = holm([found.p for found in tried])
-        rows += [_row(*each) for each in zip(family, tried, adjusted, strict=True)]
-    return pd.DataFrame(rows, columns=COLUMNS)
+        family = [claim for claim in manifest.claims if claim.added is added]
+        tested = [TESTS[claim.test](claim, manifest, frame, costs) for claim in family]
+        adjusted = holm([verdict.p for verdict in tested])
+        verdicts += [_after_holm(*pair) for pair in zip(tested, adjusted, strict=True)]
+    return tuple(verdicts)
 
 
 def superiority(
-    claim: dict[str, Any], manifest: dict[str, Any], frame: pd.DataFrame, counts: pd.DataFrame
-) -> Tried:
-    """Better in every metric: an intersection-union test, whose p is the largest of theirs.
+    claim: ManifestClaim, manifest: Manifest, frame: pd.DataFrame, costs: Costs
+) -> Verdict:
+    """Test the claim that one arm is better than another in every metric.
 
-    Berger 1982, "Multiparameter hypothesis testing and acceptance sampling". Two-sided, so that a
-    claim may be contradicted too (worse in every metric).
+    An intersection-union test: its p is the largest of the metrics' p values.
+    Source: Berger 1982, "Multiparameter hypothesis testing and acceptance sampling".
+    The tests are two-sided, so a claim can also be contradicted (worse in every metric).
     """
+    evidence = tuple(_paired(claim, name, frame) for name in claim.metrics)
+    reasons = [_untestable(claim, part, manifest, frame) for part in evidence]
+    if reason := next(filter(None, reasons), ""):
+        return Verdict(claim, "not tested", reason, evidence)
     metrics = study_metrics(manifest)
-    parts, reasons = [], []
-    for name in metric_names(claim):
-        part, reason = _paired(claim, name, manifest, frame)
-        parts.append(part)
-        reasons.append(reason)
-    reason = next((reason for reason in reasons if reason), "")
-    if reason:
-        return Tried(parts, reason)
-    gains = [metrics[part["metric"]].is_better(part["diff"]) for part in parts]
-    verdict = "supported" if all(gains) else "unresolved" if any(gains) else "contradicted"
-    return Tried(parts, _shortfall(claim, manifest, parts), verdict, max(p["p"] for p in parts))
+    differences = {part.metric: part.difference for part in evidence if part.difference}
+    gains = [metrics[name].is_better(found.mean) for name, found in differences.items()]
+    word: Word = "supported" if all(gains) else "unresolved" if any(gains) else "contradicted"
+    largest = max(found.p for found in differences.values())
+    return Verdict(claim, word, _fewer_seeds(claim, manifest, evidence), evidence, largest)
 
 
 def by_construction(
-    claim: dict[str, Any], manifest: dict[str, Any], frame: pd.DataFrame, counts: pd.DataFrame
-) -> Tried:
-    """Fewer MACs or parameters, or at most `ratio` times as many: counted, nothing to test."""
-    part = {"metric": claim["metric"]}
-    for side in ("better", "than"):
-        part[side] = counts[claim["metric"]].get(claim[side], NAN)
-        if part[side] != part[side]:
-            return Tried(reason=_no_trial(claim[side], frame) or f"no counts of '{claim[side]}'")
-    ratio = claim.get("ratio")
-    limit = part["than"] * (1 if ratio is None else ratio)
-    holds = part["better"] < limit or (ratio is not None and part["better"] == limit)
-    return Tried([part], verdict="by construction" if holds else "contradicted")
+    claim: ManifestClaim, manifest: Manifest, frame: pd.DataFrame, costs: Costs
+) -> Verdict:
+    """Check the claim that an arm has fewer MACs or parameters, or at most `ratio` times as many.
+
+    Counts have no spread over seeds, so there is no test.
+    """
+    (count,) = claim.metrics
+    values = {}
+    for arm in (claim.better, claim.than):
+        values[arm] = getattr(costs[arm], count) if arm in costs else NAN
+        if math.isnan(values[arm]):
+            reason = _no_trial(arm, frame) or f"arm '{arm}' has no cost"
+            return Verdict(claim, "not tested", reason)
+    ours, base = values[claim.better], values[claim.than]
+    holds = ours < base if claim.ratio is None else ours <= base * claim.ratio
+    evidence = (Evidence(count, ours, base),)
+    return Verdict(claim, "by construction" if holds else "contradicted", evidence=evidence)
 
 
-Test = Callable[[dict[str, Any], dict[str, Any], pd.DataFrame, pd.DataFrame], Tried]
+Test = Callable[[ManifestClaim, Manifest, pd.DataFrame, Costs], Verdict]
 TESTS: dict[str, Test] = {"superiority": superiority, "by_construction": by_construction}
 
 
-def metric_names(claim: dict[str, Any]) -> list[str]:
-    found = claim["metric"]
-    return [found] if isinstance(found, str) else list(found)
-
-
-def _check(claim: dict[str, Any]) -> None:
-    kind = claim.get("test")
-    if kind not in TESTS:
+def _check(claim: ManifestClaim) -> None:
+    if claim.test not in TESTS:
         raise CabenchError(
-            f"claim '{claim.get('id')}': unknown test '{kind}'{near(str(kind), TESTS)}; "
-            f"allowed: {', '.join(sorted(TESTS, reverse=True))}"
+            f"claim '{claim.id}': test: expected {' or '.join(TESTS)}, "
+            f"got '{claim.test}'{near(claim.test, TESTS)}"
         )
 
 
-def _row(claim: dict[str, Any], tried: Tried, p_holm: float) -> dict[str, Any]:
-    verdict = tried.verdict
-    if not verdict:
-        verdict = "not tested"
-    elif tried.p == tried.p and not p_holm < ALPHA:
-        verdict = "unresolved"
-    names = {k: claim.get(k) or "" for k in ("id", "says", "paper", "better", "than", "test")}
-    one = tried.parts[0] if len(tried.parts) == 1 else {}
-    return names | {
-        "metric": claim["metric"],
-        "ratio": claim.get("ratio"),
-        "added": bool(claim.get("added")),
-        "verdict": verdict,
-        "reason": tried.reason,
-        "parts": tried.parts,
-        "n": min((part.get("n", 0) for part in tried.parts), default=0),
-        "diff": one.get("diff", NAN),
-        "low": one.get("low", NAN),
-        "high": one.get("high", NAN),
-        "p": tried.p,
-        "p_holm": p_holm,
-    }
+def _after_holm(verdict: Verdict, p_holm: float) -> Verdict:
+    """The verdict once p is adjusted: a test that is not significant is unresolved."""
+    tested = not math.isnan(verdict.p)
+    word = "unresolved" if tested and not p_holm < ALPHA else verdict.word
+    return replace(verdict, word=word, p_holm=p_holm)
 
 
-def _paired(
-    claim: dict[str, Any], metric: str, manifest: dict[str, Any], frame: pd.DataFrame
-) -> tuple[dict[str, Any], str]:
-    """One metric's paired difference, and why it can't be judged ('' when it can)."""
-    ours, base = (by_seed(frame, claim[side], metric) for side in ("better", "than"))
-    found = paired_difference(ours, base)
-    seeds = found.values.index
-    part = {
-        "metric": metric,
-        "better": float(ours.loc[seeds].mean()),
-        "than": float(base.loc[seeds].mean()),
-        "n": found.n,
-        "diff": found.mean,
-        "low": found.low,
-        "high": found.high,
-        "p": found.p,
-    }
-    if metric not in manifest["metrics"]:
-        return part, f"metric '{metric}' is not measured here"
-    for side in ("better", "than"):
-        if reason := _absent(claim[side], metric, manifest, frame):
-            return part, reason
-    if found.n < 2:
-        return part, f"needs 2 seeds that both arms have, found {found.n}"
-    if found.p != found.p:
-        return part, "the difference is the same on every seed: no spread to test against"
-    return part, ""
+def _paired(claim: ManifestClaim, metric: str, frame: pd.DataFrame) -> Evidence:
+    """One metric's means and paired difference, over the seeds that both arms have."""
+    ours, base = (by_seed(frame, arm, metric) for arm in (claim.better, claim.than))
+    difference = paired_difference(ours, base)
+    seeds = difference.values.index
+    better, than = (float(values.loc[seeds].mean()) for values in (ours, base))
+    return Evidence(metric, better, than, difference)
 
 
-def _absent(arm: str, metric: str, manifest: dict[str, Any], frame: pd.DataFrame) -> str:
-    """Why an arm can't take part in a claim, or ''."""
-    if is_bound(manifest, arm):
-        return f"arm '{arm}' is a bound, not a contestant"
+def _untestable(
+    claim: ManifestClaim, part: Evidence, manifest: Manifest, frame: pd.DataFrame
+) -> str:
+    """Why a claim cannot be tested in one metric, or ''."""
+    if part.metric not in manifest.metrics:
+        return f"metric '{part.metric}' is not measured here"
+    for arm in (claim.better, claim.than):
+        if reason := _absent(arm, part.metric, manifest, frame):
+            return reason
+    if part.n < 2:
+        return f"needs 2 seeds that both arms have, got {part.n}"
+    if part.difference and not part.difference.is_tested:
+        return "the difference is the same on every seed: no spread to test against"
+    return ""
+
+
+def _absent(arm: str, metric: str, manifest: Manifest, frame: pd.DataFrame) -> str:
+    """Why an arm cannot take part in a claim, or ''."""
+    entry = manifest.arm(arm)
+    if entry is not None and entry.bound:
+        return f"arm '{arm}' is a lower bound, which is not tested"
     if reason := _no_trial(arm, frame):
         return reason
     if by_seed(frame, arm, metric).empty:
@@ -174,19 +184,20 @@ def _absent(arm: str, metric: str, manifest: dict[str, Any], frame: pd.DataFrame
 
 
 def _no_trial(arm: str, frame: pd.DataFrame) -> str:
-    """Why an arm has no finished trial, or ''."""
-    rows = frame[frame["arm"] == arm]
-    if rows.empty:
+    """Why an arm has no complete trial, or ''."""
+    statuses = {
+        status for name, status in zip(frame["arm"], frame["status"], strict=True) if name == arm
+    }
+    if not statuses:
         return f"arm '{arm}' is not run at this scale"
-    if not (rows["status"] == "complete").any():
-        failed = (rows["status"] == "failed").any()
-        return f"arm '{arm}' failed" if failed else f"arm '{arm}' has not run yet"
-    return ""
+    if "complete" in statuses:
+        return ""
+    return f"arm '{arm}' failed" if "failed" in statuses else f"arm '{arm}' has not run yet"
 
 
-def _shortfall(claim: dict[str, Any], manifest: dict[str, Any], parts: list[dict]) -> str:
-    """A note when the verdict rests on fewer seeds than were asked for."""
-    sides = (claim["better"], claim["than"])
-    asked = {trial["seed"] for trial in manifest["trials"] if trial["arm"] in sides}
-    n = min(part["n"] for part in parts)
-    return f"{n} of {len(asked)} seeds" if n < len(asked) else ""
+def _fewer_seeds(claim: ManifestClaim, manifest: Manifest, evidence: tuple[Evidence, ...]) -> str:
+    """A note when the verdict rests on fewer seeds than the run has, else ''."""
+    arms = (claim.better, claim.than)
+    planned = {trial.seed for trial in manifest.trials if trial.arm in arms}
+    n = min(part.n for part in evidence)
+    return f"{n} of {len(planned)} seeds" if n < len(planned) else ""

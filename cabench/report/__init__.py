@@ -1,1 +1,1 @@
-"""A study's report: PDF, CSV and Markdown, from manifest and records. Never imports torch."""
+"""Results -> the report: PDF (set by typst), CSV and Markdown. Imports no torch."""

@@ -1,309 +1,312 @@
-"""How it was done: data, training, sampling, judging, arms, software, and the command again."""
+"""The methods section of a report: protocol, arms, software, time, and how to reproduce it."""
 
 from __future__ import annotations
 
 import shlex
 from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from cabench.evidence.frame import complete_records, study_arms
+from cabench.analysis.formatting import plural
+from cabench.evidence.results import Results
+from cabench.records.schema import Environment, Manifest, ManifestArm, Protocol, Record
+from cabench.records.spec import DataSpec, EmbedderSpec, TextSpec, TrainSpec, TrialSpec
 
-Spec = dict[str, Any]
-IN_IMAGES = ("warmup", "ema_half_life")  # lengths that are counted in pictures seen
+IN_IMAGES = ("warmup", "ema_half_life")  # lengths that are counted in images seen
+SHORT = 16  # digits of a hash, as shown
+SEEDS = (
+    "A seed fixes the order of the data, the noise, label dropout, sampling noise and each "
+    "parameter's initial value, for all arms alike; differences are paired by seed."
+)
 
 
-def protocol(manifest: dict[str, Any], records: dict[str, dict[str, Any]]) -> list[list[str]]:
-    """Rows of title and text; what a record does not tell is left out."""
-    record = _typical(manifest, records)
-    spec, told = record.get("spec", {}), record.get("protocol", {})
-    train, score = spec.get("train", {}), spec.get("score", {})
-    model, data = train.get("model", {}), train.get("data", {})
-    embedder, probe = model.get("embedder", {}), told.get("probe", {})
-    named = [f"{name} ({k} classes)" for name, k in embedder.get("classes", {}).items()]
-    text = train.get("text", {})
-    named += [
-        f"{name} (encoder {text.get('encoder')} {str(text.get('fingerprint'))[:16]}, {width} wide, "
-        f"{text.get('tokens')} tokens)"
-        for name, width in embedder.get("text", {}).items()
-    ]
-    streams = ", ".join(named)
-    reference, heldout = told.get("reference", {}), score.get("heldout", {})
-    clip = told.get("clip", {})
+# ---- protocol ----------------------------------------------------------------------------------
+
+
+def protocol(results: Results) -> list[tuple[str, str]]:
+    """Rows of title and text; rows that do not apply are left out."""
+    record = typical(results)
+    rows = [] if record is None else _rows(record.spec, record.protocol, results)
+    seeds = ", ".join(map(str, results.manifest.seeds))
+    rows.append(("Seeds", f"{seeds}. {SEEDS}"))
+    return [(title, text) for title, text in rows if text]
+
+
+def typical(results: Results) -> Record | None:
+    """The baseline's first complete record, else any complete one, else any."""
+    complete = results.complete(results.manifest.baseline) or results.complete()
+    return next(iter([*complete, *results.records.values()]), None)
+
+
+def _rows(spec: TrialSpec, measured: Protocol | None, results: Results) -> list[tuple[str, str]]:
+    train = spec.train
     rows = [
-        (
-            "Data",
-            _joined(
-                told.get("data") or data.get("source"),
-                _about(
-                    "latents of" if data.get("vae") else "pictures of",
-                    _by(model.get("backbone", {}).get("shape")),
-                ),
-                "mirrored at random in training" if data.get("flip") else "",
-                "generator, probe and scores see three disjoint sets of real pictures" * bool(data),
-                _about("fingerprint", str(data.get("fingerprint", ""))[:16]),
-            ),
-        ),
-        (
-            "VAE",
-            _joined(
-                _about("latents of", told.get("vae", {}).get("path")),
-                _about("sha256", str(data.get("vae", {}).get("sha256", ""))[:16]),
-                _about("scale", data.get("vae", {}).get("scale")),
-                "drawn from the posterior at each step; samples are decoded before they are scored"
-                * bool(data.get("vae")),
-            ),
-        ),
-        (
-            "Backbone",
-            _joined(
-                told.get("backbone"),
-                listed(model.get("backbone", {}), skip=("kind", "version", "shape")),
-            ),
-        ),
-        (
-            "Condition",
-            _joined(
-                streams,
-                "timestep" * bool(embedder),
-                _about("embedded in", embedder.get("width"), "dimensions"),
-                {True: "each RMS-normalised, then summed", False: "summed as they are"}.get(
-                    embedder.get("normalise"), ""
-                ),
-            ),
-        ),
-        (
-            "Training",
-            _joined(
-                _about("", spec.get("images"), "pictures seen, with repetition"),
-                "AdamW" * bool(train.get("training")),
-                listed(train.get("training", {})),
-            ),
-        ),
-        ("Diffusion", listed(train.get("diffusion", {}))),
-        (
-            "Sampling",
-            _joined(
-                listed(spec.get("sample", {}), skip=("recipe",)),
-                _about("guidance", spec.get("guidance")),
-                _about("beside it", _guidances(records)),
-            ),
-        ),
-        (
-            "Feature extractor",
-            _joined(
-                told.get("judge"),
-                told.get("judge_resize"),
-                _about("fingerprint", str(told.get("judge_fingerprint", ""))[:16]),
-                _about("against real pictures of split", reference.get("split")),
-                _about("labels", reference.get("labels")),
-            ),
-        ),
-        ("KID", listed({k.removeprefix("kid_"): v for k, v in told.get("kid", {}).items()})),
-        ("FID", listed(told.get("fid", {}))),
-        (
-            "Condition accuracy",
-            _joined(_about("probe:", probe.get("kind")), listed(probe, skip=("kind", "version"))),
-        ),
-        (
-            "CLIP score",
-            _joined(
-                clip.get("path"),
-                _about("weights", str(clip.get("weights", ""))[:16]),
-                _about("prompts:", clip.get("prompts")),
-            ),
-        ),
-        (
-            "Held-out loss",
-            _joined(
-                listed(heldout),
-                _about("of split", told.get("heldout_split")),
-                "the same noise for every arm" * bool(heldout),
-            ),
-        ),
-        (
-            "Seeds",
-            f"{', '.join(map(str, manifest['seeds']))}. A seed fixes the order of the data, "
-            "noise, label dropout, sampling noise and each parameter's initial value, for "
-            "all arms alike; differences are paired by seed.",
-        ),
+        ("Data", _data(train, measured)),
+        ("VAE", _vae(train.data, measured)),
+        ("Backbone", _backbone(train, measured)),
+        ("Condition", _condition(train.model.embedder, train.text)),
+        ("Training", _joined(_images_seen(spec), "AdamW", listed(train.training.dump()))),
+        ("Diffusion", listed(train.diffusion.dump())),
+        ("Sampling", _sampling(spec, results)),
     ]
-    return [[title, text] for title, text in rows if text]
+    if measured is not None:
+        rows += _score_rows(measured)
+    return [*rows, ("Held-out loss", _heldout(spec, measured))]
 
 
-def _typical(manifest: dict[str, Any], records: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """The baseline's first finished record, else any finished, else any."""
-    done = complete_records(manifest, records, manifest["baseline"])
-    done = done or complete_records(manifest, records) or list(records.values())
-    return done[0] if done else {}
+def _data(train: TrainSpec, measured: Protocol | None) -> str:
+    data = train.data
+    channels, height, width = train.model.backbone.shape
+    kind = "latents" if data.vae else "images"
+    return _joined(
+        measured.data if measured else data.source,
+        f"{kind} of {height} x {width} px, {plural(channels, 'channel')}",
+        "random horizontal flips in training" if data.flip else "",
+        "the generator, the probe and the scores use disjoint sets of real images",
+        f"fingerprint {data.fingerprint[:SHORT]}" if data.fingerprint else "",
+    )
 
 
-def _guidances(records: dict[str, dict[str, Any]]) -> str:
-    """'2 (seed 0)': the other guidance values, and the seeds that have them."""
+def _vae(data: DataSpec, measured: Protocol | None) -> str:
+    if data.vae is None:
+        return ""
+    path = (measured.vae or {}).get("path") if measured else None
+    return _joined(
+        f"latents of {path}" if path else "",
+        f"sha256 {data.vae.sha256[:SHORT]}",
+        f"scale {_value(data.vae.scale)}",
+        "drawn from the posterior at each step; samples are decoded before they are scored",
+    )
+
+
+def _backbone(train: TrainSpec, measured: Protocol | None) -> str:
+    sizes = listed(train.model.backbone.dump(), skip=("kind", "version", "shape"))
+    return _joined(measured.backbone if measured else train.model.backbone.kind, sizes)
+
+
+def _condition(embedder: EmbedderSpec, text: TextSpec | None) -> str:
+    streams = [f"{name} ({count} classes)" for name, count in embedder.classes.items()]
+    if text is not None:
+        encoder = f"encoder {text.encoder} {str(text.fingerprint)[:SHORT]}"
+        streams += [
+            f"{name} ({encoder}, {width} wide, {text.tokens} tokens)"
+            for name, width in (embedder.text or {}).items()
+        ]
+    return _joined(
+        ", ".join(streams),
+        "timestep",
+        f"embedded in {_value(embedder.width)} dimensions",
+        "each RMS-normalised, then summed"
+        if embedder.normalise
+        else "summed without normalisation",
+    )
+
+
+def _images_seen(spec: TrialSpec) -> str:
+    return f"{spec.images:,} images seen, with repetition"
+
+
+def _sampling(spec: TrialSpec, results: Results) -> str:
+    further = _further_guidance(results)
+    return _joined(
+        listed(spec.sample.dump(), skip=("recipe",)),
+        f"guidance {_value(spec.guidance)}",
+        f"also sampled at {further}" if further else "",
+    )
+
+
+def _further_guidance(results: Results) -> str:
+    """'2 (seed 0)': the further guidance values, and the seeds that have them."""
     seeds: dict[float, set[int]] = {}
-    for record in records.values():
-        spec = record.get("spec", {})
-        for guidance in spec.get("sweep", []):
-            seeds.setdefault(guidance, set()).add(spec["train"]["seed"])
+    for record in results.records.values():
+        for guidance in record.spec.sweep:
+            seeds.setdefault(guidance, set()).add(record.spec.train.seed)
     return ", ".join(
-        f"{g:g} (seed{'s' * (len(found) > 1)} {', '.join(map(str, sorted(found)))})"
-        for g, found in sorted(seeds.items())
+        f"{guidance:g} ({'seed' if len(of) == 1 else 'seeds'} {', '.join(map(str, sorted(of)))})"
+        for guidance, of in sorted(seeds.items())
+    )
+
+
+def _score_rows(measured: Protocol) -> list[tuple[str, str]]:
+    clip = measured.clip or {}
+    kid = {name.removeprefix("kid_"): value for name, value in measured.kid.items()}
+    probe = _joined(
+        f"probe: {measured.probe['kind']}" if "kind" in measured.probe else "",
+        listed(measured.probe, skip=("kind", "version")),
+    )
+    extractor = _joined(
+        measured.judge,
+        measured.judge_resize,
+        f"fingerprint {measured.judge_fingerprint[:SHORT]}",
+        f"compared with real images of split {measured.reference.split}",
+        f"labels {measured.reference.labels}",
+    )
+    clip_score = _joined(
+        clip.get("path", ""),
+        f"weights {clip['weights'][:SHORT]}" if "weights" in clip else "",
+        f"prompts: {clip['prompts']}" if "prompts" in clip else "",
+    )
+    return [
+        ("Feature extractor", extractor),
+        ("KID", listed(kid)),
+        ("FID", listed(measured.fid)),
+        ("Condition accuracy", probe),
+        ("CLIP score", clip_score),
+    ]
+
+
+def _heldout(spec: TrialSpec, measured: Protocol | None) -> str:
+    return _joined(
+        listed(spec.score.heldout.dump()),
+        f"on split {measured.heldout_split}" if measured else "",
+        "the same noise for every arm",
     )
 
 
 # ---- arms --------------------------------------------------------------------------------------
 
 
-def arms(manifest: dict[str, Any], records: dict[str, dict[str, Any]]) -> list[dict[str, str]]:
-    """Each arm's name, what the study says of it, and its model in a line."""
-    keys = {}
-    for trial in manifest["trials"]:
-        if trial["key"] in records:
-            keys.setdefault(trial["arm"], trial["key"])
-    baseline = _spec(records, keys.get(manifest["baseline"]))
+@dataclass(frozen=True)
+class ArmDescription:
+    name: str
+    about: str  # what the study says of it
+    model: str  # its methods, and where else it differs from the baseline
+
+
+def arms(results: Results) -> list[ArmDescription]:
+    """A description of each arm, in the study's order."""
+    specs: dict[str, TrainSpec] = {}
+    for trial in results.manifest.trials:
+        if trial.key in results.records:
+            specs.setdefault(trial.arm, results.records[trial.key].spec.train)
+    baseline = specs.get(results.manifest.baseline)
     return [
-        {
-            "name": arm["name"],
-            "about": _about_arm(arm, manifest),
-            "model": _model(_spec(records, keys.get(arm["name"])), baseline),
-        }
-        for arm in study_arms(manifest)
+        ArmDescription(
+            arm.name, _about(arm, results.manifest), _model(specs.get(arm.name), baseline)
+        )
+        for arm in results.manifest.run_arms
     ]
 
 
-def _spec(records: dict[str, dict[str, Any]], key: str | None) -> Spec:
-    return records[key].get("spec", {}).get("train", {}) if key else {}
+def _about(arm: ManifestArm, manifest: Manifest) -> str:
+    return _joined(
+        "baseline" if arm.name == manifest.baseline else "",
+        "lower bound" if arm.bound else "",
+        "extra" if arm.extra else "",
+        "added on the command line" if arm.added else "",
+        arm.about,
+    )
 
 
-def _about_arm(arm: dict[str, Any], manifest: dict[str, Any]) -> str:
-    marks = [
-        "baseline" if arm["name"] == manifest["baseline"] else "",
-        "lower bound" if arm.get("bound") else "",
-        "extra" if arm.get("extra") else "",
-        "added on the command line" if arm.get("added") else "",
-    ]
-    return "; ".join(part for part in (*marks, arm.get("about", "")) if part)
-
-
-def _model(spec: Spec, baseline: Spec) -> str:
-    """Its methods with their options, and where else it departs from the baseline."""
-    if not spec.get("model"):
+def _model(spec: TrainSpec | None, baseline: TrainSpec | None) -> str:
+    """An arm's methods with their options, and where else its model differs from the baseline's."""
+    if spec is None:
         return "no record"
-    model = spec["model"]
-    methods = [f"{m['kind']}({listed(m.get('options', {}))})" for m in model["methods"]]
+    methods = [f"{method.kind}({listed(method.options)})" for method in spec.model.methods]
     parts = [" + ".join(methods) or "no method"]
-    for part in ("backbone", "embedder"):
-        usual = baseline.get("model", {}).get(part, {})
-        other = {k: v for k, v in model[part].items() if usual and usual.get(k) != v}
-        parts += [f"{part}: {listed(other, none='none')}"] * bool(other)
-    parts += [f"init_salt {spec['init_salt']}"] * bool(spec.get("init_salt"))
+    if baseline is not None:
+        for name in ("backbone", "embedder"):
+            usual = getattr(baseline.model, name).dump()
+            own = getattr(spec.model, name).dump()
+            if changed := {k: v for k, v in own.items() if usual.get(k) != v}:
+                parts.append(f"{name}: {listed(changed, none='none')}")
+    if spec.init_salt:
+        parts.append(f"init_salt {spec.init_salt}")
     return ". ".join(parts)
 
 
 # ---- software, machines, time ------------------------------------------------------------------
 
 
-def software(records: list[dict[str, Any]]) -> list[str]:
-    """Each set of versions that was used, and for how many trials where it is not all."""
+def software(results: Results) -> list[str]:
+    """Each set of versions that was used, with its number of trials where there are several."""
     return _shares(
-        _joined(
-            f"Python {e['python']}" if "python" in e else "",
-            *(f"{name} {version}" for name, version in e.get("packages", {}).items()),
-        )
-        for e in _environments(records)
+        _joined(f"Python {e.python}", *(f"{name} {v}" for name, v in e.packages.items()))
+        for e in _environments(results)
     )
 
 
-def machines(records: list[dict[str, Any]]) -> list[str]:
+def machines(results: Results) -> list[str]:
+    """Each kind of machine that was used, with its number of trials where there are several."""
     return _shares(
-        _joined(
-            e.get("processor"),
-            e.get("system"),
-            _about("device", e.get("device")),
-            _about("", e.get("threads"), "thread" + "s" * (e.get("threads") != 1)),
-        )
-        for e in _environments(records)
+        _joined(e.processor, e.system, f"device {e.device}", plural(e.threads, "thread"))
+        for e in _environments(results)
     )
 
 
-def training_time(records: list[dict[str, Any]]) -> str:
-    """'23 to 61 s of training a trial, 18 min in all'; '' where no trial says."""
-    found = sorted(s for r in records if (s := r.get("timing", {}).get("train_s")))
-    if not found:
+def training_time(results: Results) -> str:
+    """'23 to 61 s of training per trial, 18 min in total'; '' where no record says."""
+    records = results.records.values()
+    seconds = sorted(r.timing["train_s"] for r in records if r.timing.get("train_s"))
+    if not seconds:
         return ""
-    ends = list(dict.fromkeys(f"{s:,.0f}" for s in (found[0], found[-1])))
-    return f"{' to '.join(ends)} s of training a trial, {sum(found) / 60:,.0f} min in all"
+    ends = dict.fromkeys(f"{s:,.0f}" for s in (seconds[0], seconds[-1]))
+    return f"{' to '.join(ends)} s of training per trial, {sum(seconds) / 60:,.0f} min in total"
 
 
-def _environments(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [r["environment"] for r in records if r.get("environment")]
+def _environments(results: Results) -> list[Environment]:
+    return [r.environment for r in results.records.values() if r.environment]
 
 
-def _shares(texts: Any) -> list[str]:
+def _shares(texts: Iterable[str]) -> list[str]:
     counts = Counter(text for text in texts if text)
     if len(counts) < 2:
         return list(counts)
-    return [f"{text} ({k} trials)" for text, k in counts.most_common()]
+    return [f"{text} ({plural(k, 'trial')})" for text, k in counts.most_common()]
 
 
-def command(manifest: dict[str, Any]) -> str:
-    """What runs the study again."""
-    seeds = manifest["seeds"]
-    counted = seeds == list(range(len(seeds)))
-    listed_ = ",".join(map(str, seeds)) + "," * (len(seeds) == 1)
-    scale = manifest.get("scale_file", manifest["scale"])
-    words = ["cabench", "run", manifest["study_file"], "--scale", scale]
-    if manifest["study"].endswith(f"-{manifest.get('backbone')}"):
-        words += ["--backbone", manifest["backbone"]]
-    words += ["--seeds", str(len(seeds)) if counted else listed_]
-    extra = [a for a in study_arms(manifest) if a.get("extra") and not a.get("added")]
-    words += ["--all-arms"] if extra else []
-    for plugin in manifest.get("plugins", []):
-        words += ["--plugin", plugin["path"]]
-    for arm in manifest.get("added", []):
+def command(manifest: Manifest) -> str:
+    """The command that runs the study again."""
+    scale = manifest.scale_file or manifest.scale
+    words = ["cabench", "run", manifest.study_file, "--scale", scale]
+    if manifest.study.endswith(f"-{manifest.backbone}"):
+        words += ["--backbone", manifest.backbone]
+    words += ["--seeds", _seeds(manifest.seeds)]
+    if any(arm.extra and not arm.added for arm in manifest.run_arms):
+        words.append("--all-arms")
+    for plugin in manifest.plugins:
+        words += ["--plugin", plugin.path]
+    for arm in manifest.added:
         words += ["--arm", arm]
     return shlex.join(words)
+
+
+def _seeds(seeds: tuple[int, ...]) -> str:
+    """'3' for the seeds 0, 1, 2; else the seeds, such as '0,7' or '7,'."""
+    if seeds == tuple(range(len(seeds))):
+        return str(len(seeds))
+    return ",".join(map(str, seeds)) + ("," if len(seeds) == 1 else "")
 
 
 # ---- words -------------------------------------------------------------------------------------
 
 
-def listed(told: dict[str, Any], skip: tuple[str, ...] = (), none: str = "") -> str:
-    """'batch 16; lr 0.0015; warmup 2,000 images': what is None is left out unless it has a word."""
+def listed(values: Mapping[str, Any], skip: tuple[str, ...] = (), none: str = "") -> str:
+    """'batch 16; lr 0.0015; warmup 2,000 images'; None is printed as `none`, or left out."""
     parts = []
-    for key, value in told.items():
+    for name, value in values.items():
         text = none if value is None else _value(value)
-        if key not in skip and text:
-            unit = " images" if key in IN_IMAGES and isinstance(value, int) else ""
-            parts.append(f"{key.replace('_', ' ')} {text}{unit}")
+        if name not in skip and text:
+            unit = " images" if name in IN_IMAGES and isinstance(value, int) else ""
+            parts.append(f"{name.replace('_', ' ')} {text}{unit}")
     return "; ".join(parts)
 
 
 def _value(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if isinstance(value, int | float):
-        return f"{value:,}" if isinstance(value, int) else f"{value:g}"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:g}"
     if isinstance(value, list | tuple):
-        return (" + " if all(isinstance(v, str) for v in value) else ", ").join(map(_value, value))
+        all_text = all(isinstance(v, str) for v in value)
+        return (" + " if all_text else ", ").join(map(_value, value))
     if isinstance(value, dict):
         return ", ".join(f"{k} {_value(v)}" for k, v in value.items())
     return str(value)
 
 
-def _about(before: str, value: Any, after: str = "") -> str:
-    """The value with words around it, or '' without a value."""
-    if value in (None, "", []):
-        return ""
-    return " ".join(part for part in (before, _value(value), after) if part)
-
-
-def _by(shape: Any) -> str:
-    """(1, 16, 16) -> '16 x 16, 1 channel'."""
-    if not shape:
-        return ""
-    channels, height, width = shape
-    return f"{height} x {width} px, {channels} channel{'s' * (channels != 1)}"
-
-
-def _joined(*parts: Any) -> str:
-    return "; ".join(str(part) for part in parts if part)
+def _joined(*parts: str) -> str:
+    return "; ".join(part for part in parts if part)

@@ -1,21 +1,59 @@
-"""What is printed stands as it was written: names and questions may hold [brackets]."""
+"""Printing to a terminal, a file or a pipe. Text is printed as it is: no markup, no emoji codes."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 
-PIPED = 120  # columns where no terminal says how many there are
-
-
-def wide_screen() -> Console:
-    """`screen`; into a file or a pipe PIPED columns, so that tables keep their numbers whole."""
-    console = screen()
-    return console if console.is_terminal or "COLUMNS" in os.environ else screen(width=PIPED)
+PLAIN_WIDTH = 120  # columns of text that goes into a file or a pipe, unless $COLUMNS says otherwise
+ASCII = str.maketrans({"±": "+-", "↓": "(low)", "↑": "(high)", "─": "-"})
 
 
 def screen(**options: Any) -> Console:
-    """A console that reads no markup, emoji codes or numbers into what it prints."""
+    """A console that interprets no markup, emoji codes or numbers in the text it prints."""
     return Console(markup=False, emoji=False, highlight=False, **options)
+
+
+def plain_width() -> int:
+    """Columns of text that goes into a file or a pipe: $COLUMNS, else PLAIN_WIDTH."""
+    columns = os.environ.get("COLUMNS", "")
+    return int(columns) if columns.isdigit() else PLAIN_WIDTH
+
+
+def wide_screen() -> Console:
+    """`screen`, which in a file or a pipe is `plain_width` wide, so that tables are not cut."""
+    console = screen()
+    return console if console.is_terminal else screen(width=plain_width())
+
+
+def print_to_fit(
+    parts: Callable[[int], Sequence[RenderableType]],
+    console: Console | None = None,
+    width: int | None = None,
+) -> None:
+    """Print `parts(width)`, one below the other: styled on a terminal, plain text elsewhere."""
+    console = console or screen()
+    if console.is_terminal:
+        console.print(*parts(width or console.width), sep="\n")
+        return
+    width = width or plain_width()
+    console.file.write(plain_text(parts(width), width, console.encoding))
+
+
+def plain_text(parts: Sequence[RenderableType], width: int, encoding: str = "utf-8") -> str:
+    """What a terminal of `width` columns would show, without styles.
+
+    An encoding without ± or arrows gets ASCII in their place.
+    """
+    console = screen(width=width, color_system=None, force_terminal=False, legacy_windows=False)
+    with console.capture() as capture:
+        console.print(*parts, sep="\n")
+    text = "\n".join(line.rstrip() for line in capture.get().splitlines()) + "\n"
+    try:
+        text.encode(encoding)
+        return text
+    except UnicodeEncodeError:
+        return text.translate(ASCII).encode(encoding, "replace").decode(encoding)

@@ -1,4 +1,4 @@
-"""Made-up studies for the statistics, tables and figures."""
+"""Made-up studies for tables and figures."""
 
 import pytest
 from made_study import CLASSES, LONG, make_study
@@ -6,6 +6,7 @@ from made_study import CLASSES, LONG, make_study
 
 @pytest.fixture
 def study():
+    """make(names=None, seeds=3, failed=(), missing=()) -> MadeStudy."""
     return make_study
 
 

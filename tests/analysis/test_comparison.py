@@ -1,9 +1,11 @@
-"""Numbers by hand from the committed records: numpy and scipy's own paired t test."""
+"""Comparisons of the committed records with numbers by numpy and scipy's own paired t test."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
+from made_study import read_results
 from rundir import fail, reference
 from scipy import stats
 
@@ -19,10 +21,15 @@ from cabench.analysis.comparison import (
     protocol_differences,
     value_text,
 )
+from cabench.records.schema import read_record
 
 
 def side(manifest, records, arm=None, name="here"):
-    return Side(name, manifest, {r["key"]: r for r in records.values()}, arm)
+    return Side(name, read_results(manifest, {r["key"]: r for r in records.values()}), arm)
+
+
+def typed(record):
+    return read_record(record, Path("record.json"))
 
 
 def pair(ours, theirs):
@@ -110,43 +117,43 @@ HARMLESS = {
     "train.init_salt": "b",
     "train.model.backbone.width": 96,
     "sweep": [3.0],
-    "score.metrics.fid_inception": 1,  # measured on one side alone
+    "score.metrics.fid_inception": 1,  # measured by one side only
 }
 
 
 def edited(record, path, value):
+    """The record, typed, with another value in its spec."""
     spec = record["spec"]
     *parents, last = path.split(".")
     for part in parents:
         spec = spec[part]
     spec[last] = value
-    return record
+    return typed(record)
 
 
 @pytest.mark.parametrize("path", CHANGES)
-def test_what_scores_hang_on_is_named_with_both_values(path):
+def test_what_affects_scores_is_named_with_both_values(path):
     _, records = reference()
-    before = records["can-3", 0]
     after = edited(reference()[1]["native", 0], path, CHANGES[path])
-    (found,) = protocol_differences(before, after)
-    assert found.path == path and found.b == CHANGES[path] != found.a
+    (difference,) = protocol_differences(typed(records["can-3", 0]), after)
+    assert difference.path == path and difference.b == CHANGES[path] != difference.a
 
 
 @pytest.mark.parametrize("path", HARMLESS)
-def test_what_scores_do_not_hang_on_is_left_out(path):
+def test_what_does_not_affect_scores_is_left_out(path):
     _, records = reference()
     after = edited(reference()[1]["can-3", 0], path, HARMLESS[path])
-    assert protocol_differences(records["can-3", 0], after) == []
+    assert protocol_differences(typed(records["can-3", 0]), after) == []
 
 
 def test_arms_of_one_run_have_one_protocol():
     _, records = reference()
-    first = records["unconditional", 0]
-    assert not any(protocol_differences(first, other) for other in records.values())
+    first = typed(records["unconditional", 0])
+    assert not any(protocol_differences(first, typed(other)) for other in records.values())
 
 
 def test_models_differ_method_by_method():
-    _, records = reference()
+    records = {pair: typed(record) for pair, record in reference()[1].items()}
     found = {d.path: d for d in model_differences(records["native", 0], records["can-dw", 0])}
     assert set(found) == {"backbone.depthwise", "backbone.norm_affine", "adaln_zero", "can"}
     assert (found["backbone.depthwise"].a, found["backbone.depthwise"].b) == (False, True)
@@ -157,12 +164,12 @@ def test_models_differ_method_by_method():
     assert list(map(str, model_differences(records["native", 0], salted))) == ["init_salt ('' / b)"]
 
 
-def test_a_method_that_stands_twice():
+def test_a_method_that_is_used_twice():
     _, records = reference()
     twice = reference()[1]["can-dw", 0]
     methods = twice["spec"]["train"]["model"]["methods"]
     methods.append({**methods[0], "options": {**methods[0]["options"], "sites": ["head"]}})
-    (found,) = model_differences(records["can-dw", 0], twice)
+    (found,) = model_differences(typed(records["can-dw", 0]), typed(twice))
     assert found.path == "can (2)" and found.a is ABSENT and found.b["sites"] == ["head"]
 
 
@@ -183,7 +190,7 @@ def test_values_are_short_and_numbers_whole(value, text):
     assert value_text(value) == text
 
 
-def test_numbers_that_no_table_lists_have_a_title():
+def test_metrics_that_no_table_lists_have_a_title():
     manifest, records = reference()
     for record in (records["can-3", 0], records["native", 0]):
         record["metrics"] |= {"kid/g2.5": 1.0, "my_score": 1.0}
@@ -193,7 +200,7 @@ def test_numbers_that_no_table_lists_have_a_title():
     assert titles["kid/g2.5"] == "KID-lite0 @2000 guidance 2.5 ↓"
     assert titles["condition_accuracy/g2"] == "condition accuracy guidance 2 ↑"
     assert titles["heldout_loss/bin3"] == "held-out loss bin 3 ↓"
-    assert titles["my_score"] == "my score"  # which way is better, the study doesn't say
+    assert titles["my_score"] == "my score"  # the study doesn't say which direction is better
 
 
 # ---- two runs ----------------------------------------------------------------------------------
@@ -231,7 +238,7 @@ def test_another_key_is_another_trial_and_an_unfinished_one_is_not_compared():
     assert (found.same, found.both, found.equal["metrics"]) == (29, 27, 27)
 
 
-def test_arms_in_one_run_alone():
+def test_arms_that_only_one_run_has():
     manifest, records = reference()
     for trial in manifest["trials"]:
         if trial["arm"] == "can-3":

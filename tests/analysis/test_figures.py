@@ -12,24 +12,25 @@ from matplotlib.text import Text
 from PIL import Image
 
 from cabench.analysis import figures
+from cabench.analysis.figures.arms import arm_styles, spread
 from cabench.analysis.figures.bins import by_bin
-from cabench.analysis.figures.curves import arm_styles, heldout, spread
-from cabench.analysis.figures.forest import _limits
+from cabench.analysis.figures.curves import heldout
+from cabench.analysis.figures.forest import limits
 from cabench.evidence.statistics import paired_difference
 
 
 @pytest.fixture
 def drawn(monkeypatch):
     """The figures that would have been saved, drawn once, to look into."""
-    kept = []
+    figures_drawn = []
 
     def keep(figure, *args, **options):
-        if figure not in kept:
+        if figure not in figures_drawn:
             FigureCanvasAgg(figure).draw()
-            kept.append(figure)
+            figures_drawn.append(figure)
 
     monkeypatch.setattr(Figure, "savefig", keep)
-    return kept
+    return figures_drawn
 
 
 def _texts_overlap(figure, texts):
@@ -47,39 +48,39 @@ def _inside(figure, texts):
 
 
 def test_every_chart_is_a_png_and_an_svg(study, tmp_path):
-    manifest, records, curves = study(["native", "native+dw", "can-3"])
-    for written in (
-        figures.forest(tmp_path / "forest.png", manifest, records),
-        figures.curves(tmp_path / "curves", manifest, curves),
-        figures.bins(tmp_path / "v1.2" / "bins", manifest, records),
-    ):
+    made = study(["native", "native+dw", "can-3"])
+    for key, curves in made.curves.items():
+        curves["weights"] = make_weights(key.partition("@")[0])
+    results = made.results()
+    for figure in figures.STUDY_FIGURES:
+        written = figure.draw(tmp_path / "v1.2" / figure.name, results, figures.SCREEN)
         png, svg = written
-        assert png.suffix == ".png" and Image.open(png).width > 1000
+        assert png.suffix == ".png" and Image.open(png).width > 900
         assert svg.read_text().rstrip().endswith("</svg>")
 
 
 def test_forest_rows_and_small_print(study, tmp_path, drawn):
-    manifest, records, _ = study(failed=[("can-all", s) for s in range(3)])
-    figures.forest(tmp_path / "forest", manifest, records)
+    results = study(failed=[("can-all", s) for s in range(3)]).results()
+    figures.forest(tmp_path / "forest", results)
     left, right = drawn[0].axes
     assert left.get_xlabel().endswith("(← better)") and "×10" in left.get_xlabel()
     arms = [label.get_text() for label in left.get_yticklabels()]
-    assert arms == [a["name"] for a in manifest["arms"] if a["name"] != "native+dw"]
+    assert arms == [arm for arm in results.arms if arm != "native+dw"]
     assert any("no result" in t.get_text() for t in left.texts)
     assert any("→" in t.get_text() for t in left.texts)  # the bound, off the scale
-    assert "n = 3" in drawn[0].get_supxlabel() and "can-all 0" in drawn[0].get_supxlabel()
+    assert "n = 3" in drawn[0].get_supxlabel() and "can-all: 0" in drawn[0].get_supxlabel()
 
 
 def test_forest_says_which_way_is_better(study, tmp_path, drawn):
-    manifest, records, _ = study()
-    manifest["primary"] = "condition_accuracy"
-    figures.forest(tmp_path / "f", manifest, records)
+    made = study()
+    made.manifest["primary"] = "condition_accuracy"
+    figures.forest(tmp_path / "f", made.results())
     assert drawn[0].axes[0].get_xlabel().endswith("(better →)")
 
 
 def test_forest_without_the_baseline_draws_nothing(study, tmp_path):
-    manifest, records, _ = study(missing=[("native+dw", s) for s in range(3)])
-    assert figures.forest(tmp_path / "f.png", manifest, records) == []
+    results = study(missing=[("native+dw", s) for s in range(3)]).results()
+    assert figures.forest(tmp_path / "f.png", results) == []
     assert list(tmp_path.iterdir()) == []
 
 
@@ -88,9 +89,9 @@ def test_forest_limits_hold_zero_and_every_seed_but_not_a_far_arm():
         return paired_difference(*(_series(v) for v in (values, [0.0] * len(values))))
 
     near = [arm(1, 2, 3), arm(-1, -1.5, -2), arm(0.5, 1, 0.2)]
-    low, high = _limits([*near, arm(900, 905, 910)], [False] * 4, 1.0)
+    low, high = limits([*near, arm(900, 905, 910)], [False] * 4)
     assert low < -2 and 3 < high < 50
-    low, high = _limits([*near, arm(900, 905, 910)], [False] * 3 + [True], 1.0)
+    low, high = limits([*near, arm(900, 905, 910)], [False] * 3 + [True])
     assert 3 < high < 50
 
 
@@ -100,71 +101,70 @@ def _series(values):
 
 @pytest.mark.parametrize("many", [False, True])
 def test_labels_stay_on_the_page_and_apart(study, long_names, tmp_path, drawn, many):
-    manifest, records, curves = study(long_names) if many else study()
-    figures.forest(tmp_path / "f", manifest, records)
-    figures.curves(tmp_path / "c", manifest, curves)
-    figures.bins(tmp_path / "b", manifest, records)
+    results = (study(long_names) if many else study()).results()
+    for draw in (figures.forest, figures.curves, figures.bins):
+        draw(tmp_path / "figure", results)
     forest, lines, heat = drawn
     for figure in (forest, heat):
         names = figure.axes[0].get_yticklabels()
         assert not _texts_overlap(figure, names) and _inside(figure, names)
     direct = lines.axes[1].texts
-    expected = [a for a in manifest["arms"] if not a["bound"]]
-    assert len(direct) == len(expected)
+    assert len(direct) == len(results.contenders)
     assert not _texts_overlap(lines, direct) and _inside(lines, direct)
 
 
 def test_svg_has_the_same_bytes_each_time(study, tmp_path):
-    manifest, records, _ = study(["native", "native+dw", "can-3"])
-    one = figures.forest(tmp_path / "a", manifest, records)[1].read_bytes()
-    assert one == figures.forest(tmp_path / "b", manifest, records)[1].read_bytes()
+    results = study(["native", "native+dw", "can-3"]).results()
+    one = figures.forest(tmp_path / "a", results)[1].read_bytes()
+    assert one == figures.forest(tmp_path / "b", results)[1].read_bytes()
 
 
 def test_curves_of_one_seed_one_point_and_none(study, tmp_path, drawn):
-    manifest, _, curves = study(["native", "native+dw", "can-3"], seeds=1)
-    assert len(figures.curves(tmp_path / "one", manifest, curves)) == 2
-    for curve in curves.values():
+    made = study(["native", "native+dw", "can-3"], seeds=1)
+    assert len(figures.curves(tmp_path / "one", made.results())) == 2
+    for curve in made.curves.values():
         curve["heldout"] = {"images": [7000], "loss": curve["heldout"]["loss"][:1]}
-    assert len(figures.curves(tmp_path / "point", manifest, curves)) == 2
-    assert figures.curves(tmp_path / "none", manifest, {}) == []
-    assert heldout(manifest, {}).empty
+    assert len(figures.curves(tmp_path / "point", made.results())) == 2
+    made.curves.clear()
+    assert figures.curves(tmp_path / "none", made.results()) == []
+    assert heldout(made.results()).empty
 
 
 def test_curves_on_the_right_are_paired_differences(study, tmp_path, drawn):
-    manifest, _, curves = study(["native", "native+dw", "can-3"], seeds=2)
+    made = study(["native", "native+dw", "can-3"], seeds=2)
     for s in range(2):
-        base = curves[f"native+dw@{s}"]["heldout"]["loss"]
-        curves[f"can-3@{s}"]["heldout"]["loss"] = [v - 0.25 for v in base]
-    figures.curves(tmp_path / "c", manifest, curves)
+        base = made.curves[f"native+dw@{s}"]["heldout"]["loss"]
+        made.curves[f"can-3@{s}"]["heldout"]["loss"] = [v - 0.25 for v in base]
+    figures.curves(tmp_path / "c", made.results())
     flat = [line for line in drawn[0].axes[1].lines if np.allclose(line.get_ydata(), -0.25)]
     assert len(flat) == 3  # the mean and two seeds
 
 
 def test_spread_keeps_order_and_distance():
-    wanted = {"a": 0.5, "b": 0.5, "c": 0.51, "d": 0.95, "e": 0.96, "f": 0.0}
-    found = spread(wanted, 0.1)
-    places = sorted(found.values())
-    assert sorted(found, key=found.get) == sorted(wanted, key=wanted.get)
+    near = {"a": 0.5, "b": 0.5, "c": 0.51, "d": 0.95, "e": 0.96, "f": 0.0}
+    apart = spread(near, 0.1)
+    places = sorted(apart.values())
+    assert sorted(apart, key=apart.get) == sorted(near, key=near.get)
     assert all(b - a >= 0.1 - 1e-9 for a, b in zip(places, places[1:], strict=False))
     assert places[0] >= 0 and places[-1] <= 1
     assert spread({"x": 0.3}, 0.1) == {"x": 0.3}
 
 
 def test_bins_are_relative_to_the_baseline(study, tmp_path):
-    manifest, records, _ = study(["static", "native", "native+dw", "can-3"], seeds=2)
+    made = study(["static", "native", "native+dw", "can-3"], seeds=2)
     for s in range(2):
-        records[f"native+dw@{s}"]["metrics"]["heldout_loss/bin4"] = 0.4 + 0.1 * s
-        records[f"can-3@{s}"]["metrics"]["heldout_loss/bin4"] = (0.4 + 0.1 * s) * 0.9
-    table = by_bin(manifest, records)
+        made.records[f"native+dw@{s}"]["metrics"]["heldout_loss/bin4"] = 0.4 + 0.1 * s
+        made.records[f"can-3@{s}"]["metrics"]["heldout_loss/bin4"] = (0.4 + 0.1 * s) * 0.9
+    table = by_bin(made.results())
     assert list(table.index) == ["native", "can-3"] and list(table.columns) == list(range(10))
     assert table.loc["can-3", 4] == pytest.approx(-10)
-    for record in records.values():
+    for record in made.records.values():
         record["metrics"] = {"kid": 1.0}
-    assert figures.bins(tmp_path / "b", manifest, records) == []
+    assert figures.bins(tmp_path / "b", made.results()) == []
 
 
 def _flat(colours, size=8):
-    """uint8 (k, 3, size, size), each picture of one colour."""
+    """uint8 (k, 3, size, size), each image of one colour."""
     return np.stack([np.full((3, size, size), c, np.uint8) for c in colours])
 
 
@@ -188,10 +188,10 @@ def test_grid_puts_the_same_label_in_the_same_column(tmp_path):
 
 
 def test_grid_enlarges_without_smoothing(tmp_path):
-    picture = np.random.default_rng(0).integers(1, 250, (1, 1, 16, 16), dtype=np.uint8)
-    (path,) = figures.grid(tmp_path / "g", ["arm"], {"arm": picture}, ["bag"])
+    images = np.random.default_rng(0).integers(1, 250, (1, 1, 16, 16), dtype=np.uint8)
+    (path,) = figures.grid(tmp_path / "g", ["arm"], {"arm": images}, ["bag"])
     page = np.asarray(Image.open(path))[..., 0]
-    big = picture[0, 0].repeat(4, 0).repeat(4, 1)
+    big = images[0, 0].repeat(4, 0).repeat(4, 1)
     windows = np.lib.stride_tricks.sliding_window_view(page, big.shape)
     assert (windows == big).all((-1, -2)).sum() == 1
 
@@ -221,7 +221,7 @@ def test_grid_holds_every_arm_and_stays_a_page(tmp_path, long_names, classes, co
 
 
 def test_grid_refuses_what_does_not_match(tmp_path):
-    with pytest.raises(ValueError, match="2 images, 1 labels"):
+    with pytest.raises(ValueError, match="2 images but 1 labels"):
         figures.grid(tmp_path / "g", ["a"], {"a": _flat([1, 2])}, ["x"])
     with pytest.raises(ValueError, match="uint8"):
         figures.grid(tmp_path / "g", ["a"], {"a": _flat([1]).astype(float)}, ["x"])
@@ -240,49 +240,49 @@ def test_analysis_imports_no_torch():
 
 
 def test_a_figure_for_a_page_leaves_its_words_beside_it(study, tmp_path):
-    manifest, records, _ = study(["native", "native+dw", "can-3"])
-    svg, words = figures.forest(tmp_path / "forest", manifest, records, figures.PAGE)
-    told = json.loads(words.read_text())
-    assert told["title"] == "Difference to native+dw" and "n = 3" in told["text"]
-    assert told["width"] == pytest.approx(6.69)
+    results = study(["native", "native+dw", "can-3"]).results()
+    svg, words = figures.forest(tmp_path / "forest", results, figures.PAGE)
+    caption = json.loads(words.read_text())
+    assert caption["title"] == "Difference to native+dw" and "n = 3" in caption["text"]
+    assert caption["width"] == pytest.approx(6.69)
     assert "<text" not in svg.read_text() and not (tmp_path / "forest.png").exists()
 
 
 @pytest.mark.parametrize("many", [False, True])
 @pytest.mark.parametrize("look", [figures.SCREEN, figures.PAGE])
 def test_quality_against_cost_names_every_arm_once(study, long_names, tmp_path, drawn, many, look):
-    manifest, records, _ = study(long_names) if many else study()
-    figures.cost(tmp_path / "cost", manifest, records, look)
+    made = study(long_names) if many else study()
+    figures.cost(tmp_path / "cost", made.results(), look)
     left, right = drawn[0].axes
     names = [t.get_text() for t in right.texts]
-    inside = [a["name"] for a in manifest["arms"] if not a["bound"]]  # the bound is far off
+    inside = made.results().contenders  # the lower bound is far outside
     assert sorted(names) == sorted(inside)
     assert not _texts_overlap(drawn[0], right.texts) and _inside(drawn[0], right.texts)
     marks = [line for line in left.lines if len(line.get_xdata()) == 1]
     assert sum(line.get_marker() == "s" for line in marks) == 1  # the baseline
     for arm, line in zip(inside, marks, strict=True):
-        values = [records[f"{arm}@{s}"]["metrics"]["kid"] for s in range(3)]
+        values = [made.records[f"{arm}@{s}"]["metrics"]["kid"] for s in range(3)]
         assert line.get_ydata()[0] == pytest.approx(1000 * sum(values) / 3)
-        assert line.get_xdata()[0] == records[f"{arm}@0"]["cost"]["macs"]["total"]
+        assert line.get_xdata()[0] == made.records[f"{arm}@0"]["cost"]["macs"]["total"]
 
 
 def test_the_floor_is_a_line_when_it_is_near(study, tmp_path, drawn):
-    manifest, records, _ = study(["native", "native+dw", "can-3"])
-    figures.cost(tmp_path / "far", manifest, records)
-    for record in records.values():
+    made = study(["native", "native+dw", "can-3"])
+    figures.cost(tmp_path / "far", made.results())
+    for record in made.records.values():
         record["protocol"]["floor"]["kid"] = 0.0115
-    figures.cost(tmp_path / "near", manifest, records)
+    figures.cost(tmp_path / "near", made.results())
     far, near = drawn
-    assert "off the panel" in far.get_supxlabel() and "dashed line" in near.get_supxlabel()
+    assert "outside the panel" in far.get_supxlabel() and "dashed line" in near.get_supxlabel()
     dashed = [line for line in near.axes[0].lines if list(line.get_ydata()) == [11.5, 11.5]]
     assert len(dashed) == 1 and dashed[0].get_linestyle() == "--"
 
 
 def test_cost_without_counts_draws_nothing(study, tmp_path):
-    manifest, records, _ = study()
-    for record in records.values():
+    made = study()
+    for record in made.records.values():
         record["cost"] = {}
-    assert figures.cost(tmp_path / "c", manifest, records) == []
+    assert figures.cost(tmp_path / "c", made.results()) == []
 
 
 def _history(images, **measures):
@@ -290,13 +290,13 @@ def _history(images, **measures):
 
 
 def test_weights_are_means_over_seeds_and_their_ratio(study, tmp_path, drawn):
-    manifest, _, curves = study(["native", "native+dw", "can-3"])
-    assert figures.weights(tmp_path / "w", manifest, curves) == []  # older records
+    made = study(["native", "native+dw", "can-3"])
+    assert figures.weights(tmp_path / "w", made.results()) == []
     for s, generated in enumerate([1.0, 2.0, 6.0]):
-        curves[f"can-3@{s}"]["weights"] = _history(
+        made.curves[f"can-3@{s}"]["weights"] = _history(
             [7000, 14000], static=[9.0, 1.5], generated=[0.0, generated]
         )
-    figures.weights(tmp_path / "w", manifest, curves)
+    figures.weights(tmp_path / "w", made.results())
     axes = drawn[0].axes[0]
     assert [t.get_text() for t in axes.texts] == ["3 / 1.5"]  # of the last point
     assert axes.collections[0].get_array().data.ravel()[0] == pytest.approx(1.0)  # log2 of 2
@@ -304,11 +304,11 @@ def test_weights_are_means_over_seeds_and_their_ratio(study, tmp_path, drawn):
 
 
 def test_weight_curves_are_the_measures_by_images(study, tmp_path, drawn):
-    manifest, _, curves = study(["native", "native+dw", "can-3"], seeds=2)
-    assert figures.weight_curves(tmp_path / "w", manifest, curves) == []
+    made = study(["native", "native+dw", "can-3"], seeds=2)
+    assert figures.weight_curves(tmp_path / "w", made.results()) == []
     images = [7000, 14000, 21000]
     for s in range(2):
-        curves[f"can-3@{s}"]["weights"] = _history(
+        made.curves[f"can-3@{s}"]["weights"] = _history(
             images,
             static=[0, 2, 4],
             generated=[1, 2 + s, 8],
@@ -316,7 +316,7 @@ def test_weight_curves_are_the_measures_by_images(study, tmp_path, drawn):
             spread_time=[None, 0.0, 0.0],
             effective_rank=[9, 8 - s, 7],
         )
-    figures.weight_curves(tmp_path / "w", manifest, curves)
+    figures.weight_curves(tmp_path / "w", made.results())
     *panels, key = drawn[0].axes
     means = [panel.lines[-1] for panel in panels]  # after those of the seeds
     assert [list(line.get_xdata()) for line in means] == [images[1:]] * 3 + [images]
@@ -332,20 +332,20 @@ def test_weight_curves_are_the_measures_by_images(study, tmp_path, drawn):
     assert low < 0.2 and 0.3 < high < 3
     assert [t.get_text() for t in key.get_legend().get_texts()] == ["can-3"]
     assert panels[0].get_title() == "depthwise"
-    loss = arm_styles(manifest, ["native", "native+dw", "can-3"])["can-3"]["color"]
+    loss = arm_styles(made.results(), ["native", "native+dw", "can-3"])["can-3"]["color"]
     assert means[0].get_color() == loss  # as in the figure of losses
 
 
 @pytest.mark.parametrize("look", [figures.SCREEN, figures.PAGE])
 @pytest.mark.parametrize("many", [False, True])
 def test_weight_curves_fit_their_page(study, long_names, tmp_path, drawn, many, look):
-    manifest, _, curves = study([*long_names, "can-all"] if many else None)
-    for trial in manifest["trials"]:
-        curves[trial["key"]]["weights"] = make_weights(trial["arm"], trial["seed"])
-    figures.weight_curves(tmp_path / "w", manifest, curves, look)
+    made = study([*long_names, "can-all"] if many else None)
+    for trial in made.manifest["trials"]:
+        made.curves[trial["key"]]["weights"] = make_weights(trial["arm"], trial["seed"])
+    figures.weight_curves(tmp_path / "w", made.results(), look)
     *panels, key = drawn[0].axes
     names = key.get_legend().get_texts()
-    assert len(names) == len([a for a in manifest["arms"] if "can" in a["name"]])
+    assert len(names) == len([arm for arm in made.results().arms if "can" in arm])
     titles = [panel.title for panel in panels[:7]]
     below = [panel.xaxis.label for panel in panels if panel.get_xlabel()]
     ticks = [t for panel in panels[-7:] for t in panel.get_xticklabels() if t.get_text() != "80K"]
@@ -355,12 +355,12 @@ def test_weight_curves_fit_their_page(study, long_names, tmp_path, drawn, many, 
     assert min(panel.get_window_extent().height for panel in panels) > 0.5 * drawn[0].dpi
 
 
-def test_a_strip_holds_the_pictures_enlarged(tmp_path):
+def test_a_strip_holds_the_images_enlarged(tmp_path):
     images = np.random.default_rng(0).integers(0, 256, (3, 2, 1, 4, 6), dtype=np.uint8)
     (path,) = figures.strip(tmp_path / "s", images)
-    found = np.asarray(Image.open(path))
-    assert found.shape == (2 * (4 * 8 + 2) - 2, 3 * (6 * 8 + 2) - 2)
+    page = np.asarray(Image.open(path))
+    assert page.shape == (2 * (4 * 8 + 2) - 2, 3 * (6 * 8 + 2) - 2)
     for c in range(3):
         for r in range(2):
-            cell = found[r * 34 : r * 34 + 32, c * 50 : c * 50 + 48]
+            cell = page[r * 34 : r * 34 + 32, c * 50 : c * 50 + 48]
             assert np.array_equal(cell[::8, ::8], images[c, r, 0])

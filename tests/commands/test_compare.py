@@ -1,4 +1,4 @@
-"""The verb from command line to text, on the committed run and edited copies of it."""
+"""`cabench compare` from arguments to text, on the committed run and edited copies of it."""
 
 import io
 import re
@@ -16,7 +16,7 @@ from scipy import stats
 from cabench.analysis.comparison_text import show
 from cabench.commands.compare import Target, find_side, parse
 
-WARNED = "WARNING: the scores do not compare"
+WARNED = "WARNING: the scores are not comparable"
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ def test_a_mean_over_other_seeds_says_so(compare, tmp_path):
     fail(records["native+dw", 2])
     write_run(tmp_path, manifest, records)
     text = compare("layer_placement:can-3", f"{tmp_path}/layer_placement:native+dw")
-    assert "2 of 3 trials done" in " ".join(text.split())
+    assert "2 of 3 trials complete" in " ".join(text.split())
     cells = re.split(r"\s{2,}", row(text, "KID-lite0 @2000 ↓"))
     assert cells[1].endswith("(n=3)") and "n=" not in cells[2] and cells[4] == "2"
 
@@ -104,7 +104,7 @@ def test_a_terminal_has_rules_and_colour_a_pipe_plain_columns(compare, monkeypat
 def test_where_the_encoding_has_no_arrow():
     sides = [find_side(parse(f"layer_placement:{arm}", REFERENCE)) for arm in ("can-3", "native")]
     file = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
-    show(*sides, Console(file=file, _environ={}))
+    show(*sides, Console(file=file), width=120)
     file.seek(0)
     text = file.read()
     can = kids(reference()[1], "can-3")
@@ -149,8 +149,8 @@ def test_another_scale_is_compared_arm_by_arm_with_a_warning(compare, tmp_path):
     text = compare("layer_placement", f"{tmp_path}/layer_placement.longer")
     said = " ".join(text.split())
     assert WARNED in said and "images (22400 / 44800)" in said
-    assert "Models of one name differ: backbone.depth (4 / 6): all arms." in said
-    assert "No trial is the same." in text
+    assert "Same arm, different model: backbone.depth (4 / 6): all arms." in said
+    assert "The runs have no trial in common." in text
     assert re.split(r"\s{2,}", row(text, "can-3"))[1] == "0 of 3 and 2"
 
 
@@ -195,9 +195,9 @@ def test_targets(text, target):
         ("layer_placement:can3", "layer_placement:native", "did you mean 'can-3'"),
         ("layer_placement:can-3", "layer_placement", "give both an arm, or neither"),
         ("layer_placement", "layer_placement:can-3", "'layer_placement:can-3' names an arm"),
-        ("layer_placement:", "layer_placement:", "is not [FOLDER/]STUDY[.SCALE][:ARM]"),
+        ("layer_placement:", "layer_placement:", "expected [DIRECTORY/]STUDY[.SCALE][:ARM]"),
         ("layer_placement", "nowhere/layer_placement", "no study was run in nowhere yet"),
-        ("layer_placement", REFERENCE, f"name a study in it: {REFERENCE}/layer_placement.quick"),
+        ("layer_placement", REFERENCE, f"in it: {REFERENCE}/layer_placement.quick"),
         ("layer_placement.cpu", "layer_placement", "there: layer_placement.quick"),
     ],
 )
@@ -206,7 +206,7 @@ def test_a_users_mistake_gets_one_line(a, b, said):
     assert code == 2 and said in err and err.count("\n") == 1 and not out
 
 
-def test_a_study_file_that_changed_since_is_told(compare, tmp_path):
+def test_a_study_file_that_changed_since_the_run_is_reported(compare, tmp_path):
     manifest, records = reference()
     (tmp_path / "study.yaml").write_text("study: layer_placement # edited\n")
     manifest["study_file"] = str(tmp_path / "study.yaml")
@@ -223,10 +223,10 @@ def test_nothing_finished_is_an_error_that_says_why(tmp_path):
     there = f"{tmp_path}/layer_placement"
     code, _, err = cabench("compare", f"{there}:can-3", f"{there}:native")
     assert code == 2 and err.count("\n") == 1
-    assert "none of 3 trials is finished; failed: can-3 (seeds 0, 1, 2): Diverged" in err
+    assert "none of 3 trials is complete; failed: can-3 (seeds 0, 1, 2): Diverged" in err
     write_run(tmp_path / "planned", manifest, {})
     code, _, err = cabench("compare", f"{tmp_path}/planned/layer_placement", there)
-    assert code == 2 and "none of 30 trials is finished" in err and "failed" not in err
+    assert code == 2 and "none of 30 trials is complete" in err and "failed" not in err
 
 
 def test_comparing_needs_no_torch():

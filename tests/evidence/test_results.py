@@ -21,4 +21,6 @@ def test_the_frame_holds_every_trial_and_metric(results):
 
 
 def test_the_verdicts_are_those_of_the_claims(results):
-    assert list(results.verdicts["id"]) == [claim.id for claim in results.manifest.claims]
+    assert [verdict.claim.id for verdict in results.verdicts] == [
+        claim.id for claim in results.manifest.claims
+    ]

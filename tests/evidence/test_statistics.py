@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from cabench.evidence.statistics import holm, holm_apart, mean_interval, numbers, paired_difference
+from cabench.evidence.statistics import holm, holm_by_family, mean_interval, paired_difference
 
 
 @pytest.fixture(autouse=True)
@@ -76,33 +76,8 @@ def test_holm_step_down():
     assert holm([]) == []
 
 
-def test_numbers_hold_every_arm_and_adjust_within_a_metric(study):
-    manifest, records, _ = study(missing=[("can-3", 1)])
-    table = numbers(manifest, records)
-    assert len(table) == 12 * 4
-    kid = table[table["metric"] == "kid"].set_index("arm")
-    assert list(kid.index) == [arm["name"] for arm in manifest["arms"]]
-    assert kid.loc["static", "role"] == "bound" and math.isnan(kid.loc["static", "p"])
-    assert kid.loc["static", "diff"] > 0 and kid.loc["static", "diff_low"] > 0
-    assert kid.loc["native+dw", "role"] == "baseline" and math.isnan(kid.loc["native+dw", "diff"])
-    assert kid.loc["can-3", "n"] == 2 and kid.loc["can-3", "pairs"] == 2
-    tested = kid[kid["role"] == "arm"]
-    assert list(tested["p_holm"]) == pytest.approx(holm(list(tested["p"])))
-    by_hand = [
-        records[f"native+can-3@{s}"]["metrics"]["kid"] - records[f"native+dw@{s}"]["metrics"]["kid"]
-        for s in range(3)
-    ]
-    assert kid.loc["native+can-3", "diff"] == pytest.approx(sum(by_hand) / 3)
-
-
-def test_numbers_of_one_seed(study):
-    manifest, records, _ = study(seeds=1)
-    table = numbers(manifest, records)
-    assert table["p"].isna().all() and table["low"].isna().all() and table["mean"].notna().all()
-
-
-def test_an_added_arm_changes_no_verdict_of_the_studys_own():
+def test_added_arms_change_no_verdict_of_the_studys_own():
     ps = [0.01, 0.04, float("nan"), 0.03]
     alone = holm([0.01, 0.04, float("nan")])
-    both = holm_apart(ps, [False, False, False, True])
+    both = holm_by_family(ps, [False, False, False, True])
     assert both[:2] == alone[:2] and both[2] != both[2] and both[3] == 0.03

@@ -1,79 +1,73 @@
 """Verdicts on differences whose t and p are known by hand (p = 1 - t / sqrt(2 + t^2) at n = 3)."""
 
+import math
 from typing import get_args
 
 import pytest
+from made_study import make_claim, make_failed, make_manifest, make_record, read_results
 from scipy import stats
 
 from cabench.config.schema import Claim
 from cabench.errors import CabenchError
-from cabench.evidence.verdicts import TESTS, judge
+from cabench.evidence.verdicts import TESTS
 
 BASE = [10.0, 11.0, 12.0]
 # mean -2, sd .1: t = 34.6, p = .00083
 CLEAR = [b - d for b, d in zip(BASE, [1.9, 2.0, 2.1], strict=True)]
-# mean -2, sd .7: t = 4.949, p = .0385: alone significant, not after Holm over two
+# mean -2, sd .7: t = 4.949, p = .0385: significant alone, but not after Holm over two
 MARGINAL = [b - d for b, d in zip(BASE, [1.3, 2.0, 2.7], strict=True)]
 
 
-def ledger(values, claims, higher=False, bound=()):
-    """Judge claims given as (better, than) over arms' values by seed; None is a failed trial."""
-    manifest = {
-        "study": "s",
-        "question": "?",
-        "scale": "smoke",
-        "baseline": "base",
-        "primary": "kid",
-        "arms": [{"name": a, "bound": a in bound} for a in values],
-        "seeds": [0, 1, 2],
-        "trials": [
-            {"arm": a, "seed": s, "key": f"{a}{s}"} for a in values for s in range(len(values[a]))
-        ],
-        "metrics": {"kid": {"label": "KID", "higher_is_better": higher}},
-        "claims": [
-            {"id": f"C{i}", "says": "...", "metric": "kid", "test": "superiority"}
-            | dict(zip(("better", "than", "metric"), claim, strict=False))
-            for i, claim in enumerate(claims)
-        ],
-    }
+def judged(values, claims, higher=False, bound=()):
+    """Verdicts on claims about KID, given as (better, than, metric).
+
+    `values`: KID by arm and seed; None is a failed trial.
+    """
+    metrics = {"kid": {"label": "KID", "higher_is_better": higher}}
+    claims = [make_claim(*claim, id=f"C{i}") for i, claim in enumerate(claims)]
+    manifest = make_manifest(list(values), "base", range(3), metrics, claims)
+    for arm in manifest["arms"]:
+        arm["bound"] = arm["name"] in bound
+    trials = [(arm, s, value) for arm in values for s, value in enumerate(values[arm])]
+    manifest["trials"] = [{"arm": a, "seed": s, "key": f"{a}@{s}"} for a, s, _ in trials]
     records = {
-        f"{a}{s}": {"status": "complete", "metrics": {"kid": v}}
-        if v is not None
-        else {"status": "failed", "error": "boom", "metrics": {}}
-        for a in values
-        for s, v in enumerate(values[a])
+        f"{arm}@{s}": make_failed(arm, s, "boom")
+        if value is None
+        else make_record(arm, s, {"kid": value})
+        for arm, s, value in trials
     }
-    return judge(manifest, records)
+    return read_results(manifest, records).verdicts
 
 
 def test_supported_and_contradicted():
-    found = ledger({"base": BASE, "can": CLEAR}, [("can", "base"), ("base", "can")])
-    assert list(found["verdict"]) == ["supported", "contradicted"]
-    assert found.loc[0, "diff"] == pytest.approx(-2) and found.loc[1, "diff"] == pytest.approx(2)
-    assert found.loc[0, "p"] == pytest.approx(0.000832, abs=1e-6)
-    assert found.loc[0, "p_holm"] == pytest.approx(2 * 0.000832, abs=2e-6)
+    found = judged({"base": BASE, "can": CLEAR}, [("can", "base"), ("base", "can")])
+    assert [verdict.word for verdict in found] == ["supported", "contradicted"]
+    first, second = (verdict.evidence[0].difference for verdict in found)
+    assert first.mean == pytest.approx(-2) and second.mean == pytest.approx(2)
+    assert found[0].p == pytest.approx(0.000832, abs=1e-6)
+    assert found[0].p_holm == pytest.approx(2 * 0.000832, abs=2e-6)
     half = 4.302653 * 0.1 / 3**0.5
-    assert found.loc[0, "low"] == pytest.approx(-2 - half, abs=1e-6)
+    assert first.low == pytest.approx(-2 - half, abs=1e-6)
 
 
 def test_direction_follows_the_metric():
-    found = ledger({"base": BASE, "can": CLEAR}, [("can", "base")], higher=True)
-    assert found.loc[0, "verdict"] == "contradicted"
+    (verdict,) = judged({"base": BASE, "can": CLEAR}, [("can", "base")], higher=True)
+    assert verdict.word == "contradicted"
 
 
 def test_holm_over_the_claims_decides():
     values = {"base": BASE, "a": MARGINAL, "b": MARGINAL}
-    alone = ledger(values, [("a", "base")])
-    assert alone.loc[0, "p"] == pytest.approx(0.0385, abs=1e-4)
-    assert alone.loc[0, "verdict"] == "supported"
-    both = ledger(values, [("a", "base"), ("b", "base")])
-    assert list(both["verdict"]) == ["unresolved", "unresolved"]
-    assert both.loc[0, "high"] < 0  # its own interval excludes zero
+    (alone,) = judged(values, [("a", "base")])
+    assert alone.p == pytest.approx(0.0385, abs=1e-4)
+    assert alone.word == "supported"
+    both = judged(values, [("a", "base"), ("b", "base")])
+    assert [verdict.word for verdict in both] == ["unresolved", "unresolved"]
+    assert both[0].evidence[0].difference.high < 0  # its own interval excludes zero
 
 
 def test_claims_that_were_not_tested_do_not_count_in_holm():
-    found = ledger({"base": BASE, "a": MARGINAL}, [("a", "base"), ("gone", "base")])
-    assert list(found["verdict"]) == ["supported", "not tested"]
+    found = judged({"base": BASE, "a": MARGINAL}, [("a", "base"), ("gone", "base")])
+    assert [verdict.word for verdict in found] == ["supported", "not tested"]
 
 
 @pytest.mark.parametrize(
@@ -81,119 +75,114 @@ def test_claims_that_were_not_tested_do_not_count_in_holm():
     [
         ({"base": BASE}, ("gone", "base"), "'gone' is not run at this scale"),
         ({"base": BASE, "can": [None] * 3}, ("can", "base"), "'can' failed"),
-        ({"base": BASE, "can": [9.0, None, None]}, ("can", "base"), "found 1"),
+        ({"base": BASE, "can": [9.0, None, None]}, ("can", "base"), "got 1"),
         ({"base": BASE[:1], "can": [9.0]}, ("can", "base"), "needs 2 seeds"),
         ({"base": BASE, "can": CLEAR}, ("can", "base", "clip"), "'clip' is not measured"),
         ({"base": BASE, "can": [8.0, 9.0, 10.0]}, ("can", "base"), "no spread"),
     ],
 )
-def test_not_tested_says_why(values, claim, reason):
-    found = ledger(values, [claim])
-    assert found.loc[0, "verdict"] == "not tested" and reason in found.loc[0, "reason"]
+def test_a_claim_that_is_not_tested_says_why(values, claim, reason):
+    (verdict,) = judged(values, [claim])
+    assert verdict.word == "not tested" and reason in verdict.reason
 
 
-def test_a_bound_is_no_contestant():
-    found = ledger({"base": BASE, "can": CLEAR}, [("can", "base")], bound=("base",))
-    assert found.loc[0, "verdict"] == "not tested" and "bound" in found.loc[0, "reason"]
+def test_a_lower_bound_is_not_tested():
+    (verdict,) = judged({"base": BASE, "can": CLEAR}, [("can", "base")], bound=("base",))
+    assert verdict.word == "not tested" and "lower bound" in verdict.reason
 
 
 def test_a_verdict_on_fewer_seeds_says_so():
-    found = ledger({"base": BASE, "can": [8.0, 9.1, None]}, [("can", "base")])
-    assert found.loc[0, "verdict"] == "supported" and found.loc[0, "reason"] == "2 of 3 seeds"
+    (verdict,) = judged({"base": BASE, "can": [8.0, 9.1, None]}, [("can", "base")])
+    assert verdict.word == "supported" and verdict.reason == "2 of 3 seeds"
 
 
 def test_equal_arms_are_unresolved():
-    assert ledger({"base": BASE, "can": BASE}, [("can", "base")]).loc[0, "verdict"] == "unresolved"
+    (verdict,) = judged({"base": BASE, "can": BASE}, [("can", "base")])
+    assert verdict.word == "unresolved"
 
 
-def test_unknown_test_lists_what_is_allowed(study):
-    manifest, records, _ = study()
-    manifest["claims"][0]["test"] = "superiorty"
-    with pytest.raises(CabenchError, match="C1.*superiorty.*did you mean.*allowed: superiority"):
-        judge(manifest, records)
+def test_an_unknown_test_names_its_claim_and_a_near_match(study):
+    made = study()
+    made.manifest["claims"][0]["test"] = "superiorty"
+    results = made.results()
+    with pytest.raises(CabenchError, match="C1.*superiorty.*did you mean 'superiority'"):
+        _ = results.verdicts
 
 
 def test_no_claims(study):
-    manifest, records, _ = study()
-    manifest["claims"] = []
-    assert judge(manifest, records).empty
+    made = study()
+    made.manifest["claims"] = []
+    assert made.results().verdicts == ()
 
 
-# ---- several metrics, facts of counting, added claims -----------------------------------------
+# ---- several metrics, counts, added claims -----------------------------------------------------
 
 HIGH = [0.50, 0.55, 0.52]
 
 
-def several(ours, claim, counts=None):
-    """Judge claims over kid (lower) and accuracy (higher): {arm: {metric: values by seed}}."""
-    manifest = {
-        "study": "s",
-        "question": "?",
-        "scale": "smoke",
-        "baseline": "base",
-        "primary": "kid",
-        "arms": [{"name": a} for a in ours],
-        "seeds": [0, 1, 2],
-        "trials": [{"arm": a, "seed": s, "key": f"{a}{s}"} for a in ours for s in range(3)],
-        "metrics": {"kid": {"label": "KID"}, "acc": {"label": "acc", "higher_is_better": True}},
-        "claims": [{"says": "...", "test": "superiority"} | one for one in claim],
-    }
+def several(values, claims, costs=None):
+    """Verdicts on claims over KID (lower is better) and accuracy (higher is better), by id.
+
+    `values`: {arm: {metric: values by seed}}.
+    """
+    metrics = {"kid": {"label": "KID"}, "acc": {"label": "acc", "higher_is_better": True}}
+    manifest = make_manifest(list(values), "base", range(3), metrics, claims)
     records = {
-        f"{arm}{s}": {
-            "status": "complete",
-            "metrics": {m: values[s] for m, values in scores.items()},
-            "cost": (counts or {}).get(arm, {}),
-        }
-        for arm, scores in ours.items()
+        f"{arm}@{s}": make_record(
+            arm, s, {m: of_seeds[s] for m, of_seeds in scores.items()}, (costs or {}).get(arm)
+        )
+        for arm, scores in values.items()
         for s in range(3)
     }
-    return judge(manifest, records)
+    return {verdict.claim.id: verdict for verdict in read_results(manifest, records).verdicts}
 
 
 def two(kid, acc):
     return {"base": {"kid": BASE, "acc": HIGH}, "can": {"kid": kid, "acc": acc}}
 
 
-BOTH = {"id": "B", "better": "can", "than": "base", "metric": ["kid", "acc"]}
+BOTH = make_claim("can", "base", ["kid", "acc"], id="B")
 
 
 def test_several_metrics_take_the_largest_p():
     acc = [h + d for h, d in zip(HIGH, [0.10, 0.13, 0.11], strict=True)]
-    row = several(two(CLEAR, acc), [BOTH]).iloc[0]
+    verdict = several(two(CLEAR, acc), [BOTH])["B"]
     ps = [stats.ttest_rel(CLEAR, BASE).pvalue, stats.ttest_rel(acc, HIGH).pvalue]
-    assert row["p"] == pytest.approx(max(ps)) and row["verdict"] == "supported"
-    assert [part["p"] for part in row["parts"]] == pytest.approx(ps)
-    assert row["parts"][1]["better"] == pytest.approx(sum(acc) / 3)
+    assert verdict.p == pytest.approx(max(ps)) and verdict.word == "supported"
+    assert [part.difference.p for part in verdict.evidence] == pytest.approx(ps)
+    assert verdict.evidence[1].better == pytest.approx(sum(acc) / 3)
 
 
 def test_several_metrics_need_all_of_them():
     worse = [h - d for h, d in zip(HIGH, [0.10, 0.13, 0.11], strict=True)]
     vague = [h + d for h, d in zip(HIGH, [0.10, -0.05, 0.02], strict=True)]
     up = [b + d for b, d in zip(BASE, [1.9, 2.0, 2.1], strict=True)]
-    assert several(two(CLEAR, worse), [BOTH]).iloc[0]["verdict"] == "unresolved"
-    assert several(two(CLEAR, vague), [BOTH]).iloc[0]["verdict"] == "unresolved"
-    assert several(two(up, worse), [BOTH]).iloc[0]["verdict"] == "contradicted"
-    row = several(two(CLEAR, HIGH), [BOTH | {"metric": ["kid", "clip"]}]).iloc[0]
-    assert row["verdict"] == "not tested" and "'clip' is not measured" in row["reason"]
+    assert several(two(CLEAR, worse), [BOTH])["B"].word == "unresolved"
+    assert several(two(CLEAR, vague), [BOTH])["B"].word == "unresolved"
+    assert several(two(up, worse), [BOTH])["B"].word == "contradicted"
+    verdict = several(two(CLEAR, HIGH), [BOTH | {"metric": ["kid", "clip"]}])["B"]
+    assert verdict.word == "not tested" and "'clip' is not measured" in verdict.reason
 
 
 def test_several_metrics_enter_holm_once():
     acc = [h + d for h, d in zip(HIGH, [0.10, 0.13, 0.11], strict=True)]
-    other = {"id": "K", "better": "can", "than": "base", "metric": "kid"}
-    found = several(two(CLEAR, acc), [BOTH, other]).set_index("id")
-    p_both, p_kid = found.loc["B", "p"], found.loc["K", "p"]
-    assert found.loc["K", "p_holm"] == pytest.approx(2 * p_kid)
-    assert found.loc["B", "p_holm"] == pytest.approx(max(2 * p_kid, p_both))
+    found = several(two(CLEAR, acc), [BOTH, make_claim("can", "base", id="K")])
+    assert found["K"].p_holm == pytest.approx(2 * found["K"].p)
+    assert found["B"].p_holm == pytest.approx(max(2 * found["K"].p, found["B"].p))
 
 
-COUNTS = {
-    "base": {"macs": {"total": 1000}, "params": {"total": 300}},
-    "can": {"macs": {"total": 1040}, "params": {"total": 300}},
-}
+def cost(macs, params):
+    return {
+        "macs": {"backbone": macs, "conditioning": 0, "total": macs, "counter": "fvcore"},
+        "params": {"backbone": params, "embedder": 0, "methods": 0, "total": params},
+    }
+
+
+COSTS = {"base": cost(1000, 300), "can": cost(1040, 300)}
 
 
 @pytest.mark.parametrize(
-    ("metric", "ratio", "better", "verdict"),
+    ("metric", "ratio", "better", "word"),
     [
         ("macs", None, "can", "contradicted"),
         ("macs", None, "base", "by construction"),
@@ -204,42 +193,35 @@ COUNTS = {
         ("params", 1, "can", "by construction"),
     ],
 )
-def test_counting_decides(metric, ratio, better, verdict):
+def test_counting_decides(metric, ratio, better, word):
     than = "base" if better == "can" else "can"
-    fact = {
-        "id": "F",
-        "better": better,
-        "than": than,
-        "metric": metric,
-        "ratio": ratio,
-        "test": "by_construction",
-    }
-    test = {"id": "T", "better": "can", "than": "base", "metric": "kid"}
-    found = several(two(MARGINAL, HIGH), [fact, test], COUNTS).set_index("id")
-    assert found.loc["F", "verdict"] == verdict
-    assert found.loc["F", "p"] != found.loc["F", "p"]
-    assert found.loc["T", "p_holm"] == found.loc["T", "p"]  # a fact is no test
-    assert found.loc["F", "parts"][0]["better"] == COUNTS[better][metric]["total"]
+    count = make_claim(better, than, metric, id="F", ratio=ratio, test="by_construction")
+    tested = make_claim("can", "base", id="T")
+    found = several(two(MARGINAL, HIGH), [count, tested], COSTS)
+    assert found["F"].word == word and math.isnan(found["F"].p)
+    assert found["T"].p_holm == found["T"].p  # a count is no test
+    assert found["F"].evidence[0].better == COSTS[better][metric]["total"]
 
 
-def test_nothing_counted_is_not_tested():
-    fact = {"id": "F", "better": "can", "than": "base", "metric": "macs", "test": "by_construction"}
-    row = several(two(BASE, HIGH), [fact], {"base": COUNTS["base"]}).iloc[0]
-    assert row["verdict"] == "not tested" and "no counts of 'can'" in row["reason"]
-    row = several(two(BASE, HIGH), [fact | {"better": "gone"}], COUNTS).iloc[0]
-    assert row["verdict"] == "not tested" and "'gone' is not run" in row["reason"]
+def test_a_claim_about_an_arm_without_counts_is_not_tested():
+    count = make_claim("can", "base", "macs", id="F", test="by_construction")
+    verdict = several(two(BASE, HIGH), [count], {"base": COSTS["base"]})["F"]
+    assert verdict.word == "not tested" and "'can' has no cost" in verdict.reason
+    verdict = several(two(BASE, HIGH), [count | {"better": "gone"}], COSTS)["F"]
+    assert verdict.word == "not tested" and "'gone' is not run" in verdict.reason
 
 
 def test_added_claims_are_a_family_of_their_own_and_come_last():
     values = two(MARGINAL, HIGH) | {"mine": {"kid": MARGINAL, "acc": HIGH}}
-    own = {"id": "O", "better": "can", "than": "base", "metric": "kid"}
-    added = {"id": "A", "better": "mine", "than": "base", "metric": "kid", "added": True}
+    own = make_claim("can", "base", id="O")
+    added = make_claim("mine", "base", id="A", added=True)
     found = several(values, [added, own])
-    assert list(found["id"]) == ["O", "A"] and list(found["added"]) == [False, True]
-    assert list(found["verdict"]) == ["supported", "supported"]  # each alone in its family
+    assert list(found) == ["O", "A"]
+    # each alone in its family
+    assert [verdict.word for verdict in found.values()] == ["supported", "supported"]
     together = several(values, [added | {"added": False}, own])
-    assert list(together["verdict"]) == ["unresolved", "unresolved"]
+    assert [verdict.word for verdict in together.values()] == ["unresolved", "unresolved"]
 
 
-def test_the_tests_of_a_study_file_are_those_that_can_be_judged():
+def test_every_test_that_a_study_may_name_has_a_judge():
     assert set(get_args(Claim.model_fields["test"].annotation)) == set(TESTS)

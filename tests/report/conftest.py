@@ -1,4 +1,4 @@
-"""Runs on disk to report on, and a PDF's text."""
+"""Runs on disk to report on, and the text of a PDF."""
 
 import pypdfium2
 import pytest
@@ -9,18 +9,20 @@ from made_study import make_study, write_run
 def made(tmp_path):
     """make(edit=None, weights=False, **study options) -> Run, written below tmp_path."""
 
-    def make(names=("native", "native+dw", "can-3"), edit=None, weights=False, folder="a", **made):
-        manifest, records, curves = make_study(list(names), **made)
+    def make(
+        names=("native", "native+dw", "can-3"), edit=None, weights=False, folder="a", **options
+    ):
+        study = make_study(list(names), **options)
         if edit:
-            edit(manifest, records)
-        return write_run(tmp_path / folder, manifest, records, curves, weights=weights)
+            edit(study.manifest, study.records)
+        return write_run(tmp_path / folder, study, weights=weights)
 
     return make
 
 
 @pytest.fixture
 def text_of():
-    """The text of each page, white space folded."""
+    """The text of each page, with single spaces."""
 
     def read(pdf):
         with pypdfium2.PdfDocument(pdf) as document:

@@ -1,18 +1,20 @@
-"""The report: what stands in it, where it stands, and that equal records give equal bytes."""
+"""The report: its contents, their order, and equal bytes for equal records."""
 
-import json
 import subprocess
 import sys
 
 import pandas as pd
 import pytest
 from cli import cabench
+from made_study import make_failed
 
 from cabench.commands.app import app
+from cabench.commands.report import show_report
 from cabench.errors import CabenchError
+from cabench.evidence.results import Results
 from cabench.records.runs import find_run
 from cabench.records.store import CURVES, SHEET
-from cabench.report.report import compile_pdf, show_report, write_report
+from cabench.report.report import compile_pdf, write_report
 from cabench.runtime.files import read_json
 
 
@@ -41,22 +43,21 @@ def test_the_answer_stands_on_the_first_page(made, text_of, tmp_path):
     whole = " ".join(pages)
     for part in (
         "Quality against cost",
-        "Held-out loss while training",
+        "Held-out loss during training",
         "Samples",
         "real vs real",
         "Other guidance",
         "Protocol",
         "AdamW",
         "dpmpp_2m",
-        "guidance 1; beside it 2",
+        "guidance 1; also sampled at 2",
         "adaln_zero(source timestep + label)",
         "No trial failed.",
-        "Assumption.",
+        "Assumptions where the paper is silent",
         "cabench run studies/made.yaml --scale quick --seeds 3",
         "torch 2.15.0",
         "EPYC",
-        "Generated weights beside static ones: not recorded.",
-        "Generated weights while training: not recorded.",
+        "No figures of generated weights: none were recorded.",
     ):
         assert part in whole, part
     assert f"1 / {len(pages)}" in first and "layer_placement · scale quick" in pages[1]
@@ -86,11 +87,14 @@ def test_equal_records_give_equal_bytes_wherever_they_lie(made, tmp_path, monkey
 
 
 def test_another_record_gives_other_bytes(made):
-    run = made()
-    records = run.records()
-    before = compile_pdf(run, records)
-    records["can-3@0"]["metrics"]["kid"] *= 1.5
-    assert compile_pdf(run, records) != before
+    def worse(manifest, records):
+        records["can-3@0"]["metrics"]["kid"] *= 1.5
+
+    assert pdf(made(folder="a")) != pdf(made(folder="b", edit=worse))
+
+
+def pdf(run):
+    return compile_pdf(Results.of(run, with_curves=True), run.store)
 
 
 HOSTILE = '#panic("x") *bold* _it_ $x$ @ref <label> [link]() = head `raw` \\ // /* {1} "q"'
@@ -102,10 +106,9 @@ def test_texts_are_set_and_never_evaluated(made, text_of, tmp_path):
         manifest["caveat"] = f"K {HOSTILE}"
         manifest["arms"][0]["about"] = f"A {HOSTILE}"
         manifest["claims"][1] |= {"says": f"S {HOSTILE}", "id": "#c*1"}
-        manifest["metrics"] = json.loads(json.dumps(manifest["metrics"]))
         manifest["metrics"]["kid"]["label"] = "#K*D*"
         for seed in range(3):
-            records[f"native@{seed}"] |= {"status": "failed", "error": f"E {HOSTILE}"}
+            records[f"native@{seed}"] = make_failed("native", seed, f"E {HOSTILE}")
 
     pages = text_of(write_report(made(edit=spoil), tmp_path)[0])
     whole = " ".join(pages)
@@ -127,7 +130,7 @@ def test_failed_and_missing_trials_are_said(made, text_of, tmp_path, capsys):
     show_report("layer_placement", None, run.store.results, tmp_path / "out")
     said = capsys.readouterr().out
     notice = "6 of 9 trials are complete: 1 failed, 2 have not run."
-    assert notice in said and "layer_placement.quick.pdf" in said and "gone since the run" in said
+    assert notice in said and "layer_placement.quick.pdf" in said and "no longer exists" in said
     whole = " ".join(text_of(tmp_path / "out" / "layer_placement.quick.pdf"))
     for part in (
         notice,
@@ -162,14 +165,14 @@ def test_a_study_without_claims(made, text_of, tmp_path):
 
 def test_weights_are_shown_where_they_were_recorded(made, text_of, tmp_path):
     whole = " ".join(text_of(write_report(made(weights=True), tmp_path)[0]))
-    assert "Frobenius norm, generated / static" in whole and "Effective rank: exp" in whole
-    assert "static ones: not recorded" not in whole and "training: not recorded" not in whole
+    assert "Frobenius norms, generated / static" in whole and "Effective rank: exp" in whole
+    assert "No figures of generated weights" not in whole
 
 
 def test_no_record_is_one_line(made, tmp_path):
     everything = [(a, s) for a in ("native", "native+dw", "can-3") for s in range(3)]
     run = made(missing=everything)
-    with pytest.raises(CabenchError, match="no record of layer_placement.quick.*cabench run"):
+    with pytest.raises(CabenchError, match="layer_placement.quick has no records.*cabench run"):
         write_report(run, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -204,15 +207,15 @@ def test_the_committed_run_has_its_report(text_of, tmp_path):
     run = find_run(ROOT / "results" / "reference", "layer_placement")
     pages = text_of(write_report(run, tmp_path)[0])
     assert "None of the 3 tested claims is supported: 3 unresolved; 1 not tested." in pages[0]
-    assert "real pictures" in " ".join(pages)  # the sheet of real pictures was found
+    assert "real images" in " ".join(pages)  # the grid of real images was read
 
 
 def test_a_figure_half_written_is_never_seen(made, tmp_path, monkeypatch):
     from cabench.analysis import figures
 
-    run = made()
+    results = Results.of(made())
     target = tmp_path / "forest.svg"
-    figures.forest(tmp_path / "forest", run.told, run.records())
+    figures.forest(tmp_path / "forest", results)
     before = target.read_bytes()
 
     def stops(figure, path, **options):
@@ -221,7 +224,7 @@ def test_a_figure_half_written_is_never_seen(made, tmp_path, monkeypatch):
 
     monkeypatch.setattr("matplotlib.figure.Figure.savefig", stops)
     with pytest.raises(KeyboardInterrupt):
-        figures.forest(tmp_path / "forest", run.told, run.records())
+        figures.forest(tmp_path / "forest", results)
     assert target.read_bytes() == before
     assert not list(tmp_path.glob(".*"))
 
@@ -244,7 +247,7 @@ def test_the_verb_needs_neither_torch_nor_ray(made, tmp_path):
 @pytest.mark.parametrize("suffix", [CURVES, SHEET])
 def test_what_is_damaged_beside_a_record_is_named_and_not_drawn(made, tmp_path, suffix):
     run = made(weights=True)
-    whole = compile_pdf(run, run.records())
+    whole = pdf(run)
     victim = run.store.beside("can-3@0", suffix)
     content = victim.read_bytes()
     victim.write_bytes(content.replace(b"0.3", b"0.9") if suffix == CURVES else content[:-30])
@@ -254,12 +257,12 @@ def test_what_is_damaged_beside_a_record_is_named_and_not_drawn(made, tmp_path, 
     assert err == f"cabench: {victim} is corrupted; `cabench run` regenerates it\n"
     damaged = (tmp_path / "out" / "layer_placement.quick.pdf").read_bytes()
     victim.unlink()
-    assert damaged == compile_pdf(run, run.records()) != whole
+    assert damaged == pdf(run) != whole
 
 
 def test_a_damaged_sheet_of_real_pictures_is_named_and_left_out(made, tmp_path):
     run = made()
-    without = compile_pdf(run, run.records())
+    without = pdf(run)
     fingerprint = run.records()["can-3@0"]["spec"]["train"]["data"]["fingerprint"]
     path = run.store.beside(f"data-{fingerprint[:16]}", SHEET)
     path.write_bytes(b"half a picture")

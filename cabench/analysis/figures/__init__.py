@@ -1,4 +1,13 @@
-"""The study's pictures, for a screen or for a page. No display needed."""
+"""Figures of a study, for a screen or for a page. Needs no display.
+
+STUDY_FIGURES is the one list of figures that a run draws and that a report shows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 
 from cabench.analysis.figures.bins import bins
 from cabench.analysis.figures.cost import cost
@@ -10,11 +19,39 @@ from cabench.analysis.figures.strip import strip
 from cabench.analysis.figures.style import PAGE, SCREEN, Look
 from cabench.analysis.figures.weight_curves import weight_curves
 from cabench.analysis.figures.weights import weights
+from cabench.evidence.results import Results
+
+
+@dataclass(frozen=True)
+class StudyFigure:
+    """A figure of a study's results."""
+
+    # fmt: off
+    name: str                                              # of its file
+    draw: Callable[[Path, Results, Look], list[Path]]      # [] where it does not apply
+    absent: str                                            # what a report says in its place
+    # fmt: on
+
+
+STUDY_FIGURES = (
+    StudyFigure(
+        "forest",
+        forest,
+        "No forest plot: no arm has a complete trial on a seed that the baseline also completed.",
+    ),
+    StudyFigure("cost", cost, "No figure of quality against cost: no arm has score and counts."),
+    StudyFigure("curves", curves, "No figure of the held-out loss: no curves were recorded."),
+    StudyFigure("bins", bins, "No figure of the loss by noise bin: no bins were recorded."),
+    StudyFigure("weights", weights, "No figures of generated weights: none were recorded."),
+    StudyFigure("weight_curves", weight_curves, ""),  # applies where `weights` does
+)
 
 __all__ = [
     "PAGE",
     "SCREEN",
+    "STUDY_FIGURES",
     "Look",
+    "StudyFigure",
     "bins",
     "cost",
     "curves",

@@ -9,7 +9,7 @@ import pandas as pd
 import seaborn
 from matplotlib.patches import Rectangle
 
-from cabench.analysis.figures.style import ALONE, SCREEN, Look, finish, sheet
+from cabench.analysis.figures.style import ALONE, SCREEN, Look, finish, new_figure
 
 STRONG = 10.0  # standard deviations that have the full colour
 
@@ -29,7 +29,7 @@ def audit(path: str | Path, frame: pd.DataFrame, look: Look = SCREEN) -> list[Pa
         .loc[rows, columns]
     )
     one = frame.iloc[0]
-    with sheet(2.6 + 1.05 * len(columns), 1.9 + 0.46 * len(rows), look) as figure:
+    with new_figure(2.6 + 1.05 * len(columns), 1.9 + 0.46 * len(rows), look) as figure:
         axes = figure.subplots()
         seaborn.heatmap(
             np.clip(shift, -STRONG, STRONG),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
 
-from cabench.analysis.figures.curves import LINE, arm_styles, label_ends
+from cabench.analysis.figures.arms import LINE, arm_styles, label_ends
 from cabench.analysis.figures.style import (
     BOUND,
     FAINT,
@@ -17,66 +18,69 @@ from cabench.analysis.figures.style import (
     Look,
     axis_title,
     finish,
-    sheet,
+    new_figure,
 )
-from cabench.analysis.labels import count_unit
+from cabench.analysis.formatting import count_unit, range_text
 from cabench.analysis.summary import floor_score
-from cabench.evidence.frame import by_seed, costs, has_native, is_bound, study_arms, tidy
-from cabench.evidence.metric import primary_metric
+from cabench.evidence.results import Results
 from cabench.evidence.statistics import Estimate, mean_interval
 
-WIDE = 4  # largest over smallest count: from here on the axis is logarithmic
-TITLES = {"macs": "MACs of one forward", "params": "parameters"}
+WIDE = 4  # ratio of the largest to the smallest count from which the axis is logarithmic
+TITLES = {"macs": "MACs of one forward pass", "params": "parameters"}
+Levels = Mapping[str, Estimate]  # by arm, in printed units
 
 
-def cost(
-    path: str | Path, manifest: dict[str, Any], records: dict[str, Any], look: Look = SCREEN
-) -> list[Path]:
-    """Means and 95 % intervals; nothing is written when no arm has both score and counts.
+def cost(path: str | Path, results: Results, look: Look = SCREEN) -> list[Path]:
+    """Draw means and intervals over cost; nothing is drawn when no arm has both score and counts.
 
-    Both panels share the metric's axis, so that the names at the right hold for both.
+    Both panels share the metric's axis, so the names at the right apply to both.
     """
-    metric, frame = primary_metric(manifest), tidy(manifest, records)
-    table = costs(manifest, records).set_index("arm")
-    found = {
-        arm: mean_interval(by_seed(frame, arm, metric.name) * metric.scale)
-        for arm in (a["name"] for a in study_arms(manifest))
-        if table.loc[arm, list(TITLES)].notna().all()
-    }
-    found = {arm: estimate for arm, estimate in found.items() if estimate.n}
-    if not found:
+    metric = results.primary
+    levels = _levels(results)
+    if not levels:
         return []
-    low, high = _limits(manifest, found)
-    off = [arm for arm, e in found.items() if not low <= e.mean <= high]
-    shown = {arm: e for arm, e in found.items() if arm not in off}
-    styles = arm_styles(manifest, list(found))
-    label = 0.075 * max(map(len, shown))
+    low, high = _limits(results, levels)
+    shown = {arm: e for arm, e in levels.items() if low <= e.mean <= high}
+    styles = arm_styles(results, list(levels))
     height = max(4.2 if look.titled else 2.9, 1.4 + look.size * LINE * len(shown))
-    with sheet(8.2 + label, height, look) as figure:
+    with new_figure(8.2 + 0.075 * max(map(len, shown)), height, look) as figure:
         panels = figure.subplots(1, 2, sharey=True)
         panels[0].set_ylim(low, high)
-        for axes, count in zip(panels, TITLES, strict=True):
-            _panel(axes, manifest, shown, table[count], styles)
-            _count_axis(axes, table.loc[list(shown), count].to_numpy(), TITLES[count])
-        floor = floor_score(manifest, records, metric) * metric.scale
+        for axes, (count, title) in zip(panels, TITLES.items(), strict=True):
+            counts = {arm: getattr(results.costs[arm], count) for arm in shown}
+            _panel(axes, results, shown, counts, styles)
+            _count_axis(axes, np.array(list(counts.values())), title)
+        floor = floor_score(results, metric) * metric.scale
         for axes in panels if low <= floor <= high else []:
             axes.axhline(floor, color=BOUND, linewidth=1, linestyle=(0, (4, 2)), zorder=1)
         better = "↑ better" if metric.higher_is_better else "↓ better"
-        panels[0].set_ylabel(f"{axis_title(metric.title[:-2])}   ({better})")
-        ends = {arm: (table.loc[arm, "params"], e.mean) for arm, e in shown.items()}
-        label_ends(panels[1], ends, styles, look)
-        text = _small_print(manifest, found, off, floor, (low, high))
+        panels[0].set_ylabel(f"{axis_title(metric.title_without_arrow)}   ({better})")
+        ends = {arm: (results.costs[arm].params, e.mean) for arm, e in shown.items()}
+        label_ends(panels[1], ends, styles, look, height)
+        text = _caption(results, levels, floor, (low, high))
         return finish(figure, path, look, "Quality against cost", text)
 
 
-def _limits(manifest: dict[str, Any], found: dict[str, Estimate]) -> tuple[float, float]:
-    """Every arm's seeds, what it can of the intervals; a bound only when near."""
-    arms = [e for arm, e in found.items() if not is_bound(manifest, arm)] or list(found.values())
-    seeds = np.concatenate([e.values.to_numpy() for e in arms])
-    low, high = seeds.min(), seeds.max()
+def _levels(results: Results) -> dict[str, Estimate]:
+    """The primary metric of the arms that have both a score and counts."""
+    metric = results.primary
+    levels = {}
+    for arm, cost in results.costs.items():
+        level = mean_interval(results.by_seed(arm, metric.name) * metric.scale)
+        if level.n and np.isfinite([cost.macs, cost.params]).all():
+            levels[arm] = level
+    return levels
+
+
+def _limits(results: Results, levels: Levels) -> tuple[float, float]:
+    """All seeds of the arms, as much of the intervals as fits, and a lower bound if it is near."""
+    arms = [e for arm, e in levels.items() if not results.is_lower_bound(arm)]
+    arms = arms or list(levels.values())
+    seeds = np.concatenate([e.values.to_numpy(dtype=float) for e in arms])
+    low, high = float(seeds.min()), float(seeds.max())
     room = (high - low) or abs(high) or 1.0
-    ends = [end for e in arms for end in (e.low, e.high) if end == end]
-    ends += [e.mean for e in found.values() if low - room <= e.mean <= high + room]
+    ends = [end for e in arms if e.has_interval for end in (e.low, e.high)]
+    ends += [e.mean for e in levels.values() if low - room <= e.mean <= high + room]
     low, high = max(min(low, *ends), low - room), min(max(high, *ends), high + room)
     pad = 0.05 * (high - low)
     return low - pad, high + pad
@@ -84,23 +88,23 @@ def _limits(manifest: dict[str, Any], found: dict[str, Estimate]) -> tuple[float
 
 def _panel(
     axes: Axes,
-    manifest: dict[str, Any],
-    found: dict[str, Estimate],
-    counts: Any,
-    styles: dict[str, Any],
+    results: Results,
+    levels: Levels,
+    counts: Mapping[str, float],
+    styles: Mapping[str, dict[str, Any]],
 ) -> None:
     axes.grid(axis="y", color=FAINT, linewidth=0.4)
-    for arm, e in found.items():
+    for arm, level in levels.items():
         colour, x = styles[arm]["color"], counts[arm]
-        if e.low == e.low:
-            axes.plot([x, x], [e.low, e.high], color=colour, linewidth=1.3, zorder=2)
-        baseline = arm == manifest["baseline"]
-        filled = has_native(manifest, arm) or baseline
+        if level.has_interval:
+            axes.plot([x, x], [level.low, level.high], color=colour, linewidth=1.3, zorder=2)
+        is_baseline = arm == results.manifest.baseline
+        filled = results.has_native(arm) or is_baseline
         axes.plot(
             x,
-            e.mean,
-            "s" if baseline else "o",
-            markersize=6.5 if baseline else 5,
+            level.mean,
+            "s" if is_baseline else "o",
+            markersize=6.5 if is_baseline else 5,
             markerfacecolor=colour if filled else "white",
             markeredgecolor=colour,
             zorder=3,
@@ -108,7 +112,7 @@ def _panel(
 
 
 def _count_axis(axes: Axes, counts: np.ndarray, title: str) -> None:
-    """Ticks in one unit; logarithmic where sizes differ several times."""
+    """Ticks in one unit; a logarithmic axis where counts differ several times."""
     size, unit = count_unit(counts)
     if counts.min() > 0 and counts.max() > WIDE * counts.min():
         axes.set_xscale("log")
@@ -125,26 +129,20 @@ def _count_axis(axes: Axes, counts: np.ndarray, title: str) -> None:
     axes.set_xlabel(f"{title} ({unit})" if unit else title)
 
 
-def _small_print(
-    manifest: dict[str, Any],
-    found: dict[str, Estimate],
-    off: list[str],
-    floor: float,
-    limits: tuple[float, float],
-) -> str:
-    n = [e.n for e in found.values()]
-    seeds = f"{min(n)}" if min(n) == max(n) else f"{min(n)} to {max(n)}"
-    text = (
-        f"Mean and 95 % Student-t interval over n = {seeds} seeds. "
+def _caption(results: Results, levels: Levels, floor: float, limits: tuple[float, float]) -> str:
+    low, high = limits
+    n = [level.n for level in levels.values()]
+    sentences = [
+        f"Mean and 95 % Student-t interval over n = {range_text(n)} seeds."
         if max(n) > 1
-        else ("One seed: no interval. ")
-    )
-    text += f"Square: the baseline, {manifest['baseline']}; filled: with the native method. "
-    text += "A name's colour and height hold in both panels. "
-    if floor == floor:
-        low, high = limits
-        where = "dashed line" if low <= floor <= high else f"{floor:z.2g}, off the panel"
-        text += f"Real pictures against real ones: {where}. "
+        else "One seed: no interval.",
+        f"Square: the baseline, {results.manifest.baseline}; filled: with the native method.",
+        "Names at the right apply to both panels.",
+    ]
+    if np.isfinite(floor):
+        place = "dashed line" if low <= floor <= high else f"{floor:z.2g}, outside the panel"
+        sentences.append(f"Real against other real images: {place}.")
+    off = [f"{arm} ({e.mean:z.3g})" for arm, e in levels.items() if not low <= e.mean <= high]
     if off:
-        text += f"Off the panel: {', '.join(f'{arm} ({found[arm].mean:z.3g})' for arm in off)}."
-    return text.strip()
+        sentences.append(f"Outside the panel: {', '.join(off)}.")
+    return " ".join(sentences)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
+from cabench.analysis.figures.arms import group_colour, row_names, rows_height
 from cabench.analysis.figures.style import (
     FAINT,
     INK,
@@ -16,87 +17,75 @@ from cabench.analysis.figures.style import (
     Look,
     axis_title,
     finish,
-    ladder,
-    sheet,
+    new_figure,
 )
-from cabench.analysis.labels import fold
-from cabench.evidence.frame import added_arms, by_seed, has_native, is_bound, study_arms, tidy
-from cabench.evidence.metric import SUPPORT, Metric, primary_metric, study_metrics
-from cabench.evidence.statistics import ALPHA, Estimate, holm_apart, paired_difference
+from cabench.evidence.arms import ArmResult
+from cabench.evidence.metric import SUPPORT, Metric
+from cabench.evidence.results import Results
+from cabench.evidence.statistics import ALPHA, Estimate
 
 OFF_SCALE = 6  # an arm farther out than this many times the median arm is an arrow at the edge
 
 
-def forest(
-    path: str | Path, manifest: dict[str, Any], records: dict[str, Any], look: Look = SCREEN
-) -> list[Path]:
-    """The primary metric and the held-out loss side by side, arms in study order."""
-    baseline, frame = manifest["baseline"], tidy(manifest, records)
-    arms = [arm["name"] for arm in study_arms(manifest) if arm["name"] != baseline]
-    first, metrics = primary_metric(manifest), study_metrics(manifest)
-    shown = [first] + [metrics[m] for m in (SUPPORT,) if m in metrics and m != first.name]
-    found = {
-        m.name: [
-            paired_difference(by_seed(frame, a, m.name), by_seed(frame, baseline, m.name))
-            for a in arms
-        ]
-        for m in shown
-    }
-    if not any(e.n for e in found[first.name]):
+def forest(path: str | Path, results: Results, look: Look = SCREEN) -> list[Path]:
+    """Draw the primary metric and the held-out loss side by side, arms in the study's order.
+
+    Nothing is drawn when no arm shares a seed with the baseline.
+    """
+    names = dict.fromkeys([results.primary.name, SUPPORT])
+    metrics = [results.metrics[name] for name in names if name in results.metrics]
+    panels_rows = [_rows(results, metric) for metric in metrics]
+    rows = panels_rows[0]
+    if not any(row.difference.n for row in rows):
         return []
-    names = ["\n".join(fold(arm, 30 if look.titled else 24)) for arm in arms]
-    rows = sum(0.29 + 0.13 * name.count("\n") for name in names)
-    height = 1.75 + rows if look.titled else 0.6 + look.size**2 * rows
-    with sheet(9.5, height, look) as figure:
-        panels = figure.subplots(1, len(shown), sharey=True, squeeze=False)[0]
-        for axes, metric in zip(panels, shown, strict=True):
-            _panel(axes, manifest, metric, arms, found[metric.name], look)
-        panels[0].set_yticks(range(len(arms)), names)
-        panels[0].set_ylim(len(arms) - 0.4, -0.6)
+    labels = row_names([row.arm for row in rows], look)
+    height = rows_height(labels, 0.29)
+    height = 1.75 + height if look.titled else 0.6 + look.size**2 * height
+    with new_figure(9.5, height, look) as figure:
+        panels = figure.subplots(1, len(metrics), sharey=True, squeeze=False)[0]
+        for axes, metric, of_metric in zip(panels, metrics, panels_rows, strict=True):
+            _panel(axes, results, metric, of_metric, look)
+        panels[0].set_yticks(range(len(rows)), labels)
+        panels[0].set_ylim(len(rows) - 0.4, -0.6)
         for axes in panels:
             axes.tick_params(axis="y", length=0, labelleft=axes is panels[0])
-        title = f"Difference to {baseline}"
-        title = f"{manifest['question']} {title}" if look.titled else title
-        return finish(figure, path, look, title, _small_print(found[first.name], arms))
+        title = f"Difference to {results.manifest.baseline}"
+        if look.titled:
+            title = f"{results.manifest.question} {title}"
+        return finish(figure, path, look, title, _caption(rows))
+
+
+def _rows(results: Results, metric: Metric) -> list[ArmResult]:
+    return [row for row in results.compare_arms([metric.name]) if not row.is_baseline]
 
 
 def _panel(
-    axes: Axes,
-    manifest: dict[str, Any],
-    metric: Metric,
-    arms: list[str],
-    found: list[Estimate],
-    look: Look,
+    axes: Axes, results: Results, metric: Metric, rows: Sequence[ArmResult], look: Look
 ) -> None:
-    bounds = [is_bound(manifest, arm) for arm in arms]
-    ps = [float("nan") if b else e.p for e, b in zip(found, bounds, strict=True)]
-    added = added_arms(manifest)
-    adjusted = holm_apart(ps, [arm in added for arm in arms])
-    low, high = _limits(found, bounds, metric.scale)
+    effects = [row.difference.scaled(metric.scale) for row in rows]
+    low, high = limits(effects, [row.role == "bound" for row in rows])
     axes.set_xlim(low, high)
     axes.axvline(0, color=INK, linewidth=0.9, zorder=1)
-    for y, (arm, estimate, bound, p) in enumerate(zip(arms, found, bounds, adjusted, strict=True)):
+    for y, (row, effect) in enumerate(zip(rows, effects, strict=True)):
         axes.axhline(y, color=FAINT, linewidth=0.5, zorder=0)
-        colour = ladder(has_native(manifest, arm), bound)
-        mean = estimate.mean * metric.scale
-        if not estimate.n:
+        colour = group_colour(results.has_native(row.arm), row.role == "bound")
+        if not effect.n:
             _note(axes, low + 0.015 * (high - low), y, "no result", "#777777", "left", look)
-        elif not low <= mean <= high:
-            _arrow(axes, mean, y, colour, look)
+        elif not low <= effect.mean <= high:
+            _arrow(axes, effect.mean, y, colour, look)
         else:
-            _row(axes, estimate, metric.scale, y, colour, filled=p < ALPHA)
+            _row(axes, effect, y, colour, filled=row.p_holm < ALPHA)
     better = "better →" if metric.higher_is_better else "← better"
     axes.xaxis.set_major_locator(MaxNLocator(6 if look.titled else 4, steps=[1, 2, 5, 10]))
-    axes.set_xlabel(f"difference in {axis_title(metric.title[:-2])}   ({better})")
+    axes.set_xlabel(f"difference in {axis_title(metric.title_without_arrow)}   ({better})")
 
 
-def _row(axes: Axes, estimate: Estimate, scale: float, y: int, colour: str, filled: bool) -> None:
-    """Seeds as dots above the line, interval, mean; intervals past the edge end in a tip."""
+def _row(axes: Axes, effect: Estimate, y: int, colour: str, filled: bool) -> None:
+    """Seeds as dots above the line, interval, mean; an interval past the edge ends in a tip."""
     low, high = axes.get_xlim()
-    left, right = estimate.low * scale, estimate.high * scale
     axes.plot(
-        estimate.values * scale,
-        np.full(estimate.n, y - 0.2),
+        effect.values.to_numpy(),
+        np.full(effect.n, y - 0.2),
         "o",
         markersize=2.6,
         color=colour,
@@ -104,14 +93,14 @@ def _row(axes: Axes, estimate: Estimate, scale: float, y: int, colour: str, fill
         markeredgewidth=0,
         zorder=3,
     )
-    if left == left:
-        ends = [max(left, low), min(right, high)]
+    if effect.has_interval:
+        ends = [max(effect.low, low), min(effect.high, high)]
         axes.plot(ends, [y, y], color=colour, linewidth=1.6, solid_capstyle="butt", zorder=2)
-        for past, edge, tip in ((left < low, low, "<"), (right > high, high, ">")):
+        for past, edge, tip in ((effect.low < low, low, "<"), (effect.high > high, high, ">")):
             if past:
                 axes.plot(edge, y, tip, color=colour, markersize=5, clip_on=False, zorder=4)
     axes.plot(
-        estimate.mean * scale,
+        effect.mean,
         y,
         "o",
         markersize=5.5,
@@ -131,7 +120,7 @@ def _arrow(axes: Axes, mean: float, y: int, colour: str, look: Look) -> None:
 
 
 def _note(axes: Axes, x: float, y: int, text: str, colour: str, side: str, look: Look) -> None:
-    """A word on a row, the row's line interrupted behind it."""
+    """Text on a row, on a white ground that interrupts the row's line."""
     axes.text(
         x,
         y,
@@ -145,32 +134,34 @@ def _note(axes: Axes, x: float, y: int, text: str, colour: str, side: str, look:
     )
 
 
-def _limits(found: list[Estimate], bounds: list[bool], scale: float) -> tuple[float, float]:
-    """A range with zero, every seed of the arms on scale, and what it can of the intervals."""
-    inside = [e for e, bound in zip(found, bounds, strict=True) if e.n and not bound]
-    inside = inside or [e for e in found if e.n]
+def limits(effects: list[Estimate], bounds: list[bool]) -> tuple[float, float]:
+    """The axis: zero, every seed of the arms on scale, and as much of the intervals as fits."""
+    inside = [e for e, bound in zip(effects, bounds, strict=True) if e.n and not bound]
+    inside = inside or [e for e in effects if e.n]
     if not inside:
         return -1.0, 1.0
-    reach = OFF_SCALE * float(np.median([e.values.abs().max() for e in inside]))
+    reach = OFF_SCALE * float(np.median([np.abs(e.values.to_numpy()).max() for e in inside]))
     inside = [e for e in inside if abs(e.mean) <= reach] or inside
-    seeds = np.concatenate([e.values.to_numpy() for e in inside])
-    low, high = min(seeds.min(), 0.0), max(seeds.max(), 0.0)
-    room = (high - low) or 1.0 / scale
-    ends = [end for e in inside for end in (e.low, e.high) if end == end]
+    seeds = np.concatenate([e.values.to_numpy(dtype=float) for e in inside])
+    low, high = min(float(seeds.min()), 0.0), max(float(seeds.max()), 0.0)
+    room = (high - low) or 1.0
+    ends = [end for e in inside if e.has_interval for end in (e.low, e.high)]
     low = max(min([low, *ends]), low - room)
     high = min(max([high, *ends]), high + room)
     pad = 0.06 * (high - low)
-    return (low - pad) * scale, (high + pad) * scale
+    return low - pad, high + pad
 
 
-def _small_print(found: list[Estimate], arms: list[str]) -> str:
-    counts = [e.n for e in found]
+def _caption(rows: Sequence[ArmResult]) -> str:
+    counts = [row.difference.n for row in rows]
     usual = max(set(counts), key=counts.count)
-    fewer = [f"{arm} {n}" for arm, n in zip(arms, counts, strict=True) if n != usual]
-    text = f"Paired by seed, n = {usual}" + (f" (but {', '.join(fewer)})" if fewer else "") + ". "
+    fewer = [f"{row.arm}: {row.difference.n}" for row in rows if row.difference.n != usual]
+    text = f"Paired by seed, n = {usual}" + (f" ({', '.join(fewer)})" if fewer else "") + ". "
     if max(counts) < 2:
         text += "One seed: no interval, no test. "
     else:
-        text += "Circle: mean; bar: 95 % Student-t interval; dots above: single seeds. "
-        text += "Filled: p < .05, paired t, Holm over the arms of a panel. "
-    return text + "Blue: with the native method; orange: without; grey: lower bound, not tested."
+        text += (
+            "Circle: mean; bar: 95 % Student-t interval; dots above: single seeds. Filled circle: "
+            "p < .05 in a two-sided paired t test, after Holm's correction over the arms. "
+        )
+    return text + "Blue: with the native method; orange: without it; grey: lower bound, not tested."

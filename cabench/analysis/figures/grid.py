@@ -12,10 +12,10 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from cabench.analysis.figures.style import DPI
-from cabench.analysis.labels import fold
+from cabench.analysis.formatting import fold
 from cabench.runtime.files import atomic_path
 
-CELL, GAP, BLOCK_GAP, MARGIN = 56, 2, 12, 14  # pixels: least cell, between cells, blocks, around
+CELL, GAP, BLOCK_GAP, MARGIN = 56, 2, 12, 14  # pixels: smallest cell; gaps; around the page
 NAME_LETTERS = 22  # in a line of an arm's name; 40 take two
 TURNED_LETTERS = 18  # in a line of a class name turned by 90 degrees
 LINE = 16  # pixels from one line of text to the next
@@ -32,31 +32,37 @@ def grid(
     labels: Sequence[str],
     real: np.ndarray | None = None,
 ) -> list[Path]:
-    """A PNG: a block of rows per arm, a column per class, enlarged without smoothing.
+    """Write a PNG: a block of rows per arm, a column per class, enlarged without smoothing.
 
-    `samples[arm]`: uint8 (k, C, H, W), C 1 or 3; `labels`: the k class names, the same for all
-    arms; `real`: as samples. Cell i is image i in every block; an arm without samples keeps empty
-    cells. Many arms go side by side, the real images on top of each part.
+    `samples[arm]` and `real`: (k, C, H, W) uint8, C 1 or 3; `labels`: the k class names, the same
+    for all arms. Image i is at the same place in every block; an arm without samples has empty
+    cells. Many arms stand in parts side by side, with the real images on top of each part.
     """
     top: Blocks = [(REAL, real)] if real is not None else []
     blocks = [(arm, samples.get(arm)) for arm in arms]
     layout = Layout(top + blocks, labels)
-    for parts in range(1, len(blocks) + 1):
-        size = math.ceil(len(blocks) / parts)
-        sheets = [top + blocks[i : i + size] for i in range(0, len(blocks), size)]
-        if layout.height(sheets[0]) <= max(TALL, TALLEST * layout.width * len(sheets)):
-            break
-    page = Image.new("RGB", (layout.width * len(sheets), layout.height(sheets[0])), "white")
-    for i, sheet in enumerate(sheets):
-        layout.draw(page, sheet, i * layout.width)
+    parts = _side_by_side(layout, top, blocks)
+    page = Image.new("RGB", (layout.width * len(parts), layout.height(parts[0])), "white")
+    for i, part in enumerate(parts):
+        layout.draw(page, part, i * layout.width)
     path = Path(path).with_suffix(".png")
-    with atomic_path(path) as part:
-        page.save(part, format="PNG", dpi=(DPI, DPI), optimize=True)
+    with atomic_path(path) as unfinished:
+        page.save(unfinished, format="PNG", dpi=(DPI, DPI), optimize=True)
     return [path]
 
 
+def _side_by_side(layout: Layout, top: Blocks, blocks: Blocks) -> list[Blocks]:
+    """The blocks in as few parts as give a page that is not too tall, `top` above each."""
+    for count in range(1, len(blocks) + 1):
+        size = math.ceil(len(blocks) / count)
+        parts = [top + blocks[i : i + size] for i in range(0, len(blocks), size)]
+        if layout.height(parts[0]) <= max(TALL, TALLEST * layout.width * len(parts)):
+            return parts
+    return [top + blocks]
+
+
 class Layout:
-    """Sizes that all blocks share, and the drawing of one part of the page."""
+    """Sizes in pixels that all blocks share; draws one part of the page."""
 
     def __init__(self, blocks: Blocks, labels: Sequence[str]):
         high, wide = _checked(blocks, labels)
@@ -73,7 +79,7 @@ class Layout:
         self.width = self.left + len(classes) * (self.wide + GAP) + MARGIN
 
     def tall(self, name: str) -> int:
-        """Pixels that a block takes: its pictures, or its name where that is taller."""
+        """The height of a block: of its images, or of its name where that is taller."""
         return max(self.rows * (self.high + GAP), LINE * len(self.names[name]) + 4) + BLOCK_GAP
 
     def height(self, blocks: Blocks) -> int:
@@ -96,29 +102,31 @@ class Layout:
                 if images is None:
                     page.paste(EMPTY, (*corner, corner[0] + self.wide, corner[1] + self.high))
                 else:
-                    page.paste(picture(images[i], self.zoom), corner)
+                    page.paste(enlarged(images[i], self.zoom), corner)
             if images is None:
                 draw.text((x + self.left + 6, y + 6), "no samples", "#777777", font())
             y += self.tall(name)
 
 
 def _checked(blocks: Blocks, labels: Sequence[str]) -> tuple[int, int]:
-    """The size (H, W) that all pictures have, or a ValueError that names the block."""
+    """The size (H, W) of all images; raises ValueError, naming the block, where they don't fit."""
     shapes = {}
     for name, images in blocks:
         if images is not None:
             if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1] not in (1, 3):
                 raise ValueError(
-                    f"grid: '{name}' must be uint8 (k, 1 or 3, H, W), "
-                    f"found {images.dtype} {images.shape}"
+                    f"grid: '{name}': expected uint8 (k, 1 or 3, H, W), "
+                    f"got {images.dtype} {images.shape}"
                 )
             if len(images) != len(labels):
-                raise ValueError(f"grid: '{name}' has {len(images)} images, {len(labels)} labels")
+                raise ValueError(
+                    f"grid: '{name}' has {len(images)} images but {len(labels)} labels"
+                )
             shapes[name] = images.shape[2:]
     if not shapes or not len(labels):
         raise ValueError("grid: no samples to draw")
     if len(set(shapes.values())) > 1:
-        raise ValueError(f"grid: pictures differ in size: {shapes}")
+        raise ValueError(f"grid: images differ in size: {shapes}")
     return next(iter(shapes.values()))
 
 
@@ -132,8 +140,8 @@ def _cells(labels: Sequence[str], classes: list[str]) -> list[tuple[int, int]]:
     return places
 
 
-def picture(image: np.ndarray, zoom: int) -> Image.Image:
-    """(C, H, W) uint8, enlarged `zoom` times, nearest."""
+def enlarged(image: np.ndarray, zoom: int) -> Image.Image:
+    """An image (C, H, W) uint8, `zoom` times as large, without smoothing."""
     pixels = np.repeat(image, 3, axis=0) if len(image) == 1 else image
     pixels = pixels.transpose(1, 2, 0).repeat(zoom, axis=0).repeat(zoom, axis=1)
     return Image.fromarray(np.ascontiguousarray(pixels))
@@ -141,13 +149,13 @@ def picture(image: np.ndarray, zoom: int) -> Image.Image:
 
 @cache
 def font(bold: bool = False) -> ImageFont.FreeTypeFont:
-    """DejaVu Sans as matplotlib ships it: the same letters on every machine."""
+    """DejaVu Sans as shipped with matplotlib, so that every machine draws the same letters."""
     name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
     return ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / name, 13)
 
 
 def _heads(classes: list[str], wide: int) -> list[Image.Image]:
-    """Class names as pictures; all turned by 90 degrees where one is wider than its column."""
+    """Class names as images; all turned by 90 degrees where one is wider than its column."""
     heads = [_head(fold(name, max(6, wide // 8))) for name in classes]
     if all(head.width <= wide + GAP and head.height <= 3 * LINE for head in heads):
         return heads
@@ -156,7 +164,7 @@ def _heads(classes: list[str], wide: int) -> list[Image.Image]:
 
 
 def _head(lines: list[str]) -> Image.Image:
-    """Lines of text as a picture, centred."""
+    """Lines of text as an image, centred."""
     width = max(int(font().getlength(line)) + 2 for line in lines)
     label = Image.new("RGB", (width, LINE * len(lines)), "white")
     draw = ImageDraw.Draw(label)

@@ -1,4 +1,4 @@
-"""One arm's samples as a picture: for a page that sets the names itself."""
+"""Sample images of one arm as a PNG, for a page that sets the names itself."""
 
 from __future__ import annotations
 
@@ -9,22 +9,23 @@ from PIL import Image
 
 from cabench.runtime.files import atomic_path
 
-CELL, GAP = 48, 2  # pixels: least side of a cell, between cells
+CELL, GAP = 48, 2  # pixels: smallest side of a cell, between cells
 
 
 def strip(path: str | Path, images: np.ndarray) -> list[Path]:
-    """A PNG, enlarged without smoothing. images (columns, rows, C, H, W) uint8, C 1 or 3."""
-    columns, rows, channels, high, wide = images.shape
-    zoom = max(1, -(-CELL // max(high, wide)))
-    tall, broad = high * zoom + GAP, wide * zoom + GAP
-    page = np.full((rows * tall - GAP, columns * broad - GAP, channels), 255, np.uint8)
+    """Write images (columns, rows, C, H, W) uint8, C 1 or 3, enlarged without smoothing."""
+    columns, rows, channels, height, width = images.shape
+    zoom = max(1, -(-CELL // max(height, width)))
+    high, wide = height * zoom, width * zoom
+    shape = (rows * (high + GAP) - GAP, columns * (wide + GAP) - GAP, channels)
+    page = np.full(shape, 255, np.uint8)
     for c in range(columns):
         for r in range(rows):
             cell = images[c, r].transpose(1, 2, 0).repeat(zoom, axis=0).repeat(zoom, axis=1)
-            page[r * tall : r * tall + high * zoom, c * broad : c * broad + wide * zoom] = cell
+            top, left = r * (high + GAP), c * (wide + GAP)
+            page[top : top + high, left : left + wide] = cell
     path = Path(path).with_suffix(".png")
     with atomic_path(path) as part:
-        Image.fromarray(page.squeeze(2) if channels == 1 else page).save(
-            part, format="PNG", optimize=True
-        )
+        image = Image.fromarray(page.squeeze(2) if channels == 1 else page)
+        image.save(part, format="PNG", optimize=True)
     return [path]

@@ -1,4 +1,4 @@
-"""What all figures share: a palette for colour-blind readers, text sizes, looks, saving."""
+"""What all figures share: colours, text sizes, captions and saving."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 from matplotlib.figure import Figure
 
 from cabench.runtime.files import atomic_path, write_json
 
-# Okabe & Ito 2008, "Color Universal Design": the first two tell the ladders apart.
+# Okabe & Ito 2008, "Color Universal Design": safe for colour-blind readers.
 NATIVE, ALONE, BOUND = "#0072B2", "#D55E00", "#8a8a8a"
 INK, FAINT = "#222222", "#c8c8c8"
-# Okabe & Ito without yellow, then Paul Tol's "muted": order chosen so that neighbours differ.
+# Okabe & Ito without yellow, then Paul Tol's "muted": ordered so that neighbours differ.
 CYCLE = (
     "#0072B2",
     "#D55E00",
@@ -35,7 +36,7 @@ CYCLE = (
     "#6699CC",
 )
 DPI = 150
-RC = {
+RC: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 9,
     "axes.titlesize": 9.5,
@@ -57,38 +58,35 @@ RC = {
 
 @dataclass(frozen=True)
 class Look:
-    """Where a figure will stand."""
+    """How a figure is drawn: for a screen, or for a page that sets its title and caption."""
 
-    size: float  # of text, relative to RC
-    width: float | None = None  # inches of all figures; None: each has its own
-    titled: bool = True  # title and small print in the picture, else beside it as JSON
+    # fmt: off
+    size: float                   # of text, relative to RC
+    width: float | None = None    # inches, for all figures; None: each has its own
+    titled: bool = True           # title and caption inside the figure; else beside it, as JSON
+    # fmt: on
 
 
 SCREEN = Look(1.0)  # a PNG and an SVG that stand alone
-PAGE = Look(0.85, width=6.69, titled=False)  # an SVG for a column of 170 mm, captioned there
-
-
-def ladder(native: bool, bound: bool = False) -> str:
-    """The colour of an arm's ladder: on top of the native method, or alone."""
-    return BOUND if bound else NATIVE if native else ALONE
+PAGE = Look(0.85, width=6.69, titled=False)  # an SVG for a column of 170 mm
 
 
 @contextmanager
-def sheet(width: float, height: float, look: Look = SCREEN) -> Iterator[Figure]:
-    """An empty figure in inches, constrained layout, our text sizes."""
-    sized = {
-        k: v * look.size if isinstance(v, float | int) and "size" in k else v for k, v in RC.items()
-    }
-    with matplotlib.rc_context(sized):
+def new_figure(width: float, height: float, look: Look = SCREEN) -> Iterator[Figure]:
+    """An empty figure of `width` x `height` inches with our text sizes and a tight layout."""
+    sizes = {name: value * look.size for name, value in RC.items() if "size" in name}
+    with matplotlib.rc_context(RC | sizes):
         figure = Figure(figsize=(look.width or width, height), layout="constrained")
-        figure.get_layout_engine().set(w_pad=0.08 * look.size, h_pad=0.06 * look.size)
+        if engine := figure.get_layout_engine():
+            padding = {"w_pad": 0.08 * look.size, "h_pad": 0.06 * look.size}
+            engine.set(**padding)
         yield figure
 
 
 def finish(figure: Figure, path: str | Path, look: Look, title: str, text: str) -> list[Path]:
-    """Saves with title and small print: in the picture, or beside it for a page to set."""
+    """Save a figure with its title and caption: inside it, or beside it for a page to set."""
     if look.titled:
-        caption(figure, title, text)
+        write_caption(figure, title, text)
         return save(figure, path)
     written = save(figure, path, ("svg",))
     width, height = figure.get_size_inches()
@@ -97,8 +95,8 @@ def finish(figure: Figure, path: str | Path, look: Look, title: str, text: str) 
     return [*written, words]
 
 
-def caption(figure: Figure, title: str, text: str) -> None:
-    """A title above and small print below, both to the left, wrapped to the figure's width."""
+def write_caption(figure: Figure, title: str, text: str) -> None:
+    """A title above and a caption below, both left-aligned, wrapped to the figure's width."""
     columns = int(figure.get_figwidth() * 17)
     title = textwrap.fill(title, int(figure.get_figwidth() * 10))
     figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold", parse_math=False)
@@ -106,12 +104,12 @@ def caption(figure: Figure, title: str, text: str) -> None:
 
 
 def axis_title(label: str) -> str:
-    """'KID x10^3 @2000' with a raised exponent."""
+    """'KID x10^3 @2000' with a raised exponent, in matplotlib's mathtext."""
     return re.sub(r"x10\^(-?\d+)", r"×10$^{\1}$", label)
 
 
 def save(figure: Figure, path: str | Path, kinds: tuple[str, ...] = ("png", "svg")) -> list[Path]:
-    """`path` in each kind, its suffix replaced; atomic; equal input gives equal bytes."""
+    """Save `path` in each format, atomically; equal figures give equal bytes."""
     path = Path(path)
     stem = path.with_suffix("") if path.suffix in (".png", ".svg") else path
     written = [stem.with_name(f"{stem.name}.{kind}") for kind in kinds]

@@ -1,20 +1,30 @@
-"""What the weight generators make while training: size, spread, rank; a column a kind of site."""
+"""Generated weights during training: size, spread and rank, one column per kind of site."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import ceil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
-from cabench.analysis.figures.curves import LINE, arm_styles, thousands
-from cabench.analysis.figures.style import FAINT, SCREEN, Look, finish, sheet
-from cabench.analysis.generated import generated_rows, norms
-from cabench.evidence.frame import study_arms
+from cabench.analysis.figures.arms import (
+    LINE,
+    arm_styles,
+    draw_lines,
+    seed_counts,
+    seeds_text,
+    where,
+)
+from cabench.analysis.figures.curves import thousands
+from cabench.analysis.figures.style import FAINT, SCREEN, Look, finish, new_figure
+from cabench.analysis.training_curves import norms, weight_frame
+from cabench.evidence.results import Results
 
 PANELS = {
     "ratio": "generated\n/ static",
@@ -22,89 +32,72 @@ PANELS = {
     "spread_time": "spread over\ntimesteps",
     "effective_rank": "effective\nrank",
 }
-NOTHING = 1e4  # a ratio so far below the largest is next to nothing, and off the panel
-LETTER = 0.069  # inches of width of a letter in the key
+NEGLIGIBLE = 1e4  # values this many times below the largest lie outside their panel
+LETTER = 0.069  # inches of width of a letter in the legend
+Styles = dict[str, dict[str, Any]]
 
 
-def weight_curves(
-    path: str | Path,
-    manifest: dict[str, Any],
-    curves: dict[str, dict[str, Any]],
-    look: Look = SCREEN,
-) -> list[Path]:
-    """Rows of measures, columns of sites, a line an arm; nothing is written without generators."""
-    rows = with_ratio(generated_rows(manifest, curves))
+def weight_curves(path: str | Path, results: Results, look: Look = SCREEN) -> list[Path]:
+    """Draw measures (rows) by site (columns), a line per arm; nothing without generators."""
+    rows = with_ratio(weight_frame(results))
     if rows.empty:
         return []
     sites = list(dict.fromkeys(rows["site"]))
-    arms = [a["name"] for a in study_arms(manifest)]
-    styles = arm_styles(manifest, arms)  # the colours of the figure of losses
-    arms = [arm for arm in arms if arm in set(rows["arm"])]
+    styles = arm_styles(results, results.arms)  # the same colours as in the figure of losses
+    arms = [arm for arm in results.arms if arm in set(rows["arm"])]
     width = look.width or max(6.5, 1.2 + 1.5 * len(sites))
     across = max(1, int((width - 0.3) / (look.size * LETTER * (max(map(len, arms)) + 7))))
-    lines = ceil(len(arms) / across)
-    panel, key = 1.15, look.size * (0.12 + LINE * lines)
-    height = len(PANELS) * panel + key + (1.7 if look.titled else 0.6)
-    with sheet(width, height, look) as figure:
-        grid = figure.add_gridspec(
-            len(PANELS) + 1, len(sites), height_ratios=[panel] * len(PANELS) + [key]
-        )
+    panel, legend = 1.15, look.size * (0.12 + LINE * ceil(len(arms) / across))
+    height = len(PANELS) * panel + legend + (1.7 if look.titled else 0.6)
+    with new_figure(width, height, look) as figure:
+        ratios = [panel] * len(PANELS) + [legend]
+        grid = figure.add_gridspec(len(PANELS) + 1, len(sites), height_ratios=ratios)
         for row, (measure, title) in enumerate(PANELS.items()):
-            first: Axes | None = None
+            of_measure = where(rows, measure=measure)
+            panels: list[Axes] = []
             for column, site in enumerate(sites):
-                axes = figure.add_subplot(grid[row, column], sharey=first)
-                first = first or axes
-                chosen = rows[(rows["measure"] == measure) & (rows["site"] == site)]
-                _lines(axes, chosen, arms, styles)
-                _dress(axes, rows["images"].max(), bottom=row == len(PANELS) - 1)
+                shared = panels[0] if panels else None
+                axes = figure.add_subplot(grid[row, column], sharey=shared)
+                panels.append(axes)
+                of_site = where(of_measure, site=site)
+                for arm in arms:
+                    draw_lines(axes, where(of_site, arm=arm), "value", styles[arm], 1.3, 3)
+                _dress(axes, max(rows["images"]), bottom=row == len(PANELS) - 1)
                 if row == 0:
                     axes.set_title(site)
                 axes.tick_params(labelleft=column == 0)
-            first.set_ylabel(title)
-            _scale(first, measure, rows[rows["measure"] == measure]["value"])
-        _key(figure.add_subplot(grid[-1, :]), arms, styles, across, look)
+            panels[0].set_ylabel(title)
+            _scale(panels[0], measure, of_measure["value"].to_numpy(dtype=float))
+        _legend(figure.add_subplot(grid[-1, :]), arms, styles, across, look)
         figure.align_ylabels()
-        return finish(figure, path, look, "Generated weights while training", _small_print(rows))
+        return finish(figure, path, look, "Generated weights during training", _caption(rows))
 
 
 def with_ratio(rows: pd.DataFrame) -> pd.DataFrame:
-    """The measures that are drawn: `ratio`, generated / static, in the place of the two norms."""
+    """The drawn measures: `ratio`, generated / static norm, in place of the two norms."""
     sizes = norms(rows)
     ratio = (sizes["generated"] / sizes["static"]).where(sizes["static"] > 0)
     sizes = sizes.assign(measure="ratio", value=ratio).dropna(subset="value")
-    return pd.concat([sizes, rows[rows["measure"].isin(PANELS)]], ignore_index=True)
+    return pd.concat([sizes, rows.loc[rows["measure"].isin(list(PANELS))]], ignore_index=True)
 
 
-def _lines(axes: Axes, rows: pd.DataFrame, arms: list[str], styles: dict[str, Any]) -> None:
-    """Mean over seeds (thick), where all that got furthest have a value, and seeds (thin)."""
-    for arm in arms:
-        own = rows[rows["arm"] == arm]
-        if own.empty:
-            continue
-        if own["seed"].nunique() > 1:
-            for _, one in own.groupby("seed"):
-                axes.plot(one["images"], one["value"], linewidth=0.5, alpha=0.35, **styles[arm])
-        groups = own.groupby("images")["value"]
-        mean = groups.mean()[groups.count() == groups.count().max()]
-        marker = "o" if len(mean) == 1 else ""
-        axes.plot(mean.index, mean, linewidth=1.3, marker=marker, markersize=3, **styles[arm])
-
-
-def _scale(axes: Axes, measure: str, values: pd.Series) -> None:
-    """Ratios differ by orders of magnitude between sites: their scale is logarithmic."""
+def _scale(axes: Axes, measure: str, values: np.ndarray) -> None:
+    """A linear scale for ranks, a logarithmic one for ratios, which differ widely over sites."""
     if measure == "effective_rank":
         axes.set_ylim(bottom=0)
         axes.yaxis.set_major_locator(MaxNLocator(4))
         return
-    seen = values[values > values.max() / NOTHING]
-    if not len(seen):
+    shown = values[values > values.max(initial=0) / NEGLIGIBLE]
+    if not len(shown):
         return
     axes.set_yscale("log")
-    axes.set_ylim(seen.min() / 1.3, seen.max() * 1.3)
-    low, high = axes.get_ylim()
-    narrow, wide = high < 6 * low, high > 50 * low
-    places = MaxNLocator(4) if narrow else LogLocator(subs=(1,) if wide else (1, 3), numticks=4)
-    axes.yaxis.set_major_locator(places)
+    low, high = float(shown.min()) / 1.3, float(shown.max()) * 1.3
+    axes.set_ylim(low, high)
+    if high < 6 * low:
+        axes.yaxis.set_major_locator(MaxNLocator(4))
+    else:
+        steps = (1,) if high > 50 * low else (1, 3)
+        axes.yaxis.set_major_locator(LogLocator(subs=steps, numticks=4))
     axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(lambda y, _: f"{y:g}")
 
@@ -119,7 +112,7 @@ def _dress(axes: Axes, end: int, bottom: bool) -> None:
         axes.set_xlabel("images seen")
 
 
-def _key(axes: Axes, arms: list[str], styles: dict[str, Any], across: int, look: Look) -> None:
+def _legend(axes: Axes, arms: Sequence[str], styles: Styles, across: int, look: Look) -> None:
     axes.axis("off")
     handles = [Line2D([], [], linewidth=1.5, label=arm, **styles[arm]) for arm in arms]
     axes.legend(
@@ -135,17 +128,16 @@ def _key(axes: Axes, arms: list[str], styles: dict[str, Any], across: int, look:
     )
 
 
-def _small_print(rows: pd.DataFrame) -> str:
-    n = rows.groupby("arm")["seed"].nunique()
-    seeds = f"{n.min()}" if n.min() == n.max() else f"{n.min()} to {n.max()}"
-    many = f"Thick: mean over n = {seeds} seeds; thin: single seeds."
+def _caption(rows: pd.DataFrame) -> str:
+    seeds = f"Thick lines: mean over {seeds_text(rows)}; thin lines: single seeds."
     return (
-        "Of the averaged network, mean over the layers of a kind. Norms: Frobenius, generated: "
-        "mean over conditions (classes x timesteps). Spread: RMS distance of generated weights "
-        "from their mean over classes at one timestep (or over timesteps at one class), in units "
-        "of the static norm. Effective rank: exp of the entropy of the normalised squared singular "
-        "values of [conditions x generated weights], less their mean over conditions; at most the "
-        f"number of conditions less one. {many if n.max() > 1 else 'One seed.'} "
-        "Ratios have a log scale: what is 0 or next to it, as is the spread over what a generator "
-        "is not told, lies off the panel."
+        "Of the EMA model, mean over the layers of a kind. Generated / static: Frobenius norms, "
+        "the generated one a mean over conditions (classes x timesteps). Spread: RMS distance of "
+        "generated weights from their mean over the classes at one timestep (or over the timesteps "
+        "at one class), divided by the static norm. Effective rank: exp of the entropy of the "
+        "normalised squared singular values of the matrix [conditions x generated weights], "
+        "centred over conditions; at most the number of conditions minus one. "
+        f"{seeds if max(seed_counts(rows)) > 1 else 'One seed.'} "
+        "Ratio and spread have a logarithmic scale; values of 0 or close to it, such as the spread "
+        "over an input that the generator is not conditioned on, lie outside the panel."
     )

@@ -1,8 +1,8 @@
 import pytest
 
-from cabench.analysis.labels import count_unit, decimals, fold, p_text
+from cabench.analysis.formatting import count_unit, decimals, fold, p_text
 from cabench.errors import CabenchError
-from cabench.evidence.metric import Metric, primary_metric
+from cabench.evidence.metric import Metric
 
 
 def test_titles_say_scale_count_and_direction():
@@ -37,7 +37,8 @@ def test_p_values():
 
 
 def test_primary_must_be_a_metric(study):
-    manifest, _, _ = study()
-    manifest["primary"] = "kids"
+    made = study()
+    made.manifest["primary"] = "kids"
+    results = made.results()
     with pytest.raises(CabenchError, match="did you mean 'kid'"):
-        primary_metric(manifest)
+        _ = results.primary

@@ -1,0 +1,161 @@
+"""How figures show arms: a colour and line style each, names beside the axes or the points."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+
+from cabench.analysis.figures.style import ALONE, BOUND, CYCLE, INK, NATIVE, Look
+from cabench.analysis.formatting import fold, range_text
+from cabench.evidence.results import Results
+
+LINE = 0.155  # inches of height that a direct label needs
+
+
+def group_colour(native: bool, bound: bool = False) -> str:
+    """Blue: with the native method; orange: without it; grey: a lower bound."""
+    return BOUND if bound else NATIVE if native else ALONE
+
+
+def arm_styles(results: Results, arms: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Colour and line style by arm: solid with the native method, dashed without it.
+
+    The baseline is black; a lower bound is dotted grey.
+    """
+    styles: dict[str, dict[str, Any]] = {}
+    used = 0
+    for arm in arms:
+        if results.is_lower_bound(arm):
+            styles[arm] = {"color": BOUND, "linestyle": ":"}
+        elif arm == results.manifest.baseline:
+            styles[arm] = {"color": INK, "linestyle": "-"}
+        else:
+            dashes = "-" if results.has_native(arm) else (0, (4, 1.5))
+            styles[arm] = {"color": CYCLE[used % len(CYCLE)], "linestyle": dashes}
+            used += 1
+    return styles
+
+
+def row_names(arms: Sequence[str], look: Look) -> list[str]:
+    """Arms' names as the labels of rows, long ones in several lines."""
+    return ["\n".join(fold(arm, 30 if look.titled else 24)) for arm in arms]
+
+
+def rows_height(names: Sequence[str], row: float) -> float:
+    """Inches of height that rows take, `row` each and more for names of several lines."""
+    return sum(row + 0.13 * name.count("\n") for name in names)
+
+
+def seeds_text(rows: pd.DataFrame) -> str:
+    """'n = 3 seeds', 'n = 2 to 3 seeds' over the arms of a frame."""
+    return f"n = {range_text(seed_counts(rows))} seeds"
+
+
+def seed_counts(rows: pd.DataFrame) -> list[int]:
+    """The number of seeds of each arm in a frame."""
+    seeds: dict[str, set[int]] = {}
+    for arm, seed in zip(rows["arm"], rows["seed"], strict=True):
+        seeds.setdefault(arm, set()).add(seed)
+    return [len(of_arm) for of_arm in seeds.values()]
+
+
+def where(frame: pd.DataFrame, **values: Any) -> pd.DataFrame:
+    """The rows whose columns have these values."""
+    chosen = pd.Series(True, index=frame.index)
+    for name, value in values.items():
+        chosen &= frame[name] == value
+    return frame.loc[chosen]
+
+
+def draw_lines(
+    axes: Axes, rows: pd.DataFrame, value: str, style: dict[str, Any], width: float, size: float
+) -> None:
+    """Draw one arm's values over images seen: thin lines for seeds, a thick one for their mean."""
+    if rows.empty:
+        return
+    if len(set(rows["seed"])) > 1:
+        for _, one in rows.groupby("seed"):
+            axes.plot(one["images"], one[value], linewidth=0.5, alpha=0.35, **style)
+    mean = mean_over_seeds(rows, value)
+    marker = "o" if len(mean) == 1 else ""
+    axes.plot(mean.index, mean, linewidth=width, marker=marker, markersize=size, **style)
+
+
+def mean_over_seeds(rows: pd.DataFrame, value: str) -> pd.Series:
+    """The mean over seeds, by images, at the points that most seeds have reached."""
+    groups = rows.groupby("images")[value]
+    counts = pd.Series(groups.count())
+    return pd.Series(groups.mean()).loc[counts == counts.max()]
+
+
+# ---- names beside their points -----------------------------------------------------------------
+
+
+def label_ends(
+    axes: Axes,
+    ends: dict[str, tuple[float, float]],
+    styles: dict[str, dict[str, Any]],
+    look: Look,
+    height: float,
+) -> None:
+    """Write names to the right of a panel, each tied to its point, moved apart where too close.
+
+    `ends`: each arm's point in data coordinates; `height`: of the figure, in inches.
+    """
+    bottom, top = axes.get_ylim()
+    axes.set_ylim(bottom, top)
+    height -= 1.3 if look.titled else 0.75  # title, caption and axis
+    places = {arm: (y - bottom) / (top - bottom) for arm, (_, y) in ends.items()}
+    for arm, place in spread(places, look.size * LINE / height).items():
+        colour = styles[arm]["color"]
+        axes.annotate(
+            arm,
+            xy=ends[arm],
+            xytext=(1.05, place),
+            textcoords=axes.transAxes,
+            va="center",
+            fontsize=8 * look.size,
+            color=colour,
+            annotation_clip=False,
+            arrowprops={
+                "arrowstyle": "-",
+                "color": colour,
+                "linewidth": 0.5,
+                "alpha": 0.6,
+                "relpos": (0, 0.5),
+                "shrinkA": 1,
+                "shrinkB": 1,
+            },
+        )
+
+
+@dataclass
+class _Group:
+    names: list[str]
+    centre: float
+
+
+def spread(places: dict[str, float], gap: float) -> dict[str, float]:
+    """Positions in the same order, at least `gap` apart, near their places, within [0, 1]."""
+    groups: list[_Group] = []
+    for name in sorted(places, key=lambda name: places[name]):
+        groups.append(_Group([name], places[name]))
+        while len(groups) > 1 and _overlap(groups[-2], groups[-1], gap):
+            upper, lower = groups.pop(), groups.pop()
+            names = lower.names + upper.names
+            groups.append(_Group(names, sum(places[n] for n in names) / len(names)))
+        half = gap * (len(groups[-1].names) - 1) / 2
+        groups[-1].centre = min(max(groups[-1].centre, half), max(1 - half, half))
+    return {
+        name: group.centre + gap * (i - (len(group.names) - 1) / 2)
+        for group in groups
+        for i, name in enumerate(group.names)
+    }
+
+
+def _overlap(lower: _Group, upper: _Group, gap: float) -> bool:
+    return upper.centre - lower.centre < gap * (len(lower.names) + len(upper.names)) / 2

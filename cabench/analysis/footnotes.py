@@ -1,0 +1,141 @@
+"""The notes below a table: protocol, intervals and tests, MACs, and what is missing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+from cabench.analysis.formatting import plural
+from cabench.evidence.results import Results
+from cabench.records.schema import Manifest, MetricInfo, Protocol, SearchResult
+
+PROTOCOL = ("n", "guidance", "judge", "sampler", "steps", "images")  # must agree to compare scores
+
+
+def footnotes(results: Results, with_caveat: bool = True) -> list[str]:
+    """One string per note, in reading order; warnings first."""
+    manifest = results.manifest
+    notes = [*warnings(results), protocol_note(results), statistics_note(manifest)]
+    if len(manifest.seeds) == 1:
+        notes.append("One seed: no interval and no test; differences may be chance.")
+    if manifest.tuning:
+        notes.append(tuning_note(manifest.tuning))
+    if manifest.claims:
+        notes.append(claims_note(manifest, with_caveat))
+    if any(protocol.floor for protocol in results.protocols()):
+        notes.append(
+            "real vs real: another set of real images with the same n and labels, scored by the "
+            "same feature extractor. Samples are as good as real when their KID is close to this "
+            "value, not to 0: between sets with equal labels, KID lies slightly below 0."
+        )
+    notes += dict.fromkeys(info.note for info in manifest.metrics.values() if info.note)
+    if _has_unseen(manifest.metrics):
+        notes.append(
+            "(unseen): samples conditioned on concepts that neither the generator nor the feature "
+            "extractors have seen in any style; the other columns are for concepts seen in other "
+            "styles."
+        )
+    if bounds := [arm.name for arm in manifest.run_arms if arm.bound]:
+        notes.append(f"{', '.join(bounds)}: lower bound without conditions, not tested.")
+    if note := cost_note(results):
+        notes.append(note)
+    if left_out := [arm.name for arm in manifest.arms if arm.name not in results.arms]:
+        notes.append(f"Not run at scale {manifest.scale}: {', '.join(left_out)}.")
+    return notes
+
+
+def _has_unseen(metrics: Mapping[str, MetricInfo]) -> bool:
+    return any(name.endswith("/unseen") for name in metrics)
+
+
+def statistics_note(manifest: Manifest) -> str:
+    """What ± and [ ] mean, and what 'better' and 'worse' rest on."""
+    return (
+        "± and [ ]: 95 % Student-t interval over seeds. diff.: difference to "
+        f"{manifest.baseline}, paired by seed. 'better', 'worse': p < .05 in a two-sided paired "
+        "t test, after Holm's correction over the arms; a difference without either word is "
+        "unresolved."
+    )
+
+
+def claims_note(manifest: Manifest, with_caveat: bool = True) -> str:
+    """How claims are tested, and the study's caveat."""
+    text = (
+        "Claims were fixed before the run: the same test, Holm's correction over the tested claims."
+    )
+    if any(len(claim.metrics) > 1 for claim in manifest.claims):
+        text += " A claim over several metrics takes the largest of their p values."
+    if any(claim.added for claim in manifest.claims):
+        text += " Added claims were not fixed before; they are corrected among themselves."
+    if with_caveat and manifest.caveat:
+        text += f" {manifest.caveat}"
+    return text
+
+
+def cost_note(results: Results) -> str:
+    """What a MAC is, and who counted; '' where no record has counts."""
+    counters = sorted({r.cost.macs.counter for r in results.complete() if r.cost})
+    if not counters:
+        return ""
+    return (
+        "MACs: multiply-accumulates of one forward pass of one sample, conditioning included; "
+        "conditioning MACs: those added to the same backbone without conditioning; counted by "
+        f"{', '.join(counters)}. images/s: training speed on the machine that ran the trial; a "
+        "rough guide, not comparable across machines."
+    )
+
+
+def protocol_note(results: Results) -> str:
+    """'Protocol (scale quick): fashion16; dit 4 deep, ...; n = 2,000 samples per trial; ...'."""
+    manifest, protocols = results.manifest, results.protocols()
+    parts = _protocol_parts(protocols[0]) if protocols else []
+    parts.append("seeds " + ", ".join(map(str, manifest.seeds)))
+    return f"Protocol (scale {manifest.scale}): {'; '.join(parts)}."
+
+
+def _protocol_parts(protocol: Protocol) -> list[str]:
+    return [
+        protocol.data,
+        protocol.backbone,
+        protocol.training,
+        f"{protocol.images:,} images seen",
+        f"n = {protocol.n:,} samples per trial",
+        f"guidance {protocol.guidance:g}",
+        f"sampler {protocol.sampler}",
+        f"{protocol.steps} sampling steps",
+        f"feature extractor {protocol.judge}",
+    ]
+
+
+def tuning_note(searches: Mapping[str, SearchResult]) -> str:
+    """'Learning rates were tuned with equal budgets ...: native+dw 0.003, can-3 0.0015.'"""
+    one = next(iter(searches.values()))
+    rates = ", ".join(f"{arm} {search.lr:g}" for arm, search in searches.items())
+    return (
+        f"Learning rates were tuned with equal budgets ({plural(len(one.tried), 'rate')} per arm, "
+        f"{one.images:,} images each, seed {one.seed}, {one.judged}): {rates}."
+    )
+
+
+def warnings(results: Results) -> list[str]:
+    """A warning for each part of the protocol in which complete trials differ."""
+    protocols = [protocol.dump() for protocol in results.protocols()]
+    notes = []
+    for name in PROTOCOL:
+        values = {json.dumps(protocol.get(name), sort_keys=True) for protocol in protocols}
+        if len(values) > 1:
+            notes.append(
+                f"WARNING: trials differ in protocol '{name}' ({' / '.join(sorted(values))}): "
+                "their scores are not comparable."
+            )
+    return notes
+
+
+def status(results: Results) -> dict[str, str]:
+    """By arm: '' when all its trials are complete, else 'failed (1 of 3)', 'not run (2 of 3)'."""
+    texts = {}
+    for arm in results.arms:
+        progress = results.progress(arm)
+        counts = (("failed", progress.failed), ("not run", progress.missing))
+        texts[arm] = ", ".join(f"{word} ({k} of {progress.total})" for word, k in counts if k)
+    return texts

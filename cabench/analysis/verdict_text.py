@@ -1,0 +1,150 @@
+"""Verdicts in words: the evidence for a claim, and the study's outcome in a sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from cabench.analysis.formatting import (
+    count_unit,
+    effect_decimals,
+    effect_text,
+    p_text,
+    plural,
+)
+from cabench.config.schema import COUNTS
+from cabench.evidence.metric import Metric
+from cabench.evidence.results import Results
+from cabench.evidence.statistics import Estimate
+from cabench.evidence.verdicts import Evidence, Verdict
+
+COUNT_TITLES: dict[str, str] = dict(zip(COUNTS, ("MACs", "params"), strict=True))
+Metrics = Mapping[str, Metric]
+
+
+@dataclass(frozen=True)
+class ClaimRow:
+    """A claim as a table prints it."""
+
+    id: str
+    verdict: str
+    says: str
+    evidence: str
+
+
+def claim_rows(results: Results) -> list[ClaimRow]:
+    """A row per claim, in the order of the verdicts."""
+    return [
+        ClaimRow(claim_id(v), v.word, v.claim.says, evidence_text(v, results.metrics))
+        for v in results.verdicts
+    ]
+
+
+def claim_id(verdict: Verdict) -> str:
+    return f"{verdict.claim.id} (added)" if verdict.claim.added else verdict.claim.id
+
+
+def measured(verdict: Verdict, metrics: Metrics) -> list[tuple[Evidence, Metric, Estimate]]:
+    """The evidence from metrics that both arms have, with the paired difference as printed."""
+    return [
+        (part, metrics[part.metric], part.difference.scaled(metrics[part.metric].scale))
+        for part in verdict.evidence
+        if part.difference and part.n and part.metric in metrics
+    ]
+
+
+def evidence_text(verdict: Verdict, metrics: Metrics) -> str:
+    """'KID x10^3 @2000 ↓: can-3 - native+dw = -1.2 [-1.9, -0.5], n = 3, p = .012, after ...'.
+
+    Several metrics follow one another, each with its own p; the largest p comes last.
+    """
+    claim = verdict.claim
+    if verdict.is_count:
+        texts = [
+            f"{COUNT_TITLES[part.metric]}: {claim.better} {ours}, {claim.than} {base}, "
+            f"{ratio_text(verdict, part)}"
+            for part in verdict.evidence
+            for ours, base in [count_texts(part)]
+        ]
+    else:
+        texts = [_measured_text(verdict, *each) for each in measured(verdict, metrics)]
+    if verdict.is_tested:
+        largest = "largest " if len(verdict.evidence) > 1 else ""
+        texts[-1] += f", {largest}{p_text(verdict.p)}, after Holm {p_text(verdict.p_holm)}"
+    if verdict.reason:
+        texts.append(verdict.reason)
+    return "; ".join(texts)
+
+
+def _measured_text(verdict: Verdict, part: Evidence, metric: Metric, effect: Estimate) -> str:
+    claim = verdict.claim
+    shown = effect_text(effect, effect_decimals(effect))
+    text = f"{metric.title}: {claim.better} - {claim.than} = {shown}, n = {part.n}"
+    if len(verdict.evidence) > 1 and effect.is_tested:
+        text += f", {p_text(effect.p)}"
+    return text
+
+
+def mean_texts(part: Evidence, metric: Metric, effect: Estimate) -> tuple[str, str]:
+    """Both arms' means over the seeds they share, with as many decimals as their difference."""
+    places = effect_decimals(effect)
+    ours, base = part.better * metric.scale, part.than * metric.scale
+    return f"{ours:z.{places}f}", f"{base:z.{places}f}"
+
+
+def count_texts(part: Evidence) -> tuple[str, str]:
+    """Both arms' counts in one unit: '4.4M', '3.58M'."""
+    size, unit = count_unit([part.better, part.than])
+    return f"{part.better / size:,.4g}{unit}", f"{part.than / size:,.4g}{unit}"
+
+
+def ratio_text(verdict: Verdict, part: Evidence) -> str:
+    """'1.23 times', '1.23 times (at most 1.5)'."""
+    text = f"{part.better / part.than:.3g} times"
+    limit = verdict.claim.ratio
+    return text if limit is None else f"{text} (at most {limit:g})"
+
+
+# ---- the outcome -------------------------------------------------------------------------------
+
+
+def outcome(verdicts: Iterable[Verdict]) -> str:
+    """'None of the 3 tested claims is supported: 3 unresolved; 1 not tested.'; '' without claims.
+
+    Claims that counting decides, and claims of added arms, have sentences of their own.
+    """
+    verdicts = list(verdicts)
+    sentences = []
+    for added, suffix in ((False, ""), (True, " added to the study")):
+        family = [v for v in verdicts if v.claim.added is added]
+        tests = [v.word for v in family if not v.is_count]
+        counts = [v.word for v in family if v.is_count]
+        if tests:
+            sentences.append(_outcome_of_tests(tests, suffix))
+        if counts:
+            sentences.append(_outcome_of_counts(counts, suffix))
+    return " ".join(sentences)
+
+
+def _outcome_of_tests(words: Sequence[str], suffix: str) -> str:
+    tested = [word for word in words if word != "not tested"]
+    won, skipped = tested.count("supported"), len(words) - len(tested)
+    if not tested:
+        return f"No claim{suffix} could be tested ({skipped} of {skipped} not tested)."
+    if len(tested) == 1:
+        text = f"The one tested claim{suffix} is {tested[0]}"
+    elif won == len(tested):
+        text = f"{'Both' if won == 2 else f'All {won}'} tested claims{suffix} are supported"
+    else:
+        verb = "are" if won > 1 else "is"
+        others = [f"{tested.count(w)} {w}" for w in ("contradicted", "unresolved") if w in tested]
+        text = f"{won or 'None'} of the {len(tested)} tested claims{suffix} {verb} supported: "
+        text += ", ".join(others)
+    return f"{text}; {skipped} not tested." if skipped else f"{text}."
+
+
+def _outcome_of_counts(words: Sequence[str], suffix: str) -> str:
+    kinds = {"by construction": "true", "contradicted": "false", "not tested": "not counted"}
+    found = [f"{words.count(word)} {text}" for word, text in kinds.items() if word in words]
+    nouns = plural(len(words), "claim") + suffix
+    return f"Counting decides {nouns} about cost: {', '.join(found)}."

@@ -1,0 +1,23 @@
+"""`cabench report`: write a run's report, and say where it is and what it lacks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cabench.evidence.results import Results
+from cabench.records.runs import find_run
+from cabench.report.document import progress_notices
+from cabench.report.report import write_report
+
+
+def show_report(study: str, scale: str | None, results: Path, out: Path) -> None:
+    """Write the report of a run found by name; print its files and how complete it is."""
+    run = find_run(results, study, scale)
+    paths = write_report(run, out)
+    for notice in progress_notices(Results.of(run)):
+        print(f"{run.name}: {notice}")
+    if run.study_file_state == "changed":
+        print(f"{run.name}: the study file has changed since the run; the report shows the run")
+    elif run.study_file_state == "gone":
+        print(f"{run.name}: the study file no longer exists; the report shows the run")
+    print("Written:", *(f"  {path}" for path in paths), sep="\n")

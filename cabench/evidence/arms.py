@@ -1,0 +1,78 @@
+"""Every arm beside the baseline: its mean, its paired difference, and a test of that difference."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import pandas as pd
+
+from cabench.evidence.frame import by_seed
+from cabench.evidence.statistics import (
+    NAN,
+    NOTHING,
+    Estimate,
+    holm_by_family,
+    mean_interval,
+    paired_difference,
+)
+from cabench.records.schema import Manifest, ManifestArm
+
+Role = Literal["arm", "baseline", "bound"]
+
+
+@dataclass(frozen=True)
+class ArmResult:
+    """One arm's result in one metric, in stored units."""
+
+    # fmt: off
+    arm: str
+    role: Role
+    metric: str
+    level: Estimate        # mean and interval over the arm's seeds
+    difference: Estimate   # to the baseline, paired by seed; of the baseline itself n = 0
+    p: float               # of the difference; NaN for the baseline and for lower bounds
+    p_holm: float          # after Holm over the arms
+    # fmt: on
+
+    @property
+    def is_baseline(self) -> bool:
+        return self.role == "baseline"
+
+
+def compare_arms(
+    manifest: Manifest, frame: pd.DataFrame, metrics: Sequence[str]
+) -> list[ArmResult]:
+    """An ArmResult per metric and arm: metrics in the given order, arms in the study's order.
+
+    p values are adjusted over the arms, within a metric. Arms that were added on the command line
+    are a family of their own, so that an added arm changes none of the study's verdicts. Lower
+    bounds are not tested.
+    """
+    return [row for metric in metrics for row in _of_metric(manifest, frame, metric)]
+
+
+def _of_metric(manifest: Manifest, frame: pd.DataFrame, metric: str) -> list[ArmResult]:
+    arms = manifest.run_arms
+    base = by_seed(frame, manifest.baseline, metric)
+    roles = [_role(arm, manifest) for arm in arms]
+    values = [by_seed(frame, arm.name, metric) for arm in arms]
+    differences = [
+        NOTHING if role == "baseline" else paired_difference(ours, base)
+        for ours, role in zip(values, roles, strict=True)
+    ]
+    ps = [d.p if role == "arm" else NAN for d, role in zip(differences, roles, strict=True)]
+    adjusted = holm_by_family(ps, [arm.added for arm in arms])
+    return [
+        ArmResult(arm.name, role, metric, mean_interval(ours), difference, p, p_holm)
+        for arm, role, ours, difference, p, p_holm in zip(
+            arms, roles, values, differences, ps, adjusted, strict=True
+        )
+    ]
+
+
+def _role(arm: ManifestArm, manifest: Manifest) -> Role:
+    if arm.name == manifest.baseline:
+        return "baseline"
+    return "bound" if arm.bound else "arm"

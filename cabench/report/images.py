@@ -1,0 +1,119 @@
+"""The figures and sample images of a report, drawn into a folder for the template to place."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from cabench.analysis import figures
+from cabench.analysis.formatting import plural
+from cabench.analysis.grids import Grids, sample_grids
+from cabench.evidence.results import Results
+from cabench.records.sample_grid import read_grid
+from cabench.records.schema import Neighbours, Record
+from cabench.records.spec import Json
+from cabench.records.store import NEAR, Store
+
+CLASSES = 10  # columns of samples, at most
+ROWS, FEWER_ROWS = 3, 2  # of samples of an arm
+MANY = 12  # arms from which on each has FEWER_ROWS
+
+
+@dataclass(frozen=True)
+class Strip:
+    """One arm's images on the page."""
+
+    name: str
+    # fmt: off
+    file: str | None = None      # None: no images
+    ratio: float | None = None   # height / width
+    text: str = ""               # below the images
+    # fmt: on
+
+
+def draw(results: Results, store: Store, folder: Path) -> Json:
+    """Draw everything into the folder; return what the template needs to place it."""
+    drawn = [
+        {
+            "name": figure.name,
+            "drawn": bool(figure.draw(folder / figure.name, results, figures.PAGE)),
+            "absent": figure.absent,
+        }
+        for figure in figures.STUDY_FIGURES
+    ]
+    grids = sample_grids(results, store)
+    return {
+        "figures": drawn,
+        "samples": None if grids is None else _samples(results, grids, folder),
+        "near": _neighbours(results, store, folder),
+    }
+
+
+def _samples(results: Results, grids: Grids, folder: Path) -> Json:
+    """A strip per arm with the same seed, classes and noise; or one image with prompts below."""
+    arms = [arm.name for arm in results.manifest.arms]
+    if grids.unseen is not None:
+        (path,) = figures.prompted(folder / "prompts.png", arms, grids)
+        return {"prompts": path.name, "seed": grids.seed}
+    images = {arm: grids.samples.get(arm) for arm in arms}
+    if grids.real is not None:
+        images = {"real images": grids.real} | images
+    most = ROWS if len(arms) < MANY else FEWER_ROWS
+    rows = min(most, *(part.shape[1] for part in images.values() if part is not None))
+    count = len(grids.columns)
+    columns = np.unique(np.linspace(0, count - 1, min(CLASSES, count)).round().astype(int))
+    strips = [
+        Strip(name)
+        if part is None
+        else _strip(name, part[columns, :rows], folder / f"strip{i}.png")
+        for i, (name, part) in enumerate(images.items())
+    ]
+    return {
+        "strips": list(map(asdict, strips)),
+        "classes": [grids.columns[c] for c in columns],
+        "of": count,
+        "seed": grids.seed,
+        "prompts": None,
+    }
+
+
+def _strip(name: str, images: np.ndarray, path: Path, text: str = "") -> Strip:
+    """Draw images (columns, rows, C, H, W)."""
+    columns, rows, _, height, width = images.shape
+    figures.strip(path, images)
+    return Strip(name, path.name, rows * height / (columns * width), text)
+
+
+def _neighbours(results: Results, store: Store, folder: Path) -> Json | None:
+    """A strip per arm: samples nearest to a training image, above those images; None without."""
+    strips, of = [], 0
+    for i, arm in enumerate(arm.name for arm in results.manifest.arms):
+        measured = [
+            (record, record.diagnostics.neighbours)
+            for record in results.complete(arm)
+            if record.diagnostics and record.diagnostics.neighbours
+        ]
+        if measured:
+            record, first = measured[0]
+            of = first.of
+            text = _neighbours_text([neighbours for _, neighbours in measured])
+            strips.append(_nearest(arm, record, first, store, folder / f"near{i}.png", text))
+    return {"strips": list(map(asdict, strips)), "of": f"{of:,}"} if strips else None
+
+
+def _neighbours_text(of_seeds: list[Neighbours]) -> str:
+    copies = 100 * np.mean([neighbours.memorised for neighbours in of_seeds])
+    distance = np.mean([neighbours.ratio for neighbours in of_seeds])
+    seeds = plural(len(of_seeds), "seed")
+    return f"near-copies {copies:.1f} %; median distance {distance:.2f}; {seeds}"
+
+
+def _nearest(
+    arm: str, record: Record, neighbours: Neighbours, store: Store, path: Path, text: str
+) -> Strip:
+    found = store.whole_beside(record.dump(), NEAR)
+    if found is None:
+        return Strip(arm, text=text)
+    return _strip(arm, read_grid(found, neighbours.sheet), path, text)

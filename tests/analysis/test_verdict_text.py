@@ -1,0 +1,68 @@
+"""Verdicts in words."""
+
+import pytest
+from made_study import make_claim
+
+from cabench.analysis import tables
+from cabench.analysis.verdict_text import claim_rows, outcome
+from cabench.evidence.verdicts import Verdict
+from cabench.records.schema import ManifestClaim
+
+
+def verdicts(*words, test="superiority", added=False):
+    claim = ManifestClaim.model_validate(make_claim("a", "b", test=test, added=added))
+    return [Verdict(claim, word) for word in words]
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (
+            ["unresolved"] * 3 + ["not tested"],
+            "None of the 3 tested claims is supported: 3 unresolved; 1 not tested.",
+        ),
+        (
+            ["supported", "contradicted", "unresolved"],
+            "1 of the 3 tested claims is supported: 1 contradicted, 1 unresolved.",
+        ),
+        (
+            ["supported", "supported", "contradicted"],
+            "2 of the 3 tested claims are supported: 1 contradicted.",
+        ),
+        (["supported"] * 3, "All 3 tested claims are supported."),
+        (["supported"] * 2 + ["not tested"], "Both tested claims are supported; 1 not tested."),
+        (["contradicted"], "The one tested claim is contradicted."),
+        (["not tested"] * 2, "No claim could be tested (2 of 2 not tested)."),
+        ([], ""),
+    ],
+)
+def test_the_outcome_is_one_sentence(words, sentence):
+    assert outcome(verdicts(*words)) == sentence
+
+
+def test_counts_and_added_claims_have_sentences_of_their_own():
+    counts = verdicts("by construction", "contradicted", "not tested", test="by_construction")
+    text = outcome(verdicts("unresolved") + counts + verdicts("supported", added=True))
+    assert text == (
+        "The one tested claim is unresolved. Counting decides 3 claims about cost: 1 true, "
+        "1 false, 1 not counted. The one tested claim added to the study is supported."
+    )
+
+
+def test_evidence_names_every_metric(study):
+    made = study()
+    made.manifest["claims"] = [
+        make_claim("can-3", "native+dw", ["kid", "condition_accuracy"], id="M"),
+        make_claim("can-3", "native+dw", "params", id="F", test="by_construction", ratio=2.5),
+        make_claim("can-all", "native+dw", id="X", added=True),
+    ]
+    results = made.results()
+    rows = {row.id: row for row in claim_rows(results)}
+    text = rows["M"].evidence
+    assert "KID x10^3 @2000 ↓: can-3 - native+dw = " in text and "condition accuracy ↑: " in text
+    assert ", largest p " in text and "after Holm" in text
+    # 220,000 + 90,000 k parameters, can-3 being arm 8 and native+dw arm 2
+    assert rows["F"].evidence == "params: can-3 940K, native+dw 400K, 2.35 times (at most 2.5)"
+    assert rows["F"].verdict == "by construction" and "X (added)" in rows
+    for shown in (tables.plain(results, 160), tables.to_markdown(results)):
+        assert "by construction" in shown and "X (added)" in shown
