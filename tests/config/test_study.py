@@ -4,6 +4,7 @@
 import copy
 import dataclasses
 import re
+from pathlib import Path
 
 import pytest
 from specs import ROOT, write
@@ -13,6 +14,7 @@ from cabench.config.study import read_scale, read_study, scale_names
 from cabench.cost.macs import parameter_counts
 from cabench.errors import CabenchError
 from cabench.planning.trials import Trial, manifest, plan
+from cabench.records.schema import read_manifest
 from cabench.report.methods_section import command
 
 STUDY = ROOT / "studies" / "layer_placement.yaml"
@@ -113,7 +115,9 @@ def test_a_study_runs_on_each_of_its_backbones(tiny):
     assert native == {"dit": "adaln_zero", "uvit": "tokens", "cat": "adaln"}
     assert all(p.models["native+dw"]["backbone"]["kind"] == n for n, p in plans.items())
     assert len({t.key for p in plans.values() for t in p.trials}) == 3 * 6
-    again = {n: command(manifest(p)) for n, p in plans.items()}  # what the report prints
+    again = {
+        n: command(read_manifest(manifest(p), Path("m"))) for n, p in plans.items()
+    }  # what the report prints
     assert "--backbone" not in again["dit"] and "--backbone cat" in again["cat"]
     with pytest.raises(CabenchError, match="--backbone: unknown backbone of the study 'vit'.*dit"):
         read_study(path, backbone="vit")

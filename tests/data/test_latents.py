@@ -17,6 +17,7 @@ from formats import (
     make_imagenet64,
     make_vae,
 )
+from made_study import make_study
 from specs import write
 
 from cabench.config.study import read_scale, read_study
@@ -304,21 +305,13 @@ def test_a_run_on_latents_needs_their_vae_before_it_trains(made, tiny):
 
 
 def test_the_report_tells_of_the_vae():
-    record = {
-        "status": "complete",
-        "protocol": {"vae": {"path": "sd-vae"}},
-        "spec": {"train": {"data": {"vae": {"sha256": "ab" * 32, "scale": 0.18215}}}},
-    }
-    told = {
-        "trials": [{"arm": "a", "seed": 0, "key": "k"}],
-        "seeds": [0],
-        "baseline": "a",
-        "arms": [{"name": "a"}],
-    }
-    rows = dict(protocol(told, {"k": record}))
+    study = make_study(["native", "native+dw"], seeds=1)
+    assert "VAE" not in dict(protocol(study.results()))
+    record = study.records["native+dw@0"]
+    record["protocol"]["vae"] = {"path": "sd-vae"}
+    record["spec"]["train"]["data"]["vae"] = {"sha256": "ab" * 32, "scale": 0.18215, "shift": 0.0}
+    rows = dict(protocol(study.results()))
     assert "sd-vae" in rows["VAE"] and "abababab" in rows["VAE"] and "0.18215" in rows["VAE"]
-    del record["spec"]["train"]["data"]["vae"], record["protocol"]["vae"]
-    assert "VAE" not in dict(protocol(told, {"k": record}))
 
 
 def test_captions_go_along(made, tmp_path):

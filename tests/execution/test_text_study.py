@@ -11,17 +11,21 @@ from PIL import Image
 from specs import method, model_spec, write
 from tiny_clip import WIDTH, save_clip
 
-from cabench.analysis.grids import drawn
+from cabench.analysis.grids import sample_grids
+from cabench.analysis.outputs import write_outputs
 from cabench.config.study import read_scale, read_study
 from cabench.cost import macs
 from cabench.errors import CabenchError, DataMissing
+from cabench.evidence.results import Results
 from cabench.execution.grids import PROMPTS, halved_to_fit
 from cabench.execution.trial import run_trial
 from cabench.models.model import build_initialised
 from cabench.planning.trials import manifest, plan
+from cabench.records.runs import Run
 from cabench.records.sample_grid import LIMIT
 from cabench.records.store import Store
 from cabench.registry import BACKBONES
+from cabench.report.report import write_report
 
 STUDY = """
 study: words
@@ -183,38 +187,32 @@ def test_the_sheet_shows_prompts_below_their_samples(run):
     assert len(layout["prompts"]) == sum(PROMPTS.values()) == layout["columns"]
     assert layout["unseen"].count(True) == PROMPTS["unseen"] and layout["rows"] == 2
     assert any("style" in prompt for prompt in layout["prompts"])
-    by_key = {t.key: records[t.arm] for t in made.trials if t.arm in records}
-    sheets = drawn(manifest(made), by_key, store)
-    assert sheets.classes == layout["prompts"]
+    grids = sample_grids(Results.of(Run(manifest(made), store)), store)
+    assert list(grids.columns) == layout["prompts"]
     from cabench.data import load_dataset
 
     report = load_dataset("emoji", split="both").split("report")
     row = report.texts["text"].index(layout["prompts"][0])
-    assert np.array_equal(sheets.real[0, 0], report.images[row])
+    assert np.array_equal(grids.real[0, 0], report.images[row])
     path = store.beside(made.trials[0].key, ".png")
     assert Image.open(path).size == (16 * 32, 2 * 32)
 
 
 def test_the_grid_and_the_report_show_the_prompts(run, tmp_path):
-    from cabench.analysis.outputs import write_outputs
-    from cabench.records.runs import Run
-    from cabench.report.report import write_report
-
     store, found = run
-    made, records = found["uvit"]
-    told = manifest(made)
-    by_key = {t.key: records[t.arm] for t in made.trials if t.arm in records}
-    paths = write_outputs(told, by_key, store)
-    picture = Image.open(next(p for p in paths if p.name == "samples.png"))
+    made, _ = found["uvit"]
+    planned = Run(manifest(made), store)
+    paths = write_outputs(Results.of(planned), store)
+    image = Image.open(next(p for p in paths if p.name == "samples.png"))
     blocks = 1 + len(made.arms)
-    assert picture.height > 2 * blocks * 112 and picture.width > 8 * 112
+    assert image.height > 2 * blocks * 112 and image.width > 8 * 112
     text = next(p for p in paths if p.name == "table.md").read_text()
     assert "(unseen)" in text and "CLIP score" in text
-    pdf = write_report(Run(told, store), tmp_path)[0]
+    pdf = write_report(planned, tmp_path)[0]
     import pypdfium2
 
     pages = [page.get_textpage().get_text_range() for page in pypdfium2.PdfDocument(str(pdf))]
-    assert any("the same prompt and noise" in " ".join(page.split()) for page in pages)
+    assert any("same prompt and noise" in " ".join(page.split()) for page in pages)
 
 
 def test_style_is_a_stream_of_its_own(run, folder):
