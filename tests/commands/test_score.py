@@ -101,7 +101,7 @@ def test_the_nearest_training_pictures_stand_beside_the_record_and_in_the_report
 
     pages = pypdfium2.PdfDocument(run / "reports/two.smoke.pdf")
     text = " ".join(page.get_textpage().get_text_range() for page in pages)
-    assert "Nearest training pictures" in text
+    assert "Nearest training images" in text
 
 
 # ---- auditing the metrics ----------------------------------------------------------------------
