@@ -48,7 +48,7 @@ def bins(path: str | Path, results: Results, look: Look = SCREEN) -> list[Path]:
             path,
             look,
             f"Held-out loss by noise bin, relative to {results.manifest.baseline}",
-            "In per cent: 100 (loss / baseline's loss - 1), mean over the seeds that both arms "
+            "In per cent: 100 × (loss / baseline's loss − 1), mean over the seeds that both arms "
             "have; negative (purple) is better. Not tested: the map shows at which noise levels "
             "arms differ, not whether they do.",
         )

@@ -140,7 +140,11 @@ def _caption(results: Results, levels: Levels, floor: float, limits: tuple[float
         "Names at the right apply to both panels.",
     ]
     if np.isfinite(floor):
-        place = "dashed line" if low <= floor <= high else f"{floor:z.2g}, outside the panel"
+        place = (
+            "dashed line"
+            if low <= floor <= high
+            else f"{floor:z.2g}, outside the panel".replace("-", "−")
+        )
         sentences.append(f"Real against other real images: {place}.")
     off = [f"{arm} ({e.mean:z.3g})" for arm, e in levels.items() if not low <= e.mean <= high]
     if off:

@@ -49,10 +49,9 @@ def forest(path: str | Path, results: Results, look: Look = SCREEN) -> list[Path
         panels[0].set_ylim(len(rows) - 0.4, -0.6)
         for axes in panels:
             axes.tick_params(axis="y", length=0, labelleft=axes is panels[0])
-        title = f"Difference to {results.manifest.baseline}"
-        if look.titled:
-            title = f"{results.manifest.question} {title}"
-        return finish(figure, path, look, title, _caption(rows))
+        baseline = results.manifest.baseline
+        title = results.manifest.question if look.titled else f"Difference to {baseline}"
+        return finish(figure, path, look, title, _caption(rows, baseline))
 
 
 def _rows(results: Results, metric: Metric) -> list[ArmResult]:
@@ -152,11 +151,12 @@ def limits(effects: list[Estimate], bounds: list[bool]) -> tuple[float, float]:
     return low - pad, high + pad
 
 
-def _caption(rows: Sequence[ArmResult]) -> str:
+def _caption(rows: Sequence[ArmResult], baseline: str) -> str:
     counts = [row.difference.n for row in rows]
     usual = max(set(counts), key=counts.count)
     fewer = [f"{row.arm}: {row.difference.n}" for row in rows if row.difference.n != usual]
-    text = f"Paired by seed, n = {usual}" + (f" ({', '.join(fewer)})" if fewer else "") + ". "
+    text = f"Difference to {baseline}, paired by seed, n = {usual}"
+    text += f" ({', '.join(fewer)}). " if fewer else ". "
     if max(counts) < 2:
         text += "One seed: no interval, no test. "
     else:

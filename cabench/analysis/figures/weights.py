@@ -53,7 +53,7 @@ def weights(path: str | Path, results: Results, look: Look = SCREEN) -> list[Pat
             cbar_kws={
                 "fraction": 0.03,
                 "ticks": MaxNLocator(5, integer=True),
-                "format": FuncFormatter(lambda x, _: f"{2**x:.2g}"),
+                "format": FuncFormatter(lambda x, _: f"{2**x:.3g}"),
             },
         )
         axes.tick_params(length=0, axis="both")
