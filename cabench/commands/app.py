@@ -94,7 +94,7 @@ RunScale = Annotated[
 ]
 Target = Annotated[
     str,
-    typer.Argument(help="[FOLDER/]STUDY[.SCALE][:ARM]", autocompletion=completion.targets),
+    typer.Argument(help="[DIRECTORY/]STUDY[.SCALE][:ARM]", autocompletion=completion.targets),
 ]
 Seeds = Annotated[
     str | None, typer.Option(help="How many seeds ('5'), or which ('0,1,7'); default: the scale's")

@@ -65,7 +65,7 @@ def run_scales(ctx: typer.Context, incomplete: str) -> list[str]:
 
 @quietly
 def targets(ctx: typer.Context, incomplete: str) -> list[str]:
-    """[FOLDER/]STUDY[.SCALE], then :ARM once there is a colon."""
+    """[DIRECTORY/]STUDY[.SCALE], then :ARM once there is a colon."""
     from cabench.records.runs import find_run
 
     before = os.environ.get(COLON, "")

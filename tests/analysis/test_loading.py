@@ -55,7 +55,7 @@ def test_a_loss_has_neither_guidance_nor_samples(frame):
     assert (frame[~losses]["n"] == 2000).all()
 
 
-def test_the_readmes_means_come_out(frame):
+def test_means_are_those_of_the_readme(frame):
     """The table of the README, from the frame with pandas alone."""
     chosen = frame[(frame["metric"] == "kid") & (frame["guidance"] == 1)]
     means = chosen.groupby("arm")["value"].mean()
@@ -73,7 +73,7 @@ def half_done(tmp_path):
     return write_run(tmp_path, manifest, records)
 
 
-def test_what_failed_or_is_missing_stays_visible(half_done):
+def test_failed_and_missing_trials_keep_their_rows(half_done):
     found = cabench.load("layer_placement.quick", results=half_done)
     rows = found[(found["arm"] == "can-3") & (found["metric"] == "kid") & (found["guidance"] == 1)]
     assert rows.set_index("seed")["status"].to_dict() == {0: "complete", 1: "failed", 2: "missing"}
@@ -85,9 +85,10 @@ def test_what_failed_or_is_missing_stays_visible(half_done):
 def test_curves_are_the_points_on_disk():
     found = cabench.load_curves("layer_placement", scale="quick", results=REFERENCE)
     for (key, kind), rows in found.groupby(["key", "kind"]):
-        told = json.loads((REFERENCE / "records" / f"{key}.curves.json").read_text())
-        told = told if kind == "train" else told["heldout"]
-        assert rows["images"].tolist() == told["images"] and rows["loss"].tolist() == told["loss"]
+        stored = json.loads((REFERENCE / "records" / f"{key}.curves.json").read_text())
+        stored = stored if kind == "train" else stored["heldout"]
+        assert rows["images"].tolist() == stored["images"]
+        assert rows["loss"].tolist() == stored["loss"]
     assert set(found["kind"]) == {"train", "heldout"} and found["key"].nunique() == 30
     last = found[found["kind"] == "heldout"].groupby("key")["images"].max()
     assert (last == 22400).all()
@@ -109,40 +110,40 @@ def test_generated_weights_are_the_points_on_disk(tmp_path):
 
 
 @pytest.fixture
-def bent(tmp_path):
+def corrupted(tmp_path):
     """The reference's run; a number in the curves of can-3, seed 1, is not what was measured."""
     shutil.copytree(REFERENCE, tmp_path, dirs_exist_ok=True)
     (trial,) = (t for t in reference()[0]["trials"] if (t["arm"], t["seed"]) == ("can-3", 1))
     path = tmp_path / "records" / f"{trial['key']}.curves.json"
-    told = json.loads(path.read_text())
-    told["heldout"]["loss"][-1] *= 10
-    path.write_text(json.dumps(told))
+    curves = json.loads(path.read_text())
+    curves["heldout"]["loss"][-1] *= 10
+    path.write_text(json.dumps(curves))
     return path
 
 
-def test_damaged_curves_are_named_once_and_left_out(bent, tmp_path, caplog):
-    whole = cabench.load_curves("layer_placement", results=REFERENCE)
+def test_corrupted_curves_are_reported_once_and_left_out(corrupted, tmp_path, caplog):
+    intact = cabench.load_curves("layer_placement", results=REFERENCE)
     found = cabench.load_curves("layer_placement", results=tmp_path)
-    key = bent.name.removesuffix(".curves.json")
-    assert found.equals(whole[whole["key"] != key].reset_index(drop=True)) and len(found) > 0
-    assert caplog.messages == [f"{bent} is corrupted; `cabench run` regenerates it"]
+    key = corrupted.name.removesuffix(".curves.json")
+    assert found.equals(intact[intact["key"] != key].reset_index(drop=True)) and len(found) > 0
+    assert caplog.messages == [f"{corrupted} is corrupted; `cabench run` regenerates it"]
     caplog.clear()
     assert len(cabench.load("layer_placement", results=tmp_path)) > 0 and not caplog.messages
 
 
-def test_verbs_that_only_read_name_damaged_curves_in_a_line(bent, tmp_path):
+def test_commands_that_only_read_report_corrupted_curves_in_a_line(corrupted, tmp_path):
     here = ("--results", tmp_path)
-    line = f"cabench: {bent} is corrupted; `cabench run` regenerates it\n"
-    for words, said in (
+    line = f"cabench: {corrupted} is corrupted; `cabench run` regenerates it\n"
+    for words, message in (
         (("status",), ""),
         (("compare", "layer_placement:can-3", "layer_placement:native"), ""),
         (("tensorboard", "layer_placement", tmp_path / "board"), line),
     ):
         code, out, err = command(*words, *here)
-        assert code == 0 and out and err == said, words
+        assert code == 0 and out and err == message, words
 
 
-def test_a_damaged_record_is_named_once_by_a_verb_that_reads_it_twice(tmp_path):
+def test_a_corrupted_record_is_reported_once_by_a_command_that_reads_it_twice(tmp_path):
     shutil.copytree(REFERENCE, tmp_path, dirs_exist_ok=True)
     key = reference()[0]["trials"][0]["key"]
     path = tmp_path / "records" / f"{key}.json"
@@ -157,7 +158,7 @@ def test_columns_have_one_type(frame, half_done):
     assert frame["value"].dtype == np.float64 and frame["params"].dtype == pd.Int64Dtype()
 
 
-def test_a_study_file_that_changed_since_is_told(tmp_path, recwarn):
+def test_a_study_file_that_changed_since_the_run_warns(tmp_path, recwarn):
     manifest, records = reference()
     path = tmp_path / "study.yaml"
     path.write_text("study: layer_placement\n")
@@ -171,7 +172,7 @@ def test_a_study_file_that_changed_since_is_told(tmp_path, recwarn):
         cabench.load("layer_placement", results=tmp_path)
 
 
-def test_faults_name_what_is_there():
+def test_errors_name_near_matches():
     with pytest.raises(CabenchError, match="did you mean 'layer_placement'"):
         cabench.load("layer_placment", results=REFERENCE)
     with pytest.raises(CabenchError, match="was not run at scale 'cpu'"):
@@ -191,12 +192,12 @@ def test_importing_the_package_loads_nothing_and_loading_needs_no_torch():
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("told", ["{}", "[]", "null", '{"study": "../../evil"}', "{"])
-def test_an_odd_manifest_is_named_and_left_out(tmp_path, told, caplog):
+@pytest.mark.parametrize("content", ["{}", "[]", "null", '{"study": "../../evil"}', "{"])
+def test_an_invalid_manifest_is_reported_and_left_out(tmp_path, content, caplog):
     manifest, records = reference()
     write_run(tmp_path, manifest, records)
     (tmp_path / "old.x").mkdir()
-    (tmp_path / "old.x" / "manifest.json").write_text(told)
+    (tmp_path / "old.x" / "manifest.json").write_text(content)
     assert len(cabench.load("layer_placement", results=tmp_path)) > 0
     assert "old.x/manifest.json" in caplog.messages[0]
 

@@ -22,7 +22,7 @@ def read(folder) -> dict[str, list[tuple[int, float]]]:
     }
 
 
-def test_tensorboard_reads_back_what_the_records_say(run, tmp_path):
+def test_tensorboard_reads_back_the_records(run, tmp_path):
     assert write_tensorboard(run, tmp_path) == 30
     folders = {str(p.parent.relative_to(tmp_path)) for p in tmp_path.rglob("events.*")}
     assert folders == {f"{t['arm']}/seed-{t['seed']}" for t in run.told["trials"]}
@@ -30,10 +30,10 @@ def test_tensorboard_reads_back_what_the_records_say(run, tmp_path):
     key = next(
         t["key"] for t in run.told["trials"] if (t["arm"], t["seed"]) == ("native+can-dw", 0)
     )
-    told = json.loads((REFERENCE / "records" / f"{key}.curves.json").read_text())
+    curves = json.loads((REFERENCE / "records" / f"{key}.curves.json").read_text())
     record = json.loads((REFERENCE / "records" / f"{key}.json").read_text())
     found = read(tmp_path / "native+can-dw" / "seed-0")
-    for tag, part in (("loss/train", told), ("loss/heldout", told["heldout"])):
+    for tag, part in (("loss/train", curves), ("loss/heldout", curves["heldout"])):
         assert [step for step, _ in found[tag]] == part["images"]
         assert [value for _, value in found[tag]] == pytest.approx(part["loss"], rel=1e-6)
     scores = {tag.removeprefix("score/"): points for tag, points in found.items() if "score" in tag}
@@ -54,11 +54,11 @@ def test_writing_again_replaces_and_leaves_other_files(run, tmp_path):
 def test_a_failed_trial_shows_its_curve_and_one_not_run_nothing(tmp_path):
     manifest, records = reference()
     manifest["trials"] = [t for t in manifest["trials"] if t["arm"] == "can-3"]
-    kept = {pair: records[pair] for pair in (("can-3", 0), ("can-3", 1))}
-    for record in kept.values():
+    failed = {pair: records[pair] for pair in (("can-3", 0), ("can-3", 1))}
+    for record in failed.values():
         fail(record)
     curve = {"images": [4, 8], "loss": [1.0, 0.5], "norm": [3, 4]}  # without held-out points
-    write_run(tmp_path, manifest, kept, {kept["can-3", 0]["key"]: curve})
+    write_run(tmp_path, manifest, failed, {failed["can-3", 0]["key"]: curve})
     assert write_tensorboard(find_run(tmp_path, "layer_placement"), tmp_path / "board") == 1
     assert read(tmp_path / "board" / "can-3" / "seed-0") == {"loss/train": [(4, 1.0), (8, 0.5)]}
     assert not (tmp_path / "board" / "can-3" / "seed-1").exists()
@@ -78,7 +78,7 @@ def test_generated_weights_are_curves_too(tmp_path):
     assert found["weights/depthwise/spread_class"] == [(8, 0.5)]
 
 
-def test_the_verb(tmp_path):
+def test_the_command(tmp_path):
     command = ("tensorboard", "layer_placement", tmp_path, "--results", REFERENCE)
     code, out, _ = cabench(*command)
     assert code == 0 and out.startswith("30 trials in")

@@ -65,8 +65,8 @@ def test_scores_that_do_not_compare_have_no_p(compare, tmp_path):
         record["spec"]["score"]["judge"] = "f" * 64
     write_run(tmp_path, manifest, records)
     text = compare("layer_placement:can-3", f"{tmp_path}/layer_placement:native+dw")
-    said = " ".join(text.split())
-    assert WARNED in said and "sample.steps (12 / 25); score.judge (044d96824e38 / ffffffff" in said
+    line = " ".join(text.split())
+    assert WARNED in line and "sample.steps (12 / 25); score.judge (044d96824e38 / ffffffff" in line
     assert "[95 %]" not in text and not re.search(r" p$", text, flags=re.M)
     can, control = (kids(records, arm) for arm in ("can-3", "native+dw"))
     assert row(text, "KID-lite0 @2000 ↓").split()[-2:] == [f"{np.mean(can - control):+.2f}", "3"]
@@ -117,8 +117,8 @@ def test_where_the_encoding_has_no_arrow():
 
 def test_a_reproduction_to_the_bit(compare):
     text = compare("layer_placement.quick", REFERENCE / "layer_placement.quick")
-    said = "30 of 30 trials are the same; 30 have the same metrics to the bit"
-    assert said in text and "MISMATCH" not in text and WARNED not in text
+    line = "30 of 30 trials are the same; 30 have the same metrics to the bit"
+    assert line in text and "MISMATCH" not in text and WARNED not in text
     cells = re.split(r"\s{2,}", row(text, "native+can-dw"))
     assert cells[1:4] == ["3 of 3", "2.45 ± 0.07", "2.45 ± 0.07"]
 
@@ -129,11 +129,11 @@ def test_a_number_that_changed_under_its_key_is_called_out(compare, tmp_path):
     records["can-3", 1]["metrics"]["kid"] += 1e-9
     records["native", 0]["environment"]["processor"] = "another"  # explains nothing: it agrees
     text = compare("layer_placement", write_run(tmp_path, manifest, records) / "layer_placement")
-    said = " ".join(text.split())
-    assert "30 have" not in said and "29 have the same metrics to the bit, 30 the same spec" in said
+    line = " ".join(text.split())
+    assert "30 have" not in line and "29 have the same metrics to the bit, 30 the same spec" in line
     key = records["can-3", 1]["key"]
-    assert f"MISMATCH: can-3, seed 1 ({key}), metrics: kid ({str(changed)[:4]}" in said
-    assert "environments differ" not in said
+    assert f"MISMATCH: can-3, seed 1 ({key}), metrics: kid ({str(changed)[:4]}" in line
+    assert "Environments of" not in line
 
 
 def test_another_scale_is_compared_arm_by_arm_with_a_warning(compare, tmp_path):
@@ -147,9 +147,9 @@ def test_another_scale_is_compared_arm_by_arm_with_a_warning(compare, tmp_path):
         record["spec"]["train"]["model"]["backbone"]["depth"] = 6
     write_run(tmp_path, manifest, {p: r for p, r in records.items() if p[1] < 2})
     text = compare("layer_placement", f"{tmp_path}/layer_placement.longer")
-    said = " ".join(text.split())
-    assert WARNED in said and "images (22400 / 44800)" in said
-    assert "Same arm, different model: backbone.depth (4 / 6): all arms." in said
+    line = " ".join(text.split())
+    assert WARNED in line and "images (22400 / 44800)" in line
+    assert "Same arm, different model: backbone.depth (4 / 6): all arms." in line
     assert "The runs have no trial in common." in text
     assert re.split(r"\s{2,}", row(text, "can-3"))[1] == "0 of 3 and 2"
 
@@ -189,7 +189,7 @@ def test_targets(text, target):
 
 
 @pytest.mark.parametrize(
-    "a,b,said",
+    "a,b,message",
     [
         ("layer_placment:can-3", "layer_placement:native", "did you mean 'layer_placement'"),
         ("layer_placement:can3", "layer_placement:native", "did you mean 'can-3'"),
@@ -201,9 +201,9 @@ def test_targets(text, target):
         ("layer_placement.cpu", "layer_placement", "there: layer_placement.quick"),
     ],
 )
-def test_a_users_mistake_gets_one_line(a, b, said):
+def test_a_users_mistake_gets_one_line(a, b, message):
     code, out, err = cabench("compare", a, b, "--results", REFERENCE)
-    assert code == 2 and said in err and err.count("\n") == 1 and not out
+    assert code == 2 and message in err and err.count("\n") == 1 and not out
 
 
 def test_a_study_file_that_changed_since_the_run_is_reported(compare, tmp_path):

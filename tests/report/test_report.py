@@ -18,7 +18,7 @@ from cabench.report.report import compile_pdf, write_report
 from cabench.runtime.files import read_json
 
 
-def test_the_answer_stands_on_the_first_page(made, text_of, tmp_path):
+def test_the_answer_is_on_the_first_page(made, text_of, tmp_path):
     def with_paper(manifest, records):
         manifest["claims"][1]["paper"] = "CAN beats adaptive normalisation"
         manifest["caveat"] = "Small networks only."
@@ -40,7 +40,7 @@ def test_the_answer_stands_on_the_first_page(made, text_of, tmp_path):
     assert "The paper: CAN beats adaptive normalisation" in first
     assert "p = .002 after Holm" in first and "native+can-3' is not run at this scale" in first
 
-    whole = " ".join(pages)
+    text = " ".join(pages)
     for part in (
         "Quality against cost",
         "Held-out loss during training",
@@ -59,7 +59,7 @@ def test_the_answer_stands_on_the_first_page(made, text_of, tmp_path):
         "EPYC",
         "No figures of generated weights: none were recorded.",
     ):
-        assert part in whole, part
+        assert part in text, part
     assert f"1 / {len(pages)}" in first and "layer_placement · scale quick" in pages[1]
 
 
@@ -111,10 +111,10 @@ def test_texts_are_set_and_never_evaluated(made, text_of, tmp_path):
             records[f"native@{seed}"] = make_failed("native", seed, f"E {HOSTILE}")
 
     pages = text_of(write_report(made(edit=spoil), tmp_path)[0])
-    whole = " ".join(pages)
+    text = " ".join(pages)
     for mark in "QKASE":
-        assert f"{mark} {HOSTILE}" in whole, mark
-    assert "#K*D*" in whole and "#c*1" in whole
+        assert f"{mark} {HOSTILE}" in text, mark
+    assert "#K*D*" in text and "#c*1" in text
 
 
 def test_letters_without_a_glyph_do_not_stop_it(made, text_of, tmp_path):
@@ -125,13 +125,14 @@ def test_letters_without_a_glyph_do_not_stop_it(made, text_of, tmp_path):
     assert "Größe, déjà vu" in page and page.count("x") >= 300
 
 
-def test_failed_and_missing_trials_are_said(made, text_of, tmp_path, capsys):
+def test_failed_and_missing_trials_are_reported(made, text_of, tmp_path, capsys):
     run = made(failed=[("can-3", 1)], missing=[("native", 0), ("native", 2)])
     show_report("layer_placement", None, run.store.results, tmp_path / "out")
-    said = capsys.readouterr().out
+    printed = capsys.readouterr().out
     notice = "6 of 9 trials are complete: 1 failed, 2 have not run."
-    assert notice in said and "layer_placement.quick.pdf" in said and "no longer exists" in said
-    whole = " ".join(text_of(tmp_path / "out" / "layer_placement.quick.pdf"))
+    for part in (notice, "layer_placement.quick.pdf", "no longer exists"):
+        assert part in printed, part
+    text = " ".join(text_of(tmp_path / "out" / "layer_placement.quick.pdf"))
     for part in (
         notice,
         "failed (1 of 3)",
@@ -139,22 +140,22 @@ def test_failed_and_missing_trials_are_said(made, text_of, tmp_path, capsys):
         "2 of 3 seeds",
         "can-3 (seed 1): Diverged: loss is not finite",
     ):
-        assert part in whole, part
+        assert part in text, part
 
 
 def test_no_finished_trial_still_makes_a_report(made, text_of, tmp_path):
     run = made(failed=[(a, s) for a in ("native", "native+dw", "can-3") for s in range(3)])
-    whole = " ".join(text_of(write_report(run, tmp_path)[0]))
-    assert "No trial is complete: 9 failed." in whole and "No forest plot" in whole
-    assert "native+dw failed (3 of 3)" in whole and "No samples recorded." in whole
+    text = " ".join(text_of(write_report(run, tmp_path)[0]))
+    assert "No trial is complete: 9 failed." in text and "No forest plot" in text
+    assert "native+dw failed (3 of 3)" in text and "No samples recorded." in text
 
 
 def test_one_seed_has_no_interval(made, text_of, tmp_path):
-    whole = " ".join(text_of(write_report(made(seeds=1), tmp_path)[0]))
+    text = " ".join(text_of(write_report(made(seeds=1), tmp_path)[0]))
     assert (
-        "One seed: no interval" in whole
-        and "needs 2 seeds" in whole
-        and "±" not in (whole.split("Results", 1)[1].split("Protocol (scale", 1)[0])
+        "One seed: no interval" in text
+        and "needs 2 seeds" in text
+        and "±" not in (text.split("Results", 1)[1].split("Protocol (scale", 1)[0])
     )
 
 
@@ -164,9 +165,9 @@ def test_a_study_without_claims(made, text_of, tmp_path):
 
 
 def test_weights_are_shown_where_they_were_recorded(made, text_of, tmp_path):
-    whole = " ".join(text_of(write_report(made(weights=True), tmp_path)[0]))
-    assert "Frobenius norms, generated / static" in whole and "Effective rank: exp" in whole
-    assert "No figures of generated weights" not in whole
+    text = " ".join(text_of(write_report(made(weights=True), tmp_path)[0]))
+    assert "Frobenius norms, generated / static" in text and "Effective rank: exp" in text
+    assert "No figures of generated weights" not in text
 
 
 def test_no_record_is_one_line(made, tmp_path):
@@ -197,8 +198,8 @@ def test_the_command_names_seeds_that_are_no_count(made, text_of, tmp_path):
     run = made()
     run.told["seeds"] = [7]
     run.told.update(scale="mine", scale_file="mine.yaml")
-    whole = " ".join(text_of(write_report(run, tmp_path)[0]))
-    assert "cabench run studies/made.yaml --scale mine.yaml --seeds 7," in whole
+    text = " ".join(text_of(write_report(run, tmp_path)[0]))
+    assert "cabench run studies/made.yaml --scale mine.yaml --seeds 7," in text
 
 
 def test_the_committed_run_has_its_report(text_of, tmp_path):
@@ -229,7 +230,7 @@ def test_a_figure_half_written_is_never_seen(made, tmp_path, monkeypatch):
     assert not list(tmp_path.glob(".*"))
 
 
-def test_the_verb_needs_neither_torch_nor_ray(made, tmp_path):
+def test_the_command_needs_neither_torch_nor_ray(made, tmp_path):
     run = made()
     code = (
         "import sys; from cabench.commands.app import app; "
@@ -245,9 +246,9 @@ def test_the_verb_needs_neither_torch_nor_ray(made, tmp_path):
 
 
 @pytest.mark.parametrize("suffix", [CURVES, SHEET])
-def test_what_is_damaged_beside_a_record_is_named_and_not_drawn(made, tmp_path, suffix):
+def test_a_corrupted_file_beside_a_record_is_reported_and_not_drawn(made, tmp_path, suffix):
     run = made(weights=True)
-    whole = pdf(run)
+    intact = pdf(run)
     victim = run.store.beside("can-3@0", suffix)
     content = victim.read_bytes()
     victim.write_bytes(content.replace(b"0.3", b"0.9") if suffix == CURVES else content[:-30])
@@ -255,17 +256,17 @@ def test_what_is_damaged_beside_a_record_is_named_and_not_drawn(made, tmp_path, 
     code, _, err = cabench("report", "layer_placement", *out)
     assert code == 0
     assert err == f"cabench: {victim} is corrupted; `cabench run` regenerates it\n"
-    damaged = (tmp_path / "out" / "layer_placement.quick.pdf").read_bytes()
+    without = (tmp_path / "out" / "layer_placement.quick.pdf").read_bytes()
     victim.unlink()
-    assert damaged == pdf(run) != whole
+    assert without == pdf(run) != intact
 
 
-def test_a_damaged_sheet_of_real_pictures_is_named_and_left_out(made, tmp_path):
+def test_a_corrupted_grid_of_real_images_is_reported_and_left_out(made, tmp_path):
     run = made()
     without = pdf(run)
     fingerprint = run.records()["can-3@0"]["spec"]["train"]["data"]["fingerprint"]
     path = run.store.beside(f"data-{fingerprint[:16]}", SHEET)
-    path.write_bytes(b"half a picture")
+    path.write_bytes(b"half an image")
     out = ("--out", tmp_path / "out", "--results", run.store.results)
     code, _, err = cabench("report", "layer_placement", *out)
     assert code == 0 and err.startswith(f"cabench: {path} is corrupted") and err.count("\n") == 1

@@ -51,8 +51,9 @@ def rows_height(names: Sequence[str], row: float) -> float:
 
 
 def seeds_text(rows: pd.DataFrame) -> str:
-    """'n = 3 seeds', 'n = 2 to 3 seeds' over the arms of a frame."""
-    return f"n = {range_text(seed_counts(rows))} seeds"
+    """'n = 3 seeds', 'n = 2 to 3 seeds', 'one seed': over the arms of a frame."""
+    counts = seed_counts(rows)
+    return f"n = {range_text(counts)} seeds" if max(counts) > 1 else "one seed"
 
 
 def seed_counts(rows: pd.DataFrame) -> list[int]:

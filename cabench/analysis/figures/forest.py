@@ -49,9 +49,12 @@ def forest(path: str | Path, results: Results, look: Look = SCREEN) -> list[Path
         panels[0].set_ylim(len(rows) - 0.4, -0.6)
         for axes in panels:
             axes.tick_params(axis="y", length=0, labelleft=axes is panels[0])
-        baseline = results.manifest.baseline
-        title = results.manifest.question if look.titled else f"Difference to {baseline}"
-        return finish(figure, path, look, title, _caption(rows, baseline))
+        difference = f"Difference to {results.manifest.baseline}"
+        if look.titled:
+            title, text = results.manifest.question, f"{difference}, paired by seed"
+        else:
+            title, text = difference, "Paired by seed"
+        return finish(figure, path, look, title, f"{text}, {_caption(rows)}")
 
 
 def _rows(results: Results, metric: Metric) -> list[ArmResult]:
@@ -151,12 +154,11 @@ def limits(effects: list[Estimate], bounds: list[bool]) -> tuple[float, float]:
     return low - pad, high + pad
 
 
-def _caption(rows: Sequence[ArmResult], baseline: str) -> str:
+def _caption(rows: Sequence[ArmResult]) -> str:
     counts = [row.difference.n for row in rows]
     usual = max(set(counts), key=counts.count)
     fewer = [f"{row.arm}: {row.difference.n}" for row in rows if row.difference.n != usual]
-    text = f"Difference to {baseline}, paired by seed, n = {usual}"
-    text += f" ({', '.join(fewer)}). " if fewer else ". "
+    text = f"n = {usual}" + (f" ({', '.join(fewer)}). " if fewer else ". ")
     if max(counts) < 2:
         text += "One seed: no interval, no test. "
     else:
