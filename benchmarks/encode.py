@@ -23,7 +23,7 @@ import torch
 from PIL import Image
 
 from cabench.data import load_dataset, open_catalogue
-from cabench.data.encode import encode
+from cabench.data.encode import Job, encode
 from cabench.data.vae import VAE
 
 SIDE = 64
@@ -97,14 +97,13 @@ def copies(folder: Path, count: int) -> None:
 
 def timed(name: str, pictures: Path, vae: VAE, out: Path, size: int, batch: int) -> None:
     began, worked = time.perf_counter(), time.process_time()
-    done = encode(
-        open_catalogue("folder", path=str(pictures), size=size, flip=True), vae, out, size, batch
-    )
+    catalogue = open_catalogue("folder", path=str(pictures), size=size, flip=True)
+    done = encode(Job(catalogue, vae, out, size, batch))
     spent, worked = time.perf_counter() - began, time.process_time() - worked
-    size_of = sum(p.stat().st_size for p in out.iterdir()) / done.pictures
+    size_of = sum(p.stat().st_size for p in out.iterdir()) / done.images
     print(
-        f"{name}: {done.pictures:,} pictures of {size} px in {done.seconds:.1f} s, "
-        f"{done.pictures / done.seconds:,.2f} pictures/s; {spent - done.seconds:.1f} s of listing "
+        f"{name}: {done.images:,} pictures of {size} px in {done.seconds:.1f} s, "
+        f"{done.images / done.seconds:,.2f} pictures/s; {spent - done.seconds:.1f} s of listing "
         f"and checking before; processor time of all {worked:.1f} s; "
         f"{size_of / 1024:,.1f} KB a picture on disk"
     )

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from cabench.commands import completion
-from cabench.commands import data as data_cli
+from cabench.commands.data_app import app as data_app
 from cabench.errors import CabenchError, disk_fault, listed, near, one_line, shown
 from cabench.version import __version__
 
@@ -28,7 +28,7 @@ app = typer.Typer(
 )
 
 
-app.add_typer(data_cli.app, name="data")
+app.add_typer(data_app, name="data")
 
 
 def _folder(path: Path) -> Path:

@@ -1,80 +1,267 @@
-"""The verbs `data list`, `data check` and `data encode`. Heavy imports wait inside them."""
+"""The commands `data list`, `data check` and `data encode`."""
 
 from __future__ import annotations
 
+import inspect
+import time
+from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated
+from typing import Any
 
-import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Table
 
-app = typer.Typer(no_args_is_help=True, help="Data sets: what is here, is it whole, as latents.")
+from cabench.config.yaml import parse_yaml
+from cabench.data import Dataset, load_dataset, open_catalogue, options_model
+from cabench.data.catalogue import Catalogue
+from cabench.errors import CabenchError, DataMissing, shown
+from cabench.plugins import load_plugins, read_plugins
+from cabench.registry import DATASETS
+from cabench.runtime.console import clock, screen
 
-Source = Annotated[str, typer.Argument(help="A data source, as in `cabench data list`")]
-Options = Annotated[
-    list[str] | None,
-    typer.Option("--option", "-o", help="Of the source, as KEY=VALUE: -o path=DIR -o flip=true"),
-]
-Plugins = Annotated[
-    list[Path] | None, typer.Option(help="A Python file that registers a data source")
-]
-
-
-@app.command("list")
-def list_(plugin: Plugins = None) -> None:
-    """Every source: what it needs, whether it is here, its size, streams and licence."""
-    from cabench.commands.data_actions import show_sources
-
-    show_sources(plugin or [])
+EVERY = 15  # seconds between progress lines where there is no terminal
 
 
-@app.command()
-def check(source: Source, option: Options = None, plugin: Plugins = None) -> None:
-    """Read every picture of a source; list all that are damaged (exit code 1)."""
-    from cabench.commands.data_actions import show_check
+def parse_options(texts: Sequence[str]) -> dict[str, Any]:
+    """['size=64', 'flip=true'] -> {'size': 64, 'flip': True}; values are YAML."""
+    options: dict[str, Any] = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals or not key:
+            raise CabenchError(f"--option: expected KEY=VALUE, as in path=DIR, got {shown(text)}")
+        if key in options:
+            raise CabenchError(f"--option: '{key}' is given twice")
+        options[key] = parse_yaml(f"value: {value}", Path("--option"), "an option")["value"]
+    return options
 
-    raise typer.Exit(show_check(source, option or [], plugin or []))
+
+# -- list
 
 
-@app.command()
-def encode(
-    source: Source,
-    vae: Annotated[
-        str, typer.Option(help="An AutoencoderKL: its folder, or a name on diffusers' hub")
-    ],
-    out: Annotated[Path, typer.Option(help="Folder for the latents; the same command goes on")],
-    size: Annotated[int, typer.Option(min=8, max=4096, help="Pixels a side")] = 256,
-    option: Options = None,
-    batch: Annotated[int, typer.Option(min=1, max=4096, help="Pictures encoded at once")] = 32,
-    shard: Annotated[
-        int, typer.Option(min=16, help="Pictures a file: what a stopped run loses at most")
-    ] = 8192,
-    scale: Annotated[
-        float | None, typer.Option(help="Factor of the latents; default: the VAE's own")
-    ] = None,
-    skip_damaged: Annotated[
-        bool, typer.Option("--skip-damaged", help="Leave out pictures that don't read")
-    ] = False,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
-    plugin: Plugins = None,
-) -> None:
-    """Encode a source's pictures with a VAE, once; train on them as source `latents`."""
-    from cabench.commands.data_actions import run_encode
+def list_sources(plugins: Sequence[Path]) -> None:
+    """Print each data set, by itself and with the options that scales give it."""
+    from cabench.commands.list import first_line
+    from cabench.config.study import read_scale, scale_names
 
+    load_plugins(read_plugins(plugins))
+    uses: dict[str, list[tuple[str, dict[str, Any]]]] = {n: [("", {})] for n in DATASETS.names()}
+    for scale in scale_names():
+        for choice in read_scale(scale).data:
+            if choice.options:
+                uses[choice.source].append((f"scale {scale}", choice.options))
+    console = screen()
+    for name, variants in uses.items():
+        console.print(name, style="bold", end=": ")
+        about = f"{first_line(DATASETS.get(name))} Options: {options_line(name)}"
+        console.print(about, soft_wrap=True)
+        for user, options in variants:
+            if status := installed(name, options):
+                prefix = f"{user} ({assignments(options)}): " if user else ""
+                console.print(f"  {prefix}{status}", soft_wrap=True)
+
+
+def options_line(name: str) -> str:
+    """'path (required), size=256': a data set's options with their defaults."""
+    options = [
+        f"{key} (required)" if field.is_required() else f"{key}={shown(field.default)}"
+        for key, field in options_model(name).model_fields.items()
+    ]
+    return ", ".join(options) or "none"
+
+
+def assignments(options: dict[str, Any]) -> str:
+    return ", ".join(f"{key}={value}" for key, value in options.items())
+
+
+def installed(name: str, options: dict[str, Any]) -> str:
+    """'installed: ...' or 'not installed: ...'; '' if a required option is missing."""
+    fields = options_model(name).model_fields.items()
+    if any(field.is_required() and key not in options for key, field in fields):
+        return ""
+    options = {key: value for key, value in options.items() if key != "download"}
     try:
-        code = run_encode(
-            source,
-            option or [],
-            vae,
-            out,
-            size,
-            batch,
-            shard,
-            scale,
-            skip_damaged,
-            device,
-            plugin or [],
+        return f"installed: {describe(load_dataset(name, **options))}"
+    except DataMissing as error:
+        return f"not installed: {error}"
+
+
+def describe(dataset: Dataset) -> str:
+    """Size, splits, streams and licence in one line."""
+    size = "x".join(map(str, dataset.shape))
+    if dataset.inputs != dataset.shape:
+        size += f" as latents of {'x'.join(map(str, dataset.inputs))}"
+    splits = ", ".join(f"{name} {len(split):,}" for name, split in dataset.splits.items())
+    streams = [f"{name} ({len(names):,} classes)" for name, names in dataset.classes.items()]
+    texts = [f"{name} (text)" for name in dataset.split("report").texts]
+    return f"{size}; {splits}; streams: {', '.join(streams + texts)}; licence: {dataset.licence}"
+
+
+# -- check
+
+
+def check_source(source: str, options: Sequence[str], plugins: Sequence[Path]) -> int:
+    """Print counts, classes, unreadable images and the fingerprint; return the exit code."""
+    from cabench.data.catalogue import check
+    from cabench.data.sources.latents import corrupted_files
+
+    load_plugins(read_plugins(plugins))
+    parsed, console = parse_options(options), screen()
+    if source == "latents":
+        dataset = load_dataset(source, **parsed)
+        console.print(f"latents: {describe(dataset)}", soft_wrap=True)
+        errors, fingerprint = corrupted_files(Path(parsed["path"])), dataset.fingerprint
+        what = "corrupted files"
+    else:
+        catalogue = open_catalogue(source, **parsed)
+        print_catalogue(catalogue, console)
+        total = sum(map(len, catalogue.splits.values()))
+        with ProgressLine(console) as progress:
+            result = check(catalogue, lambda count: progress.update("check", count, total))
+        console.print(f"read {total:,} images in {progress.summary(total)}", soft_wrap=True)
+        errors, fingerprint = result.lines, result.fingerprint
+        what = "unreadable images"
+    for line in errors:
+        console.print(line, soft_wrap=True)
+    if errors:
+        console.print(f"{what}: {len(errors):,}")
+        return 1
+    console.print(f"no {what}; fingerprint {fingerprint}", soft_wrap=True)
+    return 0
+
+
+def print_catalogue(catalogue: Catalogue, console: Console) -> None:
+    """Print the images, classes and texts of each split as a table."""
+    size = "x".join(map(str, catalogue.shape))
+    console.print(f"{catalogue.name}, {size}; licence: {catalogue.licence}", soft_wrap=True)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in ("split", "images", "streams", "texts"):
+        table.add_column(title, justify="right" if title == "images" else "left")
+    for name, members in catalogue.splits.items():
+        streams = [
+            f"{stream}: {len(set(values.tolist())):,} of {len(catalogue.classes[stream]):,} classes"
+            for stream, values in members.streams.items()
+        ]
+        table.add_row(name, f"{len(members):,}", ", ".join(streams), ", ".join(members.texts))
+    console.print(table)
+
+
+# -- encode
+
+
+def encode_source(
+    source: str,
+    options: Sequence[str],
+    plugins: Sequence[Path],
+    *,
+    vae_path: str,
+    out: Path,
+    size: int,
+    batch: int,
+    shard: int,
+    scale: float | None,
+    skip_unreadable: bool,
+    device: str,
+) -> int:
+    """Encode the images that are not encoded yet; return the exit code."""
+    from cabench.data.encode import Job, UnreadableImages, encode
+    from cabench.data.vae import VAE
+    from cabench.runtime.devices import pick_device
+    from cabench.runtime.threads import one_thread
+
+    load_plugins(read_plugins(plugins))
+    device, console = pick_device(device), screen()
+    catalogue = _catalogue(source, parse_options(options), size)
+    vae = VAE(vae_path, device, scale=scale)
+    print_catalogue(catalogue, console)
+    side = size // vae.factor
+    console.print(
+        f"VAE {vae_path}, sha256 {vae.sha256[:12]}: latents of {vae.channels}x{side}x{side}, "
+        f"scale {vae.scale:g}, on {device}",
+        soft_wrap=True,
+    )
+    job = Job(catalogue, vae, out, size, batch=batch, rows=shard)
+    try:
+        with one_thread() if device == "cpu" else nullcontext(), ProgressLine(console) as progress:
+            result = encode(job, skip_unreadable, progress.update)
+    except UnreadableImages as error:
+        for line in error.lines:
+            console.print(line, soft_wrap=True)
+        console.print(str(error), soft_wrap=True)
+        return 1
+    for line in result.skipped:
+        console.print(f"skipped: {line}", soft_wrap=True)
+    pace = f", {result.images / result.seconds:,.1f} images/s" if result.images else ""
+    mirrored = " (also mirrored, in generator-train)" if catalogue.flip else ""
+    console.print(
+        f"{out}: encoded {result.images:,} images in {clock(result.seconds)}{pace}{mirrored}; "
+        f"{result.reused:,} were encoded before, {len(result.skipped):,} skipped; "
+        f"fingerprint {result.facts['fingerprint']}",
+        soft_wrap=True,
+    )
+    console.print(
+        f"use in a scale: data: [{{streams: [label], source: latents, options: {{path: {out}}}}}]",
+        soft_wrap=True,
+    )
+    return 0
+
+
+def _catalogue(source: str, options: dict[str, Any], size: int) -> Catalogue:
+    """The catalogue to encode, at `size` pixels if the data set has that option."""
+    if source == "latents":
+        raise CabenchError("data encode: 'latents' are already encoded; name their data set")
+    if "size" in options:
+        raise CabenchError("--option: use --size instead of -o size=...")
+    if "size" in inspect.signature(DATASETS.get(source)).parameters:
+        options = {**options, "size": size}
+    return open_catalogue(source, **options)
+
+
+class ProgressLine:
+    """Images done and time left of a long task: a bar in a terminal, else a line now and then."""
+
+    def __init__(self, console: Console):
+        self.console = console
+        self.began = self.printed = time.monotonic()
+        self.stage, self.first = "", 0
+        self.bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.fields[pace]}"),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
         )
-    except KeyboardInterrupt:
-        typer.echo("cabench: stopped; finished shards are kept, the same command goes on", err=True)
-        code = 130
-    raise typer.Exit(code)
+        self.task = TaskID(0)
+
+    def __enter__(self) -> ProgressLine:
+        if self.console.is_terminal:
+            self.bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.console.is_terminal:
+            self.bar.stop()
+
+    def update(self, stage: str, done: int, total: int) -> None:
+        """`done` of `total` images of a stage; a new stage restarts the clock."""
+        now = time.monotonic()
+        if stage != self.stage:  # images done by an earlier run do not count for the pace
+            self.stage, self.first, self.began, self.printed = stage, done, now, now
+            if self.console.is_terminal:
+                self.task = self.bar.add_task(stage, total=total, completed=done, pace="")
+        elapsed = now - self.began
+        pace = (done - self.first) / elapsed if elapsed > 0 else 0.0
+        text = f"{done:,} of {total:,} images, {pace:,.0f}/s"
+        if self.console.is_terminal:
+            self.bar.update(self.task, completed=done, pace=text)
+        elif now - self.printed > EVERY and pace > 0:
+            self.printed = now
+            left = clock((total - done) / pace)
+            self.console.print(f"{stage}: {text}, {left} left", soft_wrap=True)
+
+    def summary(self, count: int) -> str:
+        """'1:05 (512/s)', for `count` images."""
+        elapsed = time.monotonic() - self.began
+        return f"{clock(elapsed)} ({count / max(elapsed, 1e-9):,.0f}/s)"

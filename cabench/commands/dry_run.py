@@ -7,10 +7,9 @@ from rich.table import Table
 from cabench.cost.estimate import seconds_per_image, stated_seconds_per_image
 from cabench.cost.macs import cost
 from cabench.errors import describe
-from cabench.execution.progress import clock
 from cabench.execution.run import Prepared, evaluations
 from cabench.planning.models import method_entries
-from cabench.runtime.console import screen
+from cabench.runtime.console import clock, screen
 from cabench.runtime.files import write_json
 
 

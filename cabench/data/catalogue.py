@@ -1,4 +1,4 @@
-"""What a source holds, listed before a picture is decoded: for sets that fit into no memory."""
+"""Catalogues: data sets listed but not decoded, for those that do not fit into memory."""
 
 from __future__ import annotations
 
@@ -6,26 +6,27 @@ import hashlib
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from cabench.data.dataset import Dataset, Digest
+from cabench.data.dataset import Dataset, Digest, Shape, Streams, Texts
 from cabench.errors import DataMissing
 
-THREADS = min(8, os.cpu_count() or 1)  # that decode: Pillow lets go of the interpreter meanwhile
-AHEAD = 4  # pictures decoded before they are asked for, by thread
+THREADS = min(8, os.cpu_count() or 1)  # that decode; Pillow releases the GIL
+AHEAD = 4  # images decoded in advance, per thread
 
 
 @dataclass(frozen=True)
 class Members:
-    """The pictures of one split, not decoded; row i of each belongs to picture i."""
+    """The images of one split, not decoded; row i of everything belongs to image i."""
 
-    names: Sequence[str]  # what messages call a picture: its path
-    streams: dict[str, np.ndarray]  # as in Split
-    texts: dict[str, list]
+    # fmt: off
+    names: Sequence[str]    # N names for messages, such as paths
+    streams: Streams        # stream -> (N,) int64
+    texts: Texts            # name -> N texts, or N lists of texts
+    # fmt: on
 
     def __len__(self) -> int:
         return len(self.names)
@@ -33,32 +34,35 @@ class Members:
 
 @dataclass(frozen=True)
 class Catalogue:
-    """A data set whose pictures are read one by one."""
+    """A data set whose images are decoded one by one."""
 
-    name: str
-    licence: str
-    classes: dict[str, list[str]]
-    flip: bool
     # fmt: off
-    shape: tuple[int, int, int]                     # C, H, W of every picture
-    splits: dict[str, Members]                      # one per name in SPLITS
-    read: Callable[[str, int], np.ndarray]          # split, row -> (C, H, W) uint8, or DataMissing
-    key: str                                        # changes with any file that was listed
+    name: str
+    licence: str                              # of the images
+    classes: dict[str, list[str]]             # stream -> class names by index
+    flip: bool                                # whether mirrored images are in the distribution
+    shape: Shape                              # (C, H, W) of every image
+    splits: dict[str, Members]                # one per name in SPLITS, optionally UNSEEN
+    read: Callable[[str, int], np.ndarray]    # split, row -> (C, H, W) uint8, or DataMissing
+    key: str                                  # changes when a listed file changes
     # fmt: on
 
     def decoded(
         self, split: str, rows: Sequence[int] | None = None, threads: int = THREADS
     ) -> Iterator[np.ndarray | DataMissing]:
-        """Pictures of a split in order; what doesn't decode is its error. Few are held at once."""
+        """The images of a split in order, (C, H, W) uint8; the error of each unreadable one.
+
+        At most AHEAD images per thread are in memory.
+        """
         rows = range(len(self.splits[split])) if rows is None else rows
         with ThreadPoolExecutor(threads) as pool:
-            waiting: deque = deque()
+            pending: deque[Future[np.ndarray | DataMissing]] = deque()
             for row in rows:
-                waiting.append(pool.submit(self._try, split, row))
-                if len(waiting) > AHEAD * threads:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
+                pending.append(pool.submit(self._try, split, row))
+                if len(pending) > AHEAD * threads:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
 
     def _try(self, split: str, row: int) -> np.ndarray | DataMissing:
         try:
@@ -68,82 +72,82 @@ class Catalogue:
 
 
 Opener = Callable[..., Catalogue]
-OPENERS: dict[str, Opener] = {}  # by source: those whose pictures are files of their own
+OPENERS: dict[str, Opener] = {}  # data source -> its opener, where images are single files
 
 
-def lists(source: str) -> Callable[[Opener], Opener]:
-    """Registers how a source is listed; the function takes the source's options."""
+def opener(source: str) -> Callable[[Opener], Opener]:
+    """Decorator: the function opens the catalogue of `source`, given the source's options."""
 
-    def add(opener: Opener) -> Opener:
-        OPENERS[source] = opener
-        return opener
+    def add(function: Opener) -> Opener:
+        OPENERS[source] = function
+        return function
 
     return add
 
 
 def catalogue_of(dataset: Dataset) -> Catalogue:
-    """Of a source that is loaded or memory-mapped as a whole."""
-    parts = dataset.splits
+    """The catalogue of a data set that is loaded or memory-mapped as a whole."""
     return Catalogue(
         name=dataset.name,
         licence=dataset.licence,
         classes=dataset.classes,
         flip=dataset.flip,
-        shape=tuple(dataset.shape),
+        shape=dataset.shape,
         splits={
-            name: Members(Rows(name, len(part)), part.streams, part.texts)
-            for name, part in parts.items()
+            name: Members(RowNames(name, len(split)), split.streams, split.texts)
+            for name, split in dataset.splits.items()
         },
-        read=lambda split, row: np.asarray(parts[split].images[row]),
+        read=lambda split, row: np.asarray(dataset.splits[split].images[row]),
         key=dataset.fingerprint,
     )
 
 
-class Rows(Sequence):
-    """'report 17': the names of pictures that are no files."""
+class RowNames(Sequence[str]):
+    """Names of images that are not files: 'report 17'."""
 
-    def __init__(self, split: str, count: int):
-        self.split, self.count = split, count
+    def __init__(self, split: str, length: int):
+        self.split, self.length = split, length
 
     def __len__(self) -> int:
-        return self.count
+        return self.length
 
-    def __getitem__(self, row: int) -> str:
+    def __getitem__(self, row: int) -> str:  # pyright: ignore[reportIncompatibleMethodOverride]
         return f"{self.split} {row}"
 
 
 @dataclass
-class Checked:
-    """What reading every picture showed."""
+class CheckResult:
+    """What reading every image found."""
 
-    damaged: dict[str, dict[int, str]]  # by split: row -> what is wrong
-    digests: dict[str, str]  # by split: sha256 of the sound pictures in their order
-    fingerprint: str | None  # of the data set as it is loaded; None when any is damaged
+    # fmt: off
+    errors: dict[str, dict[int, str]]    # split -> row -> what is wrong with an image
+    digests: dict[str, str]              # split -> sha256 of its readable images in order
+    fingerprint: str | None              # of the data set as loaded; None if there are errors
+    # fmt: on
 
     @property
     def lines(self) -> list[str]:
-        return [text for found in self.damaged.values() for text in found.values()]
+        """The errors, one line each."""
+        return [text for errors in self.errors.values() for text in errors.values()]
 
 
-def check(catalogue: Catalogue, done: Callable[[int], Any] = lambda count: None) -> Checked:
-    """Reads every picture; `done` is told how many were."""
-    damaged: dict[str, dict[int, str]] = {name: {} for name in catalogue.splits}
+def check(catalogue: Catalogue, progress: Callable[[int], None] = lambda _: None) -> CheckResult:
+    """Read every image; `progress` is called with the number read so far."""
+    errors: dict[str, dict[int, str]] = {name: {} for name in catalogue.splits}
     digests, count = {}, 0
-    whole = Digest(catalogue.classes)
-    for name in catalogue.splits:
-        part = catalogue.splits[name]
-        whole.array(f"{name}/images", np.dtype(np.uint8), (len(part), *catalogue.shape))
+    total = Digest(catalogue.classes)
+    for name, members in catalogue.splits.items():
+        total.header(f"{name}/images", np.dtype(np.uint8), (len(members), *catalogue.shape))
         digest = hashlib.sha256()
-        for row, found in enumerate(catalogue.decoded(name)):
-            if isinstance(found, DataMissing):
-                damaged[name][row] = str(found)
+        for row, image in enumerate(catalogue.decoded(name)):
+            if isinstance(image, DataMissing):
+                errors[name][row] = str(image)
             else:
-                found = np.ascontiguousarray(found)
-                whole.update(found)
-                digest.update(found)
+                total.values(image)
+                digest.update(np.ascontiguousarray(image).data)
             count += 1
-            done(count)
-        whole.rest(name, part.streams, part.texts)
+            progress(count)
+        total.conditions(name, members.streams, members.texts)
         digests[name] = digest.hexdigest()
-    sound = not any(damaged.values())
-    return Checked(damaged, digests, whole.hexdigest() if sound else None)
+    valid = not any(errors.values())
+    return CheckResult(errors, digests, total.hexdigest() if valid else None)

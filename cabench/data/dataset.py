@@ -1,4 +1,4 @@
-"""What every data source gives: three disjoint splits of pictures with named streams."""
+"""Data sets: disjoint splits of images with named streams and texts."""
 
 from __future__ import annotations
 
@@ -6,66 +6,76 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
+from cabench.data.shards import Shards
 from cabench.errors import CabenchError, near
+from cabench.text.features import Encoded
 
 SPLITS = ("generator-train", "judge-train", "report")
-UNSEEN = "unseen"  # a further split that a set may have: what is new in every respect
+UNSEEN = "unseen"  # optional fourth split, of concepts that are in none of the others
+
+Shape = tuple[int, int, int]  # (C, H, W)
+Streams = dict[str, np.ndarray]  # stream -> (N,) int64 class indices
+Texts = dict[str, list[str] | list[list[str]]]  # name -> one text, or several, per image
 
 
 @dataclass(frozen=True)
 class Latents:
-    """A VAE's posteriors of pictures; a latent is (mean + deviation * noise - shift) * scale."""
+    """VAE posteriors of images; a latent is (mean + std * noise - shift) * scale."""
 
-    moments: Any  # (N, F, 2, C, H, W): as it is and, F = 2, mirrored; mean and deviation
+    moments: np.ndarray | Shards  # (N, F, 2, C, h, w): mean, std; F = 2: the mirrored image's, too
     scale: float
     shift: float
 
     @property
-    def shape(self) -> tuple[int, int, int]:
-        """(C, H, W) of a latent."""
-        return tuple(self.moments.shape[3:])
+    def shape(self) -> Shape:
+        """(C, h, w) of a latent."""
+        channels, height, width = self.moments.shape[3:]
+        return channels, height, width
 
 
 @dataclass(frozen=True)
 class Split:
-    """Pictures and what is known of each; row i of every stream and text belongs to picture i."""
+    """Images and their conditions; row i of every stream and text belongs to image i."""
 
     # fmt: off
-    images: np.ndarray                                      # (N, C, H, W) uint8, contiguous
-    streams: dict[str, np.ndarray]                          # name -> (N,) int64
-    texts: dict[str, list] = field(default_factory=dict)    # name -> N strings, or lists of them
-    latents: Latents | None = None                          # what networks train on, if not images
-    encoded: dict[str, Any] = field(default_factory=dict)   # name -> text.Encoded, once it is made
+    images: np.ndarray                                          # (N, C, H, W) uint8; may be mapped
+    streams: Streams                                            # stream -> (N,) int64
+    texts: Texts = field(default_factory=dict)                  # name -> N texts, or N lists
+    latents: Latents | None = None                              # if networks train on latents
+    encoded: dict[str, Encoded] = field(default_factory=dict)   # text stream -> token features
     # fmt: on
 
     def __len__(self) -> int:
         return len(self.images)
 
     def take(self, index: np.ndarray) -> Split:
-        """The pictures at `index`, in its order."""
+        """The split with the rows `index` (n,) only, in that order; without latents."""
         return Split(
             images=np.ascontiguousarray(self.images[index]),
             streams={name: values[index].astype(np.int64) for name, values in self.streams.items()},
-            texts={name: [values[i] for i in index] for name, values in self.texts.items()},
+            texts={name: _rows(texts, index) for name, texts in self.texts.items()},
         )
+
+
+def _rows(texts: list[str] | list[list[str]], index: np.ndarray) -> list:
+    return [texts[i] for i in index]
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """Three splits with the names of their classes."""
+    """Disjoint splits of images, with the names of their classes."""
 
-    name: str
     # fmt: off
-    licence: str                       # of the pictures
-    classes: dict[str, list[str]]      # categorical stream -> its class names, by value
-    flip: bool                         # may a picture be mirrored without leaving the distribution?
-    splits: dict[str, Split]           # one per name in SPLITS, and maybe UNSEEN
-    fingerprint: str = ""              # sha256 of all content; computed when not given
-    vae: dict[str, Any] | None = None  # of the latents: path, sha256, scale, shift
+    name: str
+    licence: str                                # of the images
+    classes: dict[str, list[str]]               # stream -> class names by index
+    flip: bool                                  # whether mirrored images are in the distribution
+    splits: dict[str, Split]                    # one per name in SPLITS, optionally UNSEEN
+    fingerprint: str = ""                       # sha256 of the content; computed if not given
+    vae: dict[str, str | float] | None = None   # of latents: path, sha256, scale, shift
     # fmt: on
 
     def __post_init__(self) -> None:
@@ -73,17 +83,19 @@ class Dataset:
             object.__setattr__(self, "fingerprint", fingerprint(self.splits, self.classes))
 
     @property
-    def shape(self) -> tuple[int, int, int]:
-        """(C, H, W) of every picture."""
-        return self.splits["report"].images.shape[1:]
+    def shape(self) -> Shape:
+        """(C, H, W) of every image."""
+        channels, height, width = self.splits["report"].images.shape[1:]
+        return channels, height, width
 
     @property
-    def inputs(self) -> tuple[int, int, int]:
-        """(C, H, W) of what a network sees: latents where there are some, else pictures."""
+    def inputs(self) -> Shape:
+        """(C, H, W) of a network's input: a latent if the data set has latents, else an image."""
         latents = self.splits["report"].latents
-        return tuple(self.shape) if latents is None else latents.shape
+        return self.shape if latents is None else latents.shape
 
     def split(self, name: str) -> Split:
+        """The split called `name`; CabenchError if there is none."""
         if name not in self.splits:
             raise CabenchError(
                 f"unknown split '{name}' of data set '{self.name}'{near(name, self.splits)}; "
@@ -93,43 +105,49 @@ class Dataset:
 
 
 class Digest:
-    """The sha256 of a data set's content, told in order, so that pictures can come one by one."""
+    """sha256 of a data set's content, updated in order, so that images can arrive one by one."""
 
     def __init__(self, classes: dict[str, list[str]]):
         self._sha256 = hashlib.sha256(json.dumps(classes, sort_keys=True).encode())
-        self.update, self.hexdigest = self._sha256.update, self._sha256.hexdigest
 
-    def array(self, name: str, dtype: np.dtype, shape: tuple[int, ...]) -> None:
-        """The head of an array whose bytes follow."""
-        self.update(f"{name}/{dtype.str}{tuple(shape)}".encode())
+    def hexdigest(self) -> str:
+        return self._sha256.hexdigest()
 
-    def rest(self, split: str, streams: dict[str, np.ndarray], texts: dict[str, list]) -> None:
-        """What follows a split's pictures."""
+    def header(self, name: str, dtype: np.dtype, shape: tuple[int, ...]) -> None:
+        """Name, type and shape of an array, before its values."""
+        self._sha256.update(f"{name}/{dtype.str}{tuple(shape)}".encode())
+
+    def values(self, array: np.ndarray) -> None:
+        """All values of an array, or some of its rows."""
+        self._sha256.update(np.ascontiguousarray(array).data)
+
+    def conditions(self, split: str, streams: Streams, texts: Texts) -> None:
+        """A split's streams and texts, after its images."""
         for key, array in sorted(streams.items()):
-            self.array(f"{split}/{key}", array.dtype, array.shape)
-            self.update(np.ascontiguousarray(array))
-        self.update(json.dumps(texts, sort_keys=True).encode())
+            self.header(f"{split}/{key}", array.dtype, array.shape)
+            self.values(array)
+        self._sha256.update(json.dumps(texts, sort_keys=True).encode())
 
 
 def fingerprint(splits: dict[str, Split], classes: dict[str, list[str]]) -> str:
-    """sha256 over class names and, split by split in order, every picture, stream and text."""
+    """sha256 of class names and, split by split, all images, streams and texts."""
     digest = Digest(classes)
     for name in (*SPLITS, *(other for other in splits if other not in SPLITS)):
-        part = splits[name]
-        digest.array(f"{name}/images", part.images.dtype, part.images.shape)
-        for start in range(0, len(part), 4096):
-            digest.update(np.ascontiguousarray(part.images[start : start + 4096]))
-        digest.rest(name, part.streams, part.texts)
+        split = splits[name]
+        digest.header(f"{name}/images", split.images.dtype, split.images.shape)
+        for start in range(0, len(split), 4096):
+            digest.values(split.images[start : start + 4096])
+        digest.conditions(name, split.streams, split.texts)
     return digest.hexdigest()
 
 
 def stratified(labels: np.ndarray, fractions: Sequence[float]) -> list[np.ndarray]:
-    """Cut a fixed permutation of 0..N-1 into parts, each class in the same fractions.
+    """Split the rows 0..N-1 at random into parts that hold `fractions` of every class.
 
-    RandomState, not Generator: NumPy promises that its numbers never change (NEP 19).
+    Uses RandomState(0), not Generator: NumPy promises a fixed stream (NEP 19).
     """
     order = np.random.RandomState(0).permutation(len(labels))
-    part = np.empty(len(labels), dtype=np.int64)
+    part = np.empty(len(labels), dtype=np.int64)  # (N,) part of each row
     for label in np.unique(labels):
         members = order[labels[order] == label]
         cuts = np.rint(np.cumsum(fractions)[:-1] * len(members)).astype(int)

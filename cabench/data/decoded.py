@@ -1,114 +1,101 @@
-"""Pictures of files, decoded once and kept in .cabench/data/ as memory-mapped arrays.
+"""Image files decoded once, into memory-mapped arrays under .cabench/data/.
 
-The kept arrays have a key of what was listed (every file's relative path, length and time of
-change); the data set's fingerprint is over what was decoded.
+A cached set is named after what was listed (each file's relative path, length and modification
+time); its fingerprint, of the decoded content, is verified whenever it is loaded.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import shutil
-import tempfile
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps
 
 from cabench.data.catalogue import Catalogue
-from cabench.data.dataset import SPLITS, Dataset, Split, fingerprint
+from cabench.data.dataset import SPLITS, Dataset, Shape, Split, fingerprint
 from cabench.errors import DataMissing
-from cabench.runtime.files import LOG
+from cabench.runtime.files import atomic_folder
+from cabench.runtime.sealed import Corrupted, load_or_make
 
 CACHE = Path(".cabench/data")
 VERSION = 1  # of the decoding; part of the cache's key
 
 
 def load(catalogue: Catalogue) -> Dataset:
-    """The catalogue's data set; decodes what is not kept already."""
-    told = json.dumps([catalogue.key, VERSION, catalogue.shape])
-    made = CACHE / f"{catalogue.name}-{hashlib.sha256(told.encode()).hexdigest()[:16]}"
-    if not made.is_dir():
-        decode_all(catalogue, made)
-    dataset = _read(made, catalogue)
-    if dataset is None:
-        LOG.warning("%s is damaged: decoded again", made)
-        shutil.rmtree(made)
-        decode_all(catalogue, made)
-        dataset = _read(made, catalogue)
-    return dataset
+    """The catalogue's data set, decoded if it is not in the cache."""
+    content = json.dumps([catalogue.key, VERSION, catalogue.shape])
+    key = hashlib.sha256(content.encode()).hexdigest()[:16]
+    return load_or_make(
+        CACHE / f"{catalogue.name}-{key}",
+        read=partial(_read, catalogue),
+        make=partial(decode_all, catalogue),
+        errors=(OSError,),
+    )
 
 
-def _split(catalogue: Catalogue, name: str, images: np.ndarray) -> Split:
-    part = catalogue.splits[name]
-    return Split(images, part.streams, part.texts)
-
-
-def _read(made: Path, catalogue: Catalogue) -> Dataset | None:
-    """What was decoded; None when it isn't what was written."""
-    try:
-        told = json.loads((made / "facts.json").read_text("utf-8"))["fingerprint"]
-        splits = {  # left on disk until they are read
-            name: _split(catalogue, name, np.load(made / f"{name}.npy", mmap_mode="c"))
-            for name in SPLITS
-        }
-        whole = fingerprint(splits, catalogue.classes) == told
-    except (OSError, ValueError, KeyError):
-        whole = False
-    if not whole:
-        return None
+def _read(catalogue: Catalogue, folder: Path) -> Dataset:
+    """The data set in `folder`, memory-mapped; Corrupted if its fingerprint does not match."""
+    expected = json.loads((folder / "facts.json").read_text("utf-8"))["fingerprint"]
+    splits = {
+        name: _split(catalogue, name, np.load(folder / f"{name}.npy", mmap_mode="c"))
+        for name in SPLITS
+    }
+    if fingerprint(splits, catalogue.classes) != expected:
+        raise Corrupted(f"{folder} is corrupted")
     return Dataset(
         name=catalogue.name,
         licence=catalogue.licence,
         classes=catalogue.classes,
         flip=catalogue.flip,
         splits=splits,
-        fingerprint=told,
+        fingerprint=expected,
     )
 
 
-def decode_all(catalogue: Catalogue, made: Path) -> None:
-    """Write each split's pictures (N, C, H, W) and the fingerprint into the new folder `made`."""
-    made.parent.mkdir(parents=True, exist_ok=True)
-    making = Path(tempfile.mkdtemp(dir=made.parent))
-    try:
+def _split(catalogue: Catalogue, name: str, images: np.ndarray) -> Split:
+    members = catalogue.splits[name]
+    return Split(images, members.streams, members.texts)
+
+
+def decode_all(catalogue: Catalogue, folder: Path) -> None:
+    """Write each split's images (N, C, H, W) and the fingerprint into the new `folder`."""
+    with atomic_folder(folder) as part:
         splits = {}
         for name in SPLITS:
             shape = (len(catalogue.splits[name]), *catalogue.shape)
-            path = making / f"{name}.npy"
-            images = np.lib.format.open_memmap(path, "w+", np.uint8, shape)
-            for i, found in enumerate(catalogue.decoded(name)):
-                if isinstance(found, DataMissing):
-                    raise found
-                images[i] = found
+            images = np.lib.format.open_memmap(part / f"{name}.npy", "w+", np.uint8, shape)
+            for i, image in enumerate(catalogue.decoded(name)):
+                if isinstance(image, DataMissing):
+                    raise image
+                images[i] = image
             images.flush()
             splits[name] = _split(catalogue, name, images)
         facts = {"fingerprint": fingerprint(splits, catalogue.classes)}
-        (making / "facts.json").write_text(json.dumps(facts), "utf-8")
-        try:
-            making.rename(made)
-        except OSError:  # another process was first, with the same content
-            if not made.is_dir():
-                raise
-    finally:
-        shutil.rmtree(making, ignore_errors=True)
+        (part / "facts.json").write_text(json.dumps(facts), "utf-8")
 
 
-def decode(path: Path, shape: tuple[int, int, int], source: str) -> np.ndarray:
-    """(C, H, W) uint8: turned upright, on white where transparent, resized, centre-cropped."""
+def decode(path: Path, shape: Shape, source: str) -> np.ndarray:
+    """(C, H, W) uint8 from an image file; DataMissing if it cannot be read.
+
+    The image is rotated as its EXIF data says and composited on white; its shorter side is resized
+    to fit (Lanczos), its longer side cropped about the centre.
+    """
     channels, height, width = shape
     try:
         with Image.open(path) as opened:
-            picture = ImageOps.exif_transpose(opened)
-            if picture.has_transparency_data:
-                picture = picture.convert("RGBA")
-                white = Image.new("RGBA", picture.size, "white")
-                picture = Image.alpha_composite(white, picture)
-            picture = picture.convert("RGB" if channels == 3 else "L")
-            picture = ImageOps.fit(picture, (width, height), Image.Resampling.LANCZOS)
-    except Exception as error:  # what Pillow raises depends on the format
+            image = ImageOps.exif_transpose(opened)
+            if image.has_transparency_data:
+                image = image.convert("RGBA")
+                white = Image.new("RGBA", image.size, "white")
+                image = Image.alpha_composite(white, image)
+            image = image.convert("RGB" if channels == 3 else "L")
+            image = ImageOps.fit(image, (width, height), Image.Resampling.LANCZOS)
+    except Exception as error:  # Pillow's errors depend on the format
         raise DataMissing(
-            f"{source}: {path} doesn't read as a picture ({type(error).__name__}: {error}); "
+            f"{source}: {path} cannot be read as an image ({type(error).__name__}: {error}); "
             "replace or remove it"
         ) from error
-    return np.asarray(picture).reshape(height, width, channels).transpose(2, 0, 1)
+    return np.asarray(image).reshape(height, width, channels).transpose(2, 0, 1)

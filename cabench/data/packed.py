@@ -1,4 +1,4 @@
-"""Package data: `files/<name>.npz` holds arrays, `files/<name>.json` beside it names and texts."""
+"""Package data: arrays in `files/<name>.npz`, names and texts in `files/<name>.json`."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ FILES = Path(__file__).parent / "files"
 
 
 def read(name: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """The arrays and the facts of a packed set."""
+    """The arrays and the facts of a packed data set; DataMissing if they cannot be read."""
     arrays, facts = FILES / f"{name}.npz", FILES / f"{name}.json"
     for path in (arrays, facts):
         if not path.is_file():
-            raise DataMissing(f"{_looked_for(path)} found none; {_how(name)}")
+            raise DataMissing(f"package data: no such file: {path}; {_remedy(name)}")
     try:
         with np.load(arrays) as file:
             return dict(file), json.loads(facts.read_text("utf-8"))
     except (zipfile.BadZipFile, zlib.error, ValueError, EOFError, OSError) as error:
+        size = arrays.stat().st_size
         raise DataMissing(
-            f"{_looked_for(arrays)} found one of {arrays.stat().st_size:,} bytes "
-            f"that doesn't read ({error}); {_how(name)}"
+            f"package data: {arrays} ({size:,} bytes) cannot be read ({error}); {_remedy(name)}"
         ) from error
 
 
 def verified(dataset: Dataset, expected: str) -> Dataset:
-    """`dataset`, once its content has the fingerprint that was written when it was built."""
+    """`dataset`; DataMissing if its fingerprint is not the one it was built with."""
     if dataset.fingerprint != expected:
         raise DataMissing(
-            f"{_looked_for(FILES / f'{dataset.name}.npz')} found content "
-            f"{dataset.fingerprint[:12]}, expected {expected[:12]}; {_how(dataset.name)}"
+            f"package data: {FILES / f'{dataset.name}.npz'}: expected the fingerprint "
+            f"{expected[:12]}, got {dataset.fingerprint[:12]}; {_remedy(dataset.name)}"
         )
     return dataset
 
@@ -45,14 +45,11 @@ def verified(dataset: Dataset, expected: str) -> Dataset:
 def write(name: str, arrays: dict[str, np.ndarray], facts: dict[str, Any]) -> None:
     """Write both files; the same input gives the same bytes."""
     FILES.mkdir(exist_ok=True)
-    np.savez_compressed(FILES / f"{name}.npz", **arrays)
+    columns: dict[str, Any] = dict(arrays)
+    np.savez_compressed(FILES / f"{name}.npz", **columns)
     lines = [f"{json.dumps(key)}: {json.dumps(value)}" for key, value in sorted(facts.items())]
     (FILES / f"{name}.json").write_text("{" + ",\n ".join(lines) + "}\n", "utf-8")
 
 
-def _looked_for(path: Path) -> str:
-    return f"package data: looked for {path},"
-
-
-def _how(name: str) -> str:
+def _remedy(name: str) -> str:
     return f"reinstall cabench or run `python scripts/build_{name}.py` in its repository"

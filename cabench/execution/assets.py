@@ -11,13 +11,14 @@ import torch
 
 from cabench.data import Dataset, load_dataset
 from cabench.data.dataset import UNSEEN
+from cabench.data.texts import with_text_features
 from cabench.data.vae import VAE
 from cabench.metrics.clip import Clip
 from cabench.metrics.scorer import REFERENCE, SampleScorer
 from cabench.records.spec import ClipSpec, DataSpec, TrainSpec, TrialSpec
 from cabench.runtime.files import content_key
 from cabench.runtime.images import to_uint8
-from cabench.text import encoded, encoder
+from cabench.text import encoder
 
 Value = TypeVar("Value")
 Decoder = Callable[[torch.Tensor], torch.Tensor]  # network output -> (B, C, H, W) uint8
@@ -59,7 +60,7 @@ class Assets:
             network = encoder(text.encoder, text_path)
             if network.fingerprint != text.fingerprint:
                 raise _changed(f"text encoder '{text.encoder}'")
-            return encoded(self.dataset(spec.data, options), network, text.tokens, cache)
+            return with_text_features(self.dataset(spec.data, options), network, text.tokens, cache)
 
         key = (spec.data, text, content_key(options, text_path), cache)
         return _keep(self._datasets, key, 2, encode)

@@ -12,17 +12,9 @@ from rich.table import Table
 from rich.text import Text
 
 from cabench.execution.executors.base import Event
+from cabench.runtime.console import clock
 
 STAGE_SHARE = {"train": (0.0, 0.75), "sample": (0.75, 0.95), "score": (0.95, 1.0)}  # of a trial
-
-
-def clock(seconds: float) -> str:
-    """'4:05', '1:02:03', or '12 days'."""
-    minutes, s = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours >= 48:
-        return f"{hours / 24:,.0f} days"
-    return f"{hours}:{minutes:02}:{s:02}" if hours else f"{minutes}:{s:02}"
 
 
 class Tally:

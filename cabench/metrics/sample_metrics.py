@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from cabench.data.texts import distinct_texts
 from cabench.errors import CabenchError
 from cabench.metrics import image_text, neighbours
 from cabench.metrics.fidelity import KID_MIN, fid, kid
 from cabench.registry import METRICS
-from cabench.text import distinct_texts
 
 CLASS_MIN = 10  # samples of a class; smaller classes are left out
 

@@ -14,11 +14,12 @@ from cabench.config.schema import DataChoice, Scale
 from cabench.config.study import StudyFile, scale_fault
 from cabench.data import Dataset, load_dataset, options_model
 from cabench.data.dataset import UNSEEN
+from cabench.data.texts import distinct_texts
 from cabench.errors import CabenchError, DataMissing, listed, unknown
 from cabench.metrics.clip import Clip
 from cabench.registry import DATASETS, TEXT_ENCODERS, versioned
 from cabench.runtime.validation import first_fault, validate
-from cabench.text import STREAM, TOKENS, distinct_texts, encoder
+from cabench.text import STREAM, TOKENS, encoder
 
 
 @dataclass(frozen=True)

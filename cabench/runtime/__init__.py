@@ -1,1 +1,1 @@
-"""Tools without domain: files, devices, console, random streams, validation."""
+"""General tools: files, devices, console, random streams, validation."""

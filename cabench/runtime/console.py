@@ -57,3 +57,12 @@ def plain_text(parts: Sequence[RenderableType], width: int, encoding: str = "utf
         return text
     except UnicodeEncodeError:
         return text.translate(ASCII).encode(encoding, "replace").decode(encoding)
+
+
+def clock(seconds: float) -> str:
+    """'4:05', '1:02:03', or '12 days'."""
+    minutes, s = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours >= 48:
+        return f"{hours / 24:,.0f} days"
+    return f"{hours}:{minutes:02}:{s:02}" if hours else f"{minutes}:{s:02}"

@@ -1,4 +1,4 @@
-"""Which device trials run on."""
+"""The device that trials run on."""
 
 from __future__ import annotations
 
@@ -7,21 +7,24 @@ from cabench.errors import CabenchError, cut, near, shown
 DEVICES = ("cpu", "cuda", "mps")
 
 
-def pick_device(asked: str) -> str:
-    """A device that works here; 'auto' is CUDA where there is one, else the CPU."""
+def pick_device(name: str) -> str:
+    """The device called `name`; 'auto' is CUDA if available, else the CPU.
+
+    CabenchError if there is no such device or it does not work here.
+    """
     import torch
 
-    if asked == "auto":
+    if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
-    kind, _, number = asked.partition(":")
+    kind, _, number = name.partition(":")
     if kind not in DEVICES or (number and kind != "cuda"):
         raise CabenchError(
-            f"--device: found {shown(asked)}{near(asked, DEVICES)}; allowed: auto, "
-            f"{', '.join(DEVICES)}, or one of several GPUs such as cuda:1"
+            f"--device: expected auto, {', '.join(DEVICES)} or a GPU such as cuda:1, got "
+            f"{shown(name)}{near(name, DEVICES)}"
         )
     try:
-        torch.empty(1, device=asked)
-    except Exception as error:  # torch raises many kinds, one for each backend
+        torch.empty(1, device=name)
+    except Exception as error:  # the type depends on the backend
         reason = cut(str(error).splitlines()[0], 200)
-        raise CabenchError(f"--device: {shown(asked)} can't be used here: {reason}") from None
-    return asked
+        raise CabenchError(f"--device: {shown(name)} cannot be used here: {reason}") from None
+    return name

@@ -1,4 +1,4 @@
-"""Files on disk: atomic writes, JSON and CSV, checksums and content keys. Imports no torch."""
+"""Files on disk: atomic writes, JSON, CSV, hashes and content keys. Imports no torch."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import hashlib
 import json
 import logging
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,19 +16,19 @@ from typing import Any
 
 from cabench.errors import CabenchError
 
-PART = ".cabench-part"  # ends the names of files that are being written
+PART = ".cabench-part"  # suffix of files that are being written
 LOG = logging.getLogger("cabench")
 
 
 def content_key(*parts: Any) -> str:
-    """16 hex digits that name the content: the sha256 of canonical JSON."""
+    """16 hex digits of the sha256 of the parts' canonical JSON."""
     text = json.dumps(parts, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 @contextlib.contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path` that becomes `path` when the block ends well."""
+    """A temporary path beside `path` that becomes `path` when the block succeeds."""
     part = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -39,21 +40,41 @@ def atomic_path(path: Path) -> Iterator[Path]:
             os.fsync(f.fileno())
         os.chmod(part, 0o644)
         os.replace(part, path)
-    except OSError as error:  # a full disk doesn't say which file
+    except OSError as error:  # of a full disk has no file name
         if error.filename is not None and not str(error.filename).endswith(PART):
-            raise  # of another file, which the block needs
+            raise  # about another file, which the block reads
         raise OSError(error.errno, error.strerror or str(error), str(path)) from None
     finally:
         if part is not None:
             part.unlink(missing_ok=True)
 
 
+@contextlib.contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """A temporary folder beside `path` that becomes `path` when the block succeeds.
+
+    If another process creates `path` first, its folder is kept.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = Path(tempfile.mkdtemp(dir=path.parent))
+    try:
+        yield part
+        try:
+            part.rename(path)
+        except OSError:
+            if not path.is_dir():
+                raise
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
 def as_text(content: Any) -> str:
+    """JSON as written to files; ValueError if a number is not finite."""
     return json.dumps(content, indent=1, allow_nan=False) + "\n"
 
 
 def write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Rows under all the keys that any of them has, in the order of their first use; atomic."""
+    """Write rows atomically; the columns are all keys in the order of their first use."""
     fields = list(dict.fromkeys(key for row in rows for key in row))
     with atomic_path(path) as part, open(part, "w", newline="", encoding="utf-8") as f:
         writer = csv.DictWriter(f, fieldnames=fields)
@@ -62,18 +83,20 @@ def write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
 
 
 def write_json(path: Path, content: Any) -> None:
+    """Write JSON atomically; ValueError if a number is not finite."""
     with atomic_path(path) as part:
         part.write_text(as_text(content), encoding="utf-8")
 
 
 def read_json(path: Path) -> Any:
-    """The file's content; a CabenchError names a file that isn't whole."""
+    """The file's content; CabenchError if it cannot be read."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, OSError) as error:
-        raise CabenchError(f"{path} can't be read ({error}); delete it to have it redone") from None
+        raise CabenchError(f"{path} cannot be read ({error}); delete it to regenerate it") from None
 
 
 def file_hash(path: Path) -> str:
+    """sha256 of a file's content."""
     with open(path, "rb") as f:
         return hashlib.file_digest(f, "sha256").hexdigest()

@@ -1,4 +1,4 @@
-"""Conversions between images as stored (uint8) and as the network sees them ([-1, 1])."""
+"""Conversion between stored images (uint8) and network inputs (float32 in [-1, 1])."""
 
 from __future__ import annotations
 
@@ -12,5 +12,5 @@ def to_float(images: Tensor) -> Tensor:
 
 
 def to_uint8(x: Tensor) -> Tensor:
-    """[-1, 1], clipped -> uint8, rounded to nearest."""
+    """Values clipped to [-1, 1] -> uint8, rounded to nearest."""
     return ((x.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)

@@ -1,6 +1,7 @@
 """Named random streams: a draw depends on (seed, purpose, index), never on earlier draws.
 
-Hence arms are paired, a resumed run needs no generator state, and samples don't depend on batches.
+So arms are paired, a resumed run needs no generator state, and samples do not depend on the batch
+size.
 """
 
 from __future__ import annotations

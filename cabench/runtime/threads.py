@@ -1,4 +1,4 @@
-"""How a process that trains is set up: one thread a trial, and memory that is kept."""
+"""Setup of a training process: one thread per trial, and freed memory that stays allocated."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import contextlib
 import ctypes
 from collections.abc import Iterator
 
-ONE_ARENA = {"MALLOC_ARENA_MAX": "1"}  # in the environment of glibc when it starts
+ONE_ARENA = {"MALLOC_ARENA_MAX": "1"}  # environment variable that glibc reads at startup
 
-# Of mallopt(3), glibc
+# Parameters of mallopt(3) in glibc
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
 NEVER, LARGEST = -1, 2**30
 
 
 @contextlib.contextmanager
 def one_thread() -> Iterator[None]:
-    """torch on one thread, so that trials side by side don't wait for each other's cores."""
+    """Run torch on one thread, so that parallel trials do not compete for cores."""
     import torch
 
     keep_memory()
@@ -28,12 +28,12 @@ def one_thread() -> Iterator[None]:
 
 
 def keep_memory() -> None:
-    """Freed memory stays with this process until it ends, where the C library can be told so.
+    """Keep freed memory in this process until it ends, where the C library is glibc.
 
-    glibc gives tensors of more than 32 MB, and what lies free at the heap's end, back to the
-    system, which hands out zeroed pages anew in the next step: a training step of CAN at S/2 takes
-    1.4 times as long (benchmarks/README.md). No number changes. In threads but the first it holds
-    only where the process began with ONE_ARENA.
+    By default glibc returns tensors of more than 32 MB, and free memory at the end of the heap, to
+    the system, and the next step gets zeroed pages again: a training step of CAN at S/2 takes 1.4
+    times as long (benchmarks/README.md). No number changes. In threads other than the first this
+    works only if the process started with ONE_ARENA.
     """
     with contextlib.suppress(OSError, AttributeError):
         mallopt = ctypes.CDLL(None).mallopt

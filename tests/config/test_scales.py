@@ -59,7 +59,7 @@ def test_gpu_hours_follow_from_macs_images_and_sampling(tmp_path, monkeypatch, c
         "one GPU per trial is the unit",
         "40% of 312 TFLOP/s",
         "GPU hours in all",
-        "data missing: latents: looked for data/imagenet256/facts.json",
+        "data missing: latents: no such file: data/imagenet256/facts.json",
     ):
         assert said in text
     stated = dryrun.stated_seconds_per_image({"a": 10**9}, prepared.plan.scale.resources)

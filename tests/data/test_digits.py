@@ -7,48 +7,48 @@ from cabench.data.sources import digits
 from cabench.errors import CabenchError, DataMissing
 
 
-def test_every_digit_once():
-    """All 1,797 of scikit-learn's own loader, scaled, each in one split with its label."""
+def test_every_digit_is_in_one_split():
+    """All 1,797 images of scikit-learn's loader, scaled, each in one split with its label."""
     datasets = pytest.importorskip("sklearn.datasets")
     source = datasets.load_digits()
     expected = sorted(
         (np.rint(image * 255 / 16).astype(np.uint8).tobytes(), label)
         for image, label in zip(source.images, source.target, strict=True)
     )
-    made = load_dataset("digits")
-    found = [
+    dataset = load_dataset("digits")
+    pairs = [
         (image.tobytes(), label)
         for name in SPLITS
         for image, label in zip(
-            made.split(name).images, made.split(name).streams["label"], strict=True
+            dataset.split(name).images, dataset.split(name).streams["label"], strict=True
         )
     ]
-    assert sorted(found) == expected and made.shape == (1, 8, 8)
+    assert sorted(pairs) == expected and dataset.shape == (1, 8, 8)
 
 
-def test_shares_of_every_class():
-    made = load_dataset("digits")
-    counts = np.stack([np.bincount(made.split(name).streams["label"]) for name in SPLITS])
+def test_splits_hold_their_share_of_every_class():
+    dataset = load_dataset("digits")
+    counts = np.stack([np.bincount(dataset.split(name).streams["label"]) for name in SPLITS])
     assert np.allclose(counts / counts.sum(0), [[0.6], [0.2], [0.2]], atol=0.005)
-    assert made.split("report").images.max() == 255
+    assert dataset.split("report").images.max() == 255
 
 
-def test_same_twice():
+def test_fingerprint_is_the_same_twice():
     assert load_dataset("digits").fingerprint == load_dataset("digits").fingerprint
 
 
-def test_missing(monkeypatch):
+def test_missing_scikit_learn(monkeypatch):
     monkeypatch.setattr(digits.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(DataMissing, match="scikit-learn"):
         load_dataset("digits")
 
 
-def test_names_and_options():
+def test_wrong_names_and_options():
     with pytest.raises(CabenchError, match="did you mean 'digits'"):
         load_dataset("digit")
-    with pytest.raises(CabenchError, match="data set 'digits': options.size: unknown key; .*none"):
+    with pytest.raises(CabenchError, match=r"data set 'digits': options\.size: "):
         load_dataset("digits", size=8)
-    with pytest.raises(CabenchError, match="data set 'folder': options.size: this key is missing"):
+    with pytest.raises(CabenchError, match=r"data set 'folder': options\.size: "):
         load_dataset("folder", path=".")
 
 

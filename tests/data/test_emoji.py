@@ -21,8 +21,8 @@ def cluster_split():
     return load_dataset("emoji")
 
 
-def together(dataset):
-    """Over all splits: pictures, split number, style, hexcode of each picture."""
+def concatenated(dataset):
+    """Images, split number, style and hexcode of each image, over all splits."""
     parts = [dataset.split(name) for name in SPLITS]
     images = np.concatenate([part.images for part in parts])
     number = np.repeat(np.arange(3), [len(part) for part in parts])
@@ -31,7 +31,7 @@ def together(dataset):
 
 
 def relative_distance(a, b):
-    """(len(a), len(b)): squared distance at 16x16 over the smaller energy of what isn't white."""
+    """(len(a), len(b)): squared distance at 16x16 over the smaller non-white energy."""
     a, b = (
         1
         - x.reshape(len(x), 3, 16, 2, 16, 2).mean((3, 5), dtype=np.float32).reshape(len(x), -1)
@@ -43,7 +43,7 @@ def relative_distance(a, b):
 
 
 def test_counts(cluster_split):
-    images, _, style, hexcode = together(cluster_split)
+    images, _, style, hexcode = concatenated(cluster_split)
     assert cluster_split.classes["style"] == STYLES
     assert np.bincount(style).tolist() == [1906, 1906, 1571]
     assert images.shape == (5383, 3, 32, 32)
@@ -65,9 +65,9 @@ def test_streams_and_texts(emoji):
         assert len(part.texts["caption"]) == len(part.texts["tags"]) == len(part)
 
 
-def test_known_pictures(cluster_split):
-    """A red heart is red in every style, a tomato too; the pictures stand on white."""
-    images, _, _, hexcode = together(cluster_split)
+def test_known_images(cluster_split):
+    """A heart or tomato has its colour in every style; the background is white."""
+    images, _, _, hexcode = concatenated(cluster_split)
     for code, channel in (("2764", 0), ("1f345", 0), ("1f499", 2), ("1f49a", 1)):
         hearts = images[hexcode == code].astype(int)
         assert len(hearts) == 3
@@ -78,7 +78,7 @@ def test_known_pictures(cluster_split):
     assert np.mean(corners == 255) > 0.8
 
 
-def test_captions_belong_to_pictures(cluster_split):
+def test_captions_belong_to_images(cluster_split):
     where = {c: i for i, c in enumerate(cluster_split.split("report").texts["hexcode"])}
     part = cluster_split.split("report")
     group = cluster_split.classes["group"]
@@ -92,7 +92,7 @@ def test_captions_belong_to_pictures(cluster_split):
 
 
 def test_shares(cluster_split):
-    """About 70 / 15 / 15 %, in every group as well."""
+    """About 70 / 15 / 15 %, in every group too."""
     counts = np.stack(
         [np.bincount(cluster_split.split(n).streams["group"], minlength=9) for n in SPLITS]
     )
@@ -100,16 +100,16 @@ def test_shares(cluster_split):
     assert np.allclose(counts / counts.sum(0), [[0.7], [0.15], [0.15]], atol=0.03)
 
 
-def test_no_near_copies_across_splits(cluster_split):
-    images, number, _, _ = together(cluster_split)
+def test_no_near_duplicates_across_splits(cluster_split):
+    images, number, _, _ = concatenated(cluster_split)
     generator, judge, report = (images[number == k] for k in range(3))
     for a, b in ((generator, judge), (generator, report), (judge, report)):
         assert relative_distance(a, b).min() >= NEAR * (1 - 1e-3)  # rounding in float32
 
 
 def test_no_variants_across_splits(cluster_split):
-    """Concepts that differ by one of these words, or by the style alone, share a split."""
-    home: dict[str, set[str]] = {}
+    """Concepts that differ only by one of these words, or by style, share a split."""
+    splits: dict[str, set[str]] = {}
     people = cluster_split.classes["group"].index("people-body")
     for name in SPLITS:
         part = cluster_split.split(name)
@@ -117,19 +117,19 @@ def test_no_variants_across_splits(cluster_split):
             if part.streams["group"][i] == people:
                 caption = re.sub(r"^(man|woman|person) |^(men|women|people) ", "", caption)
                 caption = re.sub(r": (facing right|bald|beard|\w+ hair)$", "", caption)
-            home.setdefault(f"{part.streams['group'][i]} {caption}", set()).add(name)
-    assert len(home) < 1750 and all(len(names) == 1 for names in home.values())
+            splits.setdefault(f"{part.streams['group'][i]} {caption}", set()).add(name)
+    assert len(splits) < 1750 and all(len(names) == 1 for names in splits.values())
 
 
 def test_style_combo(cluster_split):
-    """A held-out concept is known in its two other styles; near-copies in its own style are not."""
+    """Held-out concepts are trained on in their other two styles, without near-duplicates."""
     combo = load_dataset("emoji", split="style_combo")
-    images, number, style, hexcode = together(combo)
+    images, number, style, hexcode = concatenated(combo)
     seen = {(h, s) for h, s, k in zip(hexcode, style, number, strict=True) if k == 0}
-    held = [(h, s) for h, s, k in zip(hexcode, style, number, strict=True) if k == 2]
-    assert len(held) > 0.13 * len(images)
-    assert np.bincount([s for _, s in held]).min() > 0.25 * len(held)
-    for code, s in held:
+    heldout = [(h, s) for h, s, k in zip(hexcode, style, number, strict=True) if k == 2]
+    assert len(heldout) > 0.13 * len(images)
+    assert np.bincount([s for _, s in heldout]).min() > 0.25 * len(heldout)
+    for code, s in heldout:
         assert (code, s) not in seen
         assert all((code, other) in seen for other in range(3) if other != s)
     assert set(hexcode[number == 1]).isdisjoint(
@@ -141,7 +141,7 @@ def test_style_combo(cluster_split):
         assert relative_distance(a, b).min() >= NEAR * (1 - 1e-3)
 
 
-def test_both_holds_out_styles_of_known_concepts_and_apart_from_them_concepts(cluster_split):
+def test_both_holds_out_styles_of_known_concepts_and_whole_concepts(cluster_split):
     both, combo = (load_dataset("emoji", split=rule) for rule in ("both", "style_combo"))
     assert list(both.splits) == [*SPLITS, "unseen"]
     unseen = both.split("unseen")
@@ -159,22 +159,22 @@ def test_both_holds_out_styles_of_known_concepts_and_apart_from_them_concepts(cl
         for n, p in parts.items()
     }
     assert pairs["report"].isdisjoint(pairs["generator-train"])
-    kept = combo.split("report").texts["hexcode"]
-    assert codes["report"] == set(kept) - codes["unseen"]
+    heldout = combo.split("report").texts["hexcode"]
+    assert codes["report"] == set(heldout) - codes["unseen"]
 
 
-def test_half_the_size_is_the_mean_of_four(cluster_split):
+def test_half_the_size_is_the_mean_of_four_pixels(cluster_split):
     small = load_dataset("emoji", size=16)
     assert small.shape == (3, 16, 16) and small.fingerprint != cluster_split.fingerprint
     for name in SPLITS:
-        found, whole = small.split(name).images, cluster_split.split(name).images.astype(float)
+        half, full = small.split(name).images, cluster_split.split(name).images.astype(float)
         mean = (
-            whole[:, :, ::2, ::2]
-            + whole[:, :, 1::2, ::2]
-            + whole[:, :, ::2, 1::2]
-            + whole[:, :, 1::2, 1::2]
+            full[:, :, ::2, ::2]
+            + full[:, :, 1::2, ::2]
+            + full[:, :, ::2, 1::2]
+            + full[:, :, 1::2, 1::2]
         ) / 4
-        assert found.dtype == np.uint8 and np.abs(found - mean).max() <= 0.5
+        assert half.dtype == np.uint8 and np.abs(half - mean).max() <= 0.5
     with pytest.raises(CabenchError, match="16 or 32"):
         load_dataset("emoji", size=8)
 
@@ -184,8 +184,8 @@ def test_a_prompt_is_name_tags_and_style(cluster_split):
     for i, text in enumerate(part.texts["text"]):
         name, style = part.texts["caption"][i], STYLES[part.streams["style"][i]]
         assert text.startswith(name) and text.endswith(f"; {style} style")
-        said = text.removeprefix(name).removesuffix(f"; {style} style").removeprefix(": ")
-        tags = said.split(", ") if said else []
+        listed = text.removeprefix(name).removesuffix(f"; {style} style").removeprefix(": ")
+        tags = listed.split(", ") if listed else []
         assert len(tags) <= 5 and set(tags) <= set(part.texts["tags"][i])
         assert not set(tags) & set(re.findall(r"\w+", name.lower()))
 

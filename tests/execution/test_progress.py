@@ -6,8 +6,8 @@ import pytest
 from rich.console import Console
 
 from cabench.execution.executors.base import Event
-from cabench.execution.progress import Progress, clock
-from cabench.runtime.console import screen
+from cabench.execution.progress import Progress
+from cabench.runtime.console import clock, screen
 
 
 def test_fraction_weighs_trials_by_their_work():

@@ -340,12 +340,12 @@ def test_what_is_wrong_is_said_in_a_line(folder, tmp_path):
 def test_an_absent_encoder_stops_a_run_and_not_a_look_ahead(folder):
     clip = str(folder / "clip")
     made = planned(folder, a=(f"encoder: clip, path: {clip}", "encoder: clip, path: /no, width: 9"))
-    assert "looked for the folder /no" in made.data.missing and made.data.text.width == 9
+    assert "no such folder: /no" in made.data.missing and made.data.text.width == 9
     assert made.models["can"]["embedder"]["text"] == {"text": 9}
-    with pytest.raises(DataMissing, match=r"data\.1\.text: .*looked for the folder /no"):
+    with pytest.raises(DataMissing, match=r"data\.1\.text: .*no such folder: /no"):
         planned(folder, a=(f"encoder: clip, path: {clip}", "encoder: clip, path: /no"))
     absent = planned(folder, a=(f"\nclip: {{path: {clip}}}", "\nclip: {path: /no}"))
-    assert "looked for the folder /no" in absent.data.missing
+    assert "no such folder: /no" in absent.data.missing
 
 
 def test_the_studies_can_be_planned(monkeypatch):

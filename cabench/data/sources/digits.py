@@ -1,4 +1,4 @@
-"""Handwritten digits at 8x8: 1,797 grey pictures from scikit-learn (UCI, CC BY 4.0); for tests."""
+"""Handwritten digits: 1,797 images, 8x8 grey, from scikit-learn (UCI, CC BY 4.0); for tests."""
 
 from __future__ import annotations
 
@@ -14,28 +14,29 @@ from cabench.registry import DATASETS
 
 @DATASETS.register("digits")
 def digits() -> Dataset:
-    """scikit-learn's 1,797 handwritten digits, 8x8 grey; for tests and smoke."""
+    """scikit-learn's 1,797 handwritten digits at 8x8 grey; for tests and smoke."""
     rows = np.loadtxt(find_table(), delimiter=",", dtype=np.int64)  # (1797, 64 pixels + label)
     images = np.rint(rows[:, :64] * (255 / 16)).astype(np.uint8).reshape(-1, 1, 8, 8)
     labels = rows[:, 64]
-    whole = Split(images, {"label": labels})
+    all_images = Split(images, {"label": labels})
     parts = stratified(labels, (0.6, 0.2, 0.2))
     return Dataset(
         name="digits",
         licence="CC BY 4.0 (E. Alpaydin, C. Kaynak; UCI Machine Learning Repository)",
         classes={"label": [str(digit) for digit in range(10)]},
         flip=False,
-        splits={name: whole.take(index) for name, index in zip(SPLITS, parts, strict=True)},
+        splits={name: all_images.take(index) for name, index in zip(SPLITS, parts, strict=True)},
     )
 
 
 def find_table() -> Path:
-    """The file behind sklearn.datasets.load_digits; importing that takes 2 s, in every worker."""
+    """The file that sklearn.datasets.load_digits reads; importing sklearn takes 2 s per worker."""
     package = importlib.util.find_spec("sklearn")
-    path = Path(package.origin).parent / "datasets/data/digits.csv.gz" if package else None
-    if path is None or not path.is_file():
+    if package is None or package.origin is None:
+        raise DataMissing("digits: scikit-learn is not installed; `pip install scikit-learn`")
+    path = Path(package.origin).parent / "datasets/data/digits.csv.gz"
+    if not path.is_file():
         raise DataMissing(
-            f"digits: looked for {path or 'scikit-learn'}, found none; "
-            "`pip install --force-reinstall scikit-learn`"
+            f"digits: no such file: {path}; `pip install --force-reinstall scikit-learn`"
         )
     return path

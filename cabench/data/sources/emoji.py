@@ -1,19 +1,20 @@
-"""Emoji of three designs at 32x32 RGB on white, with captions (built by scripts/build_emoji.py).
+"""Emoji in three styles, 32x32 RGB on white, with captions (built by scripts/build_emoji.py).
 
 Noto 2.048 (Google, Apache-2.0), Twemoji 16.0.1 (CC BY 4.0) and Fluent 3D (Microsoft, MIT), with
-names, tags, groups and subgroups from emojibase 17 (MIT): 5,383 pictures of 1,906 concepts; Fluent
-has no country flags, families and couples. Writing has a direction, so mirroring is not allowed.
+names, tags, groups and subgroups from emojibase 17 (MIT): 5,383 images of 1,906 concepts. Fluent
+lacks country flags, families and couples. Letters must not be mirrored, so `flip` is false.
 
-Three rules of splitting, none of which cuts a cluster of near-copies (variants of gender, hair,
-role; pictures nearer than 5 % of the smaller non-white energy at 16x16):
-`cluster`: 70 / 15 / 15 % of each group's pictures; what is held out is new in every style, and
-large clusters are in generator-train;
-`style_combo`: judge-train as above; a concept in report is known to generator-train in its two
-other styles, and that concept's near-copies are held out in the same style;
-`both`: as `style_combo`, but what `cluster` has in report is in none of the three splits: it is a
-fourth, `unseen`, of concepts that generator and judges know in no style.
+`split` is one of three rules. None of them cuts a cluster of near-duplicates: variants of gender,
+hair or role, and images whose squared distance at 16x16 is below 5 % of the smaller non-white
+energy.
+`cluster`      70 / 15 / 15 % of each group's images; held-out concepts are new in every style, and
+               large clusters go to generator-train.
+`style_combo`  judge-train as above; generator-train has each concept of report in its two other
+               styles, and that concept's near-duplicates are held out in the same style.
+`both`         as `style_combo`, but the images that `cluster` has in report form a fourth split,
+               `unseen`, of concepts that are in no other split.
 
-`text` is a prompt: name, at most TAGS tags that the name doesn't hold, style.
+`text` is a prompt: the name, up to TAGS tags whose words are not in the name, and the style.
 """
 
 from __future__ import annotations
@@ -25,12 +26,12 @@ from typing import Any, Literal
 import numpy as np
 
 from cabench.data import packed
-from cabench.data.dataset import SPLITS, UNSEEN, Dataset, Split
+from cabench.data.dataset import SPLITS, UNSEEN, Dataset, Split, Texts
 from cabench.errors import CabenchError, near
 from cabench.registry import DATASETS
 
 RULES = ("cluster", "style_combo", "both")
-TAGS = 5  # of a prompt
+TAGS = 5  # per prompt
 
 
 @DATASETS.register("emoji")
@@ -41,12 +42,12 @@ def emoji(split: str = "cluster", size: Literal[16, 32] = 32) -> Dataset:
             f"emoji: unknown split '{split}'{near(split, RULES)}; known: {', '.join(RULES)}"
         )
     arrays, facts = packed.read("emoji")
-    found = packed.verified(assemble(arrays, facts, split), facts["fingerprint"][split])
-    return found if size == 32 else halved(found)
+    dataset = packed.verified(assemble(arrays, facts, split), facts["fingerprint"][split])
+    return dataset if size == 32 else halved(dataset)
 
 
 def halved(dataset: Dataset) -> Dataset:
-    """The pictures at half the size: the mean of each block of four pixels, rounded."""
+    """The data set at half the resolution: the mean of each 2x2 block, rounded."""
 
     def half(split: Split) -> Split:
         n, c, h, w = split.images.shape
@@ -58,19 +59,21 @@ def halved(dataset: Dataset) -> Dataset:
 
 
 def assemble(arrays: dict[str, np.ndarray], facts: dict[str, Any], rule: str) -> Dataset:
-    """The data set from its packed parts, each split in a fixed random order."""
+    """The data set from its packed parts; each split is shuffled with a fixed seed."""
     concepts = facts["concepts"]
-    concept = arrays["concept"].astype(np.int64)  # (N,) number in `concepts`
+    concept = arrays["concept"].astype(np.int64)  # (N,) index into `concepts`
     classes, streams = {"style": facts["styles"]}, {"style": arrays["style"]}
     for level in ("group", "subgroup"):
         names = [c[level] for c in concepts]
         classes[level] = list(dict.fromkeys(names))
         streams[level] = np.array([classes[level].index(name) for name in names])[concept]
     classes["label"], streams["label"] = classes["group"], streams["group"]
-    texts = {name: [concepts[i][name] for i in concept] for name in ("caption", "tags", "hexcode")}
+    texts: Texts = {
+        name: [concepts[i][name] for i in concept] for name in ("caption", "tags", "hexcode")
+    }
     pairs = zip(concept, arrays["style"], strict=True)
     texts["text"] = [prompt(concepts[i], facts["styles"][style]) for i, style in pairs]
-    whole = Split(arrays["images"], streams, texts)
+    all_images = Split(arrays["images"], streams, texts)
     order = np.random.RandomState(0).permutation(len(concept))
     part, names = split_of(arrays, rule)[order], SPLITS + (UNSEEN,) * (rule == "both")
     return Dataset(
@@ -78,12 +81,12 @@ def assemble(arrays: dict[str, np.ndarray], facts: dict[str, Any], rule: str) ->
         licence="Noto Apache-2.0 (Google); Twemoji CC BY 4.0; Fluent MIT (Microsoft): see NOTICE",
         classes=classes,
         flip=False,
-        splits={name: whole.take(order[part == k]) for k, name in enumerate(names)},
+        splits={name: all_images.take(order[part == k]) for k, name in enumerate(names)},
     )
 
 
 def split_of(arrays: dict[str, np.ndarray], rule: str) -> np.ndarray:
-    """The number of each picture's split, (N,): of SPLITS, then UNSEEN."""
+    """The split of each image, (N,): an index into SPLITS, then UNSEEN."""
     if rule != "both":
         return arrays[f"split_{rule}"]
     unseen = arrays["split_cluster"] == SPLITS.index("report")
@@ -92,7 +95,7 @@ def split_of(arrays: dict[str, np.ndarray], rule: str) -> np.ndarray:
 
 def prompt(concept: dict[str, Any], style: str) -> str:
     """'grinning face: cheerful, cheery, grin, happy, laugh; noto style'."""
-    said = set(re.findall(r"\w+", concept["caption"].lower()))
-    tags = [tag for tag in concept["tags"] if tag.lower() not in said][:TAGS]
+    words = set(re.findall(r"\w+", concept["caption"].lower()))
+    tags = [tag for tag in concept["tags"] if tag.lower() not in words][:TAGS]
     name = concept["caption"] + (": " if tags else "") + ", ".join(tags)
     return f"{name}; {style} style"

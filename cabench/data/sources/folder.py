@@ -1,14 +1,15 @@
-"""A folder of pictures, one subfolder a class: anything that Pillow reads.
+"""A folder of images with one subfolder per class, in any format that Pillow reads.
 
-`<path>/<class>/<picture>`: each picture's split follows from a hash of its relative path, 80 / 10 /
-10 % on average, so that adding pictures moves none of the others.
-`<path>/train/<class>/...` and `<path>/test/<class>/...` (or `val`, as ImageNet has it): report is
-the test set; the training set is cut in the same way, 90 / 10 %, into generator-train and
+`<path>/<class>/<image>`: an image's split follows from a hash of its relative path, 80 / 10 / 10 %
+on average, so adding images moves none of the others.
+`<path>/train/<class>/...` and `<path>/test/<class>/...` (or `val`, as in ImageNet): report is the
+test set; the training set is split by the same hash, 90 / 10 %, into generator-train and
 judge-train.
 
-The shorter side is resized to `size`, the longer one cropped about its centre. Decoded pictures are
-kept in .cabench/data/ (decoded.py). A million pictures are better encoded once: `cabench data
-encode folder -o path=DIR --vae DIR --out DIR`, which holds no more than a few at a time.
+The shorter side is resized to `size`, the longer one cropped about the centre. Decoded images are
+cached in .cabench/data/ (data/decoded.py). To train on a million images, encode them once as
+latents (`cabench data encode folder -o path=DIR --vae DIR --out DIR`), which holds only a few
+images in memory at a time.
 """
 
 from __future__ import annotations
@@ -24,109 +25,111 @@ import numpy as np
 from PIL import Image
 from pydantic import Field
 
-from cabench.data.catalogue import Catalogue, Members, lists
-from cabench.data.dataset import SPLITS, Dataset
+from cabench.data.catalogue import Catalogue, Members, opener
+from cabench.data.dataset import SPLITS, Dataset, Shape
 from cabench.data.decoded import decode, load
 from cabench.errors import DataMissing
 from cabench.registry import DATASETS
 
 Side = Annotated[int, Field(ge=1, le=4096)]  # pixels
 TESTS = ("test", "val")
-SYNSETS = "LOC_synset_mapping.txt"  # as ImageNet's archive on Kaggle has it
+SYNSETS = "LOC_synset_mapping.txt"  # class names, in ImageNet's archive on Kaggle
+ALL, TRAIN, TEST = (0.8, 0.1, 0.1), (0.9, 0.1, 0.0), (0.0, 0.0, 1.0)  # shares of SPLITS
 
 
 @DATASETS.register("folder")
 def folder(path: str, size: Side, flip: bool = False, channels: Literal[1, 3] = 3) -> Dataset:
-    """Your pictures, or ImageNet: path/class/picture, or path/{train,test|val}/class/picture."""
-    return load(listing(path, size, flip, channels))
+    """Your own images, or ImageNet: path/class/image, or path/{train,test|val}/class/image."""
+    return load(catalogue(path, size, flip, channels))
 
 
-@lists("folder")
-def listing(path: str, size: Side, flip: bool = False, channels: Literal[1, 3] = 3) -> Catalogue:
-    """The folder's pictures by path."""
+@opener("folder")
+def catalogue(path: str, size: Side, flip: bool = False, channels: Literal[1, 3] = 3) -> Catalogue:
+    """The folder's images, listed by path."""
     root, shape = Path(path), (channels, size, size)
     try:
-        classes, members = find_pictures(root)
+        classes, members = find_images(root)
         key = stamp(root, members)
-    except OSError as error:  # a folder without permission, a name too long
+    except OSError as error:  # no permission, or a name that is too long
         raise DataMissing(f"folder: can't read {root}: {error.strerror}") from error
     number = {name: k for k, name in enumerate(classes)}
     return Catalogue(
         name="folder",
         licence="that of the pictures in the folder",
-        classes={"label": spoken(root, classes)},
+        classes={"label": display_names(root, classes)},
         flip=flip,
         shape=shape,
         splits={
             name: Members(
-                pictures,
-                {"label": np.array([number[p.split("/")[-2]] for p in pictures], np.int64)},
+                images,
+                {"label": np.array([number[image.split("/")[-2]] for image in images], np.int64)},
                 {},
             )
-            for name, pictures in members.items()
+            for name, images in members.items()
         },
-        read=partial(_read, root, members, shape),
+        read=partial(read_image, "folder", root, members, shape),
         key=key,
     )
 
 
-def spoken(root: Path, classes: list[str]) -> list[str]:
-    """Names for the folders' names: of ImageNet's ids those in `LOC_synset_mapping.txt`, if it
-    lies in the folder ('n01440764 tench, Tinca tinca' a line); the first word of each.
+def read_image(
+    source: str, root: Path, members: dict[str, list[str]], shape: Shape, split: str, row: int
+) -> np.ndarray:
+    """(C, H, W) uint8: image `row` of a split, given each split's paths relative to `root`."""
+    return decode(root / members[split][row], shape, source)
+
+
+def display_names(root: Path, classes: list[str]) -> list[str]:
+    """The classes' names: the first synonym in `LOC_synset_mapping.txt`, else the folder's name.
+
+    A line of that file reads 'n01440764 tench, Tinca tinca'.
     """
     path = root / SYNSETS
     if not path.is_file():
         return classes
     lines = (line.split(maxsplit=1) for line in path.read_text("utf-8").splitlines())
-    told = {words[0]: words[1].split(",")[0].strip() for words in lines if len(words) == 2}
-    return [told.get(name, name) for name in classes]
+    names = {words[0]: words[1].split(",")[0].strip() for words in lines if len(words) == 2}
+    return [names.get(name, name) for name in classes]
 
 
-def _read(
-    root: Path, members: dict[str, list[str]], shape: tuple[int, int, int], split: str, row: int
-) -> np.ndarray:
-    return decode(root / members[split][row], shape, "folder")
-
-
-def find_pictures(root: Path) -> tuple[list[str], dict[str, list[str]]]:
-    """Class names in order, and each split's pictures by their path relative to `root`."""
+def find_images(root: Path) -> tuple[list[str], dict[str, list[str]]]:
+    """Class names in order, and the paths of each split's images relative to `root`."""
     test = next((t for t in TESTS if (root / t).is_dir() and (root / "train").is_dir()), None)
-    parts = ("train/", f"{test}/") if test else ("",)
-    classes = sorted({name for part in parts for name in _folders(root / part)})
+    parts = {"train/": TRAIN, f"{test}/": TEST} if test else {"": ALL}
+    classes = sorted({name for part in parts for name in _subfolders(root / part)})
     if not classes:
-        found = "no subfolder" if root.is_dir() else "a file" if root.exists() else "no such folder"
+        actual = (
+            "no subfolder" if root.is_dir() else "a file" if root.exists() else "no such folder"
+        )
         raise DataMissing(
-            f"folder: looked for {root}/<class>/<picture> or {root}/{{train,test}}/<class>/"
-            f"<picture>, found {found}; name the folder that holds the classes (`path: DIR`)"
+            f"folder: expected {root}/<class>/<image> or {root}/{{train,test}}/<class>/<image>, "
+            f"got {actual}; name the folder that holds the classes (`path: DIR`)"
         )
     members: dict[str, list[tuple[float, str]]] = {name: [] for name in SPLITS}
-    kinds = frozenset(Image.registered_extensions())
-    whole, training, testing = (0.8, 0.1, 0.1), (0.9, 0.1, 0.0), (0.0, 0.0, 1.0)
-    for part in parts:
-        shares = {"": whole, "train/": training}.get(part, testing)
+    suffixes = frozenset(Image.registered_extensions())
+    for part, shares in parts.items():
         for label in classes:
-            pictures = _pictures(root / part / label, kinds)
-            if not pictures:
-                place = root / part / label
-                raise DataMissing(f"folder: looked for pictures in {place}, found none")
-            for picture in pictures:
-                picture = f"{part}{label}/{picture}"
-                draw = draw_of(picture)
-                members[split_of(draw, shares)].append((draw, picture))
-    for name, pictures in members.items():
-        if not pictures:
-            raise DataMissing(f"folder: {root} holds too few pictures, none falls to '{name}'")
-        pictures.sort()  # no class after the other: a split's first pictures are a fair sample
-    return classes, {name: [p for _, p in pictures] for name, pictures in members.items()}
+            names = _image_names(root / part / label, suffixes)
+            if not names:
+                raise DataMissing(f"folder: no images in {root / part / label}")
+            for name in names:
+                image = f"{part}{label}/{name}"
+                draw = uniform(image)
+                members[split_of(draw, shares)].append((draw, image))
+    for name, images in members.items():
+        if not images:
+            raise DataMissing(f"folder: too few images in {root}: none for the split '{name}'")
+        images.sort()  # by draw: the first images of a split are a random sample of its classes
+    return classes, {name: [image for _, image in images] for name, images in members.items()}
 
 
-def draw_of(picture: str) -> float:
-    """In [0, 1), from the hash of a picture's relative path alone."""
-    return int.from_bytes(hashlib.sha256(picture.encode()).digest()[:8], "big") / 2**64
+def uniform(name: str) -> float:
+    """A number in [0, 1) from the hash of `name`."""
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") / 2**64
 
 
 def split_of(draw: float, shares: tuple[float, ...]) -> str:
-    """The split of one picture."""
+    """The split of a uniform draw, given the shares of SPLITS."""
     for name, end in zip(SPLITS, np.cumsum(shares)[:-1], strict=False):
         if draw < end:
             return name
@@ -134,25 +137,25 @@ def split_of(draw: float, shares: tuple[float, ...]) -> str:
 
 
 def stamp(root: Path, members: dict[str, list[str]]) -> str:
-    """A sha256 that changes with any file's relative path, length or time of change."""
+    """sha256 of all files' relative paths, lengths and modification times."""
     digest = hashlib.sha256()
-    for pictures in members.values():
-        for picture in pictures:
-            stat = os.stat(f"{root}/{picture}")
-            digest.update(json.dumps([picture, stat.st_size, stat.st_mtime_ns]).encode())
+    for images in members.values():
+        for image in images:
+            stat = os.stat(f"{root}/{image}")
+            digest.update(json.dumps([image, stat.st_size, stat.st_mtime_ns]).encode())
     return digest.hexdigest()
 
 
-def _pictures(place: Path, kinds: frozenset[str]) -> list[str]:
-    """Names of the pictures in a folder, in order; a million of them as text, not as paths."""
-    if not place.is_dir():
+def _image_names(folder: Path, suffixes: frozenset[str]) -> list[str]:
+    """Sorted names of the images in a folder, as strings: a million Paths take much memory."""
+    if not folder.is_dir():
         return []
-    with os.scandir(place) as entries:
-        return sorted(e.name for e in entries if os.path.splitext(e.name)[1].lower() in kinds)
+    with os.scandir(folder) as entries:
+        return sorted(e.name for e in entries if os.path.splitext(e.name)[1].lower() in suffixes)
 
 
-def _folders(place: Path) -> list[str]:
-    if not place.is_dir():
+def _subfolders(folder: Path) -> list[str]:
+    if not folder.is_dir():
         return []
-    with os.scandir(place) as entries:
+    with os.scandir(folder) as entries:
         return [e.name for e in entries if e.is_dir() and not e.name.startswith(".")]
