@@ -239,7 +239,7 @@ def split_style_combo(
     combo = np.where(split == JUDGE, JUDGE, GENERATOR).astype(np.uint8)
     concepts = [len(set(concept[cluster == c])) for c in range(cluster.max() + 1)]
     whole = {c for c, n in enumerate(concepts) if np.sum(cluster == c) == n * len(STYLES)}
-    a, b = near[:, style[near[0]] != style[near[1]]]
+    a, _b = near[:, style[near[0]] != style[near[1]]]
     barred = set(cluster[a]) | {c for c, n in enumerate(concepts) if n > LARGEST}
     open_to = whole - barred - set(cluster[split == JUDGE])
     turn = 0

@@ -1,8 +1,8 @@
-"""Runs a command of cabench in children that die at a write, again and again until one ends.
+"""Runs a cabench command in child processes that are killed at a write, until one of them finishes.
 
-Called as `python kill_points.py EVERY ARGUMENTS`. Child i (from 0) dies as by kill -9 at its
-(1 + i * EVERY)-th file rename, the point at which something becomes finished: before it (what was
-written is lost) or just after, in turn. Prints how often a child was killed.
+Called as `python kill_points.py EVERY ARGUMENTS`. Child i (from 0) ends like by `kill -9` at its
+(1 + i * EVERY)-th file rename, the moment at which a file becomes complete: in turn before it (the
+file is lost) and just after. Prints how many children were killed.
 """
 
 from __future__ import annotations
@@ -10,18 +10,17 @@ from __future__ import annotations
 import os
 import sys
 
+KILLED = 99  # exit code
+
 
 def main() -> None:
     every, words = int(sys.argv[1]), sys.argv[2:]
-    import onnxruntime  # noqa: F401  (imported once; nothing has started a thread yet)
+    # imported once, before the first fork; none of them starts a thread
+    import onnxruntime  # noqa: F401
     import torch
 
-    from cabench.commands import app as cli  # noqa: F401
-    from cabench.commands import dry_run as dryrun  # noqa: F401
-    from cabench.execution import (
-        run,  # noqa: F401
-        trial,  # noqa: F401
-    )
+    from cabench.commands import app, dry_run  # noqa: F401
+    from cabench.execution import run, trial  # noqa: F401
 
     torch.set_num_threads(1)
     kills = 0
@@ -29,32 +28,33 @@ def main() -> None:
         child = os.fork()
         if child == 0:
             die_at(1 + kills * every, before=kills % 2 == 0)
-            sys.stdout = sys.stderr = open(os.devnull, "w")
+            sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115
             sys.argv = ["cabench", *words]
+            code = 0
             try:
-                cli.main()
-                code = 0
+                app.main()
             except SystemExit as stop:
                 code = stop.code or 0
             os._exit(code)
         code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        if code != 99:
+        if code != KILLED:
             print(kills)
             sys.exit(code)
         kills += 1
 
 
-def die_at(place: int, before: bool) -> None:
-    real, seen = os.replace, 0
+def die_at(number: int, before: bool) -> None:
+    """Ends this process at its rename with this number, before the rename or after it."""
+    rename, count = os.replace, 0
 
-    def replace(*paths: object, **more: object) -> None:
-        nonlocal seen
-        seen += 1
-        if seen == place and before:
-            os._exit(99)
-        real(*paths, **more)
-        if seen == place:
-            os._exit(99)
+    def replace(*paths: object, **options: object) -> None:
+        nonlocal count
+        count += 1
+        if count == number and before:
+            os._exit(KILLED)
+        rename(*paths, **options)
+        if count == number:
+            os._exit(KILLED)
 
     os.replace = replace
 

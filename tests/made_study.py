@@ -42,7 +42,18 @@ METRICS = {
     "condition_accuracy": {"label": "condition accuracy", "higher_is_better": True},
     "heldout_loss": {"label": "held-out loss", "higher_is_better": False},
 }
-CLASSES = "T-shirt/top,Trouser,Pullover,Dress,Coat,Sandal,Shirt,Sneaker,Bag,Ankle boot".split(",")
+CLASSES = [
+    "T-shirt/top",
+    "Trouser",
+    "Pullover",
+    "Dress",
+    "Coat",
+    "Sandal",
+    "Shirt",
+    "Sneaker",
+    "Bag",
+    "Ankle boot",
+]
 IMAGES = 70000  # seen in training
 GRID = [7000 * k for k in range(1, 11)]  # images at the points of a curve
 ERROR = "Traceback (most recent call last)\nDiverged: loss is not finite"

@@ -108,7 +108,7 @@ def _protocol_parts(protocol: Protocol) -> list[str]:
 
 
 def tuning_note(searches: Mapping[str, SearchResult]) -> str:
-    """'Learning rates were tuned with equal budgets ...: native+dw 0.003, can-3 0.0015.'"""
+    """The footnote of tuned rates: 'Learning rates were tuned ...: native+dw 0.003, ...'."""
     one = next(iter(searches.values()))
     rates = ", ".join(f"{arm} {search.lr:g}" for arm, search in searches.items())
     return (

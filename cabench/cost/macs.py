@@ -188,9 +188,9 @@ def _meta_total(spec: Mapping[str, Any]) -> int:
     model = build_meta(spec)
     x, t, *rest = _inputs(spec, "meta")
     streams = _streams(spec, rest)
-    with torch.no_grad(), torch.device("meta"), _Operators() as seen:
-        with FlopCounterMode(display=False) as counter:
-            model(x, t, streams)
+    counter = FlopCounterMode(display=False)
+    with torch.no_grad(), torch.device("meta"), _Operators() as seen, counter:
+        model(x, t, streams)
     _refuse(seen.names - UNCOUNTED - LAYOUT - COUNTED_ON_META)
     return counter.get_total_flops() // 2
 

@@ -28,13 +28,11 @@ class VAE:
 
     def __init__(
         self,
-        # fmt: off
         path: str,  # a folder in diffusers' format, or a name on the hub
         device: str = "cpu",
         sha256: str | None = None,  # expected hash of the weights
         scale: float | None = None,  # default: the VAE's own (Stable Diffusion: 0.18215)
         shift: float | None = None,  # default: the VAE's own, usually 0
-        # fmt: on
     ):
         self.path, self.device = path, device
         self.network: Any = load_autoencoder(path)  # diffusers' hints do not fit its attributes

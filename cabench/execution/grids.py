@@ -1,5 +1,4 @@
-"""What a record shows beside its numbers: a grid of samples, and the samples nearest to training
-images."""
+"""The images beside a record: a sample grid, and the samples nearest to training images."""
 
 from __future__ import annotations
 
@@ -56,8 +55,10 @@ def halved_to_fit(images: np.ndarray) -> np.ndarray:
 
 
 def write_nearest(path: Path, samples: Samples) -> dict[str, Any]:
-    """Write the samples that are nearest to training images, each above its nearest; return how
-    near all samples are, and the grid's layout."""
+    """Writes the samples nearest to training images, each above its nearest training image.
+
+    Returns how near all samples are, and the grid's layout.
+    """
     scorer = samples.scorer
     result = scorer.neighbours(samples.features)
     first = np.argsort(result["distance"], kind="stable")[:PAIRS]

@@ -40,7 +40,7 @@ class Tally:
         self.ends.append(time.monotonic())
 
     def line(self, what: str = "trials") -> str:
-        """'30 trials in 13:49, 2 side by side: ... overhead 12 s (1.5 %), 7 s of it before ...'"""
+        """A line such as '30 trials in 13:49, 2 side by side: ... overhead 12 s (1.5 %), ...'."""
         now = time.monotonic()
         wall = now - self.began
         first = (self.first or now) - self.began

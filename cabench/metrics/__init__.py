@@ -53,8 +53,9 @@ __all__ = [
 
 
 def versions(names: Iterable[str]) -> dict[str, object]:
-    """The `version` of each named metric (and the hash of a plugin or of what it has learned), for
-    trial keys.
+    """The version of each named metric, for trial keys.
+
+    A metric from a plugin, or with learned weights, adds their hashes.
     """
     told = {name: versioned(METRICS.get(name)) | _fingerprint(name) for name in names}
     return {name: t["version"] if list(t) == ["version"] else t for name, t in told.items()}

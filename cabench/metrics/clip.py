@@ -89,8 +89,10 @@ class Clip:
 
 
 def padded(tokenizer: Any, prompts: Sequence[str]) -> tuple[Any, Any]:
-    """Token numbers and mask (B, L). Padded by each text's own last token, the end of it, as CLIP
-    looks for the first end or the largest number.
+    """Token ids and mask, each (B, L).
+
+    A text is padded with its own last token, the end token: CLIP reads the features at the first
+    end token, or at the largest id.
     """
     import torch
 

@@ -1,8 +1,8 @@
-"""KID, FID, precision and recall, Inception score of features: torch-fidelity's own functions, in
-float64 and on one BLAS thread.
+"""KID, FID, precision, recall and Inception score of features, by torch-fidelity's own functions.
 
-float32 kernel sums move KID by 1e-6, as much as a floor near zero is worth; and BLAS adds up in
-another order on two threads. torch is imported when the first number is asked for.
+They run in float64 and on one BLAS thread: float32 kernel sums move KID by 1e-6, as much as the
+floor of real images, and BLAS sums in another order on two threads. torch is imported at the first
+call.
 """
 
 from __future__ import annotations

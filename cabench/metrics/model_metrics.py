@@ -8,8 +8,10 @@ from cabench.registry import METRICS
 
 @METRICS.register("heldout_loss")
 class HeldoutLoss:
-    """Mean squared error of the prediction at guidance 1 on the report split, by common random
-    numbers: overall, by equal bins of t, and (`train_loss`) on as many generator-train pictures.
+    """Mean squared error of the prediction at guidance 1 on the report split.
+
+    With common random numbers for all arms: overall, by equal bins of t, and (`train_loss`) on as
+    many generator-train images.
     """
 
     version = 1

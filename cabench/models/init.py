@@ -64,7 +64,7 @@ def parameter(*shape: int, init: str, scale: float = 1, stack: bool = False) -> 
 
 
 def tag(module: M, *, scale: float = 1, **inits: str) -> M:
-    """Sets the rules of a module's parameters: tag(linear, weight="zeros", bias="zeros")."""
+    """Sets the rules of a module's parameters, as in `tag(linear, weight="zeros")`."""
     for name, init in inits.items():
         p = getattr(module, name)
         if p is not None:

@@ -174,7 +174,7 @@ def test_a_method_that_is_used_twice():
 
 
 @pytest.mark.parametrize(
-    "value,text",
+    ("value", "text"),
     [
         (0.1 + 0.2, "0.30000000000000004"),
         (None, "null"),

@@ -1,3 +1,4 @@
+import itertools
 import json
 import subprocess
 import sys
@@ -62,7 +63,7 @@ def test_every_chart_is_a_png_and_an_svg(study, tmp_path):
 def test_forest_rows_and_small_print(study, tmp_path, drawn):
     results = study(failed=[("can-all", s) for s in range(3)]).results()
     figures.forest(tmp_path / "forest", results)
-    left, right = drawn[0].axes
+    left, _right = drawn[0].axes
     assert left.get_xlabel().endswith("(← better)") and "×10" in left.get_xlabel()
     arms = [label.get_text() for label in left.get_yticklabels()]
     assert arms == [arm for arm in results.arms if arm != "native+dw"]
@@ -145,7 +146,7 @@ def test_spread_keeps_order_and_distance():
     apart = spread(near, 0.1)
     places = sorted(apart.values())
     assert sorted(apart, key=apart.get) == sorted(near, key=near.get)
-    assert all(b - a >= 0.1 - 1e-9 for a, b in zip(places, places[1:], strict=False))
+    assert all(b - a >= 0.1 - 1e-9 for a, b in itertools.pairwise(places))
     assert places[0] >= 0 and places[-1] <= 1
     assert spread({"x": 0.3}, 0.1) == {"x": 0.3}
 

@@ -191,7 +191,7 @@ def test_dry_run_without_the_data(tiny):
 
 
 @pytest.mark.parametrize(
-    "words,said",
+    ("words", "said"),
     [
         ((*STUDY, "--device", "hpu"), "got 'hpu'"),
         ((*STUDY, "--seeds", "9999999999"), "--seeds: found '9999999999'"),

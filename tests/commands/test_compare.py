@@ -172,7 +172,7 @@ HERE = Path("results")
 
 
 @pytest.mark.parametrize(
-    "text,target",
+    ("text", "target"),
     [
         ("layer_placement", (HERE, "layer_placement", None)),
         ("layer_placement.quick:native+dw", (HERE, "layer_placement.quick", "native+dw")),
@@ -189,7 +189,7 @@ def test_targets(text, target):
 
 
 @pytest.mark.parametrize(
-    "a,b,message",
+    ("a", "b", "message"),
     [
         ("layer_placment:can-3", "layer_placement:native", "did you mean 'layer_placement'"),
         ("layer_placement:can3", "layer_placement:native", "did you mean 'can-3'"),

@@ -89,7 +89,7 @@ def test_arms_in_bash_which_cuts_words_at_colons():
 
 
 @pytest.mark.parametrize(
-    "words,at,joined,now,before",
+    ("words", "at", "joined", "now", "before"),
     [
         ("cabench compare s : a", 4, "cabench compare a", 2, "s:"),
         ("cabench compare s :", 3, "cabench compare ", 2, "s:"),

@@ -1,4 +1,3 @@
-# ruff: noqa: E501  (a table of edits)
 """Studies of kind cost and timing: counts against arithmetic, verdicts, wrong files."""
 
 import json
@@ -211,7 +210,7 @@ def test_rounds_go_on_for_the_seconds_asked_but_not_for_ever():
 
 
 @pytest.mark.parametrize(
-    "limit,low,high,word",
+    ("limit", "low", "high", "word"),
     [
         ({"most": 1.1}, 1.0, 1.05, "supported"),
         ({"most": 1.1}, 1.2, 1.3, "contradicted"),
@@ -272,7 +271,7 @@ def test_committed_studies_read(tmp_path):
     assert kinds["throughput"] == "timing"
     for name in ("cost", "kernel_fusion", "throughput"):
         assert read_cost_study(ROOT / "studies" / f"{name}.yaml").study.study == name
+    text = (ROOT / "studies" / "kernel_fusion.yaml").read_text()
+    path = write(tmp_path / "wrong.yaml", text.replace("kind: timing", "kind: cost"))
     with pytest.raises(CabenchError, match="layers are timed"):
-        path = ROOT / "studies" / "kernel_fusion.yaml"
-        text = path.read_text().replace("kind: timing", "kind: cost")
-        read_cost_study(write(tmp_path / "wrong.yaml", text))
+        read_cost_study(path)

@@ -40,7 +40,7 @@ def test_saved_samples_get_other_scores_and_nothing_is_trained(run):
     assert done.code == 0, done.err
     assert "2 trials, 512 samples scored" in done.out and "real vs real" in done.out
     assert {p: p.read_bytes() for p in (run / "results/records").iterdir()} == records
-    rows = list(csv.DictReader(open(run / "results/two.smoke/scores.csv")))
+    rows = list(csv.DictReader((run / "results/two.smoke/scores.csv").read_text().splitlines()))
     assert {r["metric"] for r in rows} == {"kid", "precision_lite0", "memorised"}
     told = json.loads((run / "results/two.smoke/scores.json").read_text())
     for key, scores in told["scores"].items():

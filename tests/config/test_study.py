@@ -1,4 +1,3 @@
-# ruff: noqa: E501  (a table of edits)
 """Studies: what they mean, what their keys hold, and how wrong ones are refused."""
 
 import copy
@@ -124,7 +123,7 @@ def test_a_study_runs_on_each_of_its_backbones(tiny):
 
 
 def test_arms_for_some_backbones_and_their_claims_are_left_out_elsewhere(tiny):
-    path, scale = on_all(tiny)
+    path, _scale = on_all(tiny)
     text = path.read_text().replace("can-3: {", "can-3: {on: [dit, cat], ")
     write(path, text)
     assert list(read_study(path, backbone="uvit").study.arms) == ["native+dw", "can-all"]

@@ -27,7 +27,7 @@ def check(backbone, name):
     pins.check(PINS, f"{name} on {backbone}", versions, numbers)
 
 
-@pytest.mark.parametrize("backbone,name", CASES)
+@pytest.mark.parametrize(("backbone", "name"), CASES)
 def test_counts_change_only_with_a_version(backbone, name):
     check(backbone, name)
 

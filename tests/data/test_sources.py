@@ -1,4 +1,3 @@
-# ruff: noqa: E501  (a table of mistakes)
 """CIFAR-10, ImageNet 64x64, COCO and ImageNet folders, in small files of the real formats."""
 
 import io

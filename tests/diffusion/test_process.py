@@ -36,7 +36,7 @@ class PointMass(torch.nn.Module):
         return exact[self.process.prediction]
 
 
-@pytest.mark.parametrize("prediction,schedule", SETTINGS)
+@pytest.mark.parametrize(("prediction", "schedule"), SETTINGS)
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_every_sampler_finds_the_point_mass(prediction, schedule, sampler):
     if prediction == "flow" and sampler not in FLOW_SAMPLERS:
@@ -54,7 +54,7 @@ def test_every_sampler_finds_the_point_mass(prediction, schedule, sampler):
     assert (drawn.float() - to_uint8(torch.tensor(0.4)).float()).abs().max() <= 3
 
 
-@pytest.mark.parametrize("prediction,schedule", SETTINGS)
+@pytest.mark.parametrize(("prediction", "schedule"), SETTINGS)
 def test_targets_give_back_the_picture(prediction, schedule):
     process = Process(prediction, schedule)
     x, noise = torch.randn(8, 1, 4, 4), torch.randn(8, 1, 4, 4)

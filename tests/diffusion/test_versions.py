@@ -198,7 +198,7 @@ def test_a_run_on_digits_changes_only_with_the_recipe(tmp_path):
     pins.check(PINS, "a run on digits", versions, numbers, rel=1e-4)
 
 
-@pytest.mark.parametrize("prediction,schedule,sampler", SAMPLED)
+@pytest.mark.parametrize(("prediction", "schedule", "sampler"), SAMPLED)
 def test_samples_change_only_with_their_recipe(prediction, schedule, sampler):
     check_sampling(prediction, schedule, sampler)
 
@@ -280,7 +280,7 @@ def test_a_raised_recipe_asks_for_new_pins(monkeypatch):
 
 
 @pytest.mark.usefixtures("not_repinning")
-@pytest.mark.parametrize("prediction,schedule,sampler", SAMPLED)
+@pytest.mark.parametrize(("prediction", "schedule", "sampler"), SAMPLED)
 def test_a_change_of_a_sampler_is_caught(prediction, schedule, sampler, monkeypatch):
     """A schedule whose noise is one in a thousand larger, for the solver alone."""
     original = SAMPLERS[sampler]

@@ -75,7 +75,7 @@ def test_measures_are_those_of_the_weights_by_hand(site):
     }
 
 
-@pytest.mark.parametrize("told, other", [("label", "timestep"), ("timestep", "label")])
+@pytest.mark.parametrize(("told", "other"), [("label", "timestep"), ("timestep", "label")])
 def test_there_is_no_spread_over_a_stream_that_is_not_told(told, other):
     arm = dict(methods=[method("can", source=[told])], affine=True)
     spreads = {"label": "spread_class", "timestep": "spread_time"}

@@ -56,7 +56,7 @@ def test_the_heads_find_concepts_they_never_saw(real):
 
 
 def test_real_prompts_score_higher_than_others_and_corruption_lowers_the_score(real):
-    features, told, concept = real
+    features, told, _concept = real
     h = heads()
     own = h.score(features, told)
     shuffled = np.random.RandomState(0).permutation(len(told))

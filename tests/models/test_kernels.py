@@ -68,8 +68,8 @@ def same(found, expected, most=1e-5):
         assert (a - b).abs().max() <= most * max(1.0, b.abs().max().item())
 
 
-@pytest.mark.parametrize("batch,grid,kernel", CASES)
-@pytest.mark.parametrize("kind,form", OTHERS)
+@pytest.mark.parametrize(("batch", "grid", "kernel"), CASES)
+@pytest.mark.parametrize(("kind", "form"), OTHERS)
 def test_equals_the_loop(kind, form, batch, grid, kernel):
     x, weight, bias, call = case(kind, batch, grid, kernel)
     for b in (bias, None):
@@ -92,7 +92,7 @@ def test_the_loop_is_the_static_layer_for_each_sample(kind):
         same([y[i]], [one])
 
 
-@pytest.mark.parametrize("kind,form", ALL)
+@pytest.mark.parametrize(("kind", "form"), ALL)
 def test_gradients_in_float64(kind, form):
     x, weight, bias, call = case(kind, 2, (2, 3), 3, torch.float64, channels=2, outputs=3)
     assert torch.autograd.gradcheck(
@@ -100,7 +100,7 @@ def test_gradients_in_float64(kind, form):
     )
 
 
-@pytest.mark.parametrize("kind,form", ALL)
+@pytest.mark.parametrize(("kind", "form"), ALL)
 @pytest.mark.parametrize("needs", [(0,), (1,), (2,), (0, 2), (1, 2)])
 def test_only_the_gradients_that_are_asked_for(kind, form, needs):
     x, weight, bias, call = case(kind, 3, (2, 3), 3)
@@ -111,7 +111,7 @@ def test_only_the_gradients_that_are_asked_for(kind, form, needs):
     same(torch.autograd.grad(y, [leaves[i] for i in needs], g), [full[1 + i] for i in needs])
 
 
-@pytest.mark.parametrize("kind,form", [*ALL, *((kind, None) for kind in FORMS)])
+@pytest.mark.parametrize(("kind", "form"), [*ALL, *((kind, None) for kind in FORMS)])
 def test_one_weight_for_all_samples(kind, form):
     """A first axis of 1, or one stretched to the batch: the gradient is the sum over samples."""
     x, weight, bias, call = case(kind, 5, (3, 5), 3)
@@ -125,7 +125,7 @@ def test_one_weight_for_all_samples(kind, form):
     same([stretched, *torch.autograd.grad(stretched, (x, one, bias), g)], expected)
 
 
-@pytest.mark.parametrize("kind,form", ALL)
+@pytest.mark.parametrize(("kind", "form"), ALL)
 def test_inputs_that_lie_otherwise_in_memory(kind, form):
     x, weight, bias, call = case(kind, 3, (2, 3), 3)
     odd = [t.detach().transpose(0, -1).contiguous().transpose(0, -1) for t in (x, weight)]
@@ -134,7 +134,7 @@ def test_inputs_that_lie_otherwise_in_memory(kind, form):
     same(both_ways(call, *odd, bias, form), both_ways(call, x, weight, bias, "loop"))
 
 
-@pytest.mark.parametrize("kind,form", [*ALL, *((kind, None) for kind in FORMS)])
+@pytest.mark.parametrize(("kind", "form"), [*ALL, *((kind, None) for kind in FORMS)])
 def test_the_same_bits_twice(kind, form):
     x, weight, bias, call = case(kind, 16, (4, 4), 3)
     first, second = (both_ways(call, x, weight, bias, form) for _ in range(2))
@@ -142,7 +142,7 @@ def test_the_same_bits_twice(kind, form):
 
 
 @pytest.mark.parametrize("batch", [1, 5])
-@pytest.mark.parametrize("kind,form", [*ALL, *((kind, None) for kind in FORMS)])
+@pytest.mark.parametrize(("kind", "form"), [*ALL, *((kind, None) for kind in FORMS)])
 def test_autocast_to_bfloat16(kind, form, batch):
     x, weight, bias, call = case(kind, batch, (3, 5), 3)
     exact = both_ways(call, x, weight, bias, "loop")
@@ -154,7 +154,7 @@ def test_autocast_to_bfloat16(kind, form, batch):
     same(found, exact, most=0.02)  # bfloat16 has 8 bits: .004 for each rounding
 
 
-@pytest.mark.parametrize("batch,grid,kernel", [*CASES, (16, (8, 8), 3)])
+@pytest.mark.parametrize(("batch", "grid", "kernel"), [*CASES, (16, (8, 8), 3)])
 def test_static_depthwise(batch, grid, kernel):
     x, weight, bias, _ = case("depthwise", batch, grid, kernel)
     one = weight[0].detach().requires_grad_()
@@ -186,7 +186,7 @@ class Layer(nn.Module):
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
-@pytest.mark.parametrize("kind,form", [*ALL, *((kind, None) for kind in FORMS)])
+@pytest.mark.parametrize(("kind", "form"), [*ALL, *((kind, None) for kind in FORMS)])
 def test_both_counters_see_every_product(kind, form):
     from fvcore.nn import FlopCountAnalysis
     from torch.utils.flop_counter import FlopCounterMode
@@ -239,7 +239,7 @@ def spied(monkeypatch, kind):
     return ran
 
 
-@pytest.mark.parametrize("kind,form", ALL)
+@pytest.mark.parametrize(("kind", "form"), ALL)
 def test_the_variable_overrides_and_the_argument_overrides_both(kind, form, monkeypatch):
     ran = spied(monkeypatch, kind)
     x, weight, bias, call = case(kind, 4, (4, 4), 3)
@@ -255,7 +255,7 @@ def test_the_variable_overrides_and_the_argument_overrides_both(kind, form, monk
 
 
 @pytest.mark.parametrize(
-    "text,message",
+    ("text", "message"),
     [
         (
             "depthwis=grouped",

@@ -10,7 +10,7 @@ from cabench.models.model import build_initialised
 from cabench.models.operations import Conditioning, DenseDelta
 from cabench.registry import METHODS as REGISTERED
 
-everywhere = pytest.mark.parametrize("backbone,name", ON)
+everywhere = pytest.mark.parametrize(("backbone", "name"), ON)
 
 
 def noisy_model(spec, seed=0):
@@ -60,7 +60,7 @@ ALONE = [
 ]
 
 
-@pytest.mark.parametrize("kind,backbone,told", ALONE)
+@pytest.mark.parametrize(("kind", "backbone", "told"), ALONE)
 def test_output_depends_on_no_other_stream(kind, backbone, told):
     untold = "label" if told == "timestep" else "timestep"
     affine = kind not in ("adaln", "adaln_zero", "adaln_single")
@@ -125,7 +125,7 @@ WEIGHT_SPACE = [
 ]
 
 
-@pytest.mark.parametrize("backbone,name", WEIGHT_SPACE)
+@pytest.mark.parametrize(("backbone", "name"), WEIGHT_SPACE)
 def test_fused_form_is_the_static_network_with_its_weights_replaced(backbone, name):
     """The slow reference: per sample, write the whole conditional weight into a static network."""
     model = noisy_model(spec_on(backbone, name))
@@ -279,7 +279,7 @@ def test_text_is_a_stream_of_tokens_with_a_null():
 
 
 @pytest.mark.parametrize(
-    "kind,backbone",
+    ("kind", "backbone"),
     [
         ("can", "dit"),
         ("cross_attention", "dit"),
@@ -400,7 +400,7 @@ def test_shared_generators_are_one_and_others_are_not():
 
 
 @pytest.mark.parametrize(
-    "shared,sites,bias,millions",
+    ("shared", "sites", "bias", "millions"),
     [
         (True, ["attn_out"], True, 56.8),
         (False, ["attn_out"], True, 681),
@@ -429,7 +429,7 @@ def test_source_is_a_sum_of_normalised_streams():
 
 
 @pytest.mark.parametrize("source", [SOURCE, ["label"], ["timestep"]])
-@pytest.mark.parametrize("generator,rank", [("linear", None), ("bottleneck", 8), ("mlp", 8)])
+@pytest.mark.parametrize(("generator", "rank"), [("linear", None), ("bottleneck", 8), ("mlp", 8)])
 def test_generation_through_a_trajectory_is_split(source, generator, rank):
     told = method("can", source, sites="all", generator=generator, rank=rank, bias=True)
     model = noisy_model(model_spec([told], affine=True))
@@ -461,7 +461,7 @@ def test_a_mixed_kernel_starts_with_the_static_ones_spread(backbone, form):
     spec = spec_on(backbone, "mixture-condconv")
     mixed = method("kernel_mixture", form=form, kernels=4, sites="all", shared=False)
     model = build_initialised(spec | {"methods": [mixed]}, 0)
-    x, t, label = batch()
+    _x, t, label = batch()
     given = model.condition(t, {"label": label}, None)
     layers = dict(model.backbone.named_modules())
     assert given.operations

@@ -31,7 +31,7 @@ EMBEDDERS = {
     "raw": {"normalise": False},
     "sinusoid": {"normalise": False, "timestep": "sinusoid", "table": "normal"},
 }
-everywhere = pytest.mark.parametrize("backbone,name", CASES)
+everywhere = pytest.mark.parametrize(("backbone", "name"), CASES)
 
 
 def spec_on(backbone, name):
@@ -144,7 +144,7 @@ def test_a_change_of_a_method_is_caught(kind, monkeypatch):
         return original(self, larger)
 
     monkeypatch.setattr(cls, "forward", changed)
-    name = next(n for n, arm in METHODS.items() if [m["kind"] for m in arm["methods"]][0] == kind)
+    name = next(n for n, arm in METHODS.items() if next(m["kind"] for m in arm["methods"]) == kind)
     with pytest.raises(AssertionError, match=f"no version did.*version of method {kind} "):
         check("dit", name)
     monkeypatch.setattr(cls, "version", cls.version + 1)

@@ -42,7 +42,7 @@ def whole(undisturbed, tmp_path_factory):
 SPOILT = [(what, (half, flipped)[i % 2]) for i, what in enumerate(DAMAGE)]  # in turn
 
 
-@pytest.mark.parametrize("what,spoil", SPOILT, ids=[f"{w}, {s.__name__}" for w, s in SPOILT])
+@pytest.mark.parametrize(("what", "spoil"), SPOILT, ids=[f"{w}, {s.__name__}" for w, s in SPOILT])
 def test_what_is_damaged_is_named_and_made_again(whole, undisturbed, monkeypatch, what, spoil):
     from cabench.execution.assets import ASSETS
 

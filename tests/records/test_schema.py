@@ -71,7 +71,7 @@ def test_documents_are_frozen():
 
 
 def test_a_failed_record_has_no_measurements():
-    parts = dict.fromkeys(("metrics", "protocol", "cost", "timing", "diagnostics"), {})
+    parts = {key: {} for key in ("metrics", "protocol", "cost", "timing", "diagnostics")}
     content = committed(RECORDS) | parts | {"status": "failed", "error": "ValueError: x"}
     record = read_record(content, COMMITTED)
     assert (record.complete, record.protocol, record.cost, record.diagnostics) == (

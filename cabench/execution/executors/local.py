@@ -1,5 +1,7 @@
-"""Trials in this process, one after the other, each with one torch thread: for one core, one GPU,
-tests and debuggers. A trial that the system kills takes this process with it."""
+"""Trials in this process, one after the other, each with one torch thread.
+
+For one core, one GPU, tests and debuggers. A trial that the system kills ends this process too.
+"""
 
 from __future__ import annotations
 

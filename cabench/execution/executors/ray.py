@@ -172,8 +172,11 @@ def search(
 
 
 class _EachArm(Searcher):
-    """An Optuna study for each arm. One evaluation of an arm at a time, so that what is tried
-    depends on that arm's losses alone, however many arms run side by side."""
+    """An Optuna study for each arm.
+
+    An arm has one evaluation at a time. So the rates tried for an arm depend on that arm's losses
+    alone, however many arms run side by side.
+    """
 
     def __init__(self, searches: Sequence[Search]):
         super().__init__()

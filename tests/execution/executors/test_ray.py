@@ -79,7 +79,7 @@ def test_what_is_no_address(tiny, address):
         prepare(tiny / "tiny.yaml", Options(scale="scale.yaml", ray_address=address))
 
 
-@pytest.mark.parametrize("host,family", [("127.0.0.1", AF_INET), ("::1", AF_INET6)])
+@pytest.mark.parametrize(("host", "family"), [("127.0.0.1", AF_INET), ("::1", AF_INET6)])
 def test_another_program_at_the_address_is_told_soon(host, family):
     """It takes the connection and says nothing, as many do that wait for their own protocol."""
     try:
@@ -91,9 +91,8 @@ def test_another_program_at_the_address_is_told_soon(host, family):
         address = f"[{host}]:{port}" if family == AF_INET6 else f"{host}:{port}"
         began = time.monotonic()
         said = re.escape(f"--ray-address '{address}': ") + "(who answers there is not|no) Ray"
-        with pytest.raises(CabenchError, match=said):
-            with started(Pool(jobs=1, address=address)):
-                pass
+        with pytest.raises(CabenchError, match=said), started(Pool(jobs=1, address=address)):
+            pass
         assert time.monotonic() - began < 20
 
 
@@ -133,13 +132,13 @@ def test_a_search_on_a_seed_of_the_trials_is_refused(tiny):
     assert "tiny.yaml:10: tune.seed: 1 is a seed of the trials" in said
 
 
-@pytest.mark.parametrize("gpus,fit", [(0, 2), (1, None)])
+@pytest.mark.parametrize(("gpus", "fit"), [(0, 2), (1, None)])
 def test_places_are_what_the_machine_offers(gpus, fit):
     pool = Pool(jobs=2, cpus=1, gpus=gpus)
     if fit is None:
-        with pytest.raises(CabenchError, match="takes 1 CPUs and 1 GPUs, the largest node has 2"):
-            with started(pool):
-                pass
+        said = "takes 1 CPUs and 1 GPUs, the largest node has 2"
+        with pytest.raises(CabenchError, match=said), started(pool):
+            pass
     else:
         with started(pool) as places:
             assert places == fit
