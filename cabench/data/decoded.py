@@ -95,7 +95,7 @@ def decode(path: Path, shape: Shape, source: str) -> np.ndarray:
             image = ImageOps.fit(image, (width, height), Image.Resampling.LANCZOS)
     except Exception as error:  # Pillow's errors depend on the format
         raise DataMissing(
-            f"{source}: {path} cannot be read as an image ({type(error).__name__}: {error}); "
+            f"{source}: {path} cannot be read as an image ({str(error) or type(error).__name__}); "
             "replace or remove it"
         ) from error
     return np.asarray(image).reshape(height, width, channels).transpose(2, 0, 1)
