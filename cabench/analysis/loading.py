@@ -76,33 +76,7 @@ def load(study: str, scale: str | None = None, results: str | Path = "results") 
         >>> kid = frame[(frame["metric"] == "kid") & (frame["guidance"] == 1)]
         >>> kid.groupby("arm", sort=False)["value"].agg(["mean", "std", "count"])
     """
-    run = _find(study, scale, results)
-    found = Results.of(run)
-    protocols = {key: r.protocol for key, r in found.records.items() if r.protocol}
-    usual = next(iter(protocols.values()), None)  # tells which metrics a failed trial would have
-    rows = []
-    for row in found.frame.to_dict("records"):
-        protocol = protocols.get(row["key"])
-        metric, guidance = _split(str(row["metric"]), protocol or usual)
-        sampled = protocol is not None and metric in protocol.metrics
-        rows.append(
-            {
-                **row,
-                "study": found.manifest.study,
-                "scale": found.manifest.scale,
-                "metric": metric,
-                "guidance": guidance,
-                "n": protocol.n if protocol and sampled else None,
-                **_cost(found.records.get(row["key"])),
-            }
-        )
-    frame = pd.DataFrame(rows, columns=pd.Index(COLUMNS))
-    return frame.astype(
-        {
-            **dict.fromkeys(("n", "macs", "params"), "Int64"),
-            **dict.fromkeys(("guidance", "value", "train_images_per_s"), "float64"),
-        }
-    )
+    return _trial_frame(Results.of(_find(study, scale, results)))
 
 
 def load_curves(
@@ -176,6 +150,35 @@ def _named(frame: pd.DataFrame, results: Results, columns: list[str]) -> pd.Data
     """The frame with study and scale, its columns in the given order."""
     named = frame.assign(study=results.manifest.study, scale=results.manifest.scale)
     return named.reindex(columns=columns)
+
+
+def _trial_frame(results: Results) -> pd.DataFrame:
+    """The frame that `load` returns."""
+    protocols = {key: r.protocol for key, r in results.records.items() if r.protocol}
+    usual = next(iter(protocols.values()), None)  # tells which metrics a failed trial would have
+    rows = []
+    for row in results.frame.to_dict("records"):
+        protocol = protocols.get(row["key"])
+        metric, guidance = _split(str(row["metric"]), protocol or usual)
+        sampled = protocol is not None and metric in protocol.metrics
+        rows.append(
+            {
+                **row,
+                "study": results.manifest.study,
+                "scale": results.manifest.scale,
+                "metric": metric,
+                "guidance": guidance,
+                "n": protocol.n if protocol and sampled else None,
+                **_cost(results.records.get(row["key"])),
+            }
+        )
+    frame = pd.DataFrame(rows, columns=pd.Index(COLUMNS))
+    return frame.astype(
+        {
+            **dict.fromkeys(("n", "macs", "params"), "Int64"),
+            **dict.fromkeys(("guidance", "value", "train_images_per_s"), "float64"),
+        }
+    )
 
 
 def _split(name: str, protocol: Protocol | None) -> tuple[str, float | None]:

@@ -43,8 +43,9 @@ def audit(path: str | Path, frame: pd.DataFrame, look: Look = SCREEN) -> list[Pa
             linewidths=0.5,
             cbar_kws={"fraction": 0.03},
         )
-        for row in frame[~frame["agrees"]].itertuples():
-            corner = columns.index(row.corruption) + 0.04, rows.index(row.label) + 0.06
+        wrong = frame.loc[~frame["agrees"]]
+        for corruption, label in zip(wrong["corruption"], wrong["label"], strict=True):
+            corner = columns.index(corruption) + 0.04, rows.index(label) + 0.06
             axes.add_patch(Rectangle(corner, 0.92, 0.88, fill=False, edgecolor=ALONE, lw=2))
         axes.tick_params(length=0, axis="both")
         axes.tick_params(axis="y", rotation=0)
