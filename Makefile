@@ -1,18 +1,37 @@
-# Two commands: `make run` sets up and runs the main study; `make test` sets up and tests.
+# `make run` sets up and runs the main study; `make test` sets up, lints and runs the standard tests.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: run test lint
+.PHONY: run test test-fast test-full test-lowest lint
 
 run: $(VENV)/.installed
 	$(BIN)/cabench run studies/layer_placement.yaml --scale quick
 
-test: $(VENV)/.installed
-	$(BIN)/ruff check cabench tests scripts benchmarks
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+test: lint
+	$(PYTEST) --cov
 
-# Made again whenever the dependencies change.
+test-fast: $(VENV)/.installed
+	$(PYTEST) -m "not slow and not full"
+
+test-full: lint test-lowest
+	$(PYTEST) -m "slow or not slow" --cov
+
+# The quick tests with the oldest allowed version of each dependency, in a separate environment.
+test-lowest:
+	$(PYTHON) -m venv $(VENV)-lowest
+	$(VENV)-lowest/bin/python scripts/lowest_versions.py > $(VENV)-lowest/constraints.txt
+	$(VENV)-lowest/bin/python -m pip install --quiet --disable-pip-version-check \
+	    --constraint $(VENV)-lowest/constraints.txt --editable '.[dev]'
+	$(VENV)-lowest/bin/python -m pytest -n 2 --dist loadfile -m "not slow and not full"
+
+lint: $(VENV)/.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright --pythonpath $(BIN)/python
+
+# Installs again whenever the dependencies change.
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("cabench needs Python 3.11 or newer; try make PYTHON=python3.12") if sys.version_info < (3, 11) else None'
 	$(PYTHON) -m venv $(VENV)

@@ -1,11 +1,13 @@
-"""What the tests share: a study and a scale that run in seconds on scikit-learn's digits."""
+"""Fixtures of all tests, and a study and a scale that run in seconds on scikit-learn's digits."""
 
 from __future__ import annotations
 
 import os
+import random
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from filelock import FileLock
@@ -42,7 +44,7 @@ claims:
 """
 
 
-LONG = ("test_kills.py", "test_ray.py")  # begun first, so that no worker waits for them at the end
+LONG = ("test_kills.py", "test_ray.py")  # run first, so that no worker waits for them at the end
 
 
 def pytest_collection_modifyitems(items):
@@ -50,20 +52,23 @@ def pytest_collection_modifyitems(items):
 
 
 @pytest.fixture(autouse=True)
-def one_thread():
-    """Bits are promised for one thread a trial."""
+def reproducible():
+    """One thread, as results are promised to the bit per thread count, and seeded random draws."""
     torch.set_num_threads(1)
+    torch.manual_seed(0)
+    np.random.seed(0)
+    random.seed(0)
 
 
 @pytest.fixture(autouse=True)
-def a_wide_page(monkeypatch):
-    """What is printed into a pipe; test runners set a width of their own."""
+def page_width(monkeypatch):
+    """The width of printed tables; test runners set their own."""
     monkeypatch.setenv("COLUMNS", "120")
 
 
 @pytest.fixture
 def tiny(tmp_path, monkeypatch):
-    """A folder with tiny.yaml (study) and scale.yaml, made the current one."""
+    """A folder with tiny.yaml (the study) and scale.yaml; the working directory of the test."""
     monkeypatch.chdir(tmp_path)
     write(tmp_path / "tiny.yaml", TINY_STUDY)
     write(tmp_path / "scale.yaml", TINY_SCALE)

@@ -9,6 +9,8 @@ import pytest
 from cli import cabench
 from specs import ROOT, write
 
+pytestmark = pytest.mark.slow
+
 EXAMPLE = ROOT / "examples" / "gated_kernels.py"
 STUDY = ("run", "tiny.yaml", "--scale", "scale.yaml", "--executor", "local")
 ARM = ("--arm", "{native+gated-dw: {methods: [native, gated_kernels]}}")

@@ -20,6 +20,7 @@ def records(root: Path) -> dict[str, dict]:
     }
 
 
+@pytest.mark.slow
 def test_a_study_from_file_to_figures(tiny):
     code, text, _ = cabench(*STUDY)
     assert code == 0, text
@@ -90,6 +91,7 @@ def test_a_study_from_file_to_figures(tiny):
     assert code == 0 and "tiny" in text and "same" in text
 
 
+@pytest.mark.slow
 def test_two_workers_give_the_same_bits_as_one_process(tiny):
     assert cabench(*STUDY)[0] == 0
     alone = records(tiny)
@@ -101,6 +103,7 @@ def test_two_workers_give_the_same_bits_as_one_process(tiny):
             assert pooled[part] == record[part], part
 
 
+@pytest.mark.slow
 def test_the_reference_stands_in_for_trials_when_asked(tiny):
     assert cabench(*STUDY, "--results", "results/reference")[0] == 0
     code, text, _ = cabench(*STUDY, "--use-reference")
@@ -109,6 +112,7 @@ def test_the_reference_stands_in_for_trials_when_asked(tiny):
     assert "4     4       0        0" in cabench("status")[1]
 
 
+@pytest.mark.slow
 def test_an_interrupted_study_goes_on(tiny, monkeypatch):
     from cabench.execution import trial
 
@@ -127,6 +131,7 @@ def test_an_interrupted_study_goes_on(tiny, monkeypatch):
     assert code == 0 and "2 trials to run, 2 done already" in text
 
 
+@pytest.mark.slow
 def test_a_failing_arm_is_a_record_and_the_others_go_on(tiny):
     write(tiny / "hot.yaml", (tiny / "scale.yaml").read_text().replace("lr: 2.0e-3", "lr: 1.0e+30"))
     code, text, _ = cabench("run", "tiny.yaml", "--scale", "hot.yaml", "--jobs", "1")
@@ -138,6 +143,7 @@ def test_a_failing_arm_is_a_record_and_the_others_go_on(tiny):
     assert "failed: can-3, seed 0: Diverged" in text
 
 
+@pytest.mark.slow
 def test_a_number_that_is_not_finite_fails_its_trial_only(tiny, monkeypatch):
     from cabench.metrics.sample_metrics import Kid
 
@@ -153,6 +159,7 @@ def test_a_number_that_is_not_finite_fails_its_trial_only(tiny, monkeypatch):
     assert code == 1 and states == ["complete"] * 3 + ["failed"], text
 
 
+@pytest.mark.slow
 def test_a_closed_pipe_does_not_hold_up_the_workers(tiny):
     """`cabench run ... | head -1`: the reader goes away, the trials go on to the end."""
     words = ["run", "tiny.yaml", "--scale", "scale.yaml", "--jobs", "2"]
@@ -208,6 +215,7 @@ def test_a_users_mistake_gets_one_line(tiny, words, said):
     assert code == 2 and out == "" and said in err and err.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_list_and_macs(tiny):
     code, text, _ = cabench("list")
     assert code == 0 and all(w in text for w in ("adaln_zero", "can", "dit", "fashion16", "quick"))

@@ -65,6 +65,7 @@ def test_counts_are_those_of_the_generator(tmp_path, monkeypatch):
     assert "GMACs" in out and "contradicted by counting" in re.sub(r"\s+", " ", out)
 
 
+@pytest.mark.slow
 def test_a_timing_study_measures_steps_sampling_and_layers(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write(tmp_path / "small.yaml", TIMING)

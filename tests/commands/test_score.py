@@ -12,6 +12,8 @@ from cli import cabench, spawn
 from cabench.metrics import audit
 from cabench.metrics.corruptions import CORRUPTIONS, Real
 
+pytestmark = pytest.mark.slow
+
 STUDY = """
 study: two
 question: Which?

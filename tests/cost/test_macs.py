@@ -21,12 +21,14 @@ def test_they_agree_where_a_stream_is_not_told(told):
     assert macs.fvcore_macs(spec) == macs.meta_macs(spec)
 
 
+@pytest.mark.slow
 def test_they_agree_on_published_models():
     for model in (MODELS[0], next(m for m in MODELS if m.text)):
         spec = published_spec(model)
         assert macs.fvcore_macs(spec) == macs.meta_macs(spec)
 
 
+@pytest.mark.slow
 def test_published_models_within_half_a_per_cent_and_budgets_within_one():
     found = rows()
     assert len(found) == 24

@@ -16,6 +16,8 @@ from runs import COMMAND, outcome
 from cabench.execution.assets import ASSETS
 from cabench.runtime.files import PART
 
+pytestmark = pytest.mark.slow
+
 PAGE = os.sysconf("SC_PAGE_SIZE")
 ROOM = 64 * 2**20  # bytes: far more than a run of the tiny study takes
 

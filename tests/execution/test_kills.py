@@ -1,7 +1,6 @@
-"""Nothing is lost: a killed run goes on with the same command and ends with the same bits."""
+"""A killed run resumes with the same command and ends with the same bits."""
 
 import contextlib
-import os
 import random
 import shutil
 import signal
@@ -10,20 +9,22 @@ import sys
 import time
 
 import psutil
+import pytest
 from cli import CALL
 from runs import COMMAND, finish, outcome
 from specs import ROOT
 
-KILLS = int(os.environ.get("CABENCH_KILLS", "2"))  # random ones; CABENCH_KILLS=50 for a long test
-EVERY = 2 if KILLS == 2 else 1  # and then at each write, not at every other
+pytestmark = pytest.mark.slow
 
 
-def test_killed_at_each_write_it_ends_with_the_same_bits(tiny, undisturbed):
+@pytest.mark.parametrize("every", [2, pytest.param(1, marks=pytest.mark.full)])
+def test_killed_at_each_write_it_ends_with_the_same_bits(tiny, undisturbed, every):
+    """At every second write, and in the full set at every write."""
     words = [*COMMAND, "--executor", "local", "--seeds", "1"]
-    call = [sys.executable, str(ROOT / "tests/kill_points.py"), str(EVERY), *words]
+    call = [sys.executable, str(ROOT / "tests/kill_points.py"), str(every), *words]
     done = subprocess.run(call, cwd=tiny, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr
-    assert int(done.stdout) >= 10 // EVERY
+    assert int(done.stdout) >= 10 // every
     found = outcome(tiny / "results")
     assert len(found) == 2 and found.items() <= undisturbed.outcome.items()
 
@@ -43,11 +44,12 @@ def workers_of(driver: psutil.Process) -> list[psutil.Process]:
     return found
 
 
-def test_random_kills_of_driver_and_workers(tiny, undisturbed):
+@pytest.mark.parametrize("kills", [2, pytest.param(20, marks=pytest.mark.full)])
+def test_random_kills_of_driver_and_workers(tiny, undisturbed, kills):
     """SIGKILL at random moments of a run on Ray, alternately of the driver and of a worker."""
     moments, killed = random.Random(0), {"driver": 0, "worker": 0}
-    for _ in range(2 * KILLS + 4):  # a victim may have ended before its time
-        if sum(killed.values()) >= KILLS and min(killed.values()):
+    for _ in range(2 * kills + 4):  # a victim may have ended before its time
+        if sum(killed.values()) >= kills and min(killed.values()):
             break
         call = [*CALL, *COMMAND, "--jobs", "2"]
         silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}

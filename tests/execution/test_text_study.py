@@ -27,6 +27,8 @@ from cabench.records.store import Store
 from cabench.registry import BACKBONES
 from cabench.report.report import write_report
 
+pytestmark = pytest.mark.slow
+
 STUDY = """
 study: words
 question: Does it run?

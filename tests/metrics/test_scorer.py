@@ -66,6 +66,7 @@ def test_floor_and_reference_are_disjoint_real_sets_with_the_samples_labels(scor
     assert scorer.protocol["reference"]["split"] != scorer.protocol["floor"]["split"]
 
 
+@pytest.mark.slow
 def test_a_second_process_gets_the_same_bits_from_the_cache_alone(scorer, cache):
     scorer.prepare()
     code = f"""

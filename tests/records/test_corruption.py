@@ -6,6 +6,8 @@ import pytest
 from cli import cabench
 from runs import COMMAND, outcome
 
+pytestmark = pytest.mark.slow
+
 DAMAGE = {
     "record": "results/records/" + "[0-9a-f]" * 16 + ".json",
     "curves": "results/records/*.curves.json",

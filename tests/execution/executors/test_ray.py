@@ -15,6 +15,8 @@ from cabench.errors import CabenchError
 from cabench.execution.executors.ray import Pool, started
 from cabench.execution.run import Options, prepare
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_cluster_that_loses_a_node_ends_the_study_all_the_same(tiny, undisturbed):
     """Two nodes on one machine, one killed while its worker trains: nothing lost, nothing twice."""
