@@ -65,7 +65,7 @@ def main() -> None:
         from rich.console import Console
 
         with Progress(Console(), names, dict.fromkeys(names, 1.0)) as view:
-            ray.run(missing, store, ray.Pool(asked.jobs), "cpu", view)
+            ray.run(missing, store, ray.Pool(asked.jobs), "cpu", view.receive)
 
     titles = f"{'control':>9}{'paired difference':>20}{'|d|/sd':>8}"
     print(f"{'setting':<14}{'arm':<14}{'metric':<20}{titles}")

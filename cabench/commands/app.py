@@ -1,4 +1,4 @@
-"""The command line: a verb a function. Heavy libraries are imported inside the verbs."""
+"""The command line. Heavy libraries are imported inside the commands."""
 
 from __future__ import annotations
 
@@ -7,105 +7,25 @@ import logging
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, NoReturn
 
 import typer
 
-from cabench.commands import completion
+from cabench.commands import completion, options
 from cabench.commands.data_app import app as data_app
 from cabench.errors import CabenchError, disk_fault, listed, near, one_line, shown
 from cabench.version import __version__
 
-UsageError = typer.BadParameter.__base__  # click's, which typer has under a name of its own
+RESULTS, CACHE, REPORTS = Path("results"), Path(".cabench"), Path("reports")
 
 app = typer.Typer(
     name="cabench",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=True,
-    help="Which way of telling a diffusion transformer its condition works best, at what cost, "
-    "and how sure are we?",
+    help="Benchmark and ablate conditioning methods for diffusion transformers.",
 )
-
-
 app.add_typer(data_app, name="data")
-
-
-def _folder(path: Path) -> Path:
-    """A folder that is there or can be made."""
-    for place in (path, *path.parents):
-        if place.exists() and not place.is_dir():
-            raise typer.BadParameter(f"a folder is wanted; {shown(str(place))} is a file")
-    return path
-
-
-def _file(path: Path | None) -> Path | None:
-    """A file that can be written: its folder is there."""
-    if path is not None and (path.is_dir() or not path.parent.is_dir()):
-        found = "is a folder" if path.is_dir() else "lies in no folder that is there"
-        raise typer.BadParameter(f"a file is wanted; {shown(str(path))} {found}")
-    return path
-
-
-def _only(context: typer.Context, allowed: tuple[str, ...], kind: str) -> None:
-    """Refuses options of the command line that mean nothing for a study of this kind."""
-    for option in context.command.params:
-        source = context.get_parameter_source(option.name)
-        if source is not None and source.name == "COMMANDLINE" and option.name not in allowed:
-            names = [max(p.opts, key=len) for p in context.command.params if p.name in allowed[1:]]
-            text = f"a study of kind '{kind}' trains nothing; its options: {listed(names)}"
-            raise CabenchError(f"{max(option.opts, key=len)}: {text}")
-
-
-def _count(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and 0 < int(text[:9]) <= 10_000):
-        raise typer.BadParameter(f"found {shown(text)}; a whole number from 1 to 10000 is wanted")
-    return int(text)
-
-
-StudyFile = Annotated[
-    Path,
-    typer.Argument(
-        help="Study file, such as studies/layer_placement.yaml",
-        autocompletion=completion.study_files,
-    ),
-]
-ScaleName = Annotated[
-    str,
-    typer.Option(
-        "--scale",
-        help="smoke, quick, cpu, gpu, paper, paper-coco, or a YAML file of your own",
-        autocompletion=completion.scales,
-    ),
-]
-StudyName = Annotated[
-    str,
-    typer.Argument(
-        help="A study that was run, such as layer_placement", autocompletion=completion.run_names
-    ),
-]
-RunScale = Annotated[
-    str | None,
-    typer.Option(
-        "--scale",
-        help="Of those it was run at; default: the only one, else quick",
-        autocompletion=completion.run_scales,
-    ),
-]
-Target = Annotated[
-    str,
-    typer.Argument(help="[DIRECTORY/]STUDY[.SCALE][:ARM]", autocompletion=completion.targets),
-]
-Seeds = Annotated[
-    str | None, typer.Option(help="How many seeds ('5'), or which ('0,1,7'); default: the scale's")
-]
-Plugins = Annotated[
-    list[Path] | None, typer.Option(help="A Python file that registers a method or the like")
-]
-AllArms = Annotated[bool, typer.Option("--all-arms", help="Also the arms marked extra")]
-Results = Annotated[
-    Path, typer.Option(callback=_folder, help="Folder of records, tables and figures")
-]
 
 
 def _version(value: bool) -> None:
@@ -115,8 +35,11 @@ def _version(value: bool) -> None:
 
 
 @app.callback()
-def _options(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True)] = False,
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Print the version"),
+    ] = False,
 ) -> None:
     pass
 
@@ -124,62 +47,42 @@ def _options(
 @app.command()
 def run(
     context: typer.Context,
-    study: StudyFile,
-    scale: ScaleName = "quick",
-    seeds: Seeds = None,
-    all_arms: AllArms = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print trials, cost and time, then stop")
-    ] = False,
-    arm: Annotated[
-        list[str] | None, typer.Option(help="A further arm: '{NAME: {methods: [...]}}'")
-    ] = None,
-    plugin: Plugins = None,
-    backbone: Annotated[
-        str | None, typer.Option(help="Another of the study's backbones than the first")
-    ] = None,
-    executor: Annotated[
-        str, typer.Option(help="ray, local (one trial at a time, in this process), or auto")
-    ] = "auto",
-    ray_address: Annotated[
-        str | None, typer.Option("--ray-address", help="A running Ray cluster: HOST:PORT or auto")
-    ] = None,
-    jobs: Annotated[
-        int | None,
-        typer.Option(
-            parser=_count, metavar="N", help="Trials side by side; default: one per core or GPU"
-        ),
-    ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
-    retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="Run failed trials again")
-    ] = False,
-    use_reference: Annotated[
-        bool, typer.Option("--use-reference", help="Let committed reference results stand in")
-    ] = False,
-    tensorboard: Annotated[
-        Path | None,
-        typer.Option(
-            callback=lambda path: path and _folder(path),
-            help="Also write curves and scores as TensorBoard event files",
-        ),
-    ] = None,
-    results: Results = Path("results"),
-    cache: Annotated[
-        Path, typer.Option(callback=_folder, help="Checkpoints, samples, features")
-    ] = Path(".cabench"),
+    study: options.StudyFile,
+    scale: options.ScaleName = "quick",
+    seeds: options.Seeds = None,
+    all_arms: options.AllArms = False,
+    dry_run: options.DryRun = False,
+    arm: options.Arms = None,
+    plugin: options.Plugins = None,
+    backbone: options.Backbone = None,
+    executor: options.Executor = "auto",
+    ray_address: options.RayAddress = None,
+    jobs: options.Jobs = None,
+    device: options.Device = "auto",
+    retry_failed: options.RetryFailed = False,
+    use_reference: options.UseReference = False,
+    tensorboard: options.Tensorboard = None,
+    results: options.Results = RESULTS,
+    cache: options.Cache = CACHE,
 ) -> None:
-    """Run a study: train, sample, score what is missing; then print the table and draw figures."""
+    """Run a study's missing trials (train, sample, score); print its table, draw its figures."""
     try:
-        from cabench.commands.run import run_study
         from cabench.config.cost_study import kind_of
+
+        if (kind := kind_of(study)) != "train":
+            from cabench.commands.cost_study import run_cost
+
+            options.only(context, ("dry_run", "arm", "plugin", "results"), kind)
+            raise typer.Exit(run_cost(study, results, dry_run, arm or (), plugin or ()))
+        from cabench.commands.run import run_study
         from cabench.execution.run import Options
 
-        options = Options(
+        chosen = Options(
             scale=scale,
             seeds=seeds,
             all_arms=all_arms,
             arms=tuple(arm or ()),
+            backbone=backbone,
             plugins=tuple(plugin or ()),
             results=results,
             cache=cache,
@@ -189,37 +92,29 @@ def run(
             jobs=jobs,
             executor=executor,
             ray_address=ray_address,
-            backbone=backbone,
         )
-        if (kind := kind_of(study)) != "train":
-            from cabench.commands.cost_study import run_cost
-
-            _only(context, ("study", "dry_run", "arm", "plugin", "results"), kind)
-            raise typer.Exit(run_cost(study, results, dry_run, arm or (), plugin or ()))
-        code = run_study(study, options, dry_run=dry_run, tensorboard=tensorboard)
+        code = run_study(study, chosen, dry_run=dry_run, tensorboard=tensorboard)
     except KeyboardInterrupt:
-        typer.echo(
-            "cabench: stopped; finished trials are kept, the same command goes on with the rest",
-            err=True,
-        )
+        text = "cabench: stopped; finished trials are kept, re-run the command to resume"
+        typer.echo(text, err=True)
         code = 130
     raise typer.Exit(code)
 
 
 @app.command()
-def status(results: Results = Path("results")) -> None:
-    """What is done of each study that was run or planned here."""
+def status(results: options.Results = RESULTS) -> None:
+    """Show what is done, failed and missing in each study."""
     from cabench.commands.status import show_status
 
     show_status(results)
 
 
 @app.command()
-def compare(a: Target, b: Target, results: Results = Path("results")) -> None:
-    """Two arms side by side, or two runs of a study: differences, cost, the same trials.
+def compare(a: options.Target, b: options.Target, results: options.Results = RESULTS) -> None:
+    """Compare two arms, or two runs of a study: scores, cost, trials in common.
 
-    Such as: layer_placement:can-3 layer_placement:native+dw, or
-    results/layer_placement.quick results/reference/layer_placement.quick to check a reproduction.
+    Two arms: layer_placement:can-3 layer_placement:native+dw. A reproduction:
+    results/layer_placement.quick results/reference/layer_placement.quick.
     """
     from cabench.commands.compare import compare
 
@@ -228,10 +123,10 @@ def compare(a: Target, b: Target, results: Results = Path("results")) -> None:
 
 @app.command()
 def tensorboard(
-    study: StudyName,
-    folder: Annotated[Path, typer.Argument(help="Where the event files go, as ARM/seed-S")],
-    scale: RunScale = None,
-    results: Results = Path("results"),
+    study: options.StudyName,
+    folder: Annotated[Path, typer.Argument(help="Output directory; files go to ARM/seed-S")],
+    scale: options.RunScale = None,
+    results: options.Results = RESULTS,
 ) -> None:
     """Write a study's curves and scores as TensorBoard event files."""
     from cabench.analysis.tensorboard import write_tensorboard
@@ -243,14 +138,12 @@ def tensorboard(
 
 @app.command()
 def report(
-    study: StudyName,
-    scale: RunScale = None,
-    results: Results = Path("results"),
-    out: Annotated[Path, typer.Option(callback=_folder, help="Folder for the report")] = Path(
-        "reports"
-    ),
+    study: options.StudyName,
+    scale: options.RunScale = None,
+    results: options.Results = RESULTS,
+    out: options.Reports = REPORTS,
 ) -> None:
-    """Write a study's report: PDF, CSV and Markdown. Trains nothing, needs no GPU."""
+    """Write a study's report: PDF, CSV and Markdown. Trains nothing and needs no GPU."""
     from cabench.commands.report import show_report
 
     show_report(study, scale, results, out)
@@ -258,8 +151,8 @@ def report(
 
 @app.command()
 def score(
-    study: StudyName,
-    scale: RunScale = None,
+    study: options.StudyName,
+    scale: options.RunScale = None,
     metrics: Annotated[
         str | None,
         typer.Option(
@@ -268,20 +161,15 @@ def score(
         ),
     ] = None,
     clip: Annotated[
-        str | None, typer.Option(help="Of clip_score: a folder of transformers, or a hub name")
+        str | None, typer.Option(help="CLIP for clip_score: a transformers directory or hub name")
     ] = None,
     features: Annotated[
         Path | None,
-        typer.Option(
-            callback=lambda path: path and _folder(path),
-            help="Also write the features of all samples here, as npz",
-        ),
+        typer.Option(callback=options.directory, help="Also write the samples' features, as npz"),
     ] = None,
-    plugin: Plugins = None,
-    results: Results = Path("results"),
-    cache: Annotated[
-        Path, typer.Option(callback=_folder, help="Where the run's samples are")
-    ] = Path(".cabench"),
+    plugin: options.Plugins = None,
+    results: options.Results = RESULTS,
+    cache: options.Cache = CACHE,
 ) -> None:
     """Score a run's saved samples with other metrics or feature extractors. Trains nothing."""
     from cabench.commands.score import show_scores
@@ -294,13 +182,11 @@ def audit(
     data: Annotated[str, typer.Argument(help="A data set (`cabench list`)")] = "fashion16",
     n: Annotated[int | None, typer.Option(min=1, help="Images per set")] = None,
     sets: Annotated[int, typer.Option(help="Sets of real images")] = 8,
-    metrics: Annotated[str | None, typer.Option(help="Comma-separated; default: the usual")] = None,
-    cache: Annotated[Path, typer.Option(callback=_folder, help="Cached features")] = Path(
-        ".cabench"
-    ),
-    out: Annotated[Path, typer.Option(callback=_folder, help="Folder for the matrix")] = Path(
-        "reports"
-    ),
+    metrics: Annotated[
+        str | None, typer.Option(help="Comma-separated; default: those of the scales")
+    ] = None,
+    cache: options.Cache = CACHE,
+    out: options.Reports = REPORTS,
 ) -> None:
     """Measure each metric on corrupted real images: blur, noise, missing classes, ..."""
     from cabench.commands.audit import show_audit
@@ -310,7 +196,7 @@ def audit(
 
 @app.command("list")
 def list_() -> None:
-    """Studies, scales, backbones, methods, data sets and metrics that are known."""
+    """List studies, scales, backbones, methods, data sets and metrics."""
     from cabench.commands.list import show_known
 
     show_known()
@@ -319,7 +205,7 @@ def list_() -> None:
 @app.command()
 def schema(
     kind: Annotated[str, typer.Argument(help="study, cost or scale")],
-    plugin: Plugins = None,
+    plugin: options.Plugins = None,
 ) -> None:
     """Print the JSON schema of study, cost study or scale files, for editors."""
     from cabench.commands.schema import show_schema
@@ -330,76 +216,87 @@ def schema(
 @app.command()
 def macs(
     csv: Annotated[
-        Path | None, typer.Option(callback=_file, help="Also write the table here")
+        Path | None, typer.Option(callback=options.output_file, help="Also write a CSV file")
     ] = None,
     pdf: Annotated[
-        Path | None, typer.Option(callback=_file, help="Also write it as a page here")
+        Path | None, typer.Option(callback=options.output_file, help="Also write a PDF page")
     ] = None,
 ) -> None:
-    """Parameters and MACs of published models, beside the published figures."""
+    """Compare parameters and MACs of published models with the published figures."""
     from cabench.commands.macs import show_published
 
     raise typer.Exit(show_published(csv, pdf))
 
 
+# ---- errors -------------------------------------------------------------------------------------
+
+
 def main() -> None:
+    """Run the command line of `sys.argv`; every expected error is one line and exit code 2."""
     if isinstance(sys.stdout, io.TextIOWrapper):
-        # a log file shows each trial as it ends; an ASCII terminal gets escapes
+        # trials show up in a log file as they finish; an ASCII terminal gets escapes
         sys.stdout.reconfigure(line_buffering=True, errors="backslashreplace")
     completion.join_colons(os.environ)
-    told = logging.StreamHandler()
-    told.setFormatter(logging.Formatter("cabench: %(message)s"))
-    told.addFilter(_Once())
-    completing = "_CABENCH_COMPLETE" in os.environ  # then nothing but words may be printed
-    logging.getLogger("cabench").handlers = [logging.NullHandler() if completing else told]
+    logging.getLogger("cabench").handlers = [_log_handler()]
     words = sys.argv[1:] or ["--help"]
     try:
         code = app(words, prog_name="cabench", standalone_mode=False)
-    except UsageError as error:
+    except typer.TyperException as error:
         _stop(_usage(error))
     except CabenchError as error:
         _stop(str(error))
     except typer.Abort:
         code = 130
-    except OSError as error:  # a full disk, a folder without permission
+    except OSError as error:  # a full disk, a directory without permission
         _stop(disk_fault(error, goes_on=words[0] == "run"))
     sys.exit(code)
 
 
+def _log_handler() -> logging.Handler:
+    if "_CABENCH_COMPLETE" in os.environ:  # only completions may be printed
+        return logging.NullHandler()
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("cabench: %(message)s"))
+    handler.addFilter(_Once())
+    return handler
+
+
 class _Once(logging.Filter):
-    """No line twice: a verb may come by the same damaged file again."""
+    """Each line once: a command may come across the same corrupted file twice."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.told: set[str] = set()
+        self.seen: set[str] = set()
 
     def filter(self, record: logging.LogRecord) -> bool:
         text = record.getMessage()
-        new = text not in self.told
-        self.told.add(text)
+        new = text not in self.seen
+        self.seen.add(text)
         return new
 
 
-def _usage(error: Any) -> str:
+def _usage(error: typer.TyperException) -> str:
     """'--sedes: no such option (did you mean '--seeds'?); see cabench run --help'."""
-    verb, words = getattr(error.ctx, "command_path", "cabench"), error.format_message()
-    command = getattr(error.ctx, "command", None)
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context else "cabench"
+    command = context.command if context else None
     text = error.message[:1].lower() + error.message[1:]
-    if hasattr(error, "possibilities"):
-        options = [name for option in command.params for name in option.opts]
-        text = f"{error.option_name}: no such option{near(error.option_name, options)}"
-    elif (param := getattr(error, "param", None)) is not None:
-        name = max(param.opts, key=len) if param.opts[0].startswith("-") else param.name.upper()
+    if hasattr(error, "possibilities"):  # an unknown option
+        known = [name for option in command.params for name in option.opts] if command else []
+        text = f"{error.option_name}: no such option{near(error.option_name, known)}"
+    elif (parameter := getattr(error, "param", None)) is not None:
+        is_option = parameter.opts[0].startswith("-")
+        name = max(parameter.opts, key=len) if is_option else parameter.name.upper()
         text = f"{name}: {text}" if text else f"{name} is missing"
-    elif hasattr(command, "commands") and "command" in words:
-        told = [w for w in sys.argv[1:] if not w.startswith("-")]
-        found = next(iter(told[len(verb.split()) - 1 :]), "")
-        verbs = [*command.commands]
-        text = f"no such verb {shown(found)}{near(found, verbs)}; verbs: {listed(verbs)}"
-    return f"{text.rstrip('.')}; see {verb} --help"
+    elif hasattr(command, "commands") and "command" in error.format_message():
+        words = [word for word in sys.argv[1:] if not word.startswith("-")]
+        word = next(iter(words[len(path.split()) - 1 :]), "")
+        known = [*command.commands]
+        text = f"unknown command {shown(word)}{near(word, known)}; commands: {listed(known)}"
+    return f"{text.rstrip('.')}; see {path} --help"
 
 
-def _stop(text: str) -> None:
+def _stop(text: str) -> NoReturn:
     print(f"cabench: {one_line(text)}", file=sys.stderr)
     sys.exit(2)
 

@@ -1,16 +1,159 @@
-"""`run --dry-run`: what would run, and what it would cost; then it stops."""
+"""`cabench run --dry-run`: what would run and what it would cost."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 from rich.table import Table
 
 from cabench.cost.estimate import seconds_per_image, stated_seconds_per_image
 from cabench.cost.macs import cost
 from cabench.errors import describe
-from cabench.execution.run import Prepared, evaluations
+from cabench.execution.run import Prepared, forward_passes
 from cabench.planning.models import method_entries
 from cabench.runtime.console import clock, screen
 from cabench.runtime.files import write_json
+
+BASIS = "MACs: batch 1, one network evaluation, conditioning included (its share beside)"
+
+
+@dataclass(frozen=True)
+class ArmEstimate:
+    """What the trials of an arm cost."""
+
+    arm: str
+    trials: int
+    to_run: int
+    macs: int  # of one forward pass at batch 1
+    conditioning: float  # share of the MACs
+    params: int
+    seconds: float  # of one trial
+
+
+def show_plan(prepared: Prepared) -> int:
+    """Print trials, cost and time; write the manifest if there is none. Returns the exit code."""
+    console = screen()
+    data, study, scale = prepared.plan.data, prepared.plan.file.study, prepared.plan.scale
+    if not (data.missing or prepared.remaining.searches or prepared.manifest_path.exists()):
+        write_json(prepared.manifest_path, prepared.manifest)
+    # steps are timed on the device that trains; a CPU can't time those of an absent GPU
+    stated = scale.resources.peak_tflops is not None and not prepared.device.startswith("cuda")
+    console.print(f"{study.study} at scale {scale.scale}: {study.question}", soft_wrap=True)
+    arms = estimate_arms(prepared, stated)
+    console.print(arms_table(arms, stated))
+    for line in notes(prepared, arms, stated):
+        console.print(line, soft_wrap=True)
+    return 0
+
+
+def estimate_arms(prepared: Prepared, stated: bool) -> list[ArmEstimate]:
+    """Cost and time of each arm, from timed steps, or from the scale's stated FLOP/s."""
+    planned = prepared.plan
+    costs = {}
+    for arm in planned.arms:
+        try:
+            costs[arm] = cost(planned.models[arm], meta=stated)
+        except (Exception, SystemExit) as error:  # a plugin's method with a wrong forward pass
+            text = f"its forward pass fails: {describe(error)}"
+            raise planned.file.fault(("arms", arm), text) from None
+    macs = {arm: c["macs"]["total"] for arm, c in costs.items()}
+    if stated:
+        pace = stated_seconds_per_image(macs, planned.scale.resources)
+    else:
+        models = {arm: planned.models[arm] for arm in planned.arms}
+        batch = planned.scale.training.batch
+        pace = seconds_per_image(models, macs, planned.file.study.baseline, batch, prepared.device)
+    missing = {trial.key for trial in prepared.remaining.trials}
+    estimates = []
+    for arm in planned.arms:
+        trials = [trial for trial in planned.trials if trial.arm == arm]
+        passes = sum(map(forward_passes, trials)) / len(trials)
+        estimates.append(
+            ArmEstimate(
+                arm=arm,
+                trials=len(trials),
+                to_run=sum(bool(planned.data.missing) or t.key in missing for t in trials),
+                macs=macs[arm],
+                conditioning=costs[arm]["macs"]["conditioning"] / macs[arm],
+                params=costs[arm]["params"]["total"],
+                seconds=passes * pace[arm] / 3,  # a training step counts as three passes
+            )
+        )
+    return estimates
+
+
+def arms_table(arms: list[ArmEstimate], stated: bool) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("arm", no_wrap=True)
+    time = "GPU hours" if stated else "time per trial"
+    for title in ("to run", "MACs", "conditioning", "params", time):
+        table.add_column(title, justify="right", no_wrap=True)
+    for each in arms:
+        table.add_row(
+            each.arm,
+            f"{each.to_run} of {each.trials}",
+            amount(each.macs),
+            f"{each.conditioning:.1%}",
+            amount(each.params),
+            hours(each.seconds) if stated else clock(each.seconds),
+        )
+    return table
+
+
+def notes(prepared: Prepared, arms: list[ArmEstimate], stated: bool) -> list[str]:
+    """The lines below the table."""
+    planned, scale = prepared.plan, prepared.plan.scale
+    side = max(1, min(prepared.jobs, len(planned.trials)))
+    where = "one GPU per trial" if stated else f"{side} side by side on {prepared.device}"
+    lines = [
+        f"{len(planned.trials)} trials: seeds {', '.join(map(str, planned.seeds))}; "
+        f"{scale.training.images:,} images per trial; data {planned.data.source}, "
+        f"{'x'.join(map(str, planned.data.shape))}; {where}",
+        f"estimate: {time_text(prepared, arms, side, stated)}; {BASIS}",
+    ]
+    if narrowed := [arm for arm in planned.arms if is_narrowed(prepared, arm)]:
+        lines.append(
+            f"generators narrowed to rank {scale.bottleneck}, as full ones would exceed "
+            f"{scale.max_params:,} parameters (max_params): {', '.join(narrowed)}"
+        )
+    tune = planned.file.study.tune
+    if prepared.remaining.searches and tune is not None:
+        count = len(prepared.remaining.searches)
+        lines.append(
+            f"first, {count} searches of {tune.trials} learning rates, each on {tune.budget:.0%} "
+            f"of a trial's images: {count * tune.trials} short trainings, not in the estimate"
+        )
+    if prepared.remaining.failed:
+        lines.append(
+            f"{prepared.remaining.failed} trials failed before; --retry-failed runs them again"
+        )
+    if planned.data.missing:
+        lines.append(f"data missing: {planned.data.missing}")
+    return lines
+
+
+def time_text(prepared: Prepared, arms: list[ArmEstimate], side: int, stated: bool) -> str:
+    total = sum(each.seconds * each.to_run for each in arms)
+    if not stated:
+        return (
+            f"{clock(total / side)} on this machine, from training steps timed just now; scoring "
+            "and trials that share a machine add about a third"
+        )
+    resources = prepared.plan.scale.resources
+    return (
+        f"{hours(total)} GPU hours in total, from MACs, images and sampling steps at "
+        f"{resources.utilisation:.0%} of {resources.peak_tflops:g} TFLOP/s (the scale's "
+        "`resources`); without decoding of latents and scoring"
+    )
+
+
+def is_narrowed(prepared: Prepared, arm: str) -> bool:
+    """Whether the scale gave the arm's generators a bottleneck that the study doesn't have."""
+    planned = prepared.plan
+    if planned.scale.bottleneck is None or planned.file.study.arms[arm].match is not None:
+        return False
+    written = [options.model_dump(mode="json") for _, options in method_entries(planned.file, arm)]
+    return written != [method["options"] for method in planned.models[arm]["methods"]]
 
 
 def amount(count: float) -> str:
@@ -21,106 +164,5 @@ def amount(count: float) -> str:
 
 def hours(seconds: float) -> str:
     """'0.42', '51', '1,234'."""
-    found = seconds / 3600
-    return f"{found:,.2g}" if found < 10 else f"{found:,.0f}"
-
-
-def is_narrowed(p: Prepared, arm: str) -> bool:
-    """Did the scale give the arm's generators a bottleneck, which the study doesn't ask for?"""
-    if p.plan.scale.bottleneck is None or p.plan.file.study.arms[arm].match is not None:
-        return False
-    asked = [options.model_dump(mode="json") for _, options in method_entries(p.plan.file, arm)]
-    return asked != [method["options"] for method in p.plan.models[arm]["methods"]]
-
-
-def dry(p: Prepared) -> int:
-    """Prints what would run: trials, what is done, MACs, parameters, an estimate of the time."""
-    console = screen()
-    data, scale = p.plan.data, p.plan.scale
-    told = p.told
-    if not (data.missing or p.searches or p.manifest_path.exists()):
-        write_json(p.manifest_path, told)
-    missing = {t.key for t in p.missing}
-    # on a GPU that is here, steps are timed; a CPU can't tell how long they would take on one
-    stated = scale.resources.peak_tflops is not None and not p.device.startswith("cuda")
-    console.print(f"{told['study']} at scale {told['scale']}: {told['question']}", soft_wrap=True)
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("arm", no_wrap=True)
-    pace_of = "GPU hours" if stated else "time a trial"
-    for title in ("to run", "MACs", "conditioning", "params", pace_of):
-        table.add_column(title, justify="right", no_wrap=True)
-    models = {arm: p.plan.models[arm] for arm in p.plan.arms}
-    costs = {}
-    for arm, model in models.items():
-        try:
-            costs[arm] = cost(model, meta=stated)
-        except (Exception, SystemExit) as error:  # a method of a plugin whose forward pass is wrong
-            text = f"its forward pass fails: {describe(error)}"
-            raise p.plan.file.fault(("arms", arm), text) from None
-    macs = {arm: c["macs"]["total"] for arm, c in costs.items()}
-    if stated:
-        pace = stated_seconds_per_image(macs, scale.resources)
-    else:
-        pace = seconds_per_image(models, macs, told["baseline"], scale.training.batch, p.device)
-    total = 0.0
-    for arm in p.plan.arms:
-        trials = [t for t in p.plan.trials if t.arm == arm]
-        to_run = [t for t in trials if data.missing or t.key in missing]
-        seconds = sum(evaluations(t) for t in trials) / len(trials) * pace[arm] / 3
-        total += seconds * len(to_run)
-        conditioning, params = costs[arm]["macs"]["conditioning"], costs[arm]["params"]["total"]
-        left = f"{len(to_run)} of {len(trials)}"
-        table.add_row(
-            arm,
-            left,
-            amount(macs[arm]),
-            f"{conditioning / macs[arm]:.1%}",
-            amount(params),
-            hours(seconds) if stated else clock(seconds),
-        )
-    console.print(table)
-    side = max(1, min(p.jobs, len(p.plan.trials)))
-    where = "one GPU per trial is the unit" if stated else f"{side} side by side on {p.device}"
-    console.print(
-        f"{len(p.plan.trials)} trials: seeds {', '.join(map(str, p.plan.seeds))}; "
-        f"{scale.training.images:,} images a trial; "
-        f"data {data.source}, {'x'.join(map(str, data.shape))}; {where}",
-        soft_wrap=True,
-    )
-    if stated:
-        resources = scale.resources
-        estimate = (
-            f"{hours(total)} GPU hours in all, a trial's beside its arm; from MACs, images and "
-            "sampling evaluations at an assumed "
-            f"{resources.utilisation:.0%} of {resources.peak_tflops:g} TFLOP/s (the scale's "
-            "`resources`); decoding of latents and scoring are not in it"
-        )
-    else:
-        estimate = (
-            f"{clock(total / side)} on this machine, from training steps timed just now; "
-            "scoring and trials that share a machine take a third more"
-        )
-    console.print(
-        f"estimate: {estimate}; "
-        "MACs: batch 1, one evaluation, conditioning (its share beside) included",
-        soft_wrap=True,
-    )
-    if narrowed := [arm for arm in p.plan.arms if is_narrowed(p, arm)]:
-        console.print(
-            f"bottleneck of rank {scale.bottleneck}, since a full generator would be larger than "
-            f"{scale.max_params:,} parameters (max_params): {', '.join(narrowed)}",
-            soft_wrap=True,
-        )
-    if p.searches:
-        tune = p.plan.file.study.tune
-        console.print(
-            f"before them {len(p.searches)} searches of {tune.trials} learning rates, each at "
-            f"{tune.budget:.0%} of a trial's images: {len(p.searches) * tune.trials} short "
-            "trainings, not in the estimate",
-            soft_wrap=True,
-        )
-    if p.failed:
-        console.print(f"{p.failed} trials failed earlier; --retry-failed runs them again")
-    if data.missing:
-        console.print(f"data missing: {data.missing}", soft_wrap=True)
-    return 0
+    count = seconds / 3600
+    return f"{count:,.2g}" if count < 10 else f"{count:,.0f}"

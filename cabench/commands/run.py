@@ -17,11 +17,11 @@ def run_study(
     """Run a study of kind `train` and return the exit code: 1 when a trial failed."""
     prepared = prepare(study, options)
     if dry_run:
-        from cabench.commands.dry_run import dry
+        from cabench.commands.dry_run import show_plan
 
-        return dry(prepared)
-    execute(prepared)
-    run = Run(prepared.told, prepared.store)
+        return show_plan(prepared)
+    prepared = execute(prepared)
+    run = Run(prepared.manifest, prepared.store)
     code = show(run, screen())
     if tensorboard is not None:
         from cabench.analysis.tensorboard import write_tensorboard

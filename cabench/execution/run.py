@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from cabench.config.study import read_scale, read_study
 from cabench.cost.macs import meta_macs
 from cabench.errors import CabenchError, DataMissing, near, shown
 from cabench.execution.executors import local
+from cabench.execution.executors.base import Pool
 from cabench.execution.progress import Progress
 from cabench.execution.tuning import outcome
 from cabench.planning.data import DataRef
@@ -33,73 +35,54 @@ LARGEST_SEED = 100_000
 ADDRESS = re.compile(r"auto|([\w.-]+|\[[\w.:%]+\]):\d{1,5}")  # of a Ray cluster
 
 
-def parse_seeds(text: str | None) -> list[int] | None:
-    """'5' -> 0..4; '0,1,7' -> those."""
-    if text is None:
-        return None
-    try:
-        seeds = [int(part) for part in text.split(",") if part.strip()]
-    except ValueError:
-        seeds = []
-    if not seeds or min(seeds) < 0 or max(seeds) > LARGEST_SEED or len(set(seeds)) < len(seeds):
-        raise CabenchError(
-            f"--seeds: found {shown(text)}; a count such as 5, or a list such as 0,1,7 of "
-            f"different seeds up to {LARGEST_SEED}"
-        )
-    if "," in text:
-        return seeds
-    if not 0 < seeds[0] <= MOST_SEEDS:
-        raise CabenchError(f"--seeds: found {shown(text)}; allowed: 1 to {MOST_SEEDS} seeds")
-    return list(range(seeds[0]))
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Options:
-    """What the command line says beyond the study."""
+    """What the command line adds to the study."""
 
+    # fmt: off
     scale: str = "quick"
-    seeds: str | None = None
-    all_arms: bool = False
-    arms: tuple[str, ...] = ()  # further arms, as YAML
+    seeds: str | None = None        # '5', or '0,1,7'; None: the scale's
+    all_arms: bool = False          # also those marked extra
+    arms: tuple[str, ...] = ()      # further arms, as YAML
+    backbone: str | None = None     # one of the study's; None: its first
     plugins: tuple[Path, ...] = ()
     results: Path = Path("results")
     cache: Path = Path(".cabench")
-    use_reference: bool = False
+    use_reference: bool = False     # committed results may stand in for missing ones
     retry_failed: bool = False
     device: str = "auto"
-    jobs: int | None = None  # trials side by side
+    jobs: int | None = None         # trials side by side
     executor: str = "auto"
     ray_address: str | None = None
-    backbone: str | None = None  # of the study's; None: its first
+    # fmt: on
 
 
-@dataclass
+@dataclass(frozen=True)
+class Remaining:
+    """What a run still has to do."""
+
+    searches: tuple[Search, ...] = ()  # of learning rates; trials wait for them
+    trials: tuple[Trial, ...] = ()  # distinct ones without an intact record
+    failed: int = 0  # trials whose failed record stands
+
+
+@dataclass(frozen=True)
 class Prepared:
-    """A run before its first trial: what is asked for, and what of it is missing."""
+    """A run before its first trial; `plan` has the learning rates that are known."""
 
     options: Options
     plan: Plan
     store: Store
     device: str
-    searches: list[Search] = field(default_factory=list)  # learning rates still to be found
-    missing: list[Trial] = field(default_factory=list)  # trials without a sound record
-    failed: int = 0  # trials whose failed record stands
-
-    def find_missing(self) -> None:
-        """Which trials have no sound record."""
-        self.missing, self.failed = [], 0
-        distinct = {t.key: t for t in self.plan.trials}.values()  # arms may ask for the same trial
-        for trial in distinct:
-            record = self.store.sound(trial.key)
-            if record is None or (record["status"] == "failed" and self.options.retry_failed):
-                self.missing.append(trial)
-            elif record["status"] == "failed":
-                self.failed += 1
+    remaining: Remaining
 
     @property
-    def told(self) -> dict[str, Any]:
-        asked = {"scale_file": self.options.scale, "use_reference": self.options.use_reference}
-        return manifest(self.plan) | asked
+    def manifest(self) -> dict[str, Any]:
+        options = {
+            "scale_file": self.options.scale,
+            "use_reference": self.options.use_reference,
+        }
+        return manifest(self.plan) | options
 
     @property
     def manifest_path(self) -> Path:
@@ -108,16 +91,16 @@ class Prepared:
 
     @property
     def executor(self) -> str:
-        """Ray where trials can run side by side, else this process."""
+        """'ray' where trials can run side by side, else 'local'."""
         if self.options.executor != "auto":
             return self.options.executor
         if self.options.ray_address is not None:
             return "ray"
-        return "ray" if min(self.jobs, len(self.missing)) > 1 else "local"
+        return "ray" if min(self.jobs, len(self.remaining.trials)) > 1 else "local"
 
     @property
     def jobs(self) -> int:
-        """Trials side by side on this machine: one per core or GPU, or as many as are asked for."""
+        """Trials side by side on this machine: --jobs, else one per core or GPU."""
         if self.options.executor == "local":
             return 1
         if self.options.jobs is not None:
@@ -132,22 +115,23 @@ class Prepared:
         return 1
 
     @property
-    def pool(self) -> Any:
-        from cabench.execution.executors.ray import Pool
-
-        asked, resources = self.options, self.plan.scale.resources
+    def pool(self) -> Pool:
+        resources = self.plan.scale.resources
         gpus = 0.0 if self.device in ("cpu", "mps") else resources.gpus
-        jobs = asked.jobs if asked.ray_address else self.jobs
-        return Pool(jobs, resources.cpus, gpus, asked.ray_address)
+        jobs = self.options.jobs if self.options.ray_address else self.jobs
+        return Pool(jobs, resources.cpus, gpus, self.options.ray_address)
 
 
 def cores() -> int:
-    """Those that this process may use."""
+    """The number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+# ---- preparing ----------------------------------------------------------------------------------
+
+
 def prepare(study: Path, options: Options) -> Prepared:
-    """Everything that is known before the first trial."""
+    """Plan the study and find what remains to be done. Trains nothing, writes nothing."""
     _check_executor(options)
     plugins = tuple(read_plugins(options.plugins))
     load_plugins(plugins)
@@ -155,133 +139,181 @@ def prepare(study: Path, options: Options) -> Prepared:
     file, scale = read_study(study, options.arms, options.backbone), read_scale(options.scale)
     planned = plan(file, scale, seeds, options.all_arms, plugins)
     store = Store(options.results, options.cache, REFERENCE if options.use_reference else None)
-    elsewhere = options.ray_address is not None and options.device == "auto"
-    if elsewhere:  # the nodes decide
+    if options.ray_address is not None and options.device == "auto":  # the nodes decide
         device = "cuda" if scale.resources.gpus else "cpu"
     else:
         device = pick_device(options.device)
-    made = Prepared(options, planned, store, device)
+    planned, remaining = what_remains(planned, store, options.retry_failed)
+    return Prepared(options, planned, store, device, remaining)
+
+
+def what_remains(
+    planned: Plan,
+    store: Store,
+    retry_failed: bool = False,
+    outcomes: dict[str, dict[str, Any]] | None = None,  # of searches, by arm, beside stored ones
+) -> tuple[Plan, Remaining]:
+    """The plan with the learning rates that searches chose, and what its records lack."""
     if planned.data.missing:
-        return made
-    asked = searches(planned)
-    outcomes = {search.arm: outcome(search, store) for search in asked}
-    made.searches = [search for search in asked if outcomes[search.arm] is None]
-    if made.searches:
-        made.missing = list(planned.trials)  # their rates are not known yet
-        return made
-    if asked:
-        made.plan = tuned(planned, outcomes)
-    made.find_missing()
-    return made
+        return planned, Remaining()
+    if arms := searches(planned):
+        stored = {search.arm: outcome(search, store) for search in arms}
+        known = {arm: result for arm, result in stored.items() if result} | (outcomes or {})
+        if unknown := tuple(search for search in arms if search.arm not in known):
+            return planned, Remaining(unknown, tuple(planned.trials))
+        planned = tuned(planned, known)
+    missing, failed = [], 0
+    for trial in {t.key: t for t in planned.trials}.values():  # arms may share trials
+        record = store.sound(trial.key)
+        if record is None or (record["status"] == "failed" and retry_failed):
+            missing.append(trial)
+        elif record["status"] == "failed":
+            failed += 1
+    return planned, Remaining((), tuple(missing), failed)
+
+
+def parse_seeds(text: str | None) -> list[int] | None:
+    """'5' -> 0..4; '0,1,7' -> those seeds."""
+    if text is None:
+        return None
+    try:
+        seeds = [int(part) for part in text.split(",") if part.strip()]
+    except ValueError:
+        seeds = []
+    if not seeds or min(seeds) < 0 or max(seeds) > LARGEST_SEED or len(set(seeds)) < len(seeds):
+        raise CabenchError(
+            f"--seeds: expected a count such as 5, or different seeds up to {LARGEST_SEED} such "
+            f"as 0,1,7, got {shown(text)}"
+        )
+    if "," in text:
+        return seeds
+    if not 0 < seeds[0] <= MOST_SEEDS:
+        raise CabenchError(f"--seeds: expected 1 to {MOST_SEEDS} seeds, got {shown(text)}")
+    return list(range(seeds[0]))
 
 
 def _check_executor(options: Options) -> None:
+    address = options.ray_address
     if options.executor not in EXECUTORS:
         raise CabenchError(
-            f"--executor: found {shown(options.executor)}{near(options.executor, EXECUTORS)}; "
-            f"allowed: {', '.join(EXECUTORS)}"
+            f"--executor: expected {', '.join(EXECUTORS)}, got {shown(options.executor)}"
+            f"{near(options.executor, EXECUTORS)}"
         )
     if options.executor == "local" and (options.jobs or 1) > 1:
-        raise CabenchError(f"--jobs: found {options.jobs}; the local executor runs one at a time")
-    if options.executor == "local" and options.ray_address is not None:
         raise CabenchError(
-            f"--ray-address: found {shown(options.ray_address)}; the local executor uses no cluster"
+            f"--jobs: the local executor runs one trial at a time, got {options.jobs}"
         )
-    if options.ray_address is not None and not ADDRESS.fullmatch(options.ray_address):
+    if options.executor == "local" and address is not None:
+        raise CabenchError("--ray-address: the local executor uses no cluster")
+    if address is not None and not ADDRESS.fullmatch(address):
         raise CabenchError(
-            f"--ray-address: found {shown(options.ray_address)}; "
-            "allowed: HOST:PORT, [IPV6]:PORT, or auto"
+            f"--ray-address: expected HOST:PORT, [IPV6]:PORT or auto, got {shown(address)}"
         )
 
 
-def execute(p: Prepared) -> None:
-    """Run the searches and trials that are missing; their records are on disk when it returns."""
-    if p.plan.data.missing:
-        raise DataMissing(p.plan.data.missing)
+# ---- executing ----------------------------------------------------------------------------------
+
+
+def execute(prepared: Prepared) -> Prepared:
+    """Run what remains; return the run with the learning rates that were used.
+
+    When it returns, every trial has a record and the manifest is written.
+    """
+    if prepared.plan.data.missing:
+        raise DataMissing(prepared.plan.data.missing)
     console = screen()
-    if p.searches:
-        found = _search(p, console)
-        known = {s.arm: outcome(s, p.store) for s in searches(p.plan)}
-        p.plan, p.searches = tuned(p.plan, known | found), []
-        p.find_missing()
-    write_json(p.manifest_path, p.told)
-    p.store.sweep()
-    if p.missing:
-        _check_vae(p.plan.data)
-        _run(p, console)
-    _real_images(p)
+    if prepared.remaining.searches:
+        outcomes = _search(prepared, console)
+        planned, remaining = what_remains(
+            prepared.plan, prepared.store, prepared.options.retry_failed, outcomes
+        )
+        prepared = dataclasses.replace(prepared, plan=planned, remaining=remaining)
+    write_json(prepared.manifest_path, prepared.manifest)
+    prepared.store.sweep()
+    if prepared.remaining.trials:
+        _check_vae(prepared.plan.data)
+        _run(prepared, console)
+    _write_real_images(prepared)
+    return prepared
 
 
 def _check_vae(data: DataRef) -> None:
-    """Refuses a run on latents whose samples nobody could decode in the end."""
+    """Refuse a run on latents whose samples could not be decoded in the end."""
     if data.vae is not None:
         from cabench.data import load_dataset
         from cabench.data.vae import VAE
 
-        VAE(**load_dataset(data.source, **data.options).vae)
+        VAE(**(load_dataset(data.source, **data.options).vae or {}))
 
 
-def _run(p: Prepared, console: Console) -> None:
-    done = len({t.key for t in p.plan.trials}) - len(p.missing)
-    expected = work(p)
-    trials = sorted(p.missing, key=lambda t: -expected[t.key])  # the short ones fill the end
-    where = p.options.ray_address or p.device
-    side = "" if p.options.ray_address else f"{min(p.jobs, len(trials))} side by side "
+def _run(prepared: Prepared, console: Console) -> None:
+    missing = prepared.remaining.trials
+    done = len({trial.key for trial in prepared.plan.trials}) - len(missing)
+    expected = work(prepared.plan, missing)
+    trials = sorted(missing, key=lambda trial: -expected[trial.key])  # short ones fill the end
+    address = prepared.options.ray_address
+    side = "" if address else f"{min(prepared.jobs, len(trials))} side by side "
     console.print(
-        f"{p.told['study']} at scale {p.told['scale']}: {len(trials)} trials to run, "
-        f"{done} done already, {side}on {where} ({p.executor})",
+        f"{prepared.plan.file.study.study} at scale {prepared.plan.scale.scale}: "
+        f"{len(trials)} trials to run, {done} done already, {side}on "
+        f"{address or prepared.device} ({prepared.executor})",
         soft_wrap=True,
     )
-    names = {t.key: f"{t.arm}, seed {t.seed}" for t in trials}
+    names = {trial.key: f"{trial.arm}, seed {trial.seed}" for trial in trials}
     with Progress(console, names, expected) as view:
-        if p.executor == "local":
-            local.run(trials, p.store, p.device, view)
+        if prepared.executor == "local":
+            local.run(trials, prepared.store, prepared.device, view.receive)
         else:
             from cabench.execution.executors import ray
 
-            ray.run(trials, p.store, p.pool, p.device, view)
-    console.print(view.tally.line() + "\n", soft_wrap=True)
+            ray.run(trials, prepared.store, prepared.pool, prepared.device, view.receive)
+    console.print(view.usage.line("trials") + "\n", soft_wrap=True)
 
 
-def _search(p: Prepared, console: Console) -> dict[str, dict[str, Any]]:
-    """Finds the learning rates, by arm; always on Ray Tune, which drives Optuna."""
+def _search(prepared: Prepared, console: Console) -> dict[str, dict[str, Any]]:
+    """Run the missing searches, always on Ray; return their outcomes by arm."""
     from cabench.execution.executors import ray
 
-    tries = p.plan.file.study.tune.trials
+    missing = prepared.remaining.searches
+    evaluations = missing[0].options["trials"]
     console.print(
-        f"{p.told['study']}: searching the learning rates of {len(p.searches)} arms, {tries} "
-        f"evaluations of {p.searches[0].images:,} images each",
+        f"{prepared.plan.file.study.study}: searching the learning rates of {len(missing)} arms, "
+        f"{evaluations} evaluations of {missing[0].images:,} images each",
         soft_wrap=True,
     )
-    names = {s.key: s.arm for s in p.searches}
-    with Progress(console, names, dict.fromkeys(names, 1.0), tries) as view:
-        found = ray.search(p.searches, p.store, p.pool, p.device, view)
-    console.print(view.tally.line("evaluations") + "\n", soft_wrap=True)
-    return found
+    names = {search.key: search.arm for search in missing}
+    with Progress(console, names, dict.fromkeys(names, 1.0), evaluations) as view:
+        outcomes = ray.search(missing, prepared.store, prepared.pool, prepared.device, view.receive)
+    console.print(view.usage.line("evaluations") + "\n", soft_wrap=True)
+    return outcomes
 
 
-def _real_images(p: Prepared) -> None:
+def _write_real_images(prepared: Prepared) -> None:
     """Write the sample grid of real images, unless an intact one exists."""
-    path = p.store.beside(f"data-{p.plan.data.fingerprint[:16]}", SHEET)
+    data = prepared.plan.data
+    path = prepared.store.beside(f"data-{(data.fingerprint or '')[:16]}", SHEET)
     if not is_valid(path, is_intact):
         from cabench.execution.grids import write_real
 
-        write_real(path, p.plan.data)
+        write_real(path, data)
 
 
-def work(p: Prepared) -> dict[str, float]:
-    """Expected work of each missing trial in MACs, by key: for the time left."""
+# ---- expected work ------------------------------------------------------------------------------
+
+
+def work(planned: Plan, trials: tuple[Trial, ...]) -> dict[str, float]:
+    """The expected work of each trial in MACs, by key: for the time left."""
     macs = {}
-    for arm in p.plan.arms:
+    for arm in planned.arms:
         try:
-            macs[arm] = meta_macs(p.plan.models[arm])["total"]
+            macs[arm] = meta_macs(planned.models[arm])["total"]
         except (Exception, SystemExit):  # its trials fail, and say why in their records
             macs[arm] = 1.0
-    return {t.key: macs[t.arm] * evaluations(t) for t in p.missing}
+    return {trial.key: macs[trial.arm] * forward_passes(trial) for trial in trials}
 
 
-def evaluations(trial: Trial) -> float:
-    """Forward passes of one picture that a trial comes to; a training step counts as three."""
+def forward_passes(trial: Trial) -> float:
+    """Forward passes of one image in a trial; a training step counts as three."""
     sampling = trial.spec["sample"]
-    passes = sum(1 if g == 1 else 2 for g in [trial.spec["guidance"], *trial.spec["sweep"]])
-    return 3 * trial.spec["images"] + passes * sampling["n"] * sampling["steps"]
+    per_step = sum(1 if g == 1 else 2 for g in [trial.spec["guidance"], *trial.spec["sweep"]])
+    return 3 * trial.spec["images"] + per_step * sampling["n"] * sampling["steps"]

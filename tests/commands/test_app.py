@@ -1,4 +1,4 @@
-"""The verbs from end to end, on real (small) training."""
+"""The commands from end to end, on real (small) training."""
 
 import json
 import subprocess
@@ -126,7 +126,7 @@ def test_an_interrupted_study_goes_on(tiny, monkeypatch):
 
     monkeypatch.setattr(trial, "measure", stop_at_third)
     code, _, err = cabench(*STUDY)
-    assert code == 130 and "goes on with the rest" in err and len(records(tiny)) == 2
+    assert code == 130 and "re-run the command to resume" in err and len(records(tiny)) == 2
     code, text, _ = cabench(*STUDY)
     assert code == 0 and "2 trials to run, 2 done already" in text
 
@@ -201,12 +201,12 @@ def test_dry_run_without_the_data(tiny):
     ("words", "said"),
     [
         ((*STUDY, "--device", "hpu"), "got 'hpu'"),
-        ((*STUDY, "--seeds", "9999999999"), "--seeds: found '9999999999'"),
+        ((*STUDY, "--seeds", "9999999999"), "--seeds: expected"),
         (("run", "gone.yaml"), "no study file 'gone.yaml'"),
         (("run", "tiny.yaml", "--scale", "quik"), "did you mean 'quick'"),
-        ((*STUDY, "--seeds", "zero"), "--seeds: found 'zero'"),
-        ((*STUDY, "--seeds", "0"), "--seeds: found '0'"),
-        ((*STUDY, "--seeds", "1,1"), "--seeds: found '1,1'"),
+        ((*STUDY, "--seeds", "zero"), "--seeds: expected"),
+        ((*STUDY, "--seeds", "0"), "--seeds: expected"),
+        ((*STUDY, "--seeds", "1,1"), "--seeds: expected"),
         ((*STUDY, "--device", "cuda:9"), "--device: 'cuda:9'"),
     ],
 )

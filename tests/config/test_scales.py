@@ -46,7 +46,7 @@ def test_gpu_hours_follow_from_macs_images_and_sampling(tmp_path, monkeypatch, c
     monkeypatch.setattr(dryrun, "seconds_per_image", None)
     options = Options(scale="paper", device="cpu", seeds="1")
     prepared = prepare(ROOT / "studies" / "tuned_rates.yaml", options)
-    assert dryrun.dry(prepared) == 0
+    assert dryrun.show_plan(prepared) == 0
     text = capsys.readouterr().out
     model = prepared.plan.models["native+dw"]
     macs = meta_macs(model)["total"]
@@ -56,9 +56,9 @@ def test_gpu_hours_follow_from_macs_images_and_sampling(tmp_path, monkeypatch, c
     row = next(line for line in text.splitlines() if line.startswith("native+dw"))
     assert float(row.split()[-1]) == pytest.approx(hours, rel=0.06) and "1 of 1" in row
     for said in (
-        "one GPU per trial is the unit",
+        "one GPU per trial",
         "40% of 312 TFLOP/s",
-        "GPU hours in all",
+        "GPU hours in total",
         "data missing: latents: no such file: data/imagenet256/facts.json",
     ):
         assert said in text

@@ -1,33 +1,36 @@
-"""The time left follows the work done, not the count of trials; lines stand as written."""
+"""The time left follows the work done, not the count of trials; text is printed as written."""
 
 import io
 
 import pytest
 from rich.console import Console
 
-from cabench.execution.executors.base import Event
+from cabench.execution.executors.base import Finished, Logged, Progressed, Started
 from cabench.execution.progress import Progress
 from cabench.runtime.console import clock, screen
 
 
 def test_fraction_weighs_trials_by_their_work():
     view = Progress(Console(quiet=True), {"a": "small", "b": "large"}, {"a": 1.0, "b": 3.0})
-    assert view.fraction() == 0 and view.left() is None
-    view.started("b")
-    view.heard(Event("b", "sample", 0.5))
+    assert view.fraction() == 0
+    assert view.left() is None
+    view.receive(Started("b"))
+    view.receive(Progressed("b", "sample", 0.5))
     assert view.fraction() == pytest.approx(0.75 * 0.85)
-    view.finished({"key": "a", "status": "complete", "timing": {}})
-    view.finished({"key": "b", "status": "failed", "error": "ValueError: x"})
-    assert view.fraction() == 1 and view.left() == 0 and view.failed == ["b"]
+    view.receive(Finished("a", None, 1.0, 100.0))
+    view.receive(Finished("b", "ValueError: x", 1.0, 0.0))
+    assert view.fraction() == 1
+    assert view.left() == 0
+    assert view.failed == ["b"]
 
 
 def test_clock():
     assert [clock(s) for s in (5, 245, 3723, 10**6)] == ["0:05", "4:05", "1:02:03", "12 days"]
 
 
-def test_brackets_in_names_and_errors_stay():
+def test_brackets_in_names_and_errors_are_printed():
     file, error = io.StringIO(), "ValueError: [red]x[/] in [1, 2] :boom:"
     view = Progress(screen(file=file, force_terminal=True), {"a": "[b]arm[/b]"}, {"a": 1.0})
-    view.said("[bold]a line[/bold] of 3")
-    view.finished({"key": "a", "status": "failed", "error": error})
+    view.receive(Logged("[bold]a line[/bold] of 3"))
+    view.receive(Finished("a", error, 1.0, 0.0))
     assert file.getvalue() == f"[bold]a line[/bold] of 3\n[  1/1] [b]arm[/b]: failed: {error}\n"

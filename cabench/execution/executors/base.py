@@ -1,50 +1,97 @@
-"""What every executor is given and tells."""
+"""What every executor is given, and the messages it sends while trials run."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from cabench.runtime.files import LOG
 
 
 @dataclass(frozen=True)
-class Event:
-    """News of a running trial."""
+class Pool:
+    """Where trials run, and what each one takes."""
 
+    jobs: int | None  # trials side by side; None: as many as fit the cluster
+    cpus: int = 1
+    gpus: float = 0.0
+    address: str | None = None  # of a running Ray cluster; None: workers on this machine
+
+
+# ---- messages -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Workers:
+    count: int  # trials side by side
+
+
+@dataclass(frozen=True)
+class Started:
+    key: str
+
+
+@dataclass(frozen=True)
+class Progressed:
     key: str
     stage: str  # train, sample, score
-    part: float  # of the stage, in [0, 1]
+    fraction: float  # of the stage, in [0, 1]
     note: str = ""
 
 
-class Listener(Protocol):
-    """Hears what happens, in the driver's main thread."""
-
-    def started(self, key: str) -> None: ...
-    def heard(self, event: Event) -> None: ...
-    def said(self, text: str) -> None: ...  # a line to keep, such as a file found damaged
-    def finished(self, record: dict[str, Any]) -> None: ...  # key, status, error, timing
+@dataclass(frozen=True)
+class Logged:
+    text: str  # a line to keep, such as a warning about a corrupted file
 
 
-class _Passing(logging.Handler):
-    def __init__(self, tell: Callable[[str], None]):
+@dataclass(frozen=True)
+class Finished:
+    """A trial has a record."""
+
+    key: str
+    error: str | None  # of a failed trial
+    seconds: float
+    images_per_s: float  # in training
+
+    @classmethod
+    def of(cls, record: Mapping[str, Any]) -> Finished:
+        timing = record.get("timing", {})
+        seconds, rate = timing.get("trial_s", 0.0), timing.get("train_images_per_s", 0.0)
+        return cls(record["key"], record["error"], seconds, rate)
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """A learning rate of a search was tried."""
+
+    key: str  # of the search
+    lr: float
+    loss: float
+    seconds: float
+
+
+Message = Workers | Started | Progressed | Logged | Finished | Evaluated
+Listener = Callable[[Message], None]  # called in the driver's main thread
+
+
+class _Forward(logging.Handler):
+    def __init__(self, send: Callable[[str], None]):
         super().__init__(logging.WARNING)
-        self.tell = tell
+        self.send = send
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.tell(record.getMessage())
+        self.send(record.getMessage())
 
 
 @contextmanager
-def log_to(tell: Callable[[str], None]) -> Iterator[None]:
-    """What is logged in the block is told to `tell` instead."""
-    held, LOG.handlers = LOG.handlers, [_Passing(tell)]
-    propagated, LOG.propagate = LOG.propagate, False
+def forward_log(send: Callable[[str], None]) -> Iterator[None]:
+    """Pass cabench's log to `send` instead of its handlers."""
+    handlers, LOG.handlers = LOG.handlers, [_Forward(send)]
+    propagate, LOG.propagate = LOG.propagate, False
     try:
         yield
     finally:
-        LOG.handlers, LOG.propagate = held, propagated
+        LOG.handlers, LOG.propagate = handlers, propagate

@@ -1,29 +1,36 @@
-"""Trials in this process, one after the other, each with one torch thread.
+"""Trials in this process, one after the other, with one torch thread.
 
-For one core, one GPU, tests and debuggers. A trial that the system kills ends this process too.
+For one core, one GPU, tests and debuggers. A trial that the system kills ends this process.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cabench.execution.executors.base import Event, Listener, log_to
+from cabench.execution.executors.base import (
+    Finished,
+    Listener,
+    Logged,
+    Progressed,
+    Started,
+    forward_log,
+)
 from cabench.planning.trials import Trial
 from cabench.records.store import Store
 
 
 def run(trials: Sequence[Trial], store: Store, device: str, listener: Listener) -> None:
-    """Runs the trials; their records are on disk when it returns."""
+    """Run the trials; their records are on disk when it returns."""
     from cabench.execution.trial import run_trial
     from cabench.runtime.threads import one_thread
 
     with one_thread():
         for trial in trials:
-            listener.started(trial.key)
+            listener(Started(trial.key))
 
-            def tell(stage: str, part: float, note: str, key: str = trial.key) -> None:
-                listener.heard(Event(key, stage, part, note))
+            def progress(stage: str, fraction: float, note: str, key: str = trial.key) -> None:
+                listener(Progressed(key, stage, fraction, note))
 
-            with log_to(listener.said):
-                record = run_trial(trial, store, device, tell)
-            listener.finished(record)
+            with forward_log(lambda text: listener(Logged(text))):
+                record = run_trial(trial, store, device, progress)
+            listener(Finished.of(record))

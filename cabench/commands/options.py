@@ -1,0 +1,129 @@
+"""Arguments and options that several commands share. Imports nothing heavy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cabench.commands import completion
+from cabench.errors import CabenchError, listed, shown
+
+MOST_JOBS = 10_000
+
+
+def directory(path: Path | None) -> Path | None:
+    """A directory that exists or can be created."""
+    for place in () if path is None else (path, *path.parents):
+        if place.exists() and not place.is_dir():
+            raise typer.BadParameter(f"expected a directory, but {shown(str(place))} is a file")
+    return path
+
+
+def output_file(path: Path | None) -> Path | None:
+    """A file that can be written."""
+    if path is None:
+        return None
+    if path.is_dir():
+        raise typer.BadParameter(f"expected a file, but {shown(str(path))} is a directory")
+    if not path.parent.is_dir():
+        raise typer.BadParameter(f"the parent directory of {shown(str(path))} does not exist")
+    return path
+
+
+def count(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 0 < int(text[:9]) <= MOST_JOBS):
+        raise typer.BadParameter(f"expected an integer from 1 to {MOST_JOBS}, got {shown(text)}")
+    return int(text)
+
+
+def only(context: typer.Context, allowed: tuple[str, ...], kind: str) -> None:
+    """Refuse options that have no meaning for a study of this kind; arguments are allowed."""
+    options = [p for p in context.command.params if p.param_type_name == "option"]
+    names = [max(p.opts, key=len) for p in options if p.name in allowed]
+    for option in options:
+        source = context.get_parameter_source(option.name or "")
+        if source is not None and source.name == "COMMANDLINE" and option.name not in allowed:
+            text = f"a study of kind '{kind}' trains nothing; its options: {listed(names)}"
+            raise CabenchError(f"{max(option.opts, key=len)}: {text}")
+
+
+StudyFile = Annotated[
+    Path,
+    typer.Argument(
+        help="Study file, such as studies/layer_placement.yaml",
+        autocompletion=completion.study_files,
+    ),
+]
+ScaleName = Annotated[
+    str,
+    typer.Option(
+        "--scale",
+        help="smoke, quick, cpu, gpu, paper, paper-coco, or a YAML file",
+        autocompletion=completion.scales,
+    ),
+]
+StudyName = Annotated[
+    str,
+    typer.Argument(
+        help="A study that was run, such as layer_placement", autocompletion=completion.run_names
+    ),
+]
+RunScale = Annotated[
+    str | None,
+    typer.Option(
+        "--scale",
+        help="Scale of the run; default: the only one, else quick",
+        autocompletion=completion.run_scales,
+    ),
+]
+Target = Annotated[
+    str,
+    typer.Argument(help="[DIRECTORY/]STUDY[.SCALE][:ARM]", autocompletion=completion.targets),
+]
+Seeds = Annotated[
+    str | None,
+    typer.Option(help="Number of seeds ('5') or a list ('0,1,7'); default: the scale's"),
+]
+Plugins = Annotated[
+    list[Path] | None,
+    typer.Option(help="Python file that registers a method, metric, ...; repeatable"),
+]
+Arms = Annotated[
+    list[str] | None,
+    typer.Option(help="Further arm, as YAML: '{NAME: {methods: [...]}}'; repeatable"),
+]
+AllArms = Annotated[bool, typer.Option("--all-arms", help="Include arms marked extra")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print trials, cost and time, then stop")]
+Backbone = Annotated[
+    str | None, typer.Option(help="One of the study's backbones; default: its first")
+]
+Executor = Annotated[
+    str, typer.Option(help="ray, local (one trial at a time, in this process), or auto")
+]
+RayAddress = Annotated[
+    str | None, typer.Option("--ray-address", help="A running Ray cluster: HOST:PORT or auto")
+]
+Jobs = Annotated[
+    int | None,
+    typer.Option(
+        parser=count, metavar="N", help="Trials side by side; default: one per core or GPU"
+    ),
+]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")]
+RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Run failed trials again")]
+UseReference = Annotated[
+    bool, typer.Option("--use-reference", help="Count committed reference results as done")
+]
+Tensorboard = Annotated[
+    Path | None,
+    typer.Option(callback=directory, help="Also write curves and scores as TensorBoard events"),
+]
+Results = Annotated[
+    Path, typer.Option(callback=directory, help="Directory of records, tables and figures")
+]
+Cache = Annotated[
+    Path, typer.Option(callback=directory, help="Directory of checkpoints, samples and features")
+]
+Reports = Annotated[Path, typer.Option(callback=directory, help="Output directory")]
