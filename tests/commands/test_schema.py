@@ -5,10 +5,11 @@ import sys
 
 import jsonschema
 import pytest
+from cli import cabench
 from conftest import TINY_SCALE, TINY_STUDY
 from mutations import load
 from specs import ROOT, write
-from test_bad_input import refused, run
+from test_bad_input import refused
 from test_study import WRONG, WRONG_SCALES
 
 from cabench.config.cost_study import kind_of
@@ -33,7 +34,7 @@ STRUCTURAL_SCALES = ("a dot", "steps", "an option", "a truth", "preset")
 
 
 def exported(kind: str, *words: str) -> jsonschema.Draft202012Validator:
-    code, out, err = run("schema", kind, *words)
+    code, out, err = cabench("schema", kind, *words)
     assert code == 0, err
     made = json.loads(out)
     jsonschema.Draft202012Validator.check_schema(made)
