@@ -4,9 +4,9 @@ cd DIR && npm pack emoji-datasource-google@16.0.0 emoji-datasource-twitter@16.0.
     @lobehub/fluent-emoji-3d@1.1.0 emojibase-data@17.0.0
 python scripts/build_emoji.py --source DIR
 
-Every picture is composited on white and averaged down to 32x32. Names, tags and groups are
-emojibase's, without the group 'component' (skin tones, hair) and the regional indicators; skin-tone
-variants are not taken. Concepts that are near-copies form a cluster, which no split cuts.
+Every image is composited on white and averaged down to 32x32. Names, tags and groups are
+emojibase's, without the group 'component' (skin tones, hair), the regional indicators and skin-tone
+variants. Concepts that are near-duplicates form a cluster, which no split cuts.
 """
 
 from __future__ import annotations
@@ -26,29 +26,30 @@ from cabench.data import packed
 from cabench.data.sources.emoji import RULES, assemble, split_of
 from cabench.errors import DataMissing
 
-STYLES = {  # style -> tarball, folder of its pictures
+STYLES = {  # style -> tarball, folder of its images
     "noto": ("emoji-datasource-google-16.0.0.tgz", "package/img/google/64/"),
     "twemoji": ("emoji-datasource-twitter-16.0.0.tgz", "package/img/twitter/64/"),
     "fluent": ("lobehub-fluent-emoji-3d-1.1.0.tgz", "package/assets/"),
 }
 NAMES = ("emojibase-data-17.0.0.tgz", "package/")
 
-# What the tarball adds to Microsoft's release of Fluent, hence isn't under its licence: the country
-# flags are Noto's drawings, the families and couples of unknown origin.
+# Added by the tarball to Microsoft's release of Fluent, so not under its licence: country flags are
+# Noto's drawings; families and couples are of unknown origin.
 NOT_FLUENT = {"family", "country-flag", "subdivision-flag"}
 FAMILY = "1f46a"  # the one family outside the subgroup 'family'
 
 SIZE = 32  # pixels a side
-NEAR = 0.05  # near-copies: squared distance over the smaller non-white energy, at 16x16
-LARGEST = 40  # concepts; a larger cluster goes to generator-train whole, and so does one
-BULK = 1 / 4  # with more of a group's pictures than this part of report's share of them
+NEAR = 0.05  # near-duplicates: squared distance over the smaller non-white energy, at 16x16
+# Whole clusters go to generator-train if they have
+LARGEST = 40  # more concepts than this, or
+BULK = 1 / 4  # more images than this fraction of report's share of their group
 SHARES = (0.70, 0.15, 0.15)
 GENERATOR, JUDGE, REPORT = range(3)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--source", default=".", type=Path, help="folder of the four tarballs")
+    parser.add_argument("--source", default=".", type=Path, help="folder with the four tarballs")
     source = parser.parse_args().source
     concepts, images, concept, style = read(source)
     near = near_pairs(images)
@@ -69,42 +70,43 @@ def main() -> None:
     facts["fingerprint"] = {rule: assemble(arrays, facts, rule).fingerprint for rule in RULES}
     packed.write("emoji", arrays, facts)
 
-    pictures = ", ".join(f"{np.sum(style == k):,} {name}" for k, name in enumerate(STYLES))
+    counts_by_style = ", ".join(f"{np.sum(style == k):,} {name}" for k, name in enumerate(STYLES))
     print(
-        f"{len(images):,} pictures ({pictures}) of {len(concepts):,} concepts in "
+        f"{len(images):,} images ({counts_by_style}) of {len(concepts):,} concepts in "
         f"{len({c['group'] for c in concepts})} groups, "
         f"{len({c['subgroup'] for c in concepts})} subgroups"
     )
     sizes = sorted(Counter(np.bincount(cluster).tolist()).items())
     print(
-        f"{cluster.max() + 1:,} clusters; concepts in a cluster x how many such: "
+        f"{cluster.max() + 1:,} clusters; concepts per cluster x number of clusters: "
         + ", ".join(f"{size} x {count}" for size, count in sizes)
     )
     for rule in RULES:
         counts = ", ".join(f"{count:,}" for count in np.bincount(split_of(arrays, rule)))
-        print(f"{rule}: {counts} pictures, fingerprint {facts['fingerprint'][rule]}")
+        print(f"{rule}: {counts} images, fingerprint {facts['fingerprint'][rule]}")
 
 
-def unpack(source: Path, tarball: str, folder: str, wanted: str) -> dict[str, bytes]:
-    """The files below `folder` whose path matches, by that path."""
+def unpack(source: Path, tarball: str, folder: str, pattern: str) -> dict[str, bytes]:
+    """{path in `folder`: content} of the files whose path matches a regular expression."""
     path = source / tarball
     if not path.is_file():
-        raise DataMissing(f"emoji: looked for {path}, found none; `npm pack` it (see {__file__})")
+        raise DataMissing(f"emoji: no such file: {path}; `npm pack` it (see {__file__})")
     with tarfile.open(path) as tar:
         return {
-            member.name.removeprefix(folder): tar.extractfile(member).read()
+            member.name.removeprefix(folder): file.read()
             for member in tar
-            if re.fullmatch(re.escape(folder) + wanted, member.name)
+            if re.fullmatch(re.escape(folder) + pattern, member.name)
+            and (file := tar.extractfile(member)) is not None
         }
 
 
 def plain(hexcode: str) -> str:
-    """Lower-case code points without the variation selector, in whose use vendors differ."""
+    """Lower-case code points without the variation selector, which not all vendors use."""
     return "-".join(code for code in hexcode.lower().split("-") if code != "fe0f")
 
 
 def read(source: Path) -> tuple[list[dict], np.ndarray, np.ndarray, np.ndarray]:
-    """Concepts in Unicode's order; pictures (N, 3, 32, 32), and the concept and style of each."""
+    """Concepts in Unicode's order; images (N, 3, 32, 32) uint8, their concepts and styles (N,)."""
     files = unpack(source, *NAMES, r"(en/data|meta/groups)\.json")
     meta = json.loads(files["meta/groups.json"])
     rows = [row for row in json.loads(files["en/data.json"]) if "group" in row]
@@ -120,39 +122,40 @@ def read(source: Path) -> tuple[list[dict], np.ndarray, np.ndarray, np.ndarray]:
     ]
     known = [c for c in known if c["group"] != "component"]
 
-    pictures = {}
+    files_by_concept: dict[tuple[str, int], bytes] = {}
     for k, (style, place) in enumerate(STYLES.items()):
         for name, content in unpack(source, *place, r"[^/]+\.(png|webp)").items():
-            pictures[plain(Path(name).stem), k] = content
+            files_by_concept[plain(Path(name).stem), k] = content
         if style == "fluent":
             for c in known:
                 if c["subgroup"] in NOT_FLUENT or c["hexcode"] == FAMILY:
-                    pictures.pop((c["hexcode"], k), None)
-    concepts = [c for c in known if any((c["hexcode"], k) in pictures for k in range(len(STYLES)))]
+                    files_by_concept.pop((c["hexcode"], k), None)
+    styles = range(len(STYLES))
+    concepts = [c for c in known if any((c["hexcode"], k) in files_by_concept for k in styles)]
     rows = [
-        (shrink(pictures[c["hexcode"], k]), i, k)
-        for k in range(len(STYLES))
+        (shrink(files_by_concept[c["hexcode"], k]), i, k)
+        for k in styles
         for i, c in enumerate(concepts)
-        if (c["hexcode"], k) in pictures
+        if (c["hexcode"], k) in files_by_concept
     ]
     images, concept, style = zip(*rows, strict=True)
     return concepts, np.stack(images), np.array(concept), np.array(style)
 
 
 def shrink(content: bytes) -> np.ndarray:
-    """(3, 32, 32) uint8: centred on a white square, then the mean over each block of pixels."""
-    picture = Image.open(io.BytesIO(content)).convert("RGBA")
-    side = max(picture.size)
+    """(3, 32, 32) uint8: centred on a white square, then averaged over blocks of pixels."""
+    image = Image.open(io.BytesIO(content)).convert("RGBA")
+    side = max(image.size)
     square = Image.new("RGBA", (side, side), "white")
-    square.alpha_composite(picture, tuple((side - length) // 2 for length in picture.size))
+    square.alpha_composite(image, ((side - image.width) // 2, (side - image.height) // 2))
     small = square.convert("RGB").resize((SIZE, SIZE), Image.Resampling.BOX)
     return np.asarray(small).transpose(2, 0, 1)
 
 
 def near_pairs(images: np.ndarray) -> np.ndarray:
-    """(2, P): pairs of pictures that are near-copies of each other, of one style or of two.
+    """Pairs of near-duplicate images (2, P), of the same or of different styles.
 
-    At 16x16, for at 32x32 a shift by one pixel already hides a copy.
+    Compared at 16x16, since at 32x32 a shift by one pixel hides a duplicate.
     """
     blocks = images.reshape(len(images), 3, 16, SIZE // 16, 16, SIZE // 16)
     ink = 255 - blocks.astype(np.float32).mean((3, 5)).reshape(len(images), -1)
@@ -163,7 +166,7 @@ def near_pairs(images: np.ndarray) -> np.ndarray:
 
 
 def variant(concept: dict) -> str:
-    """Equal for concepts that differ in gender, hair, role, direction or number of people alone."""
+    """A key shared by concepts that differ only in gender, hair, role, direction or number."""
     if concept["group"] != "people-body":
         return concept["hexcode"]
     if concept["subgroup"] == "person-role" and re.match(
@@ -185,7 +188,7 @@ def variant(concept: dict) -> str:
 
 
 def clusters(concepts: list[dict], near: np.ndarray) -> np.ndarray:
-    """The cluster of each concept: variants and near-copies (2, P), joined by single linkage."""
+    """The cluster of each concept, (N,): variants and near-duplicates (2, P), by single linkage."""
     parent = list(range(len(concepts)))
 
     def root(i: int) -> int:
@@ -202,22 +205,22 @@ def clusters(concepts: list[dict], near: np.ndarray) -> np.ndarray:
 
 
 def split_clusters(cluster: np.ndarray, group: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-    """The split of each picture (N,), given its cluster and group, and the clusters' sizes.
+    """The split of each image (N,), given its cluster and group, and the clusters' sizes.
 
-    Group by group, the large clusters first (else 30 families would be a third of the people in
-    report), then the others in a fixed random order; each goes to the split that lacks most.
-    A cluster counts for the group of its first picture.
+    Within each group, large clusters are assigned first (else 30 families would be a third of the
+    people in report), then the others in a fixed random order, each to the split that is furthest
+    below its share. A cluster belongs to the group of its first image.
     """
-    names, first, pictures = np.unique(cluster, return_index=True, return_counts=True)
+    names, first, images = np.unique(cluster, return_index=True, return_counts=True)
     split = np.full(len(names), GENERATOR, dtype=np.uint8)
     order = np.random.RandomState(0).permutation(names)
     for g in np.unique(group):
         lacking = np.array(SHARES) * np.sum(group == g)
-        large = (sizes > LARGEST) | (pictures > BULK * lacking[REPORT])
+        large = (sizes > LARGEST) | (images > BULK * lacking[REPORT])
         members = order[group[first[order]] == g]
         for c in (*members[large[members]], *members[~large[members]]):
             split[c] = GENERATOR if large[c] else np.argmax(lacking)
-            lacking[split[c]] -= pictures[c]
+            lacking[split[c]] -= images[c]
     return split[cluster]
 
 
@@ -229,28 +232,28 @@ def split_style_combo(
     split: np.ndarray,
     near: np.ndarray,
 ) -> np.ndarray:
-    """The split of each picture (N,) when a style is held out from concepts seen in the others.
+    """The split of each image (N,) when one style of a concept is held out.
 
-    Judge-train stays what it is. Of the other clusters, in a fixed random order and until report
-    has its share of a group, one style goes to report, in turn, and the rest to generator-train;
-    not of clusters above LARGEST or BULK, nor where a concept lacks a style (its near-copies would
-    show the held-out picture), nor where two styles are near-copies.
+    judge-train is unchanged. The other clusters are visited in a fixed random order: one style, in
+    turn, goes to report until report has its share of the group; the rest goes to generator-train.
+    Excluded are clusters above LARGEST or BULK, clusters with a concept that lacks a style (its
+    near-duplicates would show the held-out image), and those with near-duplicates across styles.
     """
     combo = np.where(split == JUDGE, JUDGE, GENERATOR).astype(np.uint8)
     concepts = [len(set(concept[cluster == c])) for c in range(cluster.max() + 1)]
-    whole = {c for c, n in enumerate(concepts) if np.sum(cluster == c) == n * len(STYLES)}
+    complete = {c for c, n in enumerate(concepts) if np.sum(cluster == c) == n * len(STYLES)}
     a, _b = near[:, style[near[0]] != style[near[1]]]
-    barred = set(cluster[a]) | {c for c, n in enumerate(concepts) if n > LARGEST}
-    open_to = whole - barred - set(cluster[split == JUDGE])
+    excluded = set(cluster[a]) | {c for c, n in enumerate(concepts) if n > LARGEST}
+    open_to = complete - excluded - set(cluster[split == JUDGE])
     turn = 0
     for g in np.unique(group):
         share = lacking = SHARES[REPORT] * np.sum(group == g)
         for c in np.random.RandomState(0).permutation(np.unique(cluster[group == g])):
-            held = (cluster == c) & (style == turn % len(STYLES))
-            if c in open_to and np.sum(held) <= min(lacking, BULK * share):
-                combo[held] = REPORT
+            heldout = (cluster == c) & (style == turn % len(STYLES))
+            if c in open_to and np.sum(heldout) <= min(lacking, BULK * share):
+                combo[heldout] = REPORT
                 open_to.remove(c)
-                lacking -= np.sum(held)
+                lacking -= np.sum(heldout)
                 turn += 1
     return combo
 

@@ -1,4 +1,4 @@
-"""Prints the size of the package's import graph: `python scripts/import_graph.py [FOLDER]`.
+"""Print the size of the package's import graph: `python scripts/import_graph.py [FOLDER]`.
 
 Imports inside functions count. A module's package is its first folder below cabench/, or the module
 itself where it lies in cabench/. An import between packages is a pair (module, module). A layer is

@@ -41,25 +41,24 @@ def parse_options(texts: Sequence[str]) -> dict[str, Any]:
 
 
 def list_sources(plugins: Sequence[Path]) -> None:
-    """Print each data set, by itself and with the options that scales give it."""
+    """Print each data set: by itself, then with the options that scales give it."""
     from cabench.commands.list import first_line
-    from cabench.config.study import read_scale, scale_names
 
     load_plugins(read_plugins(plugins))
-    uses: dict[str, list[tuple[str, dict[str, Any]]]] = {n: [("", {})] for n in DATASETS.names()}
-    for scale in scale_names():
-        for choice in read_scale(scale).data:
-            if choice.options:
-                uses[choice.source].append((f"scale {scale}", choice.options))
     console = screen()
-    for name, variants in uses.items():
+    for name in DATASETS.names():
         console.print(name, style="bold", end=": ")
-        about = f"{first_line(DATASETS.get(name))} Options: {options_line(name)}"
-        console.print(about, soft_wrap=True)
-        for user, options in variants:
-            if status := installed(name, options):
-                prefix = f"{user} ({assignments(options)}): " if user else ""
-                console.print(f"  {prefix}{status}", soft_wrap=True)
+        console.print(first_line(DATASETS.get(name)), soft_wrap=True)
+        default = status_lines(name, {})
+        lines = [f"options: {options_line(name)}", *default]
+        for options, scales in scale_options(name):
+            plural = "s" if len(scales) > 1 else ""
+            given = ", ".join(f"{key}={value}" for key, value in options.items())
+            lines.append(f"with {given} (scale{plural} {', '.join(scales)}):")
+            status = status_lines(name, options)
+            lines += [f"  {line}" for line in (status[:1] if default else status)]
+        for line in lines:
+            console.print(f"  {line}", soft_wrap=True)
 
 
 def options_line(name: str) -> str:
@@ -71,31 +70,53 @@ def options_line(name: str) -> str:
     return ", ".join(options) or "none"
 
 
-def assignments(options: dict[str, Any]) -> str:
-    return ", ".join(f"{key}={value}" for key, value in options.items())
+def scale_options(name: str) -> list[tuple[dict[str, Any], list[str]]]:
+    """The options that scales give a data set, and the scales that do."""
+    from cabench.config.study import read_scale, scale_names
+
+    uses: list[tuple[dict[str, Any], list[str]]] = []
+    for scale in scale_names():
+        for choice in read_scale(scale).data:
+            options = {key: v for key, v in choice.options.items() if key != "download"}
+            if choice.source != name or not options:
+                continue
+            for known, scales in uses:
+                if known == options:
+                    scales.append(scale)
+                    break
+            else:
+                uses.append((options, [scale]))
+    return uses
 
 
-def installed(name: str, options: dict[str, Any]) -> str:
-    """'installed: ...' or 'not installed: ...'; '' if a required option is missing."""
+def status_lines(name: str, options: dict[str, Any]) -> list[str]:
+    """Size, streams and licence of a data set; why it cannot be loaded; [] if options are missing.
+
+    Downloads nothing.
+    """
     fields = options_model(name).model_fields.items()
     if any(field.is_required() and key not in options for key, field in fields):
-        return ""
-    options = {key: value for key, value in options.items() if key != "download"}
+        return []
     try:
-        return f"installed: {describe(load_dataset(name, **options))}"
+        first, *rest = describe(load_dataset(name, **options))
     except DataMissing as error:
-        return f"not installed: {error}"
+        return [f"not installed: {str(error).removeprefix(f'{name}: ')}"]
+    return [f"installed: {first}", *rest]
 
 
-def describe(dataset: Dataset) -> str:
-    """Size, splits, streams and licence in one line."""
+def describe(dataset: Dataset) -> list[str]:
+    """Size and splits, streams and texts, licence; a line each."""
     size = "x".join(map(str, dataset.shape))
     if dataset.inputs != dataset.shape:
         size += f" as latents of {'x'.join(map(str, dataset.inputs))}"
     splits = ", ".join(f"{name} {len(split):,}" for name, split in dataset.splits.items())
     streams = [f"{name} ({len(names):,} classes)" for name, names in dataset.classes.items()]
     texts = [f"{name} (text)" for name in dataset.split("report").texts]
-    return f"{size}; {splits}; streams: {', '.join(streams + texts)}; licence: {dataset.licence}"
+    return [
+        f"{size}; {splits}",
+        f"streams: {', '.join(streams + texts)}",
+        f"licence: {dataset.licence}",
+    ]
 
 
 # -- check
@@ -110,7 +131,8 @@ def check_source(source: str, options: Sequence[str], plugins: Sequence[Path]) -
     parsed, console = parse_options(options), screen()
     if source == "latents":
         dataset = load_dataset(source, **parsed)
-        console.print(f"latents: {describe(dataset)}", soft_wrap=True)
+        for line in describe(dataset):
+            console.print(line, soft_wrap=True)
         errors, fingerprint = corrupted_files(Path(parsed["path"])), dataset.fingerprint
         what = "corrupted files"
     else:

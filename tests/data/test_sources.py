@@ -283,7 +283,7 @@ def test_list_shows_what_is_installed_and_how_to_get_the_rest(tmp_path):
     assert code == 0
     blocks = {block.split(":")[0]: block for block in text.replace("\n  ", "|").splitlines()}
     assert "installed: 3x32x32; generator-train 3,767" in blocks["emoji"]
-    assert "not installed: cifar10: no batches.meta" in blocks["cifar10"]
+    assert "not installed: no batches.meta" in blocks["cifar10"]
     assert "path (required)" in blocks["coco"] and "licence" in blocks["digits"]
     make_cifar10(tmp_path / ".cabench/data")
     code, text = data("list")
