@@ -401,4 +401,4 @@ def write_run(folder: Path, study: MadeStudy, weights: bool = False) -> Run:
     manifest = study.manifest
     folder = store.study_folder(manifest["study"], manifest["scale"])
     write_json(folder / "manifest.json", manifest)
-    return Run(manifest, store)
+    return Run(read_manifest(manifest, folder), store)

@@ -17,7 +17,7 @@ def outcome(results: Path) -> dict[str, dict]:
     for path in sorted((results / "records").glob("*.json")):
         if "." not in path.stem:
             record = Store(results, results).sound(path.stem)
-            parts[path.stem] = {part: record[part] for part in ("spec", "metrics", "cost")}
+            parts[path.stem] = {part: record.dump()[part] for part in ("spec", "metrics", "cost")}
     return parts
 
 

@@ -63,7 +63,7 @@ def _images(record: Record | None, store: Store) -> np.ndarray | None:
     """A complete record's grid; None where it is missing or corrupted."""
     if record is None or not record.complete:
         return None
-    path = store.whole_beside(record.dump(), SHEET)
+    path = store.whole_beside(record, SHEET)
     return None if path is None else read_grid(path, _layout(record))
 
 

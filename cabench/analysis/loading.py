@@ -141,7 +141,7 @@ def load_weights(
 def _find(study: str, scale: str | None, results: str | Path) -> Run:
     run = find_run(Path(results), str(study), scale)
     if run.study_file_state == "changed":
-        text = f"{run.told['study_file']} has changed since {run.name} was run"
+        text = f"{run.manifest.study_file} has changed since {run.name} was run"
         warnings.warn(text, stacklevel=3)
     return run
 

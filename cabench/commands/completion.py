@@ -59,8 +59,8 @@ def run_scales(ctx: typer.Context, incomplete: str) -> list[str]:
     from cabench.records.runs import all_runs
 
     study = ctx.params.get("study")
-    runs = [run.told for run in all_runs(_results(ctx))]
-    return [told["scale"] for told in runs if study in (None, told["study"], told["study_file"])]
+    manifests = [run.manifest for run in all_runs(_results(ctx))]
+    return [m.scale for m in manifests if study in (None, m.study, m.study_file)]
 
 
 @quietly
@@ -73,7 +73,7 @@ def targets(ctx: typer.Context, incomplete: str) -> list[str]:
     folder, slash, study = (path.rstrip("/") if colon else incomplete).rpartition("/")
     results = Path(folder or "/") if slash else _results(ctx)
     if colon:
-        arms = {trial["arm"] for trial in find_run(results, study).told["trials"]}
+        arms = {trial.arm for trial in find_run(results, study).manifest.trials}
         return [f"{path}:{arm}".removeprefix(before) for arm in arms]
     return [folder + slash + name for name in _names(results, study)]
 
@@ -86,10 +86,15 @@ def _names(results: Path, word: str) -> list[str]:
     """STUDY; also STUDY.SCALE where there are several scales, or the word has come to the point."""
     from cabench.records.runs import all_runs
 
-    runs = [run.told for run in all_runs(results)]
-    studies = [told["study"] for told in runs]
-    exact = [t for t in runs if studies.count(t["study"]) > 1 or word.startswith(f"{t['study']}.")]
-    return studies + [f"{told['study']}.{told['scale']}" for told in exact]
+    runs = all_runs(results)
+    studies = [run.manifest.study for run in runs]
+    exact = [r.name for r, s in zip(runs, studies, strict=True) if _needs_scale(s, studies, word)]
+    return studies + exact
+
+
+def _needs_scale(study: str, studies: list[str], word: str) -> bool:
+    """Whether STUDY.SCALE is offered: several scales, or the word has reached the dot."""
+    return studies.count(study) > 1 or word.startswith(f"{study}.")
 
 
 def join_colons(environ: MutableMapping[str, str]) -> None:

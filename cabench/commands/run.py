@@ -8,6 +8,7 @@ from rich.console import Console
 
 from cabench.execution.run import Options, execute, prepare
 from cabench.records.runs import Run
+from cabench.records.schema import Manifest
 from cabench.runtime.console import screen
 
 
@@ -21,7 +22,7 @@ def run_study(
 
         return show_plan(prepared)
     prepared = execute(prepared)
-    run = Run(prepared.manifest, prepared.store)
+    run = Run(Manifest.model_validate(prepared.manifest), prepared.store)
     code = show(run, screen())
     if tensorboard is not None:
         from cabench.analysis.tensorboard import write_tensorboard

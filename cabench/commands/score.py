@@ -24,7 +24,7 @@ from cabench.evidence.results import Results
 from cabench.metrics.clip import Clip
 from cabench.plugins import load_plugins, read_plugins
 from cabench.records.runs import Run, find_run
-from cabench.records.schema import read_manifest, read_record
+from cabench.records.schema import MetricInfo, Protocol
 from cabench.records.spec import ClipSpec, DataSpec, TrialSpec
 from cabench.records.store import Store
 from cabench.registry import METRICS
@@ -62,7 +62,7 @@ def show_scores(
     if not trials:
         raise CabenchError(
             f"{run.name}: no saved samples in {store.cache / 'samples'}; `cabench run "
-            f"{run.told['study_file']}` with that cache draws them again"
+            f"{run.manifest.study_file}` with that cache draws them again"
         )
     scorer = make_scorer(run, trials, chosen, clip, cache)
     scorer.prepare()
@@ -90,12 +90,10 @@ def show_scores(
 def parse_metrics(names: str | None, run: Run) -> list[str]:
     """'kid,precision_lite0' -> the metrics of samples; None: those of the run."""
     if names is None:
-        measured = [name for name in run.told["metrics"] if "/" not in name]  # no 'kid/unseen'
+        measured = [name for name in run.manifest.metrics if "/" not in name]  # no 'kid/unseen'
         if absent := [name for name in measured if name not in METRICS]:
             text = f"{run.name} was measured with {listed(absent)} of a plugin; name it: --plugin"
-            raise CabenchError(
-                f"{text} {' --plugin '.join(p['path'] for p in run.told['plugins'])}"
-            )
+            raise CabenchError(f"{text} {' --plugin '.join(p.path for p in run.manifest.plugins)}")
         return metrics.needing("samples", measured)
     chosen = list(dict.fromkeys(name.strip() for name in names.split(",") if name.strip()))
     known = metrics.needing("samples", metrics.names())
@@ -121,17 +119,16 @@ def parse_metrics(names: str | None, run: Run) -> list[str]:
 def saved_samples(run: Run, store: Store) -> tuple[list[Sampled], list[str]]:
     """The complete trials whose samples are in the cache, and the names of the others."""
     trials, lost = [], []
-    for trial in run.told["trials"]:
-        content = store.record(trial["key"])
+    for trial in run.manifest.trials:
+        record = store.record(trial.key)
         saved = None
-        if content is not None and content["status"] == "complete":
-            spec = read_record(content, store.record_path(trial["key"])).spec
-            saved = load(store.samples(spec.sample_key(spec.guidance)))
-        if saved is None:
-            lost.append(f"{trial['arm']} (seed {trial['seed']})")
+        if record is not None and record.complete:
+            saved = load(store.samples(record.spec.sample_key(record.spec.guidance)))
+        if record is None or saved is None:
+            lost.append(f"{trial.arm} (seed {trial.seed})")
         else:
             images = saved[0]["images"].numpy()
-            trials.append(Sampled(trial["arm"], trial["seed"], trial["key"], spec, images))
+            trials.append(Sampled(trial.arm, trial.seed, trial.key, record.spec, images))
     return trials, lost
 
 
@@ -150,7 +147,7 @@ def make_scorer(
             raise CabenchError(f"{run.name}: its trials have different data or sample counts")
     if spec.score.unseen is not None:
         LOG.warning("only samples of the report split are scored, not those of unseen concepts")
-    scale = read_scale(run.told.get("scale_file") or run.told["scale"])
+    scale = read_scale(run.manifest.scale_file or run.manifest.scale)
     dataset = find_dataset(run, scale, spec.train.data)
     network = None
     if clip is not None:
@@ -188,27 +185,25 @@ def write_scores(
     run: Run, scorer: metrics.SampleScorer, chosen: list[str], scores: dict[str, dict[str, float]]
 ) -> list[Path]:
     """Print the table and write it beside the manifest; return the paths."""
-    manifest = run.told | {
-        "metrics": {name: metrics.describe(name, scorer.n) for name in chosen},
-        "primary": chosen[0],
-        "claims": [],
-        "caveat": "",
-    }
-    protocol, floor = scorer.protocol, scorer.floor()
-    records = {
-        key: record
-        | {
-            "metrics": scores[key],
-            "protocol": record["protocol"] | protocol | {"floor": floor},
+    manifest = run.manifest.model_copy(
+        update={
+            "metrics": {
+                name: MetricInfo.model_validate(metrics.describe(name, scorer.n)) for name in chosen
+            },
+            "primary": chosen[0],
+            "claims": (),
+            "caveat": "",
         }
-        for key, record in run.records().items()
-        if key in scores
-    }
-    paths = [run.folder / f"scores.{suffix}" for suffix in ("csv", "md", "json")]
-    results = Results(
-        read_manifest(manifest, run.folder),
-        {key: read_record(record, run.folder) for key, record in records.items()},
     )
+    protocol, floor = scorer.protocol, scorer.floor()
+    records = {}
+    for key, record in run.records().items():
+        if key in scores and record.protocol is not None:
+            scored = record.protocol.dump() | protocol | {"floor": floor}
+            update = {"metrics": scores[key], "protocol": Protocol.model_validate(scored)}
+            records[key] = record.model_copy(update=update)
+    paths = [run.folder / f"scores.{suffix}" for suffix in ("csv", "md", "json")]
+    results = Results(manifest, records)
     tables.show(results, screen())
     tables.to_csv(results, paths[0])
     with atomic_path(paths[1]) as part:

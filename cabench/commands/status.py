@@ -1,4 +1,4 @@
-"""The verb `status`: manifests and records, nothing else; needs neither torch nor plugins."""
+"""The command `status`: what is complete, failed and missing, from manifests and records alone."""
 
 from __future__ import annotations
 
@@ -6,15 +6,19 @@ from pathlib import Path
 
 from rich.table import Table
 
-from cabench.records.runs import all_runs
+from cabench.records.runs import Run, all_runs
+from cabench.records.schema import ManifestTrial, Record
 from cabench.runtime.console import screen
 
 
 def show_status(results: Path) -> None:
+    """Print a row per run, then the error of each failed trial."""
     console = screen()
     runs = all_runs(results)
     if not runs:
-        console.print(f"nothing in {results}: start with cabench run studies/layer_placement.yaml")
+        console.print(
+            f"no runs in {results}; start one with cabench run studies/layer_placement.yaml"
+        )
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title in ("study", "scale"):
@@ -24,27 +28,27 @@ def show_status(results: Path) -> None:
     table.add_column("study file", no_wrap=True)
     errors = []
     for run in runs:
-        told, records = run.told, run.records()
-        found = [t for t in told["trials"] if t["key"] in records]
-        failed = [t for t in found if records[t["key"]]["status"] == "failed"]
-        trials = len(told["trials"])
-        table.add_row(
-            told["study"],
-            told["scale"],
-            *map(
-                str,
-                (
-                    len(told["arms"]),
-                    len(told["seeds"]),
-                    trials,
-                    len(found) - len(failed),
-                    len(failed),
-                    trials - len(found),
-                ),
-            ),
-            run.study_file_state,
-        )
-        errors += [f"{t['arm']}, seed {t['seed']}: {records[t['key']]['error']}" for t in failed]
+        records = run.records()
+        table.add_row(*_row(run, records))
+        errors += [
+            f"{trial.arm}, seed {trial.seed}: {records[trial.key].error}"
+            for trial in run.manifest.trials
+            if _has_failed(records, trial)
+        ]
     console.print(table)
     for line in errors:
         console.print(f"failed: {line}", soft_wrap=True)
+
+
+def _has_failed(records: dict[str, Record], trial: ManifestTrial) -> bool:
+    return trial.key in records and not records[trial.key].complete
+
+
+def _row(run: Run, records: dict[str, Record]) -> list[str]:
+    manifest = run.manifest
+    trials = len(manifest.trials)
+    recorded = sum(trial.key in records for trial in manifest.trials)
+    failed = sum(_has_failed(records, trial) for trial in manifest.trials)
+    counts = [len(manifest.arms), len(manifest.seeds), trials]
+    counts += [recorded - failed, failed, trials - recorded]
+    return [manifest.study, manifest.scale, *map(str, counts), run.study_file_state]

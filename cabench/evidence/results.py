@@ -14,7 +14,7 @@ from cabench.evidence.frame import ArmCost, Progress
 from cabench.evidence.metric import Metric, primary_metric, study_metrics
 from cabench.evidence.verdicts import Verdict, judge
 from cabench.records.runs import Run
-from cabench.records.schema import Manifest, Protocol, Record, read_manifest, read_record
+from cabench.records.schema import Manifest, Protocol, Record
 from cabench.records.spec import Json
 
 
@@ -32,15 +32,9 @@ class Results:
 
         Raises CabenchError where the manifest or a record is of another format.
         """
-        contents = run.records()
-        return cls(
-            manifest=read_manifest(run.told, run.folder / "manifest.json"),
-            records={
-                key: read_record(content, run.store.record_path(key))
-                for key, content in contents.items()
-            },
-            curves=run.store.curves(contents) if with_curves else {},
-        )
+        records = run.records()
+        curves = run.store.curves(records) if with_curves else {}
+        return cls(run.manifest, records, curves)
 
     # -- arms
 

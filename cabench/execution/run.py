@@ -165,9 +165,9 @@ def what_remains(
     missing, failed = [], 0
     for trial in {t.key: t for t in planned.trials}.values():  # arms may share trials
         record = store.sound(trial.key)
-        if record is None or (record["status"] == "failed" and retry_failed):
+        if record is None or (not record.complete and retry_failed):
             missing.append(trial)
-        elif record["status"] == "failed":
+        elif not record.complete:
             failed += 1
     return planned, Remaining((), tuple(missing), failed)
 

@@ -37,9 +37,9 @@ def run_trial(
     OSErrors in DISK, such as a full disk, are not the arm's fault and are raised.
     """
     with store.lock(trial.key):
-        record = store.sound(trial.key)
-        if record is not None and record["status"] == "complete":
-            return record  # written by another process in the meantime
+        known = store.sound(trial.key)
+        if known is not None and known.complete:
+            return known.dump()  # written by another process in the meantime
         record = {"key": trial.key, "status": "complete", "error": None, "spec": trial.spec}
         record["environment"] = environment(device)
         began = time.perf_counter()
@@ -48,17 +48,17 @@ def run_trial(
             with store.lock(trial.train_key):
                 record |= measure(trial, store, device, progress)
             record["timing"]["trial_s"] = time.perf_counter() - began
-            return store.write_record(record)
+            return store.write_record(record).dump()
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # one arm's fault must not end the study
             if isinstance(error, OSError) and error.errno in DISK:
                 raise
             previous = store.record(trial.key)
-            if previous is not None and previous["status"] == "complete":  # lost a file beside it
+            if previous is not None and previous.complete:  # lost a file beside it
                 LOG.warning("%s is kept as it was: %s", trial.key, describe(error))
-                return previous
-            return store.write_record(failed(record, describe(error)))
+                return previous.dump()
+            return store.write_record(failed(record, describe(error))).dump()
 
 
 def failed(record: dict[str, Any], error: str) -> dict[str, Any]:

@@ -1,17 +1,15 @@
-"""Studies that were run or planned here, found by name: manifest and records. No torch in here."""
+"""Runs on disk, by name: a manifest and the store of its records. Imports no torch."""
 
 from __future__ import annotations
 
 import hashlib
-import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from cabench.errors import CabenchError, near
+from cabench.records.schema import Manifest, Record, read_manifest
 from cabench.records.store import REFERENCE, Store
 from cabench.runtime.files import LOG, read_json
-from cabench.runtime.validation import NAME
 
 DEFAULT_SCALE = "quick"
 
@@ -20,101 +18,89 @@ DEFAULT_SCALE = "quick"
 class Run:
     """A study at a scale: what its manifest asks for, and where its records are."""
 
-    told: dict[str, Any]
+    manifest: Manifest
     store: Store
 
     @property
     def name(self) -> str:
-        return f"{self.told['study']}.{self.told['scale']}"
+        """The name STUDY.SCALE."""
+        return f"{self.manifest.study}.{self.manifest.scale}"
 
     @property
     def folder(self) -> Path:
-        return self.store.study_folder(self.told["study"], self.told["scale"])
+        return self.store.study_folder(self.manifest.study, self.manifest.scale)
 
-    def records(self) -> dict[str, dict[str, Any]]:
+    def records(self) -> dict[str, Record]:
         """The records that exist, by trial key."""
-        return self.store.records([t["key"] for t in self.told["trials"]])
+        return self.store.records([trial.key for trial in self.manifest.trials])
 
     @property
     def study_file_state(self) -> str:
         """'same', 'changed' or 'gone': the study file since the last run."""
-        path = Path(self.told["study_file"])
+        path = Path(self.manifest.study_file)
         if not path.is_file():
             return "gone"
-        same = hashlib.sha256(path.read_bytes()).hexdigest() == self.told["study_sha256"]
+        same = hashlib.sha256(path.read_bytes()).hexdigest() == self.manifest.study_sha256
         return "same" if same else "changed"
 
 
 def all_runs(results: Path) -> list[Run]:
-    """Those whose manifest is whole and of this version; another is named in the log."""
-    found = []
+    """The runs in a results directory. Manifests that cannot be read are logged and left out."""
+    runs = []
     for path in sorted(results.glob("*/manifest.json")):
         try:
-            found.append(_read(path, results))
+            runs.append(_read(path, results))
         except CabenchError as error:
             LOG.warning("%s", error)
-    return found
+    return runs
 
 
 def find_run(results: Path, study: str, scale: str | None = None) -> Run:
-    """The run of a study, named as in its file, as STUDY.SCALE, or by the file's path.
+    """The run of a study, which is named as in its file, as STUDY.SCALE, or by the file's path.
 
-    Without a scale it is the only one there is, else that of scale quick.
+    Without a scale, it is the only run of the study, else the one at scale quick. CabenchError
+    names what exists.
     """
-    runs = all_runs(results)
-    here = ", ".join(run.name for run in runs)
     if (results / study / "result.json").is_file():
         raise CabenchError(
-            f"'{study}' trains nothing, so it has no report: its tables and figure are in "
+            f"'{study}' is a cost study and has no report; its tables and figure are in "
             f"{results / study}"
         )
+    runs = all_runs(results)
     if not runs:
-        raise CabenchError(f"no study was run in {results} yet: start with cabench run STUDY.yaml")
-    named = [r for r in runs if study in (r.told["study"], r.name, r.told["study_file"])]
-    if not named:
-        known = [word for run in runs for word in (run.told["study"], run.name)]
-        raise CabenchError(f"no study '{study}'{near(study, known)} in {results}; there: {here}")
+        raise CabenchError(f"no runs in {results}; start one with `cabench run STUDY.yaml`")
+    names = ", ".join(run.name for run in runs)
+    of_study = [
+        run for run in runs if study in (run.manifest.study, run.name, run.manifest.study_file)
+    ]
+    if not of_study:
+        known = [word for run in runs for word in (run.manifest.study, run.name)]
+        raise CabenchError(f"no study '{study}'{near(study, known)} in {results}; runs: {names}")
     if scale is not None:
-        found = [run for run in named if run.told["scale"] == scale]
-        if not found:
-            scales = [run.told["scale"] for run in named]
-            raise CabenchError(
-                f"'{study}' was not run at scale '{scale}'{near(scale, scales)}; "
-                f"it was at {', '.join(scales)}"
-            )
-        return found[0]
-    if len(named) == 1:
-        return named[0]
-    usual = [run for run in named if run.told["scale"] == DEFAULT_SCALE]
-    if not usual:
-        raise CabenchError(f"'{study}' was run at several scales, name one as STUDY.SCALE: {here}")
-    return usual[0]
+        return _at_scale(of_study, study, scale)
+    if len(of_study) == 1:
+        return of_study[0]
+    for run in of_study:
+        if run.manifest.scale == DEFAULT_SCALE:
+            return run
+    raise CabenchError(f"'{study}' was run at several scales; name one as STUDY.SCALE: {names}")
+
+
+def _at_scale(runs: list[Run], study: str, scale: str) -> Run:
+    for run in runs:
+        if run.manifest.scale == scale:
+            return run
+    scales = [run.manifest.scale for run in runs]
+    raise CabenchError(
+        f"'{study}' was not run at scale '{scale}'{near(scale, scales)}; "
+        f"it was run at {', '.join(scales)}"
+    )
 
 
 def _read(path: Path, results: Path) -> Run:
-    told = read_json(path)
     try:
-        sound = _sound(told)
-    except (KeyError, TypeError, AttributeError):
-        sound = False
-    if not sound:
-        raise CabenchError(f"{path} is no manifest of this version: `cabench run` writes it anew")
-    reference = REFERENCE if told.get("use_reference") else None
-    return Run(told, Store(results, Path(".cabench"), reference))
-
-
-def _sound(told: Any) -> bool:
-    """Has it all that the verbs read, and no name that could lead out of a folder?"""
-    names = [told["study"], told["scale"], told["baseline"], *(a["name"] for a in told["arms"])]
-    names += [trial["arm"] for trial in told["trials"]]
-    keys = [trial["key"] for trial in told["trials"]]
-    texts = [told["question"], told["study_file"], told["study_sha256"], told["primary"]]
-    mappings = [told["metrics"], told["classes"], *told["claims"], *told["metrics"].values()]
-    return (
-        all(re.fullmatch(NAME, name) for name in names)
-        and all(re.fullmatch(r"\w[\w@+.-]{0,79}", key) for key in keys)
-        and all(isinstance(text, str) for text in texts)
-        and all(isinstance(mapping, dict) for mapping in mappings)
-        and all(isinstance(seed, int) for seed in told["seeds"])
-        and all(isinstance(trial["seed"], int) for trial in told["trials"])
-    )
+        manifest = read_manifest(read_json(path), path)
+    except CabenchError as error:
+        raise CabenchError(f"{error}; `cabench run` writes it again") from None
+    reference = REFERENCE if manifest.use_reference else None
+    return Run(manifest, Store(results, Path(".cabench"), reference))

@@ -1,12 +1,12 @@
-"""Truth on disk: content keys, atomic files, records, manifests. No torch in here.
+"""Where results and the cache are on disk, and the records in them. Imports no torch.
 
-results/records/KEY.json          what one trial measured; beside it KEY.curves.json, KEY.png (its
-                                  samples), KEY.near.png (those nearest to training pictures)
-results/STUDY.SCALE/manifest.json what a study asked for: arms, seeds, keys
-.cabench/                         the cache: training runs, samples, features, locks
+results/records/KEY.json           what one trial measured. Beside it KEY.curves.json, KEY.png (its
+                                   sample grid), KEY.near.png (samples nearest to training images)
+results/STUDY.SCALE/manifest.json  what a run asked for: arms, seeds, keys
+.cabench/                          the cache: training runs, samples, features, locks
 
-A record holds its own checksum and those of the files beside it. A corrupted file
-counts as absent: it is logged, and the next run regenerates it.
+A record holds its own checksum and those of the files beside it. A corrupted file counts as
+absent: it is logged, and the next run regenerates it.
 """
 
 from __future__ import annotations
@@ -22,13 +22,14 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from cabench.records.schema import Record, read_record
 from cabench.runtime.files import LOG, PART, as_text, file_hash, read_json, write_json
 from cabench.runtime.sealed import RUN_REGENERATES, is_valid, read_sealed, read_valid, seal
 
 RECORD_LIMIT = 20_000  # bytes
 CURVES, SHEET, NEAR = ".curves.json", ".png", ".near.png"  # end the names of files beside a record
 STALE = 3600  # seconds
-REFERENCE = Path("results/reference")  # what is committed; it counts only when asked for
+REFERENCE = Path("results/reference")  # the committed runs; used with --use-reference only
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Store:
 
     results: Path
     cache: Path
-    reference: Path | None = None  # committed results that may stand in for missing ones
+    reference: Path | None = None  # committed results that stand in for missing ones
 
     # -- records
 
@@ -45,60 +46,68 @@ class Store:
         return self.results / "records" / f"{key}.json"
 
     def find(self, key: str, suffix: str = ".json") -> Path | None:
-        """The record (or the file beside it) in results, else in the reference if that counts."""
+        """The record, or the file beside it: in results, else in the reference if there is one."""
         for root in (self.results, self.reference):
             if root is not None and (path := root / "records" / f"{key}{suffix}").exists():
                 return path
         return None
 
-    def record(self, key: str) -> dict[str, Any] | None:
-        """The record, if it is there and whole."""
-        path = self.find(key)
-        return None if path is None else read_valid(path, read_sealed, remedy=RUN_REGENERATES)
+    def record(self, key: str) -> Record | None:
+        """The record, or None if it is absent or corrupted.
 
-    def sound(self, key: str) -> dict[str, Any] | None:
-        """The record, if it and all the files beside it are whole."""
+        Raises CabenchError if it is intact and of another format.
+        """
+        path = self.find(key)
+        if path is None:
+            return None
+        content = read_valid(path, read_sealed, remedy=RUN_REGENERATES)
+        return None if content is None else read_record(content, path)
+
+    def sound(self, key: str) -> Record | None:
+        """The record, or None unless it and all the files beside it are intact."""
         record = self.record(key)
-        for suffix in (record or {}).get("files", {}):
-            if self.whole_beside(record, suffix) is None:
-                return None
+        if record is None or any(self.whole_beside(record, s) is None for s in record.files):
+            return None
         return record
 
-    def whole_beside(self, record: Mapping[str, Any], suffix: str) -> Path | None:
-        """The file that was beside the record when that was written, if it is there and whole."""
-        held = record.get("files", {}).get(suffix)
-        if held is None:
+    def whole_beside(self, record: Record, suffix: str) -> Path | None:
+        """The file that was written beside the record, or None if it is missing or corrupted."""
+        sha256 = record.files.get(suffix)
+        if sha256 is None:
             return None
-        path = self.find(record["key"], suffix)
+        path = self.find(record.key, suffix)
         if path is None:
-            missing = self.beside(record["key"], suffix)
+            missing = self.beside(record.key, suffix)
             LOG.warning("%s is missing; %s", missing, RUN_REGENERATES)
             return None
-        valid = is_valid(path, lambda p: file_hash(p) == held, RUN_REGENERATES)
+        valid = is_valid(path, lambda p: file_hash(p) == sha256, RUN_REGENERATES)
         return path if valid else None
 
-    def curves(self, records: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-        """The curves of those records that have whole ones, by key."""
-        found = {key: self.whole_beside(record, CURVES) for key, record in records.items()}
-        return {key: read_json(path) for key, path in found.items() if path is not None}
+    def curves(self, records: Mapping[str, Record]) -> dict[str, Any]:
+        """The curves of the records that have intact ones, by key."""
+        paths = {key: self.whole_beside(record, CURVES) for key, record in records.items()}
+        return {key: read_json(path) for key, path in paths.items() if path is not None}
 
-    def records(self, keys: list[str]) -> dict[str, dict[str, Any]]:
-        found = {key: self.record(key) for key in keys}
-        return {key: record for key, record in found.items() if record is not None}
+    def records(self, keys: list[str]) -> dict[str, Record]:
+        """The records that exist, by key."""
+        records = {key: self.record(key) for key in keys}
+        return {key: record for key, record in records.items() if record is not None}
 
-    def write_record(self, record: Mapping[str, Any]) -> dict[str, Any]:
-        """Writes it, sealed; returns what was written.
+    def write_record(self, content: Mapping[str, Any]) -> Record:
+        """Write a record with its checksums and return it.
 
-        Raises ValueError, and writes nothing, when a number isn't finite or it is too large.
+        Raises ValueError, and writes nothing, if a number is not finite or the record is too large.
         """
-        beside = {suffix: self.beside(record["key"], suffix) for suffix in (CURVES, SHEET, NEAR)}
+        beside = {suffix: self.beside(content["key"], suffix) for suffix in (CURVES, SHEET, NEAR)}
         files = {suffix: file_hash(path) for suffix, path in beside.items() if path.exists()}
-        sealed = seal({**record, "files": files})
+        sealed = seal({**content, "files": files})
         size = len(as_text(sealed))
         if size > RECORD_LIMIT:
             raise ValueError(f"the record has {size} bytes; the limit is {RECORD_LIMIT}")
-        write_json(self.record_path(record["key"]), sealed)
-        return sealed
+        path = self.record_path(content["key"])
+        record = read_record(sealed, path)
+        write_json(path, sealed)
+        return record
 
     def beside(self, key: str, suffix: str) -> Path:
         return self.results / "records" / f"{key}{suffix}"
@@ -108,11 +117,11 @@ class Store:
     def tuning(self, key: str) -> Path:
         return self.results / "tuning" / f"{key}.json"
 
-    # -- what a run needs for itself, and killed ones leave
+    # -- scratch directories, and what killed runs leave
 
     @contextlib.contextmanager
     def scratch(self, name: str) -> Iterator[Path]:
-        """A folder in the cache that is gone after the block; a lock in it says that it is used."""
+        """A directory in the cache for the block, with a lock that shows that it is in use."""
         self.cache.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix=f"{name}-", suffix=".scratch", dir=self.cache))
         try:
@@ -122,7 +131,7 @@ class Store:
             shutil.rmtree(folder, ignore_errors=True)
 
     def sweep(self) -> None:
-        """Removes half-written files that nobody has touched for an hour, and unused scratch."""
+        """Remove partial files that are older than an hour, and scratch directories not in use."""
         results = (f"{folder}/.*{PART}" for folder in ("records", "tuning", "*.*"))
         cache = (f"{folder}/.*{PART}" for folder in ("judge", "samples", "training/*"))
         for root, patterns in ((self.results, results), (self.cache, cache)):
@@ -148,7 +157,7 @@ class Store:
         return self.cache / "samples" / f"{key}.safetensors"
 
     def lock(self, name: str) -> FileLock:
-        """A lock between processes; it dies with its holder."""
+        """A lock between processes; it is released when its holder ends."""
         folder = self.cache / "locks"
         folder.mkdir(parents=True, exist_ok=True)
         return FileLock(folder / f"{name}.lock")

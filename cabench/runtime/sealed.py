@@ -15,15 +15,15 @@ import json
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from cabench.errors import CabenchError
 from cabench.runtime.files import LOG, atomic_path, file_hash
 
+if TYPE_CHECKING:  # shell completion reads records and must stay fast
+    import numpy as np
+
 T = TypeVar("T")
-Arrays = dict[str, np.ndarray]
 
 REGENERATED = "regenerated"
 RUN_REGENERATES = "`cabench run` regenerates it"  # for commands that only read
@@ -101,8 +101,9 @@ def cached_file(path: Path, write: Callable[[Path], None]) -> Path:
     return path
 
 
-def cached_arrays(path: Path, make: Callable[[], Arrays]) -> Arrays:
+def cached_arrays(path: Path, make: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
     """The arrays in the .npz file `path`, made if it is absent or corrupted; never unpickles."""
+    import numpy as np
 
     def write(temporary: Path) -> None:
         with open(temporary, "wb") as f:  # np.savez would add a suffix to a path

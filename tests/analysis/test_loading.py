@@ -213,5 +213,5 @@ def test_names_that_lead_out_of_a_folder_are_refused(tmp_path, where):
         manifest[where] = "../../evil"
         path = tmp_path / "layer_placement.quick" / "manifest.json"
         path.write_text(json.dumps(manifest))
-    with pytest.raises(CabenchError, match="no study was run"):
+    with pytest.raises(CabenchError, match="no runs in"):
         cabench.load("layer_placement", results=tmp_path)

@@ -25,11 +25,9 @@ def read(folder) -> dict[str, list[tuple[int, float]]]:
 def test_tensorboard_reads_back_the_records(run, tmp_path):
     assert write_tensorboard(run, tmp_path) == 30
     folders = {str(p.parent.relative_to(tmp_path)) for p in tmp_path.rglob("events.*")}
-    assert folders == {f"{t['arm']}/seed-{t['seed']}" for t in run.told["trials"]}
+    assert folders == {f"{t.arm}/seed-{t.seed}" for t in run.manifest.trials}
 
-    key = next(
-        t["key"] for t in run.told["trials"] if (t["arm"], t["seed"]) == ("native+can-dw", 0)
-    )
+    key = next(t.key for t in run.manifest.trials if (t.arm, t.seed) == ("native+can-dw", 0))
     curves = json.loads((REFERENCE / "records" / f"{key}.curves.json").read_text())
     record = json.loads((REFERENCE / "records" / f"{key}.json").read_text())
     found = read(tmp_path / "native+can-dw" / "seed-0")
@@ -84,4 +82,4 @@ def test_the_command(tmp_path):
     assert code == 0 and out.startswith("30 trials in")
     assert read(tmp_path / "can-3" / "seed-2")["loss/heldout"][-1][0] == 22400
     code, _, err = cabench(*command, "--scale", "cpu")
-    assert code == 2 and err.count("\n") == 1 and "it was at quick" in err
+    assert code == 2 and err.count("\n") == 1 and "it was run at quick" in err

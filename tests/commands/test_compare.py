@@ -196,9 +196,9 @@ def test_targets(text, target):
         ("layer_placement:can-3", "layer_placement", "give both an arm, or neither"),
         ("layer_placement", "layer_placement:can-3", "'layer_placement:can-3' names an arm"),
         ("layer_placement:", "layer_placement:", "expected [DIRECTORY/]STUDY[.SCALE][:ARM]"),
-        ("layer_placement", "nowhere/layer_placement", "no study was run in nowhere yet"),
+        ("layer_placement", "nowhere/layer_placement", "no runs in nowhere"),
         ("layer_placement", REFERENCE, f"in it: {REFERENCE}/layer_placement.quick"),
-        ("layer_placement.cpu", "layer_placement", "there: layer_placement.quick"),
+        ("layer_placement.cpu", "layer_placement", "runs: layer_placement.quick"),
     ],
 )
 def test_a_users_mistake_gets_one_line(a, b, message):

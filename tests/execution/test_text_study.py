@@ -23,6 +23,7 @@ from cabench.models.model import build_initialised
 from cabench.planning.trials import manifest, plan
 from cabench.records.runs import Run
 from cabench.records.sample_grid import LIMIT
+from cabench.records.schema import Manifest
 from cabench.records.store import Store
 from cabench.registry import BACKBONES
 from cabench.report.report import write_report
@@ -189,7 +190,7 @@ def test_the_sheet_shows_prompts_below_their_samples(run):
     assert len(layout["prompts"]) == sum(PROMPTS.values()) == layout["columns"]
     assert layout["unseen"].count(True) == PROMPTS["unseen"] and layout["rows"] == 2
     assert any("style" in prompt for prompt in layout["prompts"])
-    grids = sample_grids(Results.of(Run(manifest(made), store)), store)
+    grids = sample_grids(Results.of(Run(Manifest.model_validate(manifest(made)), store)), store)
     assert list(grids.columns) == layout["prompts"]
     from cabench.data import load_dataset
 
@@ -203,7 +204,7 @@ def test_the_sheet_shows_prompts_below_their_samples(run):
 def test_the_grid_and_the_report_show_the_prompts(run, tmp_path):
     store, found = run
     made, _ = found["uvit"]
-    planned = Run(manifest(made), store)
+    planned = Run(Manifest.model_validate(manifest(made)), store)
     paths = write_outputs(Results.of(planned), store)
     image = Image.open(next(p for p in paths if p.name == "samples.png"))
     blocks = 1 + len(made.arms)

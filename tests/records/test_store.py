@@ -3,9 +3,12 @@
 import os
 
 import pytest
+from rundir import fail, reference
 
+from cabench.errors import CabenchError
 from cabench.records.store import CURVES, Store
 from cabench.runtime.files import PART, atomic_path, content_key, read_json, write_json
+from cabench.runtime.sealed import seal
 
 
 def test_keys_follow_the_content_not_its_order():
@@ -30,11 +33,19 @@ def test_nan_never_reaches_the_disk(tmp_path):
     assert os.listdir(tmp_path) == []
 
 
+def content(key: str, **changes) -> dict:
+    """A committed record under another key."""
+    record = reference()[1]["native", 0] | {"key": key} | changes
+    return (
+        {k: v for k, v in record.items() if k not in ("files", "checksum")} | {"key": key} | changes
+    )
+
+
 def test_a_damaged_record_is_named_and_counts_as_absent(tmp_path, caplog):
     store = Store(tmp_path, tmp_path / "cache")
-    store.write_record({"key": "abc", "status": "complete", "metrics": {"kid": 0.25}})
+    store.write_record(content("abc", metrics={"kid": 0.25}))
     path, whole = store.record_path("abc"), store.record_path("abc").read_text()
-    assert store.record("abc")["metrics"] == {"kid": 0.25} and not caplog.messages
+    assert store.record("abc").metrics == {"kid": 0.25} and not caplog.messages
     for damaged in (whole[:40], whole.replace("0.25", "0.24"), "[]", "{}", ""):
         path.write_text(damaged)
         assert store.record("abc") is None and store.sound("abc") is None
@@ -46,7 +57,7 @@ def test_a_damaged_file_beside_a_record_is_named(tmp_path, caplog):
     for suffix in (".png", ".curves.json"):
         store.beside("abc", suffix).parent.mkdir(exist_ok=True)
         store.beside("abc", suffix).write_bytes(b"x" * 50)
-    store.write_record({"key": "abc", "status": "complete"})
+    store.write_record(content("abc"))
     assert store.sound("abc") is not None
     store.beside("abc", ".png").write_bytes(b"x" * 49 + b"y")
     assert store.sound("abc") is None and "abc.png is corrupted" in caplog.messages[-1]
@@ -59,8 +70,10 @@ def test_damaged_curves_are_named_and_left_out(tmp_path, caplog):
     store = Store(tmp_path, tmp_path / "cache")
     for key in ("whole", "bent", "half", "lost"):
         write_json(store.beside(key, CURVES), {"images": [4, 8], "loss": [1.0, 0.5]})
-        store.write_record({"key": key, "status": "complete"})
-    store.write_record({"key": "none", "status": "failed"})
+        store.write_record(content(key))
+    failed = content("none")
+    fail(failed)
+    store.write_record(failed)
     text = store.beside("bent", CURVES).read_text()
     store.beside("bent", CURVES).write_text(text.replace("0.5", "0.1"))
     store.beside("half", CURVES).write_text(text[:20])
@@ -75,15 +88,23 @@ def test_damaged_curves_are_named_and_left_out(tmp_path, caplog):
 
 
 def test_the_reference_stands_in_only_when_asked(tmp_path):
-    Store(tmp_path / "reference", tmp_path).write_record({"key": "k"})
+    Store(tmp_path / "reference", tmp_path).write_record(content("k"))
     results, cache = tmp_path / "results", tmp_path / "cache"
     assert Store(results, cache).record("k") is None
-    assert Store(results, cache, tmp_path / "reference").record("k")["key"] == "k"
+    assert Store(results, cache, tmp_path / "reference").record("k").key == "k"
 
 
 def test_records_have_a_limit(tmp_path):
     with pytest.raises(ValueError, match="bytes; the limit is"):
-        Store(tmp_path, tmp_path).write_record({"key": "k", "spec": "x" * 30_000})
+        Store(tmp_path, tmp_path).write_record(content("k", error="x" * 30_000))
+
+
+def test_a_record_of_another_format_is_neither_used_nor_replaced(tmp_path):
+    store = Store(tmp_path, tmp_path)
+    store.write_record(content("k"))
+    write_json(store.record_path("k"), seal(content("k", format=2)))
+    with pytest.raises(CabenchError, match=r"k\.json: expected a record of format 1, got 2$"):
+        store.record("k")
 
 
 def test_what_killed_runs_left_is_swept_up_once_it_is_old(tmp_path):

@@ -12,7 +12,7 @@ from cabench.commands.app import app
 from cabench.commands.report import show_report
 from cabench.errors import CabenchError
 from cabench.evidence.results import Results
-from cabench.records.runs import find_run
+from cabench.records.runs import Run, find_run
 from cabench.records.store import CURVES, SHEET
 from cabench.report.report import compile_pdf, write_report
 from cabench.runtime.files import read_json
@@ -67,7 +67,7 @@ def test_numbers_in_the_report_are_those_of_the_records(made, text_of, tmp_path)
     run = made()
     records = run.records()
     can, base = (
-        [1000 * records[f"{arm}@{s}"]["metrics"]["kid"] for s in range(3)]
+        [1000 * records[f"{arm}@{s}"].metrics["kid"] for s in range(3)]
         for arm in ("can-3", "native+dw")
     )
     difference = sum(a - b for a, b in zip(can, base, strict=True)) / 3
@@ -183,7 +183,7 @@ def test_csv_has_a_row_per_arm_seed_and_metric(made, tmp_path):
     _, long, arms, markdown = write_report(run, tmp_path)
     found = pd.read_csv(long)
     one = found[(found["arm"] == "native") & (found["seed"] == 2) & (found["metric"] == "kid")]
-    assert one["value"].item() == pytest.approx(run.records()["native@2"]["metrics"]["kid"])
+    assert one["value"].item() == pytest.approx(run.records()["native@2"].metrics["kid"])
     assert not found.duplicated(["arm", "seed", "metric"]).any()
     lost = found[(found["arm"] == "can-3") & (found["seed"] == 1)]
     assert set(lost["status"]) == {"failed"} and lost["value"].isna().all() and len(lost) == 4
@@ -196,8 +196,8 @@ def test_csv_has_a_row_per_arm_seed_and_metric(made, tmp_path):
 
 def test_the_command_names_seeds_that_are_no_count(made, text_of, tmp_path):
     run = made()
-    run.told["seeds"] = [7]
-    run.told.update(scale="mine", scale_file="mine.yaml")
+    update = {"seeds": (7,), "scale": "mine", "scale_file": "mine.yaml"}
+    run = Run(run.manifest.model_copy(update=update), run.store)
     text = " ".join(text_of(write_report(run, tmp_path)[0]))
     assert "cabench run studies/made.yaml --scale mine.yaml --seeds 7," in text
 
@@ -264,7 +264,7 @@ def test_a_corrupted_file_beside_a_record_is_reported_and_not_drawn(made, tmp_pa
 def test_a_corrupted_grid_of_real_images_is_reported_and_left_out(made, tmp_path):
     run = made()
     without = pdf(run)
-    fingerprint = run.records()["can-3@0"]["spec"]["train"]["data"]["fingerprint"]
+    fingerprint = run.records()["can-3@0"].spec.train.data.fingerprint
     path = run.store.beside(f"data-{fingerprint[:16]}", SHEET)
     path.write_bytes(b"half an image")
     out = ("--out", tmp_path / "out", "--results", run.store.results)

@@ -349,10 +349,10 @@ class _Driver(tune.Callback):
         error = f"its worker process died {DEATHS} times (out of memory, or killed)"
         with self.store.lock(trial.key):
             record = self.store.record(trial.key)
-            if record is not None and record["status"] == "complete":
-                return record
-            record = {"key": trial.key, "spec": trial.spec, "environment": {}}
-            return self.store.write_record(failed(record, error))
+            if record is not None and record.complete:
+                return record.dump()
+            content = {"key": trial.key, "spec": trial.spec, "environment": {}}
+            return self.store.write_record(failed(content, error)).dump()
 
 
 def _last_error(trial: Any) -> str:
