@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 from cabench.errors import CabenchError, listed, near, shown
 
-Entry = TypeVar("Entry")  # a class or function
+Entry = TypeVar("Entry")  # a class, a function or an object with a version
 Contract = Callable[[Any], str | None]  # what is wrong with an entry, or None
 
 NAME = r"[A-Za-z0-9][\w.+-]{0,59}"  # allowed names of entries
@@ -47,7 +47,7 @@ class Registry:
                 module = sys.modules.get(old.__module__)
                 owner = module.__file__ if module and plugin_of(old) else old.__module__
                 raise CabenchError(f"{self.kind} '{name}' is already registered by {owner}")
-            if not callable(entry):
+            if not callable(entry) and not hasattr(entry, "version"):
                 raise CabenchError(f"{self.kind} '{name}' is not a class or function")
             for other, registered in self._entries.items():
                 if registered is entry:

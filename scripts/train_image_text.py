@@ -99,7 +99,9 @@ def fit(x: np.ndarray, t: np.ndarray, concept: np.ndarray, seed: int, steps: int
         text_mean=text_mean,
         text=text.detach().numpy(),
     )
-    return Heads(**{k: v.astype(np.float16).astype(np.float64) for k, v in arrays.items()}, told={})
+    return Heads(
+        **{k: v.astype(np.float16).astype(np.float64) for k, v in arrays.items()}, about={}
+    )
 
 
 def recall(heads: Heads, x: np.ndarray, t: np.ndarray, concept: np.ndarray) -> tuple[float, float]:
@@ -110,7 +112,7 @@ def recall(heads: Heads, x: np.ndarray, t: np.ndarray, concept: np.ndarray) -> t
     distinct, number = np.unique(concept, return_inverse=True)
     prompts = np.stack([t[number == k].mean(0) for k in range(len(distinct))])
     features = {"1280": x[:, :1280], "112": x[:, 1280:]}
-    similarity = heads.pictures(features) @ heads.prompts(prompts).T
+    similarity = heads.images(features) @ heads.prompts(prompts).T
     return retrieval(similarity, number, 1), retrieval(similarity, number, 10)
 
 
@@ -151,7 +153,7 @@ def main() -> None:
         "trained_on": f"emoji judge-train: {len(train)} pictures, {concept.max() + 1} concepts",
         "seed": SEED,
     }
-    arrays = {k: v.astype(np.float16) for k, v in vars(heads).items() if k != "told"}
+    arrays = {k: v.astype(np.float16) for k, v in vars(heads).items() if k != "about"}
     FILE.parent.mkdir(exist_ok=True)
     save_file(arrays, FILE, metadata={"told": json.dumps(metadata, sort_keys=True)})
     print(

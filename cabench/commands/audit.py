@@ -1,8 +1,9 @@
-"""The command `audit`: scores corrupted real images with each metric; table and figure."""
+"""`cabench audit`: score corrupted real images with each metric; write a table and a figure."""
 
 from __future__ import annotations
 
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import pandas as pd
@@ -11,7 +12,7 @@ from cabench import metrics
 from cabench.analysis.figures.audit import audit
 from cabench.data import load_dataset
 from cabench.errors import CabenchError, listed, near
-from cabench.metrics.audit import DEFAULTS, LIMIT, PROMPTED, measure
+from cabench.metrics.audit import DEFAULTS, LIMIT, PROMPTED, AuditRow, measure
 from cabench.metrics.corruptions import described
 from cabench.registry import DATASETS, METRICS
 from cabench.runtime.console import screen
@@ -19,89 +20,88 @@ from cabench.runtime.files import atomic_path
 
 
 def show_audit(
-    data: str, n: int | None, draws: int, wanted: str | None, cache: Path, out: Path
+    data: str,  # a data set
+    n: int | None,  # images in a set; None: a quarter of the report split, at most 1000
+    draws: int,  # sets
+    metric_names: str | None,  # comma-separated; None: the usual ones
+    cache: Path,
+    out: Path,  # directory
 ) -> int:
-    """Measures, prints the matrix, writes it as CSV, Markdown and figure."""
+    """Prints the matrix of metrics and corruptions; writes it as CSV, Markdown and figure."""
     if data not in DATASETS:
         raise CabenchError(
-            f"data set: found '{data}'{near(data, DATASETS.names())}; "
-            f"allowed: {listed(DATASETS.names())}"
+            f"unknown data set '{data}'{near(data, DATASETS.names())}; "
+            f"known: {listed(DATASETS.names())}"
         )
-    known = metrics.needing("samples", metrics.names())
-    usual = (*DEFAULTS, *PROMPTED) if data == "emoji" else DEFAULTS
-    chosen = tuple(wanted.split(",")) if wanted else usual
-    for name in chosen:
-        if name not in known:
-            raise CabenchError(
-                f"--metrics: found '{name}'{near(name, known)}; allowed: {listed(known)}"
-            )
-    if "clip_score" in chosen:
-        raise CabenchError("--metrics: clip_score needs a CLIP, which this command does not take")
+    chosen = parse_metrics(metric_names, data)
     if draws < 3:
-        raise CabenchError(f"--sets: found {draws}; a spread takes at least 3")
+        raise CabenchError(f"--sets: expected at least 3, for a standard deviation, got {draws}")
     dataset = load_dataset(data)
     least = max(METRICS.get(name).min_samples for name in chosen)
     n = n or min(1000, max(least, len(dataset.split("report")) // 4))
     console = screen()
     began = time.perf_counter()
-    frame = measure(
+    rows = measure(
         dataset, n, draws, cache, chosen, lambda text: console.print(text, soft_wrap=True)
     )
-    paths = [out / f"audit.{data}.{end}" for end in ("csv", "md")]
-    with atomic_path(paths[0]) as part:
+    csv, md = (out / f"audit.{data}.{end}" for end in ("csv", "md"))
+    frame = pd.DataFrame([asdict(row) for row in rows])
+    with atomic_path(csv) as part:
         frame.to_csv(part, index=False)
-    text = markdown(frame, f"cabench audit {data} --n {n} --sets {draws}")
-    with atomic_path(paths[1]) as part:
+    text = markdown(rows, f"cabench audit {data} --n {n} --sets {draws}")
+    with atomic_path(md) as part:
         part.write_text(text, encoding="utf-8")
-    paths += audit(out / f"audit.{data}", frame)
+    figures = audit(out / f"audit.{data}", frame)
     console.print(text.split("\n## ")[0], soft_wrap=True)
     console.print(f"measured in {time.perf_counter() - began:.0f} s", soft_wrap=True)
+    paths = [csv, md, *figures]
     console.print("Written:", *(f"  {path}" for path in paths), sep="\n", soft_wrap=True)
     return 0
 
 
-def markdown(frame: pd.DataFrame, command: str) -> str:
-    """The matrix and, metric by metric, where it fails."""
-    one = frame.iloc[0]
-    shift = frame.assign(
-        cell=[
-            f"{s:+.1f}{'' if ok else ' (!)'}"
-            for s, ok in zip(frame["shift"], frame["agrees"], strict=True)
-        ]
-    ).pivot(index="label", columns="corruption", values="cell")
-    shift = shift.loc[list(dict.fromkeys(frame["label"])), list(dict.fromkeys(frame["corruption"]))]
-    lines = [
-        f"# Metrics audited on {one['data']}",
-        f"`{command}`: {one['sets']} sets of n = {one['n']:,} real pictures of an unseen half of "
-        "the report split, against the other half. Shift of the mean in standard deviations of "
-        f"the intact sets' scores; + is worse; within {LIMIT:g} it is flat. (!): not as expected.",
-        "| metric | intact | " + " | ".join(shift.columns) + " |",
-        "|---|---:|" + "---:|" * len(shift.columns),
+def parse_metrics(names: str | None, data: str) -> tuple[str, ...]:
+    """'kid,memorised' -> the metrics; None: the usual ones for a data set."""
+    if names is None:
+        return (*DEFAULTS, *PROMPTED) if data == "emoji" else DEFAULTS
+    known = metrics.needing("samples", metrics.names())
+    chosen = tuple(names.split(","))
+    for name in chosen:
+        if name not in known:
+            raise CabenchError(
+                f"--metrics: unknown metric '{name}'{near(name, known)}; known: {listed(known)}"
+            )
+    if "clip_score" in chosen:
+        raise CabenchError("--metrics: clip_score needs a CLIP, which this command does not take")
+    return chosen
+
+
+def markdown(rows: list[AuditRow], command: str) -> str:
+    """The matrix, the cells that are not as expected, and what each corruption does."""
+    corruptions = list(dict.fromkeys(row.corruption for row in rows))
+    by_label: dict[str, list[AuditRow]] = {}
+    for row in rows:
+        by_label.setdefault(row.label, []).append(row)
+    table = [
+        "| metric | intact | " + " | ".join(corruptions) + " |",
+        "|---|---:|" + "---:|" * len(corruptions),
     ]
-    intact = frame.drop_duplicates("label").set_index("label")["intact"]
-    table = "\n".join(
-        lines[2:]
-        + [
-            f"| {label} | {intact[label]:.4g} | " + " | ".join(row) + " |"
-            for label, row in zip(shift.index, shift.to_numpy(), strict=True)
-        ]
-    )
-    wrong = frame[~frame["agrees"]]
-    notes = [
+    for label, cells in by_label.items():
+        shifts = " | ".join(f"{c.shift:+.1f}{'' if c.agrees else ' (!)'}" for c in cells)
+        table.append(f"| {label} | {cells[0].intact:.4g} | {shifts} |")
+    unexpected = [
         f"- {row.label}, {row.corruption}: expected {row.expected}, found {row.found} "
         f"({row.intact:.4g} to {row.corrupted:.4g})"
-        for row in wrong.itertuples()
-    ] or ["- all as expected"]
-    told = [f"- {name}: {text}" for name, text in described().items()]
-    return (
-        "\n\n".join(
-            [
-                lines[0],
-                lines[1],
-                table,
-                "Not as expected:\n\n" + "\n".join(notes),
-                "## Corruptions\n\n" + "\n".join(told),
-            ]
-        )
-        + "\n"
-    )
+        for row in rows
+        if not row.agrees
+    ]
+    sections = [
+        f"# Audit of the metrics on {rows[0].data}",
+        f"`{command}`: {rows[0].sets} sets of n = {rows[0].n:,} real images from one half of the "
+        "report split, compared with the other half. Each cell is the shift of the mean score in "
+        "standard deviations of the intact sets' scores; + is worse; within "
+        f"{LIMIT:g} counts as flat. (!): not as expected.",
+        "\n".join(table),
+        "Not as expected:\n\n" + "\n".join(unexpected or ["- none"]),
+        "## Corruptions\n\n" + "\n".join(f"- {name}: {described()[name]}" for name in corruptions),
+    ]
+    return "\n\n".join(sections) + "\n"

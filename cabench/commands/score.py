@@ -220,7 +220,7 @@ def export(path: Path, scorer: metrics.SampleScorer, images: np.ndarray) -> None
 
 def export_real(path: Path, scorer: metrics.SampleScorer) -> None:
     """Write the features of the real images that samples are compared with."""
-    features = {name: scorer.compared(name) for name in scorer.extractors}
+    features = {name: scorer.reference_features(name) for name in scorer.extractors}
     _write_features(path, features, scorer.reference_labels)
 
 

@@ -61,12 +61,13 @@ def write_nearest(path: Path, samples: Samples) -> dict[str, Any]:
     """
     scorer = samples.scorer
     result = scorer.neighbours(samples.features)
-    first = np.argsort(result["distance"], kind="stable")[:PAIRS]
-    trained = scorer.dataset.split("generator-train").images[result["index"][first]]
+    first = np.argsort(result.distance, kind="stable")[:PAIRS]
+    trained = scorer.dataset.split("generator-train").images[result.index[first]]
     images = np.concatenate([samples.images[first], trained])
     columns = np.tile(np.arange(len(first)), 2)
     layout = write_grid(path, images, columns, len(first), rows=2)
-    return {name: result[name] for name in ("memorised", "ratio", "of")} | {"sheet": layout.dump()}
+    near = {"memorised": result.memorised, "ratio": result.ratio, "of": result.of}
+    return near | {"sheet": layout.dump()}
 
 
 def write_real(path: Path, data: DataRef) -> None:

@@ -1,109 +1,107 @@
-"""The metrics of a trial. Importing this loads neither torch nor onnxruntime.
+"""Metrics of samples and of trained networks. Importing this loads neither torch nor onnxruntime.
 
-A metric is a class registered in METRICS; plugins register as ours do:
-
-    @METRICS.register("my_metric")
-    class MyMetric:
-        version = 1                       # raise it when the number would change; in trial keys
-        needs = "samples"                 # "samples": compute() below; "model": a trained network
-        higher_is_better = False
-        label = "my metric@{n}"           # for tables
-        scale = 1.0                       # tables print value x scale
-        min_samples = 2                   # fewer are refused
-        extractor = "efficientnet-lite0"  # optional: the entry of EXTRACTORS whose features it gets
-
-        @staticmethod
-        def compute(generated, reference, images, labels, scorer) -> float: ...
-
-        @staticmethod                     # optional; else compute() of other real pictures
-        def floor(scorer) -> float: ...
-
-Further optional ones: check(dataset) raises a CabenchError for data it is not for; fingerprint(),
-of what it has learned, goes into keys; note() is printed wherever the metric is; unfit() says why
-no verdict may rest on it ('' if one may).
-
-`generated` and `reference` are the extractor's features of the samples and of as many real pictures
-with the same labels, {layer: (n, D)} float32, of the default extractor {"112": .., "1280": ..};
-`images` (n, C, H, W) uint8 and `labels` (n,) int64 are the samples and what was asked for; `scorer`
-is the SampleScorer.
+`base.Metric` says what a metric provides. `SampleScorer` computes the ones that need samples.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
-from cabench.metrics import contract, families, model_metrics, sample_metrics  # noqa: F401  (they register)
-from cabench.metrics.extractors.lite0 import Lite0, lite0_fingerprint
-from cabench.metrics.extractors.named import DEFAULT, extractor_of
+from cabench.metrics import families, model_metrics, sample_metrics  # noqa: F401  (register)
+from cabench.metrics.base import (
+    Metric,
+    ModelMetric,
+    extractor_of,
+    learned_fingerprint,
+    measures_unseen,
+    note_of,
+    scale_of,
+)
+from cabench.metrics.base import unfit as _unfit
+from cabench.metrics.extractors import DEFAULT, FeatureExtractor, Lite0, lite0_fingerprint
 from cabench.metrics.reference import report_labels
-from cabench.metrics.scorer import SampleScorer
+from cabench.metrics.scorer import SampleMetric, SampleScorer
 from cabench.registry import EXTRACTORS, METRICS, versioned
 
 __all__ = [
+    "FeatureExtractor",
     "Lite0",
+    "Metric",
+    "ModelMetric",
+    "SampleMetric",
     "SampleScorer",
     "describe",
+    "describe_unseen",
     "extractor_fingerprints",
     "lite0_fingerprint",
     "names",
     "needing",
     "report_labels",
+    "unfit",
     "versions",
 ]
 
 
-def versions(names: Iterable[str]) -> dict[str, object]:
-    """The version of each named metric, for trial keys.
-
-    A metric from a plugin, or with learned weights, adds their hashes.
-    """
-    told = {name: versioned(METRICS.get(name)) | _fingerprint(name) for name in names}
-    return {name: t["version"] if list(t) == ["version"] else t for name, t in told.items()}
-
-
-def _fingerprint(name: str) -> dict[str, str]:
-    """Of what a metric has learned, if it has."""
-    made = getattr(METRICS.get(name), "fingerprint", None)
-    return {"fingerprint": made()} if made else {}
-
-
-def extractor_fingerprints(names: Iterable[str]) -> dict[str, str]:
-    """Fingerprints of the feature extractors that metrics use, by name, without the default one."""
-    chosen = needing("samples", names)
-    found = sorted({extractor_of(METRICS.get(name)) for name in chosen} - {DEFAULT})
-    return {name: EXTRACTORS.get(name).fingerprint_of() for name in found}
-
-
 def names() -> list[str]:
+    """All registered metrics, sorted."""
     return METRICS.names()
-
-
-def describe(name: str, n: int) -> dict[str, object]:
-    """How a table prints a metric: its label holds n, since FID's bias depends on n."""
-    metric = METRICS.get(name)
-    return {
-        "label": metric.label.format(n=n),
-        "higher_is_better": metric.higher_is_better,
-        "scale": getattr(metric, "scale", 1.0),
-        **({"note": metric.note()} if hasattr(metric, "note") else {}),
-    }
-
-
-def describe_unseen(names: Iterable[str], n: int) -> dict[str, dict[str, object]]:
-    """The same of the scores on the split `unseen`: 'kid/unseen' and the like."""
-    measured = [
-        name
-        for name in names
-        if METRICS.get(name).needs == "samples" or getattr(METRICS.get(name), "unseen", False)
-    ]
-    return {f"{name}/unseen": _unseen(describe(name, n)) for name in measured}
-
-
-def _unseen(told: dict[str, object]) -> dict[str, object]:
-    base, at, count = str(told["label"]).partition("@")
-    return told | {"label": f"{base} (unseen){at}{count}"}
 
 
 def needing(what: str, chosen: Iterable[str]) -> list[str]:
     """Those of the chosen metrics that need `what`: "samples" or "model"."""
     return [name for name in chosen if METRICS.get(name).needs == what]
+
+
+def versions(names: Iterable[str]) -> dict[str, int | dict[str, Any]]:
+    """What identifies each metric's code in trial keys: {name: version}.
+
+    Of a plugin's metric and of one with learned parameters the value is a mapping with their
+    sha256, too.
+    """
+    return {name: _version(METRICS.get(name)) for name in names}
+
+
+def _version(metric: Metric) -> int | dict[str, Any]:
+    content, learned = versioned(metric), learned_fingerprint(metric)
+    if learned is not None:
+        content |= {"fingerprint": learned}
+    return content["version"] if list(content) == ["version"] else content
+
+
+def extractor_fingerprints(names: Iterable[str]) -> dict[str, str]:
+    """Fingerprints of the feature extractors that metrics use, except the default, by name."""
+    used = {extractor_of(METRICS.get(name)) for name in needing("samples", names)}
+    return {name: EXTRACTORS.get(name).fingerprint_of() for name in sorted(used - {DEFAULT})}
+
+
+def unfit(name: str) -> str:
+    """Why no claim may be tested with a metric; '' if one may."""
+    return _unfit(METRICS.get(name))
+
+
+def describe(name: str, n: int) -> dict[str, object]:
+    """How tables print a metric: label, direction, scale and note, as JSON for manifests.
+
+    The label holds n, since FID's bias depends on n.
+    """
+    metric: Metric = METRICS.get(name)
+    description: dict[str, object] = {
+        "label": metric.label.format(n=n),
+        "higher_is_better": metric.higher_is_better,
+        "scale": scale_of(metric),
+    }
+    if (note := note_of(metric)) is not None:
+        description["note"] = note
+    return description
+
+
+def describe_unseen(names: Iterable[str], n: int) -> dict[str, dict[str, object]]:
+    """The same for the scores on the split `unseen`: 'kid/unseen' and the like."""
+    measured = [name for name in names if measures_unseen(METRICS.get(name))]
+    return {f"{name}/unseen": _unseen(describe(name, n)) for name in measured}
+
+
+def _unseen(description: dict[str, object]) -> dict[str, object]:
+    base, at, count = str(description["label"]).partition("@")
+    return description | {"label": f"{base} (unseen){at}{count}"}

@@ -1,28 +1,29 @@
-"""The command `audit`: does each metric see what it should, and nothing else?
+"""Does each metric detect what it should, and nothing else? Scores of corrupted real images.
 
-Real pictures of an unseen half of the report split stand for a perfect generator's samples; the
-other half is the reference. Each corruption is done to `draws` sets of n of them. A shift is the
-mean change in standard deviations of the intact sets' scores; beyond LIMIT it is seen.
+Real images of one half of the report split take the place of a perfect generator's samples; the
+other half is the reference. Each corruption is applied to `draws` sets of n of them. A shift is the
+change of the mean in standard deviations of the uncorrupted sets' scores; beyond LIMIT it counts as
+detected.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from cabench import metrics
-from cabench.data import Dataset
-from cabench.data.dataset import stratified
-from cabench.metrics.corruptions import CAPTIONS, CORRUPTIONS, Real
+from cabench.data.dataset import Dataset, Split, stratified
+from cabench.metrics.corruptions import CAPTIONS, CORRUPTIONS, RealSet
 from cabench.metrics.reference import matched
 from cabench.registry import METRICS
 
 LIMIT = 2.0  # standard deviations
+INTACT = "intact"
 WORSE, FLAT, BETTER, NOT_WORSE = "worse", "flat", "better", "not worse"
 DEFAULTS = (
     "kid",
@@ -34,146 +35,173 @@ DEFAULTS = (
     "condition_accuracy",
     "memorised",
 )
-# Fixed before measuring. What is not named is expected to be flat.
-PICTURES = ("blur", "noise", "JPEG")
+PROMPTED = ("image_text_score", "prompt_retrieval", "style_accuracy")  # need labels' order
+# Fixed before measuring: corruptions that should make a metric worse; the others should not.
+QUALITY = ("blur", "noise", "JPEG")
 EXPECTED = {
-    "kid": (*PICTURES, "missing classes"),
-    "fid": (*PICTURES, "missing classes"),
-    "precision": PICTURES,
-    "recall": (*PICTURES, "missing classes"),
-    "isc": (*PICTURES, "missing classes"),
-    "kid_classwise": (*PICTURES, "missing classes", "shuffled labels"),
-    "condition_accuracy": (*PICTURES, "missing classes", "shuffled labels"),
+    "kid": (*QUALITY, "missing classes"),
+    "fid": (*QUALITY, "missing classes"),
+    "precision": QUALITY,
+    "recall": (*QUALITY, "missing classes"),
+    "isc": (*QUALITY, "missing classes"),
+    "kid_classwise": (*QUALITY, "missing classes", "shuffled labels"),
+    "condition_accuracy": (*QUALITY, "missing classes", "shuffled labels"),
     "memorised": ("memorised",),
-    "image_text_score": (*PICTURES, "missing classes", CAPTIONS, "memorised"),  # other captions
-    "style_accuracy": (*PICTURES, "missing classes", CAPTIONS, "memorised"),  # other styles
-    "prompt_retrieval": (*PICTURES, "missing classes", CAPTIONS, "memorised"),
+    "image_text_score": (*QUALITY, "missing classes", CAPTIONS, "memorised"),  # other captions
+    "style_accuracy": (*QUALITY, "missing classes", CAPTIONS, "memorised"),  # other styles
+    "prompt_retrieval": (*QUALITY, "missing classes", CAPTIONS, "memorised"),
 }
-# They read what else each sample is told
-PROMPTED = ("image_text_score", "prompt_retrieval", "style_accuracy")
+
+Scores = dict[str, list[dict[str, float]]]  # corruption -> scores of each set, by metric
+
+
+@dataclass(frozen=True)
+class AuditRow:
+    """One metric on one corruption; a row of reports/audit.*.csv."""
+
+    # fmt: off
+    metric: str
+    label: str        # of the metric, in tables
+    corruption: str
+    expected: str     # WORSE, FLAT, NOT_WORSE, or "" where nothing is expected
+    found: str        # WORSE, FLAT or BETTER
+    shift: float      # in standard deviations; positive is worse
+    intact: float     # mean score of uncorrupted sets
+    corrupted: float  # mean score of corrupted sets
+    sd: float         # of the uncorrupted sets' scores
+    agrees: bool      # found is as expected
+    n: int            # images in a set
+    sets: int
+    data: str
+    # fmt: on
 
 
 def expected(metric: str, corruption: str) -> str:
-    """What a corruption should do to a metric; '' of a metric that says nothing about it."""
-    told = EXPECTED.get(metric) or EXPECTED.get(metric.split("_")[0])
-    if told is None:
+    """What a corruption should do to a metric; '' if nothing is expected of the metric."""
+    detected = EXPECTED.get(metric) or EXPECTED.get(metric.split("_")[0])
+    if detected is None:
         return ""
-    if corruption in told:
+    if corruption in detected:
         return WORSE
-    return NOT_WORSE if metric == "memorised" else FLAT  # what is spoilt is no copy any more
+    return NOT_WORSE if metric == "memorised" else FLAT  # a corrupted copy is no longer a copy
 
 
-def agrees(wanted: str, seen: str) -> bool:
-    return wanted in ("", seen) or (wanted == NOT_WORSE and seen != WORSE)
+def agrees(expectation: str, effect: str) -> bool:
+    """Whether a corruption's effect is as expected."""
+    return expectation in ("", effect) or (expectation == NOT_WORSE and effect != WORSE)
 
 
-def halves(dataset: Dataset) -> tuple[Dataset, Any]:
-    """The data set with half of its report split, and the other half as a split."""
+def halves(dataset: Dataset) -> tuple[Dataset, Split]:
+    """The data set with half of its report split, and the other half."""
     report = dataset.split("report")
     labels = report.streams["label"]
     concepts = report.texts.get("hexcode")
     if concepts is None:
-        kept, unseen = stratified(labels, (0.5, 0.5))
-    else:  # all pictures of a concept go to one half
-        _, first, of = np.unique(concepts, return_index=True, return_inverse=True)
+        reference, samples = stratified(labels, (0.5, 0.5))
+    else:  # all images of a concept go to one half
+        _, first, concept = np.unique(concepts, return_index=True, return_inverse=True)
         parts = stratified(labels[first], (0.5, 0.5))
-        kept, unseen = (np.flatnonzero(np.isin(of, part)) for part in parts)
-    name = hashlib.sha256(dataset.fingerprint.encode() + kept.tobytes()).hexdigest()
-    splits = dataset.splits | {"report": report.take(kept)}
-    return dataclasses.replace(dataset, splits=splits, fingerprint=name), report.take(unseen)
+        reference, samples = (np.flatnonzero(np.isin(concept, part)) for part in parts)
+    fingerprint = hashlib.sha256(dataset.fingerprint.encode() + reference.tobytes()).hexdigest()
+    splits = dataset.splits | {"report": report.take(reference)}
+    half = dataclasses.replace(dataset, splits=splits, fingerprint=fingerprint)
+    return half, report.take(samples)
 
 
 def measure(
-    dataset: Dataset, n: int, draws: int, cache: Path, chosen: tuple[str, ...], told: Any
-) -> pd.DataFrame:
-    """Rows of metric x corruption: expected, found, shift, clean and corrupted means, sd."""
-    dataset_half, unseen = halves(dataset)
+    dataset: Dataset,
+    n: int,  # images in a set
+    draws: int,  # sets
+    cache: Path,
+    chosen: tuple[str, ...],  # metrics
+    progress: Callable[[str], None],  # prints a line after each set
+) -> list[AuditRow]:
+    """The shift of each metric under each corruption."""
+    half, samples = halves(dataset)
     plain = tuple(name for name in chosen if name not in PROMPTED)
-    scorer = metrics.SampleScorer(dataset_half, n, cache, metrics=plain)
+    scorer = metrics.SampleScorer(half, n, cache, metrics=plain)
     scorer.prepare()
-    train = dataset_half.split("generator-train")
-    scores: dict[str, list[dict[str, float]]] = {name: [] for name in ("intact", *CORRUPTIONS)}
+    train = half.split("generator-train")
+    scores: Scores = {name: [] for name in (INTACT, *CORRUPTIONS)}
     for draw in range(draws):
-        index = matched(unseen.streams["label"], scorer.labels, "half of split 'report'", draw)
+        index = matched(samples.streams["label"], scorer.labels, "half of split 'report'", draw)
         copied = matched(train.streams["label"], scorer.labels, "split 'generator-train'", draw)
-        real = Real(unseen.images[index], unseen.streams["label"][index], train.images[copied])
+        real = RealSet(samples.images[index], samples.streams["label"][index], train.images[copied])
         for place, name in enumerate(scores):
-            images, labels = spoilt(name, real, place, draw)
+            images, labels = corrupted(name, real, place, draw)
             scores[name].append(scorer.score(images, labels))
-        if len(plain) < len(chosen):
-            for name, found in prompted(
-                dataset_half, unseen, n, draw, cache, chosen, train
-            ).items():
-                scores[name][-1] |= found
-        told(f"set {draw + 1} of {draws}")
-    return _shifts(scores, chosen, scorer)
+        prompted = tuple(name for name in chosen if name in PROMPTED)
+        if prompted:
+            for name, values in prompted_scores(half, samples, n, draw, cache, prompted).items():
+                scores[name][-1] |= values
+        progress(f"set {draw + 1} of {draws}")
+    return shifts(scores, chosen, scorer)
 
 
-def spoilt(name: str, real: Real, place: int, draw: int) -> tuple[np.ndarray, np.ndarray]:
-    made = CORRUPTIONS.get(name, lambda r, _: (r.images, r.labels))
-    return made(real, np.random.RandomState(1000 * place + draw))
+def corrupted(name: str, real: RealSet, place: int, draw: int) -> tuple[np.ndarray, np.ndarray]:
+    """Images and labels of a set under a corruption; INTACT changes nothing."""
+    if name == INTACT:
+        return real.images, real.labels
+    return CORRUPTIONS[name](real, np.random.RandomState(1000 * place + draw))
 
 
-def prompted(
-    dataset_half: Dataset,
-    unseen: Any,
+def prompted_scores(
+    half: Dataset,
+    samples: Split,
     n: int,
     draw: int,
     cache: Path,
-    chosen: tuple[str, ...],
-    train: Any,
+    chosen: tuple[str, ...],  # metrics in PROMPTED
 ) -> dict[str, dict[str, float]]:
-    """Scores by corruption of the metrics that read prompts: real pictures with their own ones."""
-    part = unseen.take(np.random.RandomState(draw).permutation(len(unseen)))
-    shown = dataclasses.replace(
-        dataset_half,
-        splits=dataset_half.splits | {"report": part},
-        fingerprint=hashlib.sha256(f"{dataset_half.fingerprint} told {draw}".encode()).hexdigest(),
-    )
-    scorer = metrics.SampleScorer(
-        shown, n, cache, metrics=[name for name in chosen if name in PROMPTED]
-    )
+    """Scores by corruption of the metrics that read prompts: each real image with its own."""
+    part = samples.take(np.random.RandomState(draw).permutation(len(samples)))
+    # the text of this fingerprint names files in the cache: it does not change
+    fingerprint = hashlib.sha256(f"{half.fingerprint} told {draw}".encode()).hexdigest()
+    splits = half.splits | {"report": part}
+    own = dataclasses.replace(half, splits=splits, fingerprint=fingerprint)
+    scorer = metrics.SampleScorer(own, n, cache, metrics=chosen)
+    train = half.split("generator-train")
     copied = matched(train.streams["label"], scorer.labels, "split 'generator-train'", draw)
     images, trained = part.images[scorer.rows], np.empty_like(part.images[:n])
     trained[np.argsort(scorer.labels, kind="stable")] = train.images[copied]  # label by label
-    real = Real(images, scorer.labels, trained)
-    scores = {"intact": scorer.score(images, scorer.labels)}
+    real = RealSet(images, scorer.labels, trained)
+    scores = {INTACT: scorer.score(images, scorer.labels)}
     for place, name in enumerate(CORRUPTIONS, 1):
-        found, _ = spoilt(name, real, place, draw)  # prompts are told, labels are not
+        changed, _ = corrupted(name, real, place, draw)  # these metrics read no labels
         if name == CAPTIONS:
-            found = images[np.random.RandomState(draw).permutation(n)]
-        scores[name] = scorer.score(found, scorer.labels)
+            changed = images[np.random.RandomState(draw).permutation(n)]
+        scores[name] = scorer.score(changed, scorer.labels)
     return scores
 
 
-def _shifts(scores: dict, chosen: tuple[str, ...], scorer: metrics.SampleScorer) -> pd.DataFrame:
-    intact = pd.DataFrame(scores.pop("intact"))
+def shifts(scores: Scores, chosen: tuple[str, ...], scorer: metrics.SampleScorer) -> list[AuditRow]:
+    """Rows by metric and corruption."""
     rows = []
     for metric in chosen:
         sign = -1.0 if METRICS.get(metric).higher_is_better else 1.0
-        base = intact[metric]
-        for name, found in scores.items():
-            values = pd.DataFrame(found)[metric]
-            # equal to the last bit in every set: no spread is needed to tell
-            spread = max(base.std(ddof=1), 1e-12 + 1e-3 * abs(base.mean()))
-            shift = sign * (values - base).mean() / spread
-            seen = WORSE if shift > LIMIT else BETTER if shift < -LIMIT else FLAT
-            wanted = expected(metric, name)
+        base = np.array([values[metric] for values in scores[INTACT]])  # (sets,)
+        mean, sd = float(base.mean()), float(base.std(ddof=1))
+        spread = max(sd, 1e-12 + 1e-3 * abs(mean))  # sd is 0 if all sets have the same score
+        for corruption in CORRUPTIONS:
+            values = np.array([values[metric] for values in scores[corruption]])
+            shift = float(sign * (values - base).mean() / spread)
+            effect = WORSE if shift > LIMIT else BETTER if shift < -LIMIT else FLAT
+            expectation = expected(metric, corruption)
             rows.append(
-                {
-                    "metric": metric,
-                    "label": metrics.describe(metric, scorer.n)["label"],
-                    "corruption": name,
-                    "expected": wanted,
-                    "found": seen,
-                    "shift": shift,
-                    "intact": base.mean(),
-                    "corrupted": values.mean(),
-                    "sd": base.std(ddof=1),
-                    "agrees": agrees(wanted, seen),
-                    "n": scorer.n,
-                    "sets": len(base),
-                    "data": scorer.dataset.name,
-                }
+                AuditRow(
+                    metric=metric,
+                    label=str(metrics.describe(metric, scorer.n)["label"]),
+                    corruption=corruption,
+                    expected=expectation,
+                    found=effect,
+                    shift=shift,
+                    intact=mean,
+                    corrupted=float(values.mean()),
+                    sd=sd,
+                    agrees=agrees(expectation, effect),
+                    n=scorer.n,
+                    sets=len(base),
+                    data=scorer.dataset.name,
+                )
             )
-    return pd.DataFrame(rows)
+    return rows

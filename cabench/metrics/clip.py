@@ -1,7 +1,8 @@
-"""CLIP score: 100 x the cosine of a sample and its prompt in a CLIP (arXiv 2103.00020), mean of n.
+"""CLIP score: the mean of 100 x the cosine of a sample and its prompt in a CLIP.
 
-The CLIP is a folder saved by transformers, or a name on the hub. Prompts are the data's texts, or
-class names in a template. Prompts longer than 77 tokens are cut.
+Hessel et al., arXiv 2104.08718, without their cut at 0 and factor 2.5. The CLIP (arXiv 2103.00020)
+is a directory saved by transformers, or a name on the hub. Prompts are the data's texts, or class
+names in a template; prompts longer than 77 tokens are truncated.
 """
 
 from __future__ import annotations
@@ -12,26 +13,30 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from cabench.errors import CabenchError, DataMissing, describe
 from cabench.text.encoder import content_hash, folder_of, quiet, tokenizer_of
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 TEMPLATE = "a photo of a {}"
-BATCH = 32
+BATCH = 32  # images
 
 
 @dataclass(frozen=True)
 class Clip:
-    """A CLIP and the wording of its prompts; `template` None: the data's own texts."""
+    """A CLIP and the template of its prompts."""
 
-    path: str
-    template: str | None = None
+    path: str  # a directory, or a name on the hub
+    template: str | None = None  # "a photo of a {}" for class names; None: the data's texts
 
     @cached_property
     def folder(self) -> Path:
+        """The directory with config, weights and tokenizer."""
         return folder_of(self.path, "CLIP score")
 
     @property
@@ -41,11 +46,12 @@ class Clip:
 
     @property
     def spec(self) -> dict[str, Any]:
-        """What decides the score, for keys and records; what scoring needs is there."""
+        """What decides the score, for keys; raises DataMissing if scoring lacks anything."""
         if importlib.util.find_spec("transformers") is None:
             raise DataMissing("CLIP score: no package 'transformers'; pip install 'cabench[text]'")
-        if not (look := self.folder / "preprocessor_config.json").is_file():
-            raise DataMissing(f"CLIP score: looked for {look}, found none")
+        path = self.folder / "preprocessor_config.json"
+        if not path.is_file():
+            raise DataMissing(f"CLIP score: expected {path}, which does not exist")
         return {"fingerprint": self.fingerprint, "template": self.template}
 
     @cached_property
@@ -54,60 +60,60 @@ class Clip:
 
         model = quiet(CLIPModel, self.folder)
         try:
-            look = CLIPImageProcessor.from_pretrained(self.folder)
-        except Exception as error:  # no preprocessor_config.json, or a damaged one
+            processor = CLIPImageProcessor.from_pretrained(self.folder)
+        except Exception as error:  # preprocessor_config.json is absent or corrupted
             raise DataMissing(
                 f"CLIP score: {self.folder / 'preprocessor_config.json'} doesn't read "
                 f"({describe(error)[:200]})"
             ) from None
-        return model, look, tokenizer_of(self.folder)
+        return model, processor, tokenizer_of(self.folder)
 
     def score(self, images: np.ndarray, prompts: Sequence[str]) -> float:
-        """Of pictures (n, 1 or 3, H, W) uint8 and their n prompts, in float32."""
+        """The score of images (n, 1 or 3, H, W) uint8 and their n prompts, in float32."""
         import torch
 
         from cabench.runtime.threads import one_thread
 
-        model, look, tokenizer = self._parts
+        model, processor, tokenizer = self._parts
         device = "cuda" if torch.cuda.is_available() else "cpu"
         model = model.to(device)
-        found = []
+        cosines = []
         with one_thread(), torch.inference_mode():
             for start in range(0, len(images), BATCH):
                 part = images[start : start + BATCH]
                 rgb = [np.repeat(p, 3, axis=0) if len(p) == 1 else p for p in part]
-                pixels = look(images=[p.transpose(1, 2, 0) for p in rgb], return_tensors="pt")
+                pixels = processor(images=[p.transpose(1, 2, 0) for p in rgb], return_tensors="pt")
                 ids, mask = padded(tokenizer, prompts[start : start + BATCH])
                 out = model(
                     input_ids=ids.to(device),
                     attention_mask=mask.to(device),
                     pixel_values=pixels["pixel_values"].to(device),
                 )
-                # Of length one each
-                found.append((out.image_embeds * out.text_embeds).double().sum(1).cpu())
-        return 100 * float(torch.cat(found).mean())
+                # both embeddings have unit length
+                cosines.append((out.image_embeds * out.text_embeds).double().sum(1).cpu())
+        return 100 * float(torch.cat(cosines).mean())
 
 
-def padded(tokenizer: Any, prompts: Sequence[str]) -> tuple[Any, Any]:
-    """Token ids and mask, each (B, L).
+def padded(tokenizer: Any, prompts: Sequence[str]) -> tuple[Tensor, Tensor]:
+    """Token ids (B, L) int64 and mask (B, L) of prompts.
 
-    A text is padded with its own last token, the end token: CLIP reads the features at the first
-    end token, or at the largest id.
+    Padded with each prompt's last token, its end token, because CLIP pools at the first end token
+    or at the largest id.
     """
     import torch
 
-    ids = [found.ids for found in tokenizer.encode_batch(list(prompts))]
+    ids = [encoding.ids for encoding in tokenizer.encode_batch(list(prompts))]
     longest = max(map(len, ids))
     rows = [row + [row[-1]] * (longest - len(row)) for row in ids]
     mask = [[1] * len(row) + [0] * (longest - len(row)) for row in ids]
     return torch.tensor(rows), torch.tensor(mask)
 
 
-def wording(told: str, names: Sequence[str], labels: np.ndarray) -> list[str]:
-    """Each label's class name in the template, with blanks for what joins words in names."""
+def wording(template: str, names: Sequence[str], labels: np.ndarray) -> list[str]:
+    """The class name of each label (n,) in the template, with spaces for "_" and "-"."""
     if any(re.fullmatch(r"n\d{8}", name) for name in names):
         raise CabenchError(
-            f"clip_score: class '{names[0]}' is an id, no name; put LOC_synset_mapping.txt into "
-            "the folder of pictures"
+            f"clip_score: expected class names, got the id '{names[0]}'; put "
+            "LOC_synset_mapping.txt into the directory of the images"
         )
-    return [told.format(names[label].replace("_", " ").replace("-", " ")) for label in labels]
+    return [template.format(names[int(i)].replace("_", " ").replace("-", " ")) for i in labels]

@@ -1,11 +1,10 @@
-"""What can be wrong with samples, done to real pictures: for auditing the metrics."""
+"""Corruptions of real images, for the audit of metrics."""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -15,32 +14,37 @@ BLUR, NOISE, QUALITY, MISSING = 1 / 16, 25, 15, 0.3
 
 
 @dataclass(frozen=True)
-class Real:
-    """Real pictures as samples: (n, C, H, W) uint8, what was asked for (n,), training pictures."""
+class RealSet:
+    """Real images in the place of samples."""
 
-    images: np.ndarray
-    labels: np.ndarray
-    trained: np.ndarray  # (n, C, H, W): training pictures with the same labels
+    # fmt: off
+    images: np.ndarray   # (n, C, H, W) uint8
+    labels: np.ndarray   # (n,) that a generator would have been conditioned on
+    trained: np.ndarray  # (n, C, H, W) uint8: training images with the same labels
+    # fmt: on
 
 
-Corruption = Callable[[Real, np.random.RandomState], tuple[np.ndarray, np.ndarray]]
-CORRUPTIONS: dict[str, Corruption] = {}
+Corruption = Callable[[RealSet, np.random.RandomState], tuple[np.ndarray, np.ndarray]]
+CORRUPTIONS: dict[str, Corruption] = {}  # real images -> corrupted images and labels
 
 
 def corruption(name: str) -> Callable[[Corruption], Corruption]:
-    def add(made: Corruption) -> Corruption:
-        CORRUPTIONS[name] = made
-        return made
+    """Registers a corruption; the first line of its docstring is printed in the report."""
+
+    def add(function: Corruption) -> Corruption:
+        CORRUPTIONS[name] = function
+        return function
 
     return add
 
 
 def described() -> dict[str, str]:
-    return {name: (made.__doc__ or "").split("\n")[0] for name, made in CORRUPTIONS.items()}
+    """What each corruption does, in one line."""
+    return {name: (entry.__doc__ or "").split("\n")[0] for name, entry in CORRUPTIONS.items()}
 
 
 @corruption("blur")
-def blur(real: Real, rng: np.random.RandomState) -> Any:
+def blur(real: RealSet, rng: np.random.RandomState) -> tuple[np.ndarray, np.ndarray]:
     """Gaussian blur, standard deviation 1/16 of the width."""
     from scipy.ndimage import gaussian_filter
 
@@ -50,30 +54,30 @@ def blur(real: Real, rng: np.random.RandomState) -> Any:
 
 
 @corruption("noise")
-def noise(real: Real, rng: np.random.RandomState) -> Any:
+def noise(real: RealSet, rng: np.random.RandomState) -> tuple[np.ndarray, np.ndarray]:
     """Gaussian noise, standard deviation 25 of 255."""
     noisy = real.images + NOISE * rng.standard_normal(real.images.shape)
     return np.clip(np.rint(noisy), 0, 255).astype(np.uint8), real.labels
 
 
 @corruption("JPEG")
-def jpeg(real: Real, rng: np.random.RandomState) -> Any:
+def jpeg(real: RealSet, rng: np.random.RandomState) -> tuple[np.ndarray, np.ndarray]:
     """JPEG at quality 15."""
     return np.stack([_jpeg(image) for image in real.images]), real.labels
 
 
 def _jpeg(image: np.ndarray) -> np.ndarray:
-    """(C, H, W) through the codec."""
+    """(C, H, W) uint8, encoded and decoded."""
     pixels = image[0] if len(image) == 1 else image.transpose(1, 2, 0)
     stream = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(pixels)).save(stream, "JPEG", quality=QUALITY)
-    found = np.asarray(Image.open(stream))
-    return found[None] if found.ndim == 2 else found.transpose(2, 0, 1)
+    decoded = np.asarray(Image.open(stream))
+    return decoded[None] if decoded.ndim == 2 else decoded.transpose(2, 0, 1)
 
 
 @corruption("missing classes")
-def missing(real: Real, rng: np.random.RandomState) -> Any:
-    """Three tenths of the classes are never drawn: other classes' pictures stand in their place."""
+def missing(real: RealSet, rng: np.random.RandomState) -> tuple[np.ndarray, np.ndarray]:
+    """Images of 30 % of the classes are replaced by images of other classes."""
     classes = rng.permutation(np.unique(real.labels))
     lost = np.isin(real.labels, classes[: max(1, round(MISSING * len(classes)))])
     images = real.images.copy()
@@ -82,18 +86,18 @@ def missing(real: Real, rng: np.random.RandomState) -> Any:
 
 
 @corruption("shuffled labels")
-def shuffled(real: Real, rng: np.random.RandomState) -> Any:
-    """The same pictures, asked for by other pictures' labels."""
+def shuffled(real: RealSet, rng: np.random.RandomState) -> tuple[np.ndarray, np.ndarray]:
+    """The same images with shuffled labels."""
     return real.images, rng.permutation(real.labels)
 
 
 @corruption(CAPTIONS)
-def shuffled_captions(real: Real, rng: np.random.RandomState) -> Any:
-    """The same pictures, each told another's caption: seen by metrics that read prompts alone."""
-    return real.images, real.labels  # audit.py gives those the pictures of other prompts
+def shuffled_captions(real: RealSet, rng: np.random.RandomState) -> tuple[np.ndarray, np.ndarray]:
+    """The same images with shuffled captions: only metrics that read prompts can notice."""
+    return real.images, real.labels  # audit.py permutes the images of those metrics
 
 
 @corruption("memorised")
-def memorised(real: Real, rng: np.random.RandomState) -> Any:
-    """Training pictures with the labels asked for, as a generator that copies would draw them."""
+def memorised(real: RealSet, rng: np.random.RandomState) -> tuple[np.ndarray, np.ndarray]:
+    """Training images with the same labels, as a generator that copies would draw them."""
     return real.trained, real.labels

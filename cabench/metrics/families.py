@@ -1,131 +1,179 @@
-"""The usual scores on every feature extractor: fid_X, kid_X, precision_X, recall_X, isc_X.
+"""FID, KID, precision, recall and Inception score on every built-in feature extractor.
 
-Only Inception's carry the plain titles FID, KID, IS; all carry n, on which they depend.
+The table METRICS_BY_NAME lists their names, e.g. `fid_inception` and `kid_dinov2_l14`. Only
+Inception's have the plain titles FID, KID and IS. All labels hold n, since the scores depend on it.
 """
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 
 from cabench.metrics import fidelity
-from cabench.metrics.extractors import lite0, named
+from cabench.metrics.extractors import DEFAULT as LITE0
+from cabench.metrics.extractors import BuiltInExtractor, Features, lite0
+from cabench.metrics.scorer import SampleScorer
 from cabench.registry import EXTRACTORS, METRICS
 
+INCEPTION = "inception-v3-compat"
 
-class Family:
-    """A score with one variant per feature extractor; `layer` is the layer it uses."""
+
+class FeatureMetric:
+    """A score of generated and real features from one layer of one feature extractor."""
 
     version = 1
     needs = "samples"
     higher_is_better = False
-    of: str  # in EXTRACTORS' `layers`
-    words: str  # in the label
-    extractor: str
-    layer: str
+    kind: ClassVar[str]  # key of the extractor's `layers`
+    title: ClassVar[str]  # in the label, before the extractor's title
 
-    @classmethod
-    def score(cls, generated: np.ndarray, reference: np.ndarray) -> float:
+    def __init__(self, extractor: str, label: str | None = None):
+        network: type[BuiltInExtractor] = EXTRACTORS.get(extractor)
+        self.extractor = extractor
+        self.layer = network.layers[self.kind]  # its features are (n, D)
+        self.label = label or "-".join(filter(None, (self.title, network.title))) + "@{n}"
+        self.min_samples = self.least(network.widths[self.layer])
+        first_line = (type(self).__doc__ or "").split("\n")[0]
+        self.__doc__ = f"{first_line[:-1]}; features of {extractor}."
+
+    def least(self, width: int) -> int:
+        """The smallest number of samples, for features (n, width)."""
         raise NotImplementedError
 
-    @classmethod
-    def compute(cls, generated, reference, images, labels, scorer) -> float:
-        return cls.score(generated[cls.layer], reference[cls.layer])
+    def score(self, generated: np.ndarray, reference: np.ndarray) -> float:
+        """The score of features (n, D) of samples, given those of real images."""
+        raise NotImplementedError
+
+    def compute(
+        self,
+        generated: Features,
+        reference: Features,
+        images: np.ndarray,
+        labels: np.ndarray,
+        scorer: SampleScorer,
+    ) -> float:
+        return self.score(generated[self.layer], reference[self.layer])
 
 
-class Fid(Family):
-    """Frechet distance; biased by n."""
+class Fid(FeatureMetric):
+    """Frechet Inception Distance: in [0, inf), lower is better; its bias depends on n.
 
-    of, words = "fid", "FID"
-    score = staticmethod(fidelity.fid)
+    Heusel et al., arXiv 1706.08500, eq. 6. At least 2 D samples.
+    """
+
+    kind, title = "fid", "FID"
+
+    def least(self, width: int) -> int:
+        return 2 * width
+
+    def score(self, generated: np.ndarray, reference: np.ndarray) -> float:
+        return fidelity.fid(generated, reference)
 
 
-class Kid(Family):
-    """Kernel distance, unbiased."""
+class Kid(FeatureMetric):
+    """Kernel Inception Distance: unbiased, so it may fall below 0; lower is better.
 
-    of, words = "kid", "KID"
-    score = staticmethod(fidelity.kid)
+    Binkowski et al., arXiv 1801.01401, sec. 4. At least 100 samples.
+    """
+
+    kind, title = "kid", "KID"
+
+    def least(self, width: int) -> int:
+        return fidelity.KID_MIN
+
+    def score(self, generated: np.ndarray, reference: np.ndarray) -> float:
+        return fidelity.kid(generated, reference)
 
 
-class Precision(Family):
-    """Share of samples within the real pictures' neighbourhoods."""
+class Precision(FeatureMetric):
+    """Share of samples within the manifold of real images: in [0, 1], higher is better.
 
-    of, words, higher_is_better = "prc", "precision", True
+    Kynkaanniemi et al., arXiv 1904.06991, eq. 3, with k = 3. At least 4 samples.
+    """
 
-    @staticmethod
-    def score(generated, reference):
+    kind, title, higher_is_better = "prc", "precision", True
+
+    def least(self, width: int) -> int:
+        return fidelity.NEIGHBOURS + 1
+
+    def score(self, generated: np.ndarray, reference: np.ndarray) -> float:
         return fidelity.precision_recall(generated, reference)[0]
 
 
-class Recall(Family):
-    """Share of real pictures within the samples' neighbourhoods."""
+class Recall(Precision):
+    """Share of real images within the manifold of samples: in [0, 1], higher is better.
 
-    of, words, higher_is_better = "prc", "recall", True
+    Kynkaanniemi et al., arXiv 1904.06991, eq. 3, with k = 3. At least 4 samples.
+    """
 
-    @staticmethod
-    def score(generated, reference):
+    title = "recall"
+
+    def score(self, generated: np.ndarray, reference: np.ndarray) -> float:
         return fidelity.precision_recall(generated, reference)[1]
 
 
-class InceptionScore(Family):
-    """How sure of its class each sample is, and how many classes there are; real ones unused."""
+class InceptionScore(FeatureMetric):
+    """Inception score: in [1, classes], higher is better; uses no real images.
 
-    of, words, higher_is_better = "isc", "IS", True
+    Salimans et al., arXiv 1606.03498, sec. 4, as the mean of 10 parts. At least 10 samples.
+    """
 
-    @staticmethod
-    def score(generated, reference):
+    kind, title, higher_is_better = "isc", "IS", True
+
+    def least(self, width: int) -> int:
+        return fidelity.SPLITS
+
+    def score(self, generated: np.ndarray, reference: np.ndarray) -> float:
         return fidelity.inception_score(generated)
 
 
-def least(family: type[Family], width: int) -> int:
-    """Fewer samples are refused: see `fidelity`."""
-    return {
-        "fid": 2 * width,
-        "kid": fidelity.KID_MIN,
-        "prc": fidelity.NEIGHBOURS + 1,
-        "isc": fidelity.SPLITS,
-    }[family.of]
-
-
-def _register() -> None:
-    for name in EXTRACTORS.names():
-        network = EXTRACTORS.get(name)
-        for prefix, family in {
-            "fid": Fid,
-            "kid": Kid,
-            "precision": Precision,
-            "recall": Recall,
-            "isc": InceptionScore,
-        }.items():
-            layer = network.layers.get(family.of)
-            if layer is None or (name == named.DEFAULT and family in (Fid, Kid)):
-                continue  # those two of the default extractor are `kid` and `fid_lite0_112`
-            words = family.words + (f"-{network.title}" if network.title else "")
-            METRICS.register(f"{prefix}_{network.short}")(
-                type(
-                    family.__name__,
-                    (family,),
-                    {
-                        "__doc__": f"{family.__doc__[:-1]}; features of {name}.",
-                        "extractor": name,
-                        "layer": layer,
-                        "label": words + "@{n}",
-                        "min_samples": least(family, network.widths[layer]),
-                    },
-                )
-            )
-
-
-_register()
-
-
-@METRICS.register("isc_lite0")
 class InceptionScoreLite0(InceptionScore):
     """Inception score with EfficientNet-Lite0's ImageNet classes instead of Inception's."""
 
-    extractor, layer, label, min_samples = named.DEFAULT, "1280", "IS-lite0@{n}", fidelity.SPLITS
-
-    @classmethod
-    def compute(cls, generated, reference, images, labels, scorer) -> float:
+    def score(self, generated: np.ndarray, reference: np.ndarray) -> float:
         weight, bias = lite0.class_layer()
         with fidelity.one_thread():
-            return cls.score(generated["1280"].astype(np.float64) @ weight.T + bias, None)
+            logits = generated.astype(np.float64) @ weight.T + bias  # (n, 1000)
+            return fidelity.inception_score(logits)
+
+
+METRICS_BY_NAME = {
+    "kid": Kid(LITE0),  # the primary metric at small n
+    "fid_lite0_112": Fid(LITE0, "FID-lite0-112@{n}"),
+    "precision_lite0": Precision(LITE0),
+    "recall_lite0": Recall(LITE0),
+    "isc_lite0": InceptionScoreLite0(LITE0),
+    "fid_inception": Fid(INCEPTION),
+    "kid_inception": Kid(INCEPTION),
+    "precision_inception": Precision(INCEPTION),
+    "recall_inception": Recall(INCEPTION),
+    "isc_inception": InceptionScore(INCEPTION),
+    "fid_clip_b32": Fid("clip-vit-b-32"),
+    "kid_clip_b32": Kid("clip-vit-b-32"),
+    "precision_clip_b32": Precision("clip-vit-b-32"),
+    "recall_clip_b32": Recall("clip-vit-b-32"),
+    "fid_clip_b16": Fid("clip-vit-b-16"),
+    "kid_clip_b16": Kid("clip-vit-b-16"),
+    "precision_clip_b16": Precision("clip-vit-b-16"),
+    "recall_clip_b16": Recall("clip-vit-b-16"),
+    "fid_clip_l14": Fid("clip-vit-l-14"),
+    "kid_clip_l14": Kid("clip-vit-l-14"),
+    "precision_clip_l14": Precision("clip-vit-l-14"),
+    "recall_clip_l14": Recall("clip-vit-l-14"),
+    "fid_dinov2_s14": Fid("dinov2-vit-s-14"),
+    "kid_dinov2_s14": Kid("dinov2-vit-s-14"),
+    "precision_dinov2_s14": Precision("dinov2-vit-s-14"),
+    "recall_dinov2_s14": Recall("dinov2-vit-s-14"),
+    "fid_dinov2_b14": Fid("dinov2-vit-b-14"),
+    "kid_dinov2_b14": Kid("dinov2-vit-b-14"),
+    "precision_dinov2_b14": Precision("dinov2-vit-b-14"),
+    "recall_dinov2_b14": Recall("dinov2-vit-b-14"),
+    "fid_dinov2_l14": Fid("dinov2-vit-l-14"),
+    "kid_dinov2_l14": Kid("dinov2-vit-l-14"),
+    "precision_dinov2_l14": Precision("dinov2-vit-l-14"),
+    "recall_dinov2_l14": Recall("dinov2-vit-l-14"),
+}
+
+for _name, _metric in METRICS_BY_NAME.items():
+    METRICS.register(_name)(_metric)

@@ -1,10 +1,9 @@
-"""The emoji image-text score: two small heads on frozen networks; it is no CLIP score.
+"""The emoji image-text score: two small heads on frozen networks. It is not a CLIP score.
 
-An image's EfficientNet-Lite0 features (1280 + 112) and a prompt's sentence embedding
-(MiniLM, 384) are mapped into one space, where the score is 100 times their cosine, as CLIP scores
-are written. scripts/train_image_text.py made the heads from the emoji judge-train split alone. How
-well they find the prompt of a picture of a concept they never saw is stored with them, and printed
-wherever the score is.
+Two linear heads map an image's EfficientNet-Lite0 features (1280 + 112) and a prompt's sentence
+embedding (MiniLM, 384) into one space; the score is 100 x their cosine, the convention of CLIP
+scores. scripts/train_image_text.py trained them on the split judge-train of emoji. Their retrieval
+accuracy on unseen concepts is stored in the file, and printed wherever the score is.
 """
 
 from __future__ import annotations
@@ -18,114 +17,124 @@ from typing import Any
 
 import numpy as np
 
+from cabench.data.dataset import Dataset
 from cabench.errors import CabenchError, DataMissing
-from cabench.metrics.extractors.lite0 import lite0_fingerprint
+from cabench.metrics.extractors import Features, lite0_fingerprint
 from cabench.runtime.files import file_hash
 
 FILE = Path(__file__).parent / "files" / "image_text.safetensors"
 FEATURES = ("1280", "112")  # of EfficientNet-Lite0, in this order
 ENCODER = "minilm"
-LEAST = 5  # times chance: with less retrieval no verdict may rest on the score
+LEAST = 5  # times chance: with a lower R@10 no claim may be tested with the score
 
 
 def unit(x: np.ndarray) -> np.ndarray:
-    """Rows of length one."""
+    """`x` with rows of unit length."""
     return x / np.linalg.norm(x, axis=1, keepdims=True)
 
 
 @dataclass(frozen=True)
 class Heads:
-    """Fitted scales and the two linear maps; `told`: how they were made and how well they find."""
+    """Two fitted linear maps into D dimensions; `about`: their training data and accuracy."""
 
     mean: np.ndarray  # (1392,) of the features
     scale: np.ndarray  # (1392,)
     image: np.ndarray  # (1392, D)
     text_mean: np.ndarray  # (384,)
     text: np.ndarray  # (384, D)
-    told: dict[str, Any]
+    about: dict[str, Any]  # encoder, judge (sha256), trained_on, pictures, concepts, r1, r10
 
-    def pictures(self, features: dict[str, np.ndarray]) -> np.ndarray:
-        """Features -> (N, D), float64, of length one."""
+    def images(self, features: Features) -> np.ndarray:
+        """Features of N images -> (N, D) float64 of unit length."""
         x = np.concatenate([features[name] for name in FEATURES], axis=1).astype(np.float64)
         return unit((x - self.mean) / self.scale @ self.image)
 
     def prompts(self, sentences: np.ndarray) -> np.ndarray:
-        """Sentence embeddings (N, 384) -> (N, D), float64, of length one."""
+        """Sentence embeddings (N, 384) -> (N, D) float64 of unit length."""
         return unit((sentences.astype(np.float64) - self.text_mean) @ self.text)
 
-    def score(self, features: dict[str, np.ndarray], sentences: np.ndarray) -> float:
-        """100 x the mean cosine of each picture with its own prompt."""
-        return float(100 * (self.pictures(features) * self.prompts(sentences)).sum(1).mean())
+    def score(self, features: Features, sentences: np.ndarray) -> float:
+        """100 x the mean cosine of each image and its own prompt."""
+        return float(100 * (self.images(features) * self.prompts(sentences)).sum(1).mean())
 
 
-def retrieval(similar: np.ndarray, right: np.ndarray, k: int) -> float:
-    """Share of rows whose right column is among the k most similar; ties count against it."""
-    own = similar[np.arange(len(similar)), right]
-    return float(((similar >= own[:, None]).sum(1) <= k).mean())
+def retrieval(similarity: np.ndarray, target: np.ndarray, k: int) -> float:
+    """R@k: share of rows of similarity (N, M) whose target column (N,) is among the k largest.
+
+    Ties count as misses.
+    """
+    own = similarity[np.arange(len(similarity)), target]  # (N,)
+    return float(((similarity >= own[:, None]).sum(1) <= k).mean())
 
 
 @cache
 def heads(path: Path = FILE) -> Heads:
-    """The committed heads."""
+    """The heads in the package; raises DataMissing if their file is corrupted."""
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(path, "np") as f:
-            told = json.loads(f.metadata()["told"])
+            about = json.loads(f.metadata()["told"])
             arrays = {name: f.get_tensor(name).astype(np.float64) for name in f.keys()}  # noqa: SIM118
     except (OSError, SafetensorError, KeyError, ValueError) as error:
         raise DataMissing(
             f"image-text score: {path} doesn't read ({error}); reinstall cabench or run "
             "`python scripts/train_image_text.py` in its repository"
         ) from None
-    return Heads(**arrays, told=told)
+    return Heads(**arrays, about=about)
 
 
 def fingerprint() -> str:
+    """sha256 of the heads' file."""
     return file_hash(FILE)
 
 
 def sentence_embeddings(texts: Sequence[str], cache: Path, among: Sequence[str] = ()) -> np.ndarray:
-    """(N, 384) of the encoder that the heads were made with."""
+    """(N, 384) embeddings of texts; `among`: all texts that will be asked for, cached at once.
+
+    Raises CabenchError if the installed networks are not the ones that the heads were trained on.
+    """
     from cabench.text import encoder, sentences
 
-    made, told = encoder(ENCODER), heads().told
-    if (made.fingerprint, lite0_fingerprint()) != (told["encoder"], told["judge"]):
+    text_encoder, about = encoder(ENCODER), heads().about
+    if (text_encoder.fingerprint, lite0_fingerprint()) != (about["encoder"], about["judge"]):
         raise CabenchError(
-            "image-text score: its heads were made with other weights of EfficientNet-Lite0 or of "
-            f"'{ENCODER}' than are installed"
+            "image-text score: its heads were trained with other weights of EfficientNet-Lite0 or "
+            f"of '{ENCODER}' than the installed ones"
         )
-    return sentences(made, texts, cache, among)
+    return sentences(text_encoder, texts, cache, among)
 
 
-def check(dataset: Any) -> None:
-    """Refuses a data set that the heads were not made for."""
+def check(dataset: Dataset) -> None:
+    """Raises CabenchError for a data set that the heads were not trained for."""
     if dataset.name != "emoji":
         raise CabenchError(
-            f"image_text_score: its heads are trained on emoji; they say nothing of "
-            f"'{dataset.name}'"
+            f"image_text_score: its heads are trained on emoji, got data set '{dataset.name}'"
         )
 
 
-def quality() -> str:
-    """'finds the prompt ... R@1 ..., R@10 ...': what is printed wherever the score is."""
-    told = heads().told
+def note() -> str:
+    """What is printed wherever the score is: its definition, and its R@1 and R@10 on new concepts.
+
+    Manifests and records hold this text, so it does not change.
+    """
+    about = heads().about
     return (
         f"Emoji image-text score: 100 x cosine of two heads on EfficientNet-Lite0 and MiniLM, "
-        f"trained on judge-train; not a CLIP score. On {told['pictures']} pictures of "
-        f"{told['concepts']} unseen concepts the right prompt comes first for "
-        f"{100 * told['r1']:.1f} % and among ten for {100 * told['r10']:.1f} % "
-        f"(chance {100 / told['concepts']:.1f} and {1000 / told['concepts']:.1f} %)."
+        f"trained on judge-train; not a CLIP score. On {about['pictures']} pictures of "
+        f"{about['concepts']} unseen concepts the right prompt comes first for "
+        f"{100 * about['r1']:.1f} % and among ten for {100 * about['r10']:.1f} % "
+        f"(chance {100 / about['concepts']:.1f} and {1000 / about['concepts']:.1f} %)."
     )
 
 
 def unfit() -> str:
-    """Why no verdict may rest on the score, or ''."""
-    told = heads().told
-    chance = 10 / told["concepts"]
-    if told["r10"] >= LEAST * chance:
+    """Why no claim may be tested with the score; '' if one may."""
+    about = heads().about
+    chance = 10 / about["concepts"]
+    if about["r10"] >= LEAST * chance:
         return ""
     return (
-        f"no verdict may rest on it: its R@10 on unseen concepts is {100 * told['r10']:.1f} %, "
-        f"below {LEAST} x chance ({100 * chance:.1f} %)"
+        f"no claim may be tested with it: its R@10 on unseen concepts is "
+        f"{100 * about['r10']:.1f} %, below {LEAST} x chance ({100 * chance:.1f} %)"
     )

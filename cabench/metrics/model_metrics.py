@@ -1,36 +1,48 @@
-"""Metrics that look at the trained network itself. Heavy imports wait inside `compute`."""
+"""Metrics of the trained network itself. Heavy imports wait inside `compute`."""
 
 from __future__ import annotations
 
-from cabench.data.dataset import UNSEEN
+from typing import TYPE_CHECKING
+
+from cabench.data.dataset import UNSEEN, Dataset
 from cabench.registry import METRICS
+
+if TYPE_CHECKING:
+    from cabench.diffusion.process import Process
+    from cabench.models.model import ConditionalModel
 
 
 @METRICS.register("heldout_loss")
 class HeldoutLoss:
-    """Mean squared error of the prediction at guidance 1 on the report split.
+    """Denoising loss (mean squared error) on the report split; in [0, inf), lower is better.
 
-    With common random numbers for all arms: overall, by equal bins of t, and (`train_loss`) on as
-    many generator-train images.
+    At guidance 1, with common random numbers for all arms. Gives the overall loss, its parts by
+    equal bins of t, and `train_loss` on as many images of generator-train.
     """
 
     version = 1
     needs = "model"
     higher_is_better = False
     label = "held-out loss"
-    unseen = True  # measured on the split `unseen`, too, where there is one
+    unseen = True  # also measured on the split `unseen`, where there is one
 
     @staticmethod
-    def compute(model, process, dataset, heldout, device) -> dict[str, float]:
+    def compute(
+        model: ConditionalModel,
+        process: Process,
+        dataset: Dataset,
+        heldout: dict[str, int],
+        device: str,
+    ) -> dict[str, float]:
         """`heldout`: images, bins, repeats, as in the scale."""
         from cabench.diffusion.training import Data, denoising_loss
 
         def loss(split: str):
             data = Data(dataset.split(split), (*model.embedder.categories, *model.embedder.texts))
-            return denoising_loss(model, process, data, device=device, **heldout)
+            return denoising_loss(model, process, data, device=device, **heldout)  # (bins,)
 
         bins = loss("report")
-        further = {"heldout_loss/unseen": loss(UNSEEN).mean()} if UNSEEN in dataset.splits else {}
+        unseen = {"heldout_loss/unseen": loss(UNSEEN).mean()} if UNSEEN in dataset.splits else {}
         overall = {"heldout_loss": bins.mean(), "train_loss": loss("generator-train").mean()}
         by_bin = {f"heldout_loss/bin{i}": value for i, value in enumerate(bins)}
-        return {name: float(value) for name, value in (overall | further | by_bin).items()}
+        return {name: float(value) for name, value in (overall | unseen | by_bin).items()}

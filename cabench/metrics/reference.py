@@ -1,4 +1,4 @@
-"""Which labels to generate, and the real pictures with the same labels to compare with."""
+"""Which labels to generate, and real images with the same labels to compare with."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from cabench.errors import CabenchError
 def report_labels(labels: np.ndarray, n: int) -> np.ndarray:
     """(n,) int64 labels to generate for a report split with `labels` (N,).
 
-    The split's own multiset when n is N, k times it when n is k N, else in proportion (largest
-    remainder, ties to the smaller label). The first ones are one of each class, then classes
-    alternate by their share, so that every prefix is a fair picture of the whole.
+    Their counts are the split's when n = N, k times those when n = k N, and proportional otherwise
+    (largest remainder, ties to the smaller label). The first labels are one of each class, then
+    classes alternate by their share, so that every prefix is representative.
     """
     if n < 1:
-        raise CabenchError(f"samples to score: {n}, at least 1 is needed")
+        raise CabenchError(f"samples to score: expected at least 1, got {n}")
     classes, counts = np.unique(labels, return_counts=True)
     shares, remainders = np.divmod(n * counts, len(labels))
     first = np.argsort(-remainders, kind="stable")[: n - shares.sum()]
@@ -24,20 +24,22 @@ def report_labels(labels: np.ndarray, n: int) -> np.ndarray:
     return np.repeat(classes, shares)[np.argsort(turn, kind="stable")].astype(np.int64)
 
 
-def matched(split_labels: np.ndarray, wanted: np.ndarray, where: str, seed: int = 0) -> np.ndarray:
-    """Indices of len(wanted) different pictures of a split with exactly the labels in `wanted`.
+def matched(split_labels: np.ndarray, target: np.ndarray, where: str, seed: int = 0) -> np.ndarray:
+    """Indices (n,) of different images of a split with the same label counts as `target` (n,).
 
-    Per label the first ones of a fixed shuffle (RandomState: its numbers never change, NEP 19).
+    Grouped by label; of each label the first ones of a seeded permutation. RandomState, because its
+    numbers never change (NEP 19). Raises CabenchError if a label has too few images; the message
+    starts with `where`.
     """
     order = np.random.RandomState(seed).permutation(len(split_labels))
-    labels, counts = np.unique(wanted, return_counts=True)
+    labels, counts = np.unique(target, return_counts=True)
     members = [order[split_labels[order] == label] for label in labels]
-    held = np.array([len(found) for found in members])
-    if (held < counts).any():
-        worst = np.argmin(held / counts)
+    available = np.array([len(indices) for indices in members])
+    if (available < counts).any():
+        worst = np.argmin(available / counts)
+        most = len(target) * available[worst] // counts[worst]
         raise CabenchError(
-            f"{where}: {len(wanted)} samples need {counts[worst]} real pictures of label "
-            f"{labels[worst]}, found {held[worst]}; "
-            f"at most about {len(wanted) * held[worst] // counts[worst]} samples can be scored"
+            f"{where}: {len(target)} samples need {counts[worst]} real images of label "
+            f"{labels[worst]}, got {available[worst]}; at most about {most} samples can be scored"
         )
-    return np.concatenate([found[:count] for found, count in zip(members, counts, strict=True)])
+    return np.concatenate([indices[:k] for indices, k in zip(members, counts, strict=True)])

@@ -1,51 +1,28 @@
-"""The metrics of generated samples. Heavy imports wait inside `compute`."""
+"""Metrics of samples beyond FID and KID: conditions, prompts, copies. Imports nothing heavy."""
 
 from __future__ import annotations
 
 import numpy as np
 
+from cabench.data.dataset import Dataset
 from cabench.data.texts import distinct_texts
 from cabench.errors import CabenchError
 from cabench.metrics import image_text, neighbours
-from cabench.metrics.fidelity import KID_MIN, fid, kid
+from cabench.metrics.clip import Clip
+from cabench.metrics.extractors import Features
+from cabench.metrics.fidelity import KID_MIN, kid
+from cabench.metrics.scorer import SampleScorer
 from cabench.registry import METRICS
 
 CLASS_MIN = 10  # samples of a class; smaller classes are left out
 
 
-@METRICS.register("kid")
-class Kid:
-    """KID on EfficientNet-Lite0's 1280 features: unbiased, the primary metric at small n."""
-
-    version = 1
-    needs = "samples"
-    higher_is_better = False
-    label = "KID-lite0@{n}"
-    min_samples = KID_MIN
-
-    @staticmethod
-    def compute(generated, reference, images, labels, scorer) -> float:
-        return kid(generated["1280"], reference["1280"])
-
-
-@METRICS.register("fid_lite0_112")
-class FidLite0:
-    """FID on EfficientNet-Lite0's pooled 112-channel stage; its bias depends on n."""
-
-    version = 1
-    needs = "samples"
-    higher_is_better = False
-    label = "FID-lite0-112@{n}"
-    min_samples = 2 * 112
-
-    @staticmethod
-    def compute(generated, reference, images, labels, scorer) -> float:
-        return fid(generated["112"], reference["112"])
-
-
 @METRICS.register("condition_accuracy")
 class ConditionAccuracy:
-    """Share of samples that a probe trained on real pictures gives the label asked for."""
+    """Share of samples that a probe trained on real images assigns to their label; in [0, 1].
+
+    Higher is better. The probe is linear, on EfficientNet-Lite0's features (metrics/probe.py).
+    """
 
     version = 1
     needs = "samples"
@@ -54,21 +31,28 @@ class ConditionAccuracy:
     min_samples = 1
 
     @staticmethod
-    def compute(generated, reference, images, labels, scorer) -> float:
+    def compute(
+        generated: Features,
+        reference: Features,
+        images: np.ndarray,
+        labels: np.ndarray,
+        scorer: SampleScorer,
+    ) -> float:
         return scorer.probe.accuracy(generated, labels)
 
     @staticmethod
-    def floor(scorer) -> float:
-        """On the report split: the probe has seen judge-train, where other floors come from."""
+    def floor(scorer: SampleScorer) -> float:
+        """Accuracy on the report split: the probe is trained on judge-train, the usual floor."""
         return scorer.probe.accuracy_on_report
 
 
 @METRICS.register("kid_classwise")
 class KidClasswise:
-    """KID within each class, samples of a label against real ones of it; the mean over classes.
+    """Mean over classes of the KID within a class; lower is better, may fall below 0.
 
-    Unlike KID it falls for no samples that are real and of the wrong class. Each class's own is
-    unbiased, so their mean is; of few pictures it is noisy.
+    Unlike KID it penalises realistic samples of the wrong class. Unbiased, as KID is, but noisy
+    with few samples per class. Classes with fewer than 10 samples are left out; at least 100
+    samples in total.
     """
 
     version = 1
@@ -78,7 +62,13 @@ class KidClasswise:
     min_samples = KID_MIN
 
     @staticmethod
-    def compute(generated, reference, images, labels, scorer) -> float:
+    def compute(
+        generated: Features,
+        reference: Features,
+        images: np.ndarray,
+        labels: np.ndarray,
+        scorer: SampleScorer,
+    ) -> float:
         real = scorer.reference_labels
         values = [
             kid(generated["1280"][labels == c], reference["1280"][real == c], CLASS_MIN)
@@ -87,16 +77,18 @@ class KidClasswise:
         ]
         if not values:
             raise CabenchError(
-                f"kid_classwise: no class has {CLASS_MIN} of the {len(labels)} samples"
+                f"kid_classwise: expected a class with at least {CLASS_MIN} of the {len(labels)} "
+                "samples, got none"
             )
         return float(np.mean(values))
 
 
 @METRICS.register("memorised")
 class Memorised:
-    """Share of samples nearer to a training picture than 99 % of new ones; of the first 10,000.
+    """Share of samples nearer to a training image than 99 % of new real images; lower is better.
 
-    Copies of later training pictures are not seen.
+    In [0, 1]; about 0.01 for new images. Compares with the first 10,000 training images only, by
+    Euclidean distance of EfficientNet-Lite0's features: copies of later ones are not detected.
     """
 
     version = neighbours.VERSION
@@ -106,13 +98,19 @@ class Memorised:
     min_samples = 1
 
     @staticmethod
-    def compute(generated, reference, images, labels, scorer) -> float:
-        return scorer.neighbours(generated["1280"])["memorised"]
+    def compute(
+        generated: Features,
+        reference: Features,
+        images: np.ndarray,
+        labels: np.ndarray,
+        scorer: SampleScorer,
+    ) -> float:
+        return scorer.neighbours(generated["1280"]).memorised
 
 
 @METRICS.register("style_accuracy")
 class StyleAccuracy:
-    """As condition_accuracy, of the stream `style`: has a sample the style asked for?"""
+    """Share of samples that a probe assigns to their style; in [0, 1], higher is better."""
 
     version = 1
     needs = "samples"
@@ -121,72 +119,99 @@ class StyleAccuracy:
     min_samples = 1
 
     @staticmethod
-    def check(dataset) -> None:
+    def check(dataset: Dataset) -> None:
         if "style" not in dataset.classes:
             raise CabenchError(f"style_accuracy: data set '{dataset.name}' has no stream 'style'")
 
     @staticmethod
-    def compute(generated, reference, images, labels, scorer) -> float:
-        scorer.told_to(labels)
+    def compute(
+        generated: Features,
+        reference: Features,
+        images: np.ndarray,
+        labels: np.ndarray,
+        scorer: SampleScorer,
+    ) -> float:
+        scorer.require_order(labels)
         return scorer.probe_of("style").accuracy(generated, scorer.conditions["style"])
 
     @staticmethod
-    def floor(scorer) -> float:
-        """Of real pictures of the split that the samples' conditions are from."""
+    def floor(scorer: SampleScorer) -> float:
+        """Accuracy on the real images that the samples' conditions are from."""
         return scorer.probe_of("style").accuracy_on_report
 
 
-class ByHeads:
-    """What the two metrics by the emoji image-text heads share."""
+class ImageTextMetric:
+    """What the two metrics on the emoji image-text heads share (metrics/image_text.py)."""
 
     version = 1
     needs = "samples"
     higher_is_better = True
     check = staticmethod(image_text.check)
     fingerprint = staticmethod(image_text.fingerprint)
-    note = staticmethod(image_text.quality)
+    note = staticmethod(image_text.note)
     unfit = staticmethod(image_text.unfit)
 
 
 @METRICS.register("image_text_score")
-class ImageTextScore(ByHeads):
-    """Emoji image-text score of samples and their prompts (image_text.py); no CLIP score."""
+class ImageTextScore(ImageTextMetric):
+    """Emoji image-text score: 100 x cosine of each sample and its prompt; not a CLIP score.
+
+    In [-100, 100], higher is better; for the data set emoji only.
+    """
 
     label = "image-text score@{n}"
     min_samples = 1
 
     @staticmethod
-    def compute(generated, reference, images, labels, scorer) -> float:
-        scorer.told_to(labels)
+    def compute(
+        generated: Features,
+        reference: Features,
+        images: np.ndarray,
+        labels: np.ndarray,
+        scorer: SampleScorer,
+    ) -> float:
+        scorer.require_order(labels)
         return image_text.heads().score(generated, _sentences(scorer))
 
     @staticmethod
-    def floor(scorer) -> float:
-        """Real pictures of the same split with their own prompts."""
-        return image_text.heads().score(scorer.real, _sentences(scorer))
+    def floor(scorer: SampleScorer) -> float:
+        """The score of the real images with the same prompts."""
+        return image_text.heads().score(scorer.paired_features, _sentences(scorer))
 
 
 @METRICS.register("prompt_retrieval")
-class PromptRetrieval(ByHeads):
-    """Share of samples whose own prompt is among the ten nearest prompts, by the same heads."""
+class PromptRetrieval(ImageTextMetric):
+    """Share of samples whose own prompt is among the ten nearest (R@10), by the same heads.
+
+    In [0, 1], higher is better; for the data set emoji only. At least 11 samples.
+    """
 
     label = "prompt in top 10@{n}"
     min_samples = 11
 
     @staticmethod
-    def compute(generated, reference, images, labels, scorer) -> float:
-        scorer.told_to(labels)
-        return _found(generated, scorer)
+    def compute(
+        generated: Features,
+        reference: Features,
+        images: np.ndarray,
+        labels: np.ndarray,
+        scorer: SampleScorer,
+    ) -> float:
+        scorer.require_order(labels)
+        return _recall_at_10(generated, scorer)
 
     @staticmethod
-    def floor(scorer) -> float:
-        """Real pictures of the same split among their own prompts."""
-        return _found(scorer.real, scorer)
+    def floor(scorer: SampleScorer) -> float:
+        """R@10 of the real images with the same prompts."""
+        return _recall_at_10(scorer.paired_features, scorer)
 
 
 @METRICS.register("clip_score")
 class ClipScore:
-    """CLIP score of samples and their prompts, by the CLIP that the scale names."""
+    """100 x cosine of each sample and its prompt in the CLIP that the scale names.
+
+    In [-100, 100], higher is better (arXiv 2104.08718, without its cut at 0 and factor 2.5).
+    """
 
     version = 1
     needs = "samples"
@@ -195,30 +220,39 @@ class ClipScore:
     min_samples = 1
 
     @staticmethod
-    def compute(generated, reference, images, labels, scorer) -> float:
-        scorer.told_to(labels)
+    def compute(
+        generated: Features,
+        reference: Features,
+        images: np.ndarray,
+        labels: np.ndarray,
+        scorer: SampleScorer,
+    ) -> float:
+        scorer.require_order(labels)
         return _clip(scorer).score(images, scorer.clip_prompts)
 
     @staticmethod
-    def floor(scorer) -> float:
-        """Real pictures of the same split with their own prompts."""
+    def floor(scorer: SampleScorer) -> float:
+        """The score of the real images with the same prompts."""
         real = scorer.dataset.split(scorer.reference).images[scorer.rows]
         return _clip(scorer).score(real, scorer.clip_prompts)
 
 
-def _clip(scorer):
+def _clip(scorer: SampleScorer) -> Clip:
     if scorer.clip is None:
-        how = "`clip: {path: FOLDER}` in the scale, or `cabench score --clip FOLDER`"
-        raise CabenchError(f"clip_score needs a CLIP: {how}")
+        raise CabenchError(
+            "clip_score needs a CLIP: `clip: {path: FOLDER}` in the scale, or "
+            "`cabench score --clip FOLDER`"
+        )
     return scorer.clip
 
 
-def _sentences(scorer):
+def _sentences(scorer: SampleScorer) -> np.ndarray:
+    """(n, 384) sentence embeddings of the samples' prompts."""
     among = distinct_texts(scorer.dataset)
     return image_text.sentence_embeddings(scorer.prompts, scorer.cache, among)
 
 
-def _found(features, scorer) -> float:
+def _recall_at_10(features: Features, scorer: SampleScorer) -> float:
     heads = image_text.heads()
-    similar = heads.pictures(features) @ heads.prompts(_sentences(scorer)).T
-    return image_text.retrieval(similar, np.arange(len(similar)), 10)
+    cosine = heads.images(features) @ heads.prompts(_sentences(scorer)).T  # (n, n)
+    return image_text.retrieval(cosine, np.arange(len(cosine)), 10)

@@ -1,21 +1,23 @@
-"""Scores of generated samples on one data set: reference, floor and probe, prepared once."""
+"""Scores of generated samples on one data set: reference, floor and probe, computed once."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
+from cabench.data.dataset import Dataset
 from cabench.errors import CabenchError
-from cabench.metrics import fidelity, neighbours
+from cabench.metrics import fidelity
 from cabench.metrics import probe as probes
-from cabench.metrics.clip import TEMPLATE, wording
-from cabench.metrics.extractors import lite0
-from cabench.metrics.extractors.named import DEFAULT, extractor_of
+from cabench.metrics.base import Metric, extractor_of, note_of
+from cabench.metrics.clip import TEMPLATE, Clip, wording
+from cabench.metrics.extractors import DEFAULT, FeatureExtractor, Features, Lite0, lite0
+from cabench.metrics.neighbours import MOST, Neighbours, compare, nearest
 from cabench.metrics.reference import matched, report_labels
 from cabench.registry import EXTRACTORS, METRICS
 from cabench.runtime.sealed import cached_arrays
@@ -25,61 +27,78 @@ REFERENCE, FLOOR, TRAINED = "report", "judge-train", "generator-train"
 METRIC_NAMES = ("kid", "fid_lite0_112", "condition_accuracy")
 
 
-class SampleScorer:
-    """n samples against n real pictures of the report split that have the same labels.
+class SampleMetric(Metric, Protocol):
+    """A score of generated samples: `needs = "samples"`."""
 
-    Constructing one is cheap and refuses what cannot be scored. The feature extractor runs at the
-    first `score`, `floor` or `prepare`; features of real images and the probe are cached on disk
-    for parallel workers (the first one computes them, the others wait).
+    min_samples: int  # fewer are refused
+
+    def compute(
+        self,
+        generated: Features,  # {layer: (n, D)} of the samples, from the metric's extractor
+        reference: Features,  # of n real images with the same labels
+        images: np.ndarray,  # (n, C, H, W) uint8: the samples
+        labels: np.ndarray,  # (n,) int64: the labels they are conditioned on
+        scorer: SampleScorer,  # data set, probes, prompts
+    ) -> float: ...
+
+
+class SampleScorer:
+    """Compares n samples with n real images of the report split that have the same labels.
+
+    Constructing one is cheap and refuses what cannot be scored. The feature extractors run at the
+    first `score`, `floor` or `prepare`. Features of real images and the probe are cached on disk
+    for parallel workers: the first one computes them, the others wait.
     """
 
     def __init__(
         self,
-        dataset: Any,  # cabench.data.Dataset, or what looks like one
+        dataset: Dataset,
         n: int,  # samples to generate and score
         cache: Path,  # extractors, features, probes: <cache>/judge/
-        threads: int = 1,  # of the extractor; the numbers don't depend on it
+        threads: int = 1,  # of the extractors, without effect on the numbers
         metrics: Sequence[str] = METRIC_NAMES,  # registered metrics that need samples
-        stream: str = "label",  # the condition that accuracy is about
-        reference: str = REFERENCE,  # the split whose conditions samples are told
-        clip: Any = None,  # metrics.clip.Clip, of metric clip_score
+        stream: str = "label",  # the stream of condition_accuracy
+        reference: str = REFERENCE,  # the split that samples take their conditions from
+        clip: Clip | None = None,  # of metric clip_score
     ):
         self.dataset, self.n, self.stream, self.reference = dataset, n, stream, reference
         self.cache, self.clip = Path(cache), clip
-        self.extractor = lite0.Lite0(cache, threads)
-        self.metrics = {name: METRICS.get(name) for name in metrics}
-        others = dict.fromkeys(extractor_of(metric) for metric in self.metrics.values())
-        self.extractors = {
-            DEFAULT: self.extractor
-        } | {  # by name: the default, and what metrics name
-            name: EXTRACTORS.get(name)(Path(cache), threads) for name in others if name != DEFAULT
-        }
+        self.metrics: dict[str, SampleMetric] = {name: METRICS.get(name) for name in metrics}
+        self.extractor = Lite0(self.cache, threads)  # the default, always there for the probe
+        names = dict.fromkeys(extractor_of(metric) for metric in self.metrics.values())
+        self.extractors: dict[str, FeatureExtractor] = {DEFAULT: self.extractor}
+        for name in names:
+            if name != DEFAULT:
+                self.extractors[name] = EXTRACTORS.get(name)(self.cache, threads)
         for name, metric in self.metrics.items():
-            if hasattr(metric, "check"):
-                metric.check(dataset)
+            check: Callable[[Dataset], None] | None = getattr(metric, "check", None)
+            if check:
+                check(dataset)
             if n < metric.min_samples:
                 raise CabenchError(
-                    f"{name}: {n} samples are too few, at least {metric.min_samples} are needed"
+                    f"{name}: expected at least {metric.min_samples} samples, got {n}"
                 )
         self.labels = report_labels(self._labels(reference), n)  # (n,) int64: what to generate
-        self.chosen = {  # split -> (n,) indices of the real pictures in use
+        self.chosen = {  # split -> (n,) indices of its real images in use
             split: matched(self._labels(split), self.labels, f"split '{split}'")
             for split in (reference, FLOOR)
         }
         self._folder = self.cache / "judge"
-        self._real: dict[str, dict[str, np.ndarray]] = {}  # by extractor: of the reference
-        self._last: tuple[Any, dict] = None, {}  # pictures, their features by extractor
+        self._reference_features: dict[str, Features] = {}  # by extractor
+        self._last: tuple[np.ndarray | None, dict[str, Features]] = None, {}  # by extractor
+
+    # ---- conditions of the samples --------------------------------------------------------------
 
     @cached_property
     def rows(self) -> np.ndarray:
-        """(n,) the picture of the reference split whose conditions each sample is told."""
+        """(n,) rows of the reference split whose conditions the samples take, in labels' order."""
         rows = np.empty(self.n, np.int64)
         rows[np.argsort(self.labels, kind="stable")] = self.chosen[self.reference]  # label by label
         return rows
 
     @cached_property
     def conditions(self) -> dict[str, np.ndarray]:
-        """What each sample is told, by stream (n,), in labels' order."""
+        """Each sample's condition inputs, {stream: (n,)}, in labels' order."""
         streams = self.dataset.split(self.reference).streams
         return {name: values[self.rows] for name, values in streams.items()}
 
@@ -89,11 +108,35 @@ class SampleScorer:
         texts = self.dataset.split(self.reference).texts
         if STREAM not in texts:
             raise CabenchError(f"data set '{self.dataset.name}' has no texts")
-        found = first(texts[STREAM])
-        return [found[row] for row in self.rows]
+        captions = first(texts[STREAM])
+        return [captions[row] for row in self.rows]
+
+    @property
+    def clip_template(self) -> str | None:
+        """The template that turns class names into CLIP's prompts; None: use the data's texts."""
+        assert self.clip is not None
+        has_text = STREAM in self.dataset.split(self.reference).texts
+        return self.clip.template or (None if has_text else TEMPLATE)
+
+    @cached_property
+    def clip_prompts(self) -> list[str]:
+        """CLIP's prompt for each sample, in labels' order."""
+        if self.clip_template is None:
+            return self.prompts
+        return wording(self.clip_template, self.dataset.classes[self.stream], self.labels)
+
+    def require_order(self, labels: np.ndarray) -> None:
+        """Refuses samples that are not in labels' order: their other conditions are unknown."""
+        if not np.array_equal(labels, self.labels):
+            raise CabenchError(
+                "expected samples in the order of scorer.labels, got another: "
+                "their further conditions are unknown"
+            )
+
+    # ---- scores ---------------------------------------------------------------------------------
 
     def score(self, images: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-        """Every metric of samples (n, C, H, W) uint8 made for `labels` (n,), in any order."""
+        """Every metric of samples (n, C, H, W) uint8 conditioned on labels (n,), in any order."""
         if images.shape != (self.n, *self.dataset.shape):
             raise ValueError(f"samples are {images.shape}, not {(self.n, *self.dataset.shape)}")
         if not np.array_equal(np.sort(labels), np.sort(self.labels)):
@@ -102,7 +145,7 @@ class SampleScorer:
             name: float(
                 metric.compute(
                     self.features(images, extractor_of(metric)),
-                    self.compared(extractor_of(metric)),
+                    self.reference_features(extractor_of(metric)),
                     images,
                     labels,
                     self,
@@ -111,96 +154,141 @@ class SampleScorer:
             for name, metric in self.metrics.items()
         }
 
-    def features(self, images: np.ndarray, name: str = DEFAULT) -> dict[str, np.ndarray]:
-        """An extractor's features of pictures; those of the last pictures are kept."""
+    def floor(self) -> dict[str, float]:
+        """The same metrics of n disjoint real images with the same labels."""
+        return dict(self._floor)
+
+    @cached_property
+    def _floor(self) -> dict[str, float]:
+        chosen = self.chosen[FLOOR]
+        images, labels = self.dataset.split(FLOOR).images[chosen], self._labels(FLOOR)[chosen]
+        scores = {}
+        for name, metric in self.metrics.items():
+            floor: Callable[[SampleScorer], float] | None = getattr(metric, "floor", None)
+            if floor:
+                scores[name] = float(floor(self))
+                continue
+            extractor = extractor_of(metric)
+            real, reference = self._subset(FLOOR, extractor), self.reference_features(extractor)
+            scores[name] = float(metric.compute(real, reference, images, labels, self))
+        return scores
+
+    def prepare(self) -> None:
+        """Fills the cache, so that workers only read it."""
+        _ = self.reference_features(), self._floor, self._real_distances
+        if len(np.unique(self._labels(FLOOR))) > 1:  # COCO's images have no class
+            _ = self.probe
+
+    # ---- features -------------------------------------------------------------------------------
+
+    def features(self, images: np.ndarray, extractor: str = DEFAULT) -> Features:
+        """An extractor's features of images; those of the last images are kept in memory."""
         if self._last[0] is not images:
             self._last = images, {}
-        found = self._last[1]
-        if name not in found:
-            found[name] = self.extractors[name].features(images)
-        return found[name]
+        by_extractor = self._last[1]
+        if extractor not in by_extractor:
+            by_extractor[extractor] = self.extractors[extractor].features(images)
+        return by_extractor[extractor]
 
-    def neighbours(self, features: np.ndarray) -> dict[str, Any]:
-        """How near samples (n, 1280) come to training pictures, beside how near new real ones do.
-
-        `memorised`: share nearer than QUANTILE of the report's pictures in use are; `ratio`: median
-        distance over theirs; `distance`, `index` (n,): to the nearest of the `of` first pictures.
-        """
-        distance, index = neighbours.nearest(features, self._trained)
-        usual = self._usual
-        near = np.quantile(usual, neighbours.QUANTILE)
-        return {
-            "memorised": float((distance < near).mean()),
-            "ratio": float(np.median(distance) / np.median(usual)),
-            "of": len(self._trained),
-            "distance": distance,
-            "index": index,
-        }
-
-    @cached_property
-    def _trained(self) -> np.ndarray:
-        """(m, 1280) of the first training pictures."""
-        split = self.dataset.split(TRAINED)
-        part = slice(0, neighbours.MOST)
-        key = _short(self.dataset.fingerprint, self.extractor.fingerprint, neighbours.MOST)
-        return cached_arrays(
-            self._folder / f"features-{key}-{TRAINED}.npz",
-            lambda: {"1280": self.extractor.features(split.images[part])["1280"]},
-        )["1280"]
-
-    @cached_property
-    def _usual(self) -> np.ndarray:
-        """Distances of the real pictures in use to the nearest training picture, (n,)."""
-        return neighbours.nearest(self.compared()["1280"], self._trained)[0]
+    def reference_features(self, extractor: str = DEFAULT) -> Features:
+        """Features of the n real images that samples are compared with."""
+        if extractor not in self._reference_features:
+            self._reference_features[extractor] = self._subset(self.reference, extractor)
+        return self._reference_features[extractor]
 
     @property
     def reference_labels(self) -> np.ndarray:
-        """(n,) of the real pictures in use, in their order."""
+        """(n,) labels of those real images, in their order."""
         return self._labels(self.reference)[self.chosen[self.reference]]
 
-    @property
-    def clip_template(self) -> str | None:
-        """How class names become CLIP's prompts; None: they are the data's texts."""
-        has_text = STREAM in self.dataset.split(self.reference).texts
-        return self.clip.template or (None if has_text else TEMPLATE)
+    @cached_property
+    def paired_features(self) -> Features:
+        """Features of the real image that each sample's conditions are from, in labels' order."""
+        return {k: f[self.rows] for k, f in self._features(self.reference).items()}
+
+    def _subset(self, split: str, extractor: str) -> Features:
+        features = self._features(split, extractor)
+        return {layer: values[self.chosen[split]] for layer, values in features.items()}
+
+    def _features(self, split: str, extractor: str = DEFAULT) -> Features:
+        """An extractor's features of a whole split, from the cache."""
+        network = self.extractors[extractor]
+        key = _short(self.dataset.fingerprint, network.fingerprint_of())
+        return cached_arrays(
+            self._folder / f"features-{key}-{split}.npz",
+            lambda: network.features(self.dataset.split(split).images),
+        )
+
+    # ---- copies of training images --------------------------------------------------------------
+
+    def neighbours(self, features: np.ndarray) -> Neighbours:
+        """How near samples (n, 1280) are to training images, compared with new real images."""
+        distance, index = nearest(features, self._trained)
+        return compare(distance, index, self._real_distances, of=len(self._trained))
 
     @cached_property
-    def clip_prompts(self) -> list[str]:
-        if self.clip_template is None:
-            return self.prompts
-        return wording(self.clip_template, self.dataset.classes[self.stream], self.labels)
+    def _trained(self) -> np.ndarray:
+        """(m, 1280) features of the first MOST training images."""
+        split = self.dataset.split(TRAINED)
+        key = _short(self.dataset.fingerprint, self.extractor.fingerprint, MOST)
+        return cached_arrays(
+            self._folder / f"features-{key}-{TRAINED}.npz",
+            lambda: {"1280": self.extractor.features(split.images[:MOST])["1280"]},
+        )["1280"]
 
-    def told_to(self, labels: np.ndarray) -> None:
-        """Refuses samples in another order: their other conditions would not be known."""
-        if not np.array_equal(labels, self.labels):
+    @cached_property
+    def _real_distances(self) -> np.ndarray:
+        """(n,) distances of the reference images to their nearest training images."""
+        return nearest(self.reference_features()["1280"], self._trained)[0]
+
+    # ---- probes ---------------------------------------------------------------------------------
+
+    @cached_property
+    def probe(self) -> probes.Probe:
+        """The linear probe of `stream`, trained on judge-train and tested on report."""
+        return self.probe_of(self.stream)
+
+    def probe_of(self, stream: str) -> probes.Probe:
+        """The linear probe of another stream, from the cache."""
+        split = [] if self.reference == REFERENCE else [self.reference]
+        key = _short(
+            self.dataset.fingerprint, self.extractor.fingerprint, stream, probes.VERSION, *split
+        )
+
+        def fit() -> dict[str, np.ndarray]:
+            return probes.fit(
+                self._features(FLOOR),
+                self._labels(FLOOR, stream),
+                self._features(self.reference),
+                self._labels(self.reference, stream),
+            ).arrays()
+
+        return probes.Probe.load(cached_arrays(self._folder / f"probe-{key}.npz", fit))
+
+    def _labels(self, split: str, stream: str | None = None) -> np.ndarray:
+        streams, stream = self.dataset.split(split).streams, stream or self.stream
+        if stream not in streams:
             raise CabenchError(
-                "the samples are not in scorer.labels' order: what else they were told is unknown"
+                f"scoring by '{stream}': the data set's streams are {', '.join(streams)}"
             )
+        return streams[stream]
 
-    def floor(self) -> dict[str, float]:
-        """The same metrics of n other real pictures with the same labels; accuracy: on report."""
-        return dict(self._floor)
-
-    def prepare(self) -> None:
-        """Fill the cache, so that workers only read it."""
-        _ = self.compared(), self._floor, self._usual
-        if len(np.unique(self._labels(FLOOR))) > 1:  # COCO's pictures have no class
-            _ = self.probe
+    # ---- protocol -------------------------------------------------------------------------------
 
     @property
     def protocol(self) -> dict[str, Any]:
-        """How the numbers were made, for the record: JSON, known without running an extractor."""
-        return {
+        """How the numbers come about, as JSON for the record; runs no extractor."""
+        protocol: dict[str, Any] = {
             "n": self.n,
             "metrics": {name: metric.version for name, metric in self.metrics.items()},
             "judge": lite0.NAME,
             "judge_fingerprint": self.extractor.fingerprint,
             "judge_resize": f"{lite0.SIZE} px, antialiased bilinear",
-            **(
-                {"judges": {n: e.fingerprint for n, e in self.extractors.items() if n != DEFAULT}}
-                if len(self.extractors) > 1
-                else {}
-            ),
+        }
+        others = [name for name in self.extractors if name != DEFAULT]
+        if others:
+            protocol["judges"] = {name: self.extractors[name].fingerprint_of() for name in others}
+        protocol |= {
             "reference": {"split": self.reference, "labels": "as generated"},
             "floor": {"split": FLOOR, "labels": "as generated"},
             "kid": {"features": "1280", **fidelity.KID, "kid_subset_size": self.n},
@@ -214,93 +302,19 @@ class SampleScorer:
                 "tested_on": self.reference,
                 "stream": self.stream,
             },
-            **({"notes": notes} if (notes := self._notes()) else {}),
-            **({"clip": self._clip} if self.clip else {}),
         }
-
-    @property
-    def _clip(self) -> dict[str, Any]:
-        return {
-            "path": self.clip.path,
-            "weights": self.clip.fingerprint,
-            "prompts": self.clip_template or "the data's texts",
-        }
-
-    def _notes(self) -> dict[str, str]:
-        return {name: m.note() for name, m in self.metrics.items() if hasattr(m, "note")}
-
-    @cached_property
-    def probe(self) -> probes.Probe:
-        """The probe of this data set, trained on judge-train, tested on report."""
-        return self.probe_of(self.stream)
-
-    def probe_of(self, stream: str) -> probes.Probe:
-        """As `probe`, of another stream."""
-        elsewhere = [] if self.reference == REFERENCE else [self.reference]
-        key = _short(
-            self.dataset.fingerprint, self.extractor.fingerprint, stream, probes.VERSION, *elsewhere
-        )
-
-        def fit() -> dict[str, np.ndarray]:
-            return probes.fit(
-                self._features(FLOOR),
-                self._labels(FLOOR, stream),
-                self._features(self.reference),
-                self._labels(self.reference, stream),
-            ).arrays()
-
-        return probes.Probe.load(cached_arrays(self._folder / f"probe-{key}.npz", fit))
-
-    @cached_property
-    def real(self) -> dict[str, np.ndarray]:
-        """Features of the real images that the samples' conditions are from, in order."""
-        return {k: f[self.rows] for k, f in self._features(self.reference).items()}
-
-    def compared(self, name: str = DEFAULT) -> dict[str, np.ndarray]:
-        """An extractor's features of the real pictures that samples are compared with."""
-        if name not in self._real:
-            self._real[name] = self._subset(self.reference, name)
-        return self._real[name]
-
-    @cached_property
-    def _floor(self) -> dict[str, float]:
-        chosen = self.chosen[FLOOR]
-        images, labels = self.dataset.split(FLOOR).images[chosen], self._labels(FLOOR)[chosen]
-        return {
-            name: float(
-                metric.floor(self)
-                if hasattr(metric, "floor")
-                else metric.compute(
-                    self._subset(FLOOR, extractor_of(metric)),
-                    self.compared(extractor_of(metric)),
-                    images,
-                    labels,
-                    self,
-                )
-            )
-            for name, metric in self.metrics.items()
-        }
-
-    def _labels(self, split: str, stream: str | None = None) -> np.ndarray:
-        streams, stream = self.dataset.split(split).streams, stream or self.stream
-        if stream not in streams:
-            raise CabenchError(
-                f"scoring by '{stream}': the data set's streams are {', '.join(streams)}"
-            )
-        return streams[stream]
-
-    def _subset(self, split: str, name: str = DEFAULT) -> dict[str, np.ndarray]:
-        return {layer: f[self.chosen[split]] for layer, f in self._features(split, name).items()}
-
-    def _features(self, split: str, name: str = DEFAULT) -> dict[str, np.ndarray]:
-        """An extractor's features of a whole split, from the cache."""
-        network = self.extractors[name]
-        key = _short(self.dataset.fingerprint, network.fingerprint)
-        return cached_arrays(
-            self._folder / f"features-{key}-{split}.npz",
-            lambda: network.features(self.dataset.split(split).images),
-        )
+        notes = {name: note_of(metric) for name, metric in self.metrics.items()}
+        if any(note is not None for note in notes.values()):
+            protocol["notes"] = {name: note for name, note in notes.items() if note is not None}
+        if self.clip is not None:
+            protocol["clip"] = {
+                "path": self.clip.path,
+                "weights": self.clip.fingerprint,
+                "prompts": self.clip_template or "the data's texts",
+            }
+        return protocol
 
 
-def _short(*parts: Any) -> str:
+def _short(*parts: object) -> str:
+    """16 hex digits that identify the content of a cached file."""
     return hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()[:16]

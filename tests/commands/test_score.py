@@ -1,16 +1,12 @@
-"""The commands `score` and `audit`: saved samples, other metrics; metrics, corrupted pictures."""
+"""The command `score`: further metrics of saved samples."""
 
 import csv
 import json
 import shutil
 
 import numpy as np
-import pandas as pd
 import pytest
 from cli import cabench, spawn
-
-from cabench.metrics import audit
-from cabench.metrics.corruptions import CORRUPTIONS, Real
 
 pytestmark = pytest.mark.slow
 
@@ -104,69 +100,3 @@ def test_the_nearest_training_pictures_stand_beside_the_record_and_in_the_report
     pages = pypdfium2.PdfDocument(run / "reports/two.smoke.pdf")
     text = " ".join(page.get_textpage().get_text_range() for page in pages)
     assert "Nearest training images" in text
-
-
-# ---- auditing the metrics ----------------------------------------------------------------------
-
-
-def test_every_corruption_spoils_what_it_says_and_no_more():
-    rng = np.random.RandomState(0)
-    images = rng.randint(0, 256, (40, 3, 16, 16)).astype(np.uint8)
-    labels = np.repeat(np.arange(10), 4)
-    real = Real(images, labels, images[::-1].copy())
-    made = {name: make(real, np.random.RandomState(1)) for name, make in CORRUPTIONS.items()}
-    for name, (found, asked) in made.items():
-        assert found.shape == images.shape and found.dtype == np.uint8, name
-        assert np.array_equal(np.sort(asked), labels), name
-        assert (name == "shuffled labels") == (not np.array_equal(asked, labels)), name
-        assert np.array_equal(found, images) == name.startswith("shuffled"), name
-    assert made["blur"][0].std() < 0.8 * images.std()
-    lost = (made["missing classes"][0] != images).any((1, 2, 3))
-    assert len(np.unique(labels[lost])) == 3 and lost.sum() == 12
-
-
-def test_the_matrix_finds_what_is_known_of_kid_and_accuracy(tmp_path):
-    """KID and FID are flat under shuffled labels, where accuracy falls; blur is seen by all."""
-    out = tmp_path / "reports"
-    done = spawn(
-        "audit",
-        "digits",
-        "--n",
-        "100",
-        "--sets",
-        "3",
-        "--out",
-        out,
-        "--metrics",
-        "kid,condition_accuracy,memorised",
-        cwd=tmp_path,
-    )
-    assert done.code == 0, done.err
-    frame = pd.read_csv(out / "audit.digits.csv")
-    found = {(r.metric, r.corruption): r.found for r in frame.itertuples()}
-    assert found["kid", "shuffled labels"] == "flat"
-    assert found["condition_accuracy", "shuffled labels"] == "worse"
-    assert found["kid", "blur"] == found["condition_accuracy", "blur"] == "worse"
-    assert found["memorised", "memorised"] == "worse"
-    assert {p.suffix for p in out.iterdir()} == {".csv", ".md", ".png", ".svg"}
-    kid = frame[(frame.metric == "kid") & (frame.corruption == "blur")].iloc[0]
-    assert kid["shift"] == pytest.approx((kid["corrupted"] - kid["intact"]) / kid["sd"], rel=1e-6)
-
-
-def test_a_wrong_argument_of_audit_is_one_line(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    for words, text in (
-        (["digit"], "did you mean 'digits'"),
-        (["digits", "--sets", "2"], "at least 3"),
-        (["digits", "--metrics", "kidd"], "did you mean 'kid'"),
-        (["digits", "--n", "3000"], "samples can be scored"),
-    ):
-        code, _, err = cabench("audit", *words)
-        assert code == 2 and text in err and len(err.strip().splitlines()) == 1
-
-
-def test_expectations_name_corruptions_that_there_are():
-    for told in audit.EXPECTED.values():
-        assert set(told) <= set(CORRUPTIONS)
-    assert audit.expected("fid_inception", "blur") == "worse"
-    assert audit.expected("my_metric", "blur") == ""

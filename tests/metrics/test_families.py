@@ -65,7 +65,7 @@ def test_class_wise_kid_is_the_mean_of_the_classes_and_sees_wrong_labels(scorer,
         scorer.dataset, scorer.n, scorer._folder.parent, metrics=["kid", "kid_classwise"]
     )
     scores = made.score(images, labels)
-    features, truth = made.features(images)["1280"], made.compared()["1280"]
+    features, truth = made.features(images)["1280"], made.reference_features()["1280"]
     by_class = [
         fidelity.kid(features[labels == c], truth[made.reference_labels == c], 2) for c in range(10)
     ]
@@ -90,13 +90,13 @@ def test_copies_of_training_pictures_are_seen(scorer, real):
     copied = scorer.neighbours(scorer.features(real[0])["1280"])
     new = scorer.dataset.split("judge-train").images[scorer.chosen["judge-train"]]
     fresh = scorer.neighbours(scorer.features(new)["1280"])
-    assert copied["memorised"] > 0.95 and copied["ratio"] < 0.1
-    assert fresh["memorised"] < 0.06 and fresh["ratio"] == pytest.approx(1, abs=0.2)
+    assert copied.memorised > 0.95 and copied.ratio < 0.1
+    assert fresh.memorised < 0.06 and fresh.ratio == pytest.approx(1, abs=0.2)
     trained = scorer.dataset.split("generator-train").images
-    again = trained[copied["index"]]
-    assert (copied["distance"] < 1e-3).mean() > 0.95
+    again = trained[copied.index]
+    assert (copied.distance < 1e-3).mean() > 0.95
     same = (again == real[0]).reshape(len(again), -1).all(1)
-    assert same[copied["distance"] < 1e-4].mean() > 0.95
+    assert same[copied.distance < 1e-4].mean() > 0.95
 
 
 def test_lite0s_classes_are_its_own_classifiers():
@@ -205,7 +205,7 @@ def test_inception_equals_torch_fidelitys_command_line(
     assert scores["recall_inception"] == pytest.approx(theirs["recall"], abs=one)
     # theirs adds up kernels of about 1 in float32, so that KID is good to some 1e-6
     kid = theirs["kernel_inception_distance_mean"]
-    features, reference = ours.features(samples, NAME), ours.compared(NAME)
+    features, reference = ours.features(samples, NAME), ours.reference_features(NAME)
     assert fidelity.kid(features["2048"], reference["2048"], N) == pytest.approx(
         kid, rel=1e-3, abs=3e-6
     )

@@ -51,8 +51,8 @@ def test_the_heads_find_concepts_they_never_saw(real):
     b = (prompts - h.text_mean) @ h.text
     cosine = np.array([[u @ v / np.linalg.norm(u) / np.linalg.norm(v) for v in b] for u in a])
     better = (cosine > cosine[np.arange(len(x)), concept][:, None]).sum(1)
-    assert (better < 10).mean() > h.told["r10"] > 5 * 10 / h.told["concepts"]
-    assert h.told["concepts"] == 286 and h.told["pictures"] == 805
+    assert (better < 10).mean() > h.about["r10"] > 5 * 10 / h.about["concepts"]
+    assert h.about["concepts"] == 286 and h.about["pictures"] == 805
 
 
 def test_real_prompts_score_higher_than_others_and_corruption_lowers_the_score(real):
@@ -61,13 +61,13 @@ def test_real_prompts_score_higher_than_others_and_corruption_lowers_the_score(r
     own = h.score(features, told)
     shuffled = np.random.RandomState(0).permutation(len(told))
     assert own > h.score(features, told[shuffled]) + 5
-    cosines = (h.pictures(features) * h.prompts(told)).sum(1)
+    cosines = (h.images(features) * h.prompts(told)).sum(1)
     assert own == pytest.approx(100 * cosines.mean()) and abs(cosines).max() <= 1
 
 
 def test_the_committed_file_is_small_and_says_how_it_was_made():
     assert image_text.FILE.stat().st_size < 1_000_000
-    told = heads().told
+    told = heads().about
     assert told["trained_on"].startswith("emoji judge-train: 811 pictures, 287 concepts")
     for name in ("image_text_score", "prompt_retrieval"):
         note = describe(name, 400)["note"]
@@ -88,12 +88,12 @@ def test_heads_that_find_nothing_carry_no_verdict(monkeypatch, tiny):
 
     from cabench.config.study import read_study
 
-    poor = Heads(**{**vars(heads()), "told": {**heads().told, "r10": 0.1}})
+    poor = Heads(**{**vars(heads()), "about": {**heads().about, "r10": 0.1}})
     text = (tiny / "tiny.yaml").read_text().replace("metric: kid", "metric: image_text_score")
     path = write(tiny / "claims.yaml", text)
     read_study(path)
     monkeypatch.setattr(image_text, "heads", lambda: poor)
-    with pytest.raises(CabenchError, match=r"claims\.0\.metric: 'image_text_score': no verdict"):
+    with pytest.raises(CabenchError, match=r"claims\.0\.metric: 'image_text_score': no claim"):
         read_study(path)
 
 

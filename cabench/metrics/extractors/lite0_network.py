@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0 with resizing and normalisation in front, as one ONNX graph."""
+"""EfficientNet-Lite0 as one ONNX graph, with resizing and normalisation in front."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from pathlib import Path
 
 import torch
 from efficientnet_lite_pytorch import EfficientNet
-from torch import nn
+from torch import Tensor, nn
 
-MEAN, STD = 127.0, 128.0  # TensorFlow's efficientnet_lite_builder.py, which the weights come from
+MEAN, STD = 127.0, 128.0  # of TensorFlow's efficientnet_lite_builder.py, the weights' source
 STAGE = 10  # the last block with 112 channels
 
 
 class Lite0Network(nn.Module):
-    """uint8 pictures of any size to the pooled features of two stages."""
+    """uint8 images of any size -> pooled features of two stages."""
 
     def __init__(self, weights: Path, size: int):
         super().__init__()
@@ -23,29 +23,30 @@ class Lite0Network(nn.Module):
         self.net.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
         self.eval()
 
-    def forward(self, images, rows, columns):
-        """(B, 1 or 3, H, W) uint8, (size, H), (W, size) to (B, 112), (B, 1280)."""
-        x = torch.matmul(torch.matmul(rows, images.float()), columns)
+    def forward(self, images: Tensor, rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, 1 or 3, H, W) uint8, (size, H), (W, size) -> (B, 112), (B, 1280)."""
+        x = torch.matmul(torch.matmul(rows, images.float()), columns)  # (B, 1 or 3, size, size)
         x = ((x - MEAN) / STD).expand(images.shape[0], 3, self.size, self.size)
         net, act = self.net, self.net._swish  # ReLU6 in Lite
-        x = act(net._bn0(net._conv_stem(x)))
+        x = act(net._bn0(net._conv_stem(x)))  # (B, 32, size / 2, size / 2)
+        stage = x
         for index, block in enumerate(net._blocks):
             x = block(x)
             if index == STAGE:
                 stage = x.mean((2, 3))  # (B, 112)
-        x = act(net._bn1(net._conv_head(x)))  # (B, 1280, size/32, size/32)
+        x = act(net._bn1(net._conv_head(x)))  # (B, 1280, size / 32, size / 32)
         return stage, x.mean((2, 3))
 
 
 def export(weights: Path, path: Path, size: int, opset: int) -> None:
-    """Write the network to `path`; the batch, the channels and the pictures' size stay free."""
+    """Writes the network to `path`, with free batch, channels and image size."""
     example = (
         torch.zeros(2, 1, 16, 16, dtype=torch.uint8),
         torch.zeros(size, 16),
         torch.zeros(16, size),
     )
     with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")  # dynamo=False is deprecated; the other wants onnxscript
+        warnings.simplefilter("ignore")  # dynamo=False is deprecated, but dynamo needs onnxscript
         torch.onnx.export(
             Lite0Network(weights, size),
             example,

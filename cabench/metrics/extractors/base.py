@@ -1,0 +1,59 @@
+"""The contract of feature extractors: frozen networks whose features metrics compare."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from cabench.errors import listed
+from cabench.registry import EXTRACTORS
+
+DEFAULT = "efficientnet-lite0"  # the extractor of metrics that name none
+Features = dict[str, np.ndarray]  # layer -> (N, D) float32
+
+
+class FeatureExtractor(Protocol):
+    """What a class registered in EXTRACTORS provides. A metric names it: `extractor = "mine"`.
+
+    @EXTRACTORS.register("mine")
+    class Mine: ...
+    """
+
+    def __init__(self, cache: Path, threads: int = 1) -> None:
+        """Opens no network yet.
+
+        `cache`: a directory for exported networks; `threads`: CPU threads, without effect on the
+        features.
+        """
+
+    @classmethod
+    def fingerprint_of(cls) -> str:
+        """sha256 of everything that decides a feature, the weights included; part of trial keys."""
+        ...
+
+    def features(self, images: np.ndarray) -> Features:
+        """Images (N, 1 or 3, H, W) uint8 -> {layer: (N, D) float32}."""
+        ...
+
+
+class BuiltInExtractor(FeatureExtractor, Protocol):
+    """An extractor with entries in the table of metrics in `metrics.families`."""
+
+    # fmt: off
+    name: str               # set by EXTRACTORS.register
+    short: str              # in names of metrics: fid_inception
+    title: str              # in their labels; "" for Inception, whose FID is plain "FID"
+    widths: dict[str, int]  # layer -> channels
+    layers: dict[str, str]  # kind of score (fid, kid, prc, isc) -> layer
+    # fmt: on
+
+
+def contract(extractor: Any) -> str | None:
+    """What is wrong with a registered feature extractor, or None."""
+    absent = [name for name in ("fingerprint_of", "features") if not hasattr(extractor, name)]
+    return f"missing {listed(absent)}" if absent else None
+
+
+EXTRACTORS.contract = contract
