@@ -1,4 +1,4 @@
-# `make run` sets up and runs the main study; `make test` sets up, lints and runs the standard tests.
+# `make run` sets up and runs the main study; `make test` sets up, runs ruff and the standard tests.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -9,8 +9,10 @@ PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 run: $(VENV)/.installed
 	$(BIN)/cabench run studies/layer_placement.yaml --scale quick
 
-test: lint
-	$(PYTEST) --cov
+test: $(VENV)/.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(PYTEST)
 
 test-fast: $(VENV)/.installed
 	$(PYTEST) -m "not slow and not full"
