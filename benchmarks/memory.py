@@ -17,7 +17,7 @@ from pathlib import Path
 
 from kernels import added
 
-from cabench.commands.cost_study import specs
+from cabench.commands.cost_study import resolve
 from cabench.config.cost_study import arms_on, read_cost_study
 from cabench.cost import timing
 from cabench.runtime.threads import one_thread
@@ -28,8 +28,8 @@ STUDY = Path(__file__).parent.parent / "studies" / "kernel_fusion.yaml"
 
 def measure(study: Path, model: str, arm: str, run: str) -> float:
     """MB at most over two runs: AdamW's moments are there from the second on."""
-    file = read_cost_study(study)
-    spec, batch = specs(file)[model, arm], file.study.models[model].batch
+    cost_study = read_cost_study(study).study
+    spec, batch = resolve(cost_study)[model, arm].spec.dump(), cost_study.models[model].batch
     with one_thread():
         RUNS[run](spec, 1)()  # libraries, caches
         return added(lambda: twice(RUNS[run](spec, batch)))

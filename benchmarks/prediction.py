@@ -11,11 +11,12 @@ The setting with the largest is the most sensitive. Trials are kept in .cabench/
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from pathlib import Path
 
 import numpy as np
 
-from cabench.config.schema import Diffusion
+from cabench.config.schema import Diffusion, Sweep
 from cabench.config.study import read_scale, read_study
 from cabench.execution.executors import ray
 from cabench.execution.progress import Progress
@@ -49,13 +50,16 @@ def main() -> None:
     seeds = [FIRST_SEED + i for i in range(asked.seeds)]
     trials = {}
     for prediction, schedule in SETTINGS:
-        scale = base.model_copy(deep=True)
-        scale.diffusion = Diffusion(prediction=prediction, schedule=schedule)
-        scale.training.images = asked.images
-        scale.training.batch = asked.batch or scale.training.batch
-        scale.training.lr = asked.lr or scale.training.lr
-        scale.sampling.sweep.guidance = []
-        planned = plan(study, scale, seeds)
+        recipe = {"images": asked.images, "batch": asked.batch, "lr": asked.lr}
+        recipe = {name: value for name, value in recipe.items() if value}
+        scale = base.scale.model_copy(
+            update={
+                "diffusion": Diffusion(prediction=prediction, schedule=schedule),
+                "training": base.scale.training.model_copy(update=recipe),
+                "sampling": base.scale.sampling.model_copy(update={"sweep": Sweep()}),
+            }
+        )
+        planned = plan(study, dataclasses.replace(base, scale=scale), seeds)
         for t in planned.trials:
             if t.arm in (CONTROL, *ARMS):
                 trials[(prediction, schedule), t.arm, t.seed] = t

@@ -8,6 +8,7 @@ Both arms must want the same recipe, else one recipe for all would decide the co
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -28,10 +29,12 @@ def heldout_loss(scale: str, arm: str, batch: int, rate: float, images: int, see
     from cabench.diffusion.training import Data, denoising_loss, load_ema, train
 
     torch.set_num_threads(1)
-    chosen = read_scale(scale)
-    recipe = chosen.training
-    recipe.batch, recipe.lr, recipe.images = batch, rate, images
-    planned = plan(read_study(Path("studies/layer_placement.yaml")), chosen, [seed])
+    file = read_scale(scale)
+    recipe = {"batch": batch, "lr": rate, "images": images}
+    training = file.scale.training.model_copy(update=recipe)
+    chosen = file.scale.model_copy(update={"training": training})
+    study = read_study(Path("studies/layer_placement.yaml"))
+    planned = plan(study, dataclasses.replace(file, scale=chosen), [seed])
     trial = next(t for t in planned.trials if t.arm == arm)
     dataset = load_dataset(planned.data.source, **trial.data_options)
     snapshot = train(

@@ -1,4 +1,4 @@
-"""Errors that a user can mend. Each is one line: what, where, what was found, what is allowed."""
+"""Errors that a user can fix. Each is one line: where, what is wrong, what is allowed."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ import re
 import traceback
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
-FOUND = 60  # characters of what was found that a message repeats
-LONGEST_WORD = 100  # characters; a longer one resembles nothing
+LONGEST_VALUE = 60  # characters of a user's value that a message repeats
+LONGEST_WORD = 100  # characters; longer words get no "did you mean"
 LONGEST_LIST = 200  # characters of the names that a message lists
-LONGEST = 1000  # characters of a message; its parts are cut long before
+LONGEST = 1000  # characters of a message
+
+Where = tuple[str | int, ...]  # keys and indices that lead to a part of a document
 
 
 class CabenchError(Exception):
@@ -23,12 +24,33 @@ class CabenchError(Exception):
         super().__init__(cut(one_line(str(text)), LONGEST))
 
 
+class ConfigError(CabenchError):
+    """A mistake in a study, a scale or another document, at the keys and indices `where`.
+
+    Checks raise it with the name of the document ('study', 'scale', ...) and know no file;
+    `config.yaml.Document.locate` adds file and line once, where the file is known.
+    """
+
+    def __init__(
+        self,
+        document: str,
+        where: Where,
+        text: str,
+        path: Path | str | None = None,
+        line: int | None = None,
+    ):
+        self.document, self.where, self.text = document, where, text
+        self.path, self.line = path, line
+        place = document if path is None else str(path) if line is None else f"{path}:{line}"
+        super().__init__(": ".join(filter(None, [place, key_path(where), text])))
+
+
 class DataMissing(CabenchError):
-    """A data source is absent or broken; the text says what was looked for and how to get it."""
+    """A data set or network is absent or broken; the text says where it belongs and its source."""
 
 
 def one_line(text: str) -> str:
-    """`text` with line breaks as blanks and other unprintable characters escaped."""
+    """`text` with line breaks as spaces and other unprintable characters escaped."""
     text = re.sub(r"\s*[\r\n]\s*", " ", text).strip()
     return "".join(
         c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text
@@ -36,27 +58,37 @@ def one_line(text: str) -> str:
 
 
 def cut(text: str, most: int) -> str:
+    """`text`, shortened to `most` characters with '...' at its end."""
     return text if len(text) <= most else text[: most - 3] + "..."
 
 
-def shown(value: Any) -> str:
-    """What was found, as a message repeats it, in YAML's words."""
-    if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
+def key_path(where: Where) -> str:
+    """'arms.can-3.methods.0'; keys that would be hard to see are quoted."""
+    visible = re.compile(r"\S(.*\S)?", re.DOTALL)  # no spaces at either end
+    keys = [k if isinstance(k, str) and visible.fullmatch(k) else shown(k) for k in where]
+    return cut(".".join(cut(key, LONGEST_VALUE) for key in keys), 3 * LONGEST_VALUE)
+
+
+def shown(value: object) -> str:
+    """A value as messages repeat it, in YAML's words."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
     if isinstance(value, Mapping):
         return "a mapping" if value else "an empty mapping"
     if isinstance(value, list | tuple):
         return f"a list of {len(value)}" if value else "an empty list"
     if isinstance(value, str):
-        return repr(cut(str(value), FOUND))
-    return cut(repr(value), FOUND)
+        return repr(cut(str(value), LONGEST_VALUE))
+    return cut(repr(value), LONGEST_VALUE)
 
 
-def near(found: str, allowed: Iterable[str]) -> str:
-    """A ' (did you mean X?)' suffix when one of `allowed` resembles `found`, else ''."""
-    if len(found) > LONGEST_WORD:  # the search takes the square of it
+def near(word: str, allowed: Iterable[str]) -> str:
+    """' (did you mean 'X'?)' when one of `allowed` resembles `word`, else ''."""
+    if len(word) > LONGEST_WORD:  # the search takes quadratic time
         return ""
-    match = difflib.get_close_matches(found, list(allowed), n=1, cutoff=0.5)
+    match = difflib.get_close_matches(word, list(allowed), n=1, cutoff=0.5)
     return f" (did you mean '{match[0]}'?)" if match else ""
 
 
@@ -72,22 +104,24 @@ def listed(names: Iterable[str]) -> str:
     return ", ".join(cut(name, 80) for name in names[:fits]) + more or "none"
 
 
-def unknown(what: str, found: str, allowed: Iterable[str]) -> str:
-    return f"unknown {what} {shown(found)}{near(found, allowed)}; allowed: {listed(allowed)}"
+def unknown(what: str, name: str, allowed: Iterable[str]) -> str:
+    """Text such as: unknown method 'cna' (did you mean 'can'?); allowed: ..."""
+    allowed = list(allowed)
+    return f"unknown {what} {shown(name)}{near(name, allowed)}; allowed: {listed(allowed)}"
 
 
 def describe(error: BaseException) -> str:
-    """'ValueError: ... (training.py:120)': what went wrong, and where for who has to mend it."""
+    """'ValueError: ... (training.py:120)': an unexpected error and the line that raised it."""
     last = traceback.extract_tb(error.__traceback__)[-1]
     return f"{type(error).__name__}: {str(error)[:1000]} ({Path(last.filename).name}:{last.lineno})"
 
 
-# What says that the disk or a permission failed, not an arm
+# Errors of the disk or of permissions, for which no arm is to blame
 DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
 
 
-def disk_fault(error: OSError, goes_on: bool = True) -> str:
-    """'FILE: No space left on device; ...': a full disk, a read-only folder, no permission."""
+def disk_fault(error: OSError, resumable: bool = True) -> str:
+    """'FILE: No space left on device; ...'; `resumable`: the command can be resumed."""
     where = f"{error.filename}: " if error.filename else ""
-    kept = "; what is finished is kept, the same command goes on" if goes_on else ""
-    return f"{where}{error.strerror or error}{kept}"
+    resume = "; finished trials are kept, re-run the command to resume" if resumable else ""
+    return f"{where}{error.strerror or error}{resume}"

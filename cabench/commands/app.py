@@ -248,7 +248,7 @@ def main() -> None:
     except typer.Abort:
         code = 130
     except OSError as error:  # a full disk, a directory without permission
-        _stop(disk_fault(error, goes_on=words[0] == "run"))
+        _stop(disk_fault(error, resumable=words[0] == "run"))
     sys.exit(code)
 
 

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from cabench.config.yaml import parse_yaml
+from cabench.config.yaml import Document
 from cabench.data import Dataset, load_dataset, open_catalogue, options_model
 from cabench.data.catalogue import Catalogue
 from cabench.errors import CabenchError, DataMissing, shown
@@ -33,7 +33,7 @@ def parse_options(texts: Sequence[str]) -> dict[str, Any]:
             raise CabenchError(f"--option: expected KEY=VALUE, as in path=DIR, got {shown(text)}")
         if key in options:
             raise CabenchError(f"--option: '{key}' is given twice")
-        options[key] = parse_yaml(f"value: {value}", Path("--option"), "an option")["value"]
+        options[key] = Document.parse(f"value: {value}", "--option", "option").content["value"]
     return options
 
 
@@ -76,7 +76,7 @@ def scale_options(name: str) -> list[tuple[dict[str, Any], list[str]]]:
 
     uses: list[tuple[dict[str, Any], list[str]]] = []
     for scale in scale_names():
-        for choice in read_scale(scale).data:
+        for choice in read_scale(scale).scale.data:
             options = {key: v for key, v in choice.options.items() if key != "download"}
             if choice.source != name or not options:
                 continue

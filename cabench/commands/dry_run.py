@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 from rich.table import Table
 
+from cabench.config.yaml import located
 from cabench.cost.estimate import seconds_per_image, stated_seconds_per_image
 from cabench.cost.macs import cost
-from cabench.errors import describe
+from cabench.errors import ConfigError, describe
 from cabench.execution.run import Prepared, forward_passes
-from cabench.planning.models import method_entries
 from cabench.runtime.console import clock, screen
 from cabench.runtime.files import write_json
 
@@ -33,7 +33,7 @@ class ArmEstimate:
 def show_plan(prepared: Prepared) -> int:
     """Print trials, cost and time; write the manifest if there is none. Returns the exit code."""
     console = screen()
-    data, study, scale = prepared.plan.data, prepared.plan.file.study, prepared.plan.scale
+    data, study, scale = prepared.plan.data, prepared.plan.study, prepared.plan.scale
     if not (data.missing or prepared.remaining.searches or prepared.manifest_path.exists()):
         write_json(prepared.manifest_path, prepared.manifest)
     # steps are timed on the device that trains; a CPU can't time those of an absent GPU
@@ -52,17 +52,18 @@ def estimate_arms(prepared: Prepared, stated: bool) -> list[ArmEstimate]:
     costs = {}
     for arm in planned.arms:
         try:
-            costs[arm] = cost(planned.models[arm], meta=stated)
+            costs[arm] = cost(planned.models[arm].spec.dump(), meta=stated)
         except (Exception, SystemExit) as error:  # a plugin's method with a wrong forward pass
             text = f"its forward pass fails: {describe(error)}"
-            raise planned.file.fault(("arms", arm), text) from None
+            with located(*planned.documents):
+                raise ConfigError("study", ("arms", arm), text) from None
     macs = {arm: c["macs"]["total"] for arm, c in costs.items()}
     if stated:
         pace = stated_seconds_per_image(macs, planned.scale.resources)
     else:
-        models = {arm: planned.models[arm] for arm in planned.arms}
+        models = {arm: planned.models[arm].spec.dump() for arm in planned.arms}
         batch = planned.scale.training.batch
-        pace = seconds_per_image(models, macs, planned.file.study.baseline, batch, prepared.device)
+        pace = seconds_per_image(models, macs, planned.study.baseline, batch, prepared.device)
     missing = {trial.key for trial in prepared.remaining.trials}
     estimates = []
     for arm in planned.arms:
@@ -111,12 +112,12 @@ def notes(prepared: Prepared, arms: list[ArmEstimate], stated: bool) -> list[str
         f"{'x'.join(map(str, planned.data.shape))}; {where}",
         f"estimate: {time_text(prepared, arms, side, stated)}; {BASIS}",
     ]
-    if narrowed := [arm for arm in planned.arms if is_narrowed(prepared, arm)]:
+    if narrowed := [arm for arm in planned.arms if planned.models[arm].narrowed]:
         lines.append(
             f"generators narrowed to rank {scale.bottleneck}, as full ones would exceed "
             f"{scale.max_params:,} parameters (max_params): {', '.join(narrowed)}"
         )
-    tune = planned.file.study.tune
+    tune = planned.study.tune
     if prepared.remaining.searches and tune is not None:
         count = len(prepared.remaining.searches)
         lines.append(
@@ -145,15 +146,6 @@ def time_text(prepared: Prepared, arms: list[ArmEstimate], side: int, stated: bo
         f"{resources.utilisation:.0%} of {resources.peak_tflops:g} TFLOP/s (the scale's "
         "`resources`); without decoding of latents and scoring"
     )
-
-
-def is_narrowed(prepared: Prepared, arm: str) -> bool:
-    """Whether the scale gave the arm's generators a bottleneck that the study doesn't have."""
-    planned = prepared.plan
-    if planned.scale.bottleneck is None or planned.file.study.arms[arm].match is not None:
-        return False
-    written = [options.model_dump(mode="json") for _, options in method_entries(planned.file, arm)]
-    return written != [method["options"] for method in planned.models[arm]["methods"]]
 
 
 def amount(count: float) -> str:

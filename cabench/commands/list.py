@@ -11,7 +11,7 @@ from cabench import data as _data  # noqa: F401  (registers)
 from cabench import metrics as _metrics  # noqa: F401  (registers)
 from cabench.config.schema import Scale
 from cabench.config.study import read_scale, scale_names
-from cabench.config.yaml import read_yaml
+from cabench.config.yaml import Document
 from cabench.errors import CabenchError, one_line
 from cabench.models import model as _model  # noqa: F401  (registers)
 from cabench.registry import BACKBONES, DATASETS, METHODS, METRICS, TEXT_ENCODERS
@@ -47,7 +47,7 @@ def fits(method: type, backbone: type) -> str:
 
 def study_line(path: Path) -> str:
     try:
-        return one_line(str(read_yaml(path, "study").get("question", "")))
+        return one_line(str(Document.read(path, "study").content.get("question", "")))
     except CabenchError as error:
         return str(error)
 
@@ -55,7 +55,7 @@ def study_line(path: Path) -> str:
 def show_known() -> None:
     sections = {
         "studies": {str(p): study_line(p) for p in sorted(Path("studies").glob("*.yaml"))},
-        "scales": {name: scale_line(read_scale(name)) for name in scale_names()},
+        "scales": {name: scale_line(read_scale(name).scale) for name in scale_names()},
         "backbones": {name: backbone_line(BACKBONES.get(name)) for name in BACKBONES.names()},
         "methods": {name: first_line(METHODS.get(name)) for name in METHODS.names()},
         "data sets": {name: first_line(DATASETS.get(name)) for name in DATASETS.names()},

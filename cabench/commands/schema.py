@@ -1,140 +1,128 @@
-"""JSON schemas (draft 2020-12) of studies and scales, for editors: what is checked without data.
+"""JSON schemas (draft 2020-12) of studies and scales for editors: what needs no data to check.
 
-The models of schema.py with everything that is registered spelt out: methods and data sets with
-their options, backbones, presets, metrics. A field's description is its trailing comment.
+They are the models of `config`, with the names that are registered filled in: backbones, presets,
+methods and data sets with their options, metrics.
 """
 
 from __future__ import annotations
 
 import inspect
 import json
-import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
 
 from pydantic import BaseModel
+from pydantic.json_schema import JsonSchemaValue
 
 from cabench import metrics
-from cabench.config import schema as models
 from cabench.config.cost_study import CostStudy
+from cabench.config.schema import COUNTS, Scale, Study
 from cabench.data import options_model
 from cabench.errors import CabenchError, unknown
+from cabench.models import model as _model  # noqa: F401  (registers backbones and methods)
 from cabench.plugins import load_plugins, read_plugins
 from cabench.registry import BACKBONES, DATASETS, METHODS, TEXT_ENCODERS
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
-COMMENT = re.compile(r"^    (\w+): .*?  # (.+)$", re.MULTILINE)
+Definitions = dict[str, JsonSchemaValue]  # the "$defs" of a schema
 
 
 def show_schema(kind: str, plugins: Iterable[Path]) -> None:
-    kinds = {"study": study, "cost": cost_study, "scale": scale}
+    """Print the schema of a kind of file: study, cost or scale."""
+    kinds: dict[str, Callable[[], JsonSchemaValue]] = {
+        "study": study,
+        "cost": cost_study,
+        "scale": scale,
+    }
     if kind not in kinds:
         raise CabenchError(f"KIND: {unknown('kind of file', kind, kinds)}")
     load_plugins(read_plugins(plugins))
     print(json.dumps(kinds[kind](), indent=1))
 
 
-def study() -> dict[str, Any]:
+def study() -> JsonSchemaValue:
     """The schema of a study file."""
-    made = _schema(models.Study)
-    parts = made["$defs"]
-    parts["Arm"]["properties"]["methods"]["items"] = _method(parts)
-    made["properties"]["arms"]["additionalProperties"] = False  # other names than the pattern's
-    _choose(made["properties"]["backbones"], BACKBONES.names())
-    _choose(parts["Arm"]["properties"]["on"], BACKBONES.names())
-    _choose(made["properties"]["primary"], metrics.names())
-    _choose(parts["Claim"]["properties"]["metric"], [*metrics.names(), *models.COUNTS])
-    return made
+    schema = base(Study)
+    definitions: Definitions = schema["$defs"]
+    definitions["Arm"]["properties"]["methods"]["items"] = method(definitions)
+    schema["properties"]["arms"]["additionalProperties"] = False  # names must match the pattern
+    restrict(schema["properties"]["backbones"], BACKBONES.names())
+    restrict(definitions["Arm"]["properties"]["on"], BACKBONES.names())
+    restrict(schema["properties"]["primary"], metrics.names())
+    restrict(definitions["Claim"]["properties"]["metric"], [*metrics.names(), *COUNTS])
+    return schema
 
 
-def cost_study() -> dict[str, Any]:
+def cost_study() -> JsonSchemaValue:
     """The schema of a study of kind cost or timing."""
-    made = _schema(CostStudy)
-    parts = made["$defs"]
-    parts["Arm"]["properties"]["methods"]["items"] = _method(parts)
-    _choose(parts["Model"]["properties"]["backbone"], BACKBONES.names())
-    return made
+    schema = base(CostStudy)
+    definitions: Definitions = schema["$defs"]
+    definitions["Arm"]["properties"]["methods"]["items"] = method(definitions)
+    restrict(definitions["Model"]["properties"]["backbone"], BACKBONES.names())
+    return schema
 
 
-def scale() -> dict[str, Any]:
+def scale() -> JsonSchemaValue:
     """The schema of a scale file."""
-    made = _schema(models.Scale)
-    parts = made["$defs"]
-    _choose(made["properties"]["metrics"], metrics.names())
-    made["properties"]["backbones"]["propertyNames"] = {"enum": BACKBONES.names()}
+    schema = base(Scale)
+    definitions: Definitions = schema["$defs"]
+    restrict(schema["properties"]["metrics"], metrics.names())
+    schema["properties"]["backbones"]["propertyNames"] = {"enum": BACKBONES.names()}
     presets = [preset for name in BACKBONES.names() for preset in BACKBONES.get(name).presets]
-    _choose(parts["BackboneChoice"]["properties"]["preset"], list(dict.fromkeys(presets)))
-    _choose(parts["TextChoice"]["properties"]["encoder"], TEXT_ENCODERS.names())
-    data = parts["DataChoice"]
-    _choose(data["properties"]["metrics"], metrics.names())
-    _choose(data["properties"]["source"], DATASETS.names())
-    data["allOf"] = [_options_of(name, parts) for name in DATASETS.names()]
-    return made
+    restrict(definitions["BackboneChoice"]["properties"]["preset"], list(dict.fromkeys(presets)))
+    restrict(definitions["TextChoice"]["properties"]["encoder"], TEXT_ENCODERS.names())
+    data = definitions["DataChoice"]
+    restrict(data["properties"]["metrics"], metrics.names())
+    restrict(data["properties"]["source"], DATASETS.names())
+    data["allOf"] = [data_options(name, definitions) for name in DATASETS.names()]
+    return schema
 
 
-def _schema(model: type[BaseModel]) -> dict[str, Any]:
-    made = {"$schema": DIALECT} | model.model_json_schema()
-    _describe(model, made)
-    beside = inspect.getmodule(model)  # where its parts are, or in schema.py
-    for name, part in made["$defs"].items():
-        _describe(getattr(beside, name, None) or getattr(models, name), part)
-    return made
+def base(model: type[BaseModel]) -> JsonSchemaValue:
+    return {"$schema": DIALECT} | model.model_json_schema()
 
 
-def _describe(model: type[BaseModel], part: dict[str, Any]) -> None:
-    """Trailing comments in the model's source, as the descriptions of its fields."""
-    for field, comment in COMMENT.findall(inspect.getsource(model)):
-        if field in part["properties"]:
-            part["properties"][field].setdefault("description", comment)
-
-
-def _method(parts: dict[str, Any]) -> dict[str, Any]:
-    """A name alone, or one name with its options."""
+def method(definitions: Definitions) -> JsonSchemaValue:
+    """An arm's method: a name alone, or one name with its options, which join `definitions`."""
+    choices: Definitions = {}
     for name in METHODS.names():
-        options = METHODS.get(name).Options
-        parts[f"{name}_options"] = _inner(options.model_json_schema(), parts)
-    names = ["native", *METHODS.names()]
-    return {
-        "anyOf": [
-            {"enum": names},
-            {
-                "type": "object",
-                "minProperties": 1,
-                "maxProperties": 1,
-                "additionalProperties": False,
-                "properties": {
-                    name: {
-                        "description": inspect.getdoc(METHODS.get(name)).split("\n")[0],
-                        "anyOf": [{"$ref": f"#/$defs/{name}_options"}, {"type": "null"}],
-                    }
-                    for name in METHODS.names()
-                },
-            },
-        ]
+        entry = METHODS.get(name)
+        options = entry.Options.model_json_schema()
+        definitions[f"{name}_options"] = without_definitions(options, definitions)
+        choices[name] = {
+            "description": (inspect.getdoc(entry) or "").split("\n")[0],
+            "anyOf": [{"$ref": f"#/$defs/{name}_options"}, {"type": "null"}],
+        }
+    one_name = {
+        "type": "object",
+        "minProperties": 1,
+        "maxProperties": 1,
+        "additionalProperties": False,
+        "properties": choices,
     }
+    return {"anyOf": [{"enum": ["native", *choices]}, one_name]}
 
 
-def _options_of(name: str, parts: dict[str, Any]) -> dict[str, Any]:
-    """If a data set is chosen, then with its own options, and with those that it needs."""
-    options = _inner(options_model(name).model_json_schema(), parts)
-    chosen: dict[str, Any] = {"properties": {"options": options}}
+def data_options(name: str, definitions: Definitions) -> JsonSchemaValue:
+    """Where a data set is chosen: its own options, and those that it requires."""
+    options = without_definitions(options_model(name).model_json_schema(), definitions)
+    then: JsonSchemaValue = {"properties": {"options": options}}
     if options.get("required"):
-        chosen["required"] = ["options"]
-    wanted = {"properties": {"source": {"const": name}}, "required": ["source"]}
-    return {"if": wanted, "then": chosen}
+        then["required"] = ["options"]
+    condition = {"properties": {"source": {"const": name}}, "required": ["source"]}
+    return {"if": condition, "then": then}
 
 
-def _inner(made: dict[str, Any], parts: dict[str, Any]) -> dict[str, Any]:
-    """A schema without definitions of its own: they join `parts`."""
-    parts.update(made.pop("$defs", {}))
-    return made
+def without_definitions(schema: JsonSchemaValue, definitions: Definitions) -> JsonSchemaValue:
+    """The schema; its own definitions join `definitions`."""
+    definitions.update(schema.pop("$defs", {}))
+    return schema
 
 
-def _choose(part: dict[str, Any], names: list[str]) -> None:
-    """Wherever `part` takes text, it takes one of `names`."""
-    if part.get("type") == "string":
-        part["enum"] = names
-    for inner in (part.get("items"), *part.get("anyOf", ())):
+def restrict(schema: JsonSchemaValue, names: list[str]) -> None:
+    """Wherever the schema takes text, let it take one of `names` only."""
+    if schema.get("type") == "string":
+        schema["enum"] = names
+    for inner in (schema.get("items"), *schema.get("anyOf", ())):
         if inner:
-            _choose(inner, names)
+            restrict(inner, names)

@@ -147,7 +147,7 @@ def make_scorer(
             raise CabenchError(f"{run.name}: its trials have different data or sample counts")
     if spec.score.unseen is not None:
         LOG.warning("only samples of the report split are scored, not those of unseen concepts")
-    scale = read_scale(run.manifest.scale_file or run.manifest.scale)
+    scale = read_scale(run.manifest.scale_file or run.manifest.scale).scale
     dataset = find_dataset(run, scale, spec.train.data)
     network = None
     if clip is not None:

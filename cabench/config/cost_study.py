@@ -2,155 +2,195 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from cabench.config.schema import Arm, Name, Part, Pixels, Positive
-from cabench.config.study import add_arms, check_arms, is_file
-from cabench.config.yaml import check, fault, read_yaml
-from cabench.errors import CabenchError, listed, near, unknown
-from cabench.models.model import BACKBONES
+from cabench.config.study import check_arms, check_ids, is_file, read_arms, with_added, with_arms
+from cabench.config.yaml import Document, located
+from cabench.errors import CabenchError, ConfigError, listed, near, unknown
 
 COUNTED = ("macs", "params")
-TIMED = ("step", "sampling", "latency")  # a training step; a sampling run; that of one picture
+TIMED = ("step", "sampling", "latency")
 LAYER_FORMS = ("static", "loop", "fused")
 LAYER_RATIOS = (("fused", "static"), ("loop", "fused"), ("loop", "static"))
 
 
 class Model(Part):
-    """A backbone at one size, on pictures (or latents) of one shape."""
+    """A backbone at one size, on images (or latents) of one shape."""
 
     backbone: str
+    """name of a registered backbone"""
     preset: str
+    """size of the backbone, such as S"""
     patch: Positive
-    shape: tuple[Pixels, Pixels, Pixels]  # C, H, W
+    """side of a patch in pixels"""
+    shape: tuple[Pixels, Pixels, Pixels]
+    """C, H, W of an image or latent"""
     classes: Annotated[int, Field(ge=2, le=1_000_000)] = 1000
-    batch: Positive | None = None  # timed at this batch; None: counted alone
+    """number of classes of the label"""
+    batch: Positive | None = None
+    """batch size of the timings; without it the model is counted but not timed"""
 
 
 class Layer(Part):
-    """One layer with a weight a sample: static, as a loop over samples, and fused."""
+    """A layer with a weight per sample, timed as a static layer, a loop over samples, and fused."""
 
     kind: Literal["linear", "depthwise"]
-    inputs: Positive  # channels
-    outputs: Positive | None = None  # of a linear layer
+    """linear, or a 3x3 depthwise convolution"""
+    inputs: Positive
+    """input channels"""
+    outputs: Positive | None = None
+    """output channels of a linear layer"""
     grid: tuple[Positive, Positive]
+    """height and width of the token grid"""
     batch: Positive
+    """samples, each with its own weight"""
 
 
 class Claim(Part):
-    """At most (or, `least`, at least) so many times the other's."""
+    """A statement about the ratio of two counts or times."""
 
     id: str
+    """unique in the study"""
     says: str
+    """the claim as it is tested here"""
     paper: str = ""
-    of: str  # MODEL:ARM, or LAYER:FORM
+    """the claim as the paper states it, where that differs from `says`"""
+    of: str
+    """numerator: MODEL:ARM, or LAYER:FORM"""
     over: str
-    metric: Literal[(*COUNTED, *TIMED, "layer")]
-    by_construction: bool = False  # sizes were chosen so that it holds
+    """denominator: MODEL:ARM, or LAYER:FORM"""
+    metric: Literal["macs", "params", "step", "sampling", "latency", "layer"]
+    """a count (macs, params) or a time (training step, sampling run, sampling one image, layer)"""
+    by_construction: bool = False
+    """the sizes were chosen so that the claim holds"""
     most: Annotated[float, Field(gt=0)] | None = None
+    """the largest ratio that supports the claim"""
     least: Annotated[float, Field(gt=0)] | None = None
+    """the smallest ratio that supports the claim"""
 
 
 class CostStudy(Part):
+    """Counts of MACs and parameters, or ratios of times. Nothing is trained."""
+
     study: Name
+    """name of the study and of its results"""
     kind: Literal["cost", "timing"]
+    """cost counts MACs and parameters; timing also measures"""
     question: str
+    """the question that the study asks, in one sentence"""
     embedder: Literal["shared", "native"] = "shared"
+    """condition embedder: one for all methods, or the one published with the backbone"""
     models: dict[str, Model] = {}
+    """backbones and sizes, by name"""
     baseline: str = ""
+    """the arm that others are divided by"""
     arms: dict[Name, Arm] = {}
-    layers: dict[str, Layer] = {}  # kind timing
-    rounds: Annotated[int, Field(ge=6, le=1000)] = 15  # of alternating measurements, at least
-    seconds: Annotated[float, Field(ge=0, le=3600)] = 0  # and at least so long for each ratio
+    """the rows of the study, by name; each is built on every model that it is for"""
+    layers: dict[str, Layer] = {}
+    """kind timing: single layers, by name"""
+    rounds: Annotated[int, Field(ge=6, le=1000)] = 15
+    """least number of alternating measurements"""
+    seconds: Annotated[float, Field(ge=0, le=3600)] = 0
+    """least time spent on each ratio"""
     claims: list[Claim] = []
+    """statements about ratios that are tested"""
     caveat: str = ""
+    """what the claims do not show; printed below them"""
 
 
 def kind_of(path: Path) -> str:
-    """The `kind` that a study file says; 'train' where it says none or can't be read."""
+    """The `kind` of a study file; 'train' where it has none or cannot be read."""
     try:
-        return str(read_yaml(path, "study").get("kind", "train")) if is_file(path) else "train"
-    except CabenchError:
-        return "train"  # read again there, the fault is told
+        content = Document.read(path, "study").content if is_file(path) else {}
+    except CabenchError:  # reported when the study is read as a whole
+        return "train"
+    return str(content.get("kind", "train"))
 
 
 @dataclass(frozen=True)
 class CostFile:
-    """A study as read, and what its file and the command line say, for later faults."""
-
-    path: Path
-    content: Any
-    study: CostStudy  # with the added arms
-    added: dict[str, str]  # arms of the command line, as written
+    study: CostStudy  # with the arms of the command line
+    document: Document
 
 
 def read_cost_study(path: Path, arms: Iterable[str] = ()) -> CostFile:
-    """The study, checked, with further arms written as YAML: '{NAME: {methods: [...]}}'."""
-    content = read_yaml(path, "study")
-    study = check(CostStudy, path, content)
-    added = add_arms(study.arms, arms)
+    """The study in `path`, with further arms written as YAML: '{NAME: {methods: [...]}}'.
 
-    def wrong(where: tuple[Any, ...], text: str) -> CabenchError:
-        return fault(path, content, where, text)
+    Names of methods, backbones and presets are not checked here but in `planning.references`.
+    """
+    document = Document.read(path, "study")
+    study = document.validated(CostStudy)
+    added = read_arms(arms, study.arms)
+    document = with_added(document, added)
+    study = study.model_copy(update={"arms": with_arms(study.arms, added)})
+    with located(document):
+        check_cost_study(study)
+    return CostFile(study, document)
 
-    for name, model in study.models.items():
-        if model.backbone not in BACKBONES:
-            text = unknown("backbone", model.backbone, BACKBONES.names())
-            raise wrong(("models", name, "backbone"), text)
-        backbone = BACKBONES.get(model.backbone)
-        if model.preset not in backbone.presets:
-            text = unknown("preset", model.preset, backbone.presets)
-            raise wrong(("models", name, "preset"), text)
-        if problem := backbone.problem(model.shape, model.patch):
-            raise wrong(("models", name, "patch"), problem)
+
+def check_cost_study(study: CostStudy) -> None:
+    """Raises a ConfigError where a reference leads nowhere or a claim could never be tested."""
     if not study.models and not study.layers:
-        raise wrong((), "no models and no layers: nothing to count or time")
+        raise ConfigError("study", (), "no models and no layers: nothing to count or time")
     if study.models and study.baseline not in study.arms:
         text = f"no arm '{study.baseline}'{near(study.baseline, study.arms)}"
-        raise wrong(("baseline",), f"{text}; arms: {listed(study.arms)}")
+        raise ConfigError("study", ("baseline",), f"{text}; arms: {listed(study.arms)}")
     backbones = list(dict.fromkeys(model.backbone for model in study.models.values()))
-    check_arms(study.arms, study.baseline, backbones, wrong)
+    check_arms(study.arms, study.baseline, backbones)
     if study.kind == "cost" and study.layers:
-        raise wrong(("layers",), "layers are timed: say kind: timing")
-    ids = [claim.id for claim in study.claims]
+        raise ConfigError("study", ("layers",), "layers are timed: expected kind: timing")
+    check_ids([claim.id for claim in study.claims])
     for i, claim in enumerate(study.claims):
-        if ids.index(claim.id) < i:
-            raise wrong(("claims", i, "id"), f"'{claim.id}' stands there twice")
-        _check_claim(study, claim, lambda *at, place=i: wrong(("claims", place, *at[:-1]), at[-1]))
-    return CostFile(path, content, study, added)
+        _check_claim(study, claim, i)
 
 
-def _check_claim(study: CostStudy, claim: Claim, wrong: Callable[..., CabenchError]) -> None:
-    """Refuses what could never be tested: `wrong(*keys, text)` makes the fault."""
+def _check_claim(study: CostStudy, claim: Claim, i: int) -> None:
+    def wrong(text: str, *keys: str) -> ConfigError:
+        return ConfigError("study", ("claims", i, *keys), text)
+
     if (claim.most is None) == (claim.least is None):
-        raise wrong("one of most and least is wanted")
+        raise wrong("expected exactly one of most and least")
     if study.kind == "cost" and claim.metric not in COUNTED:
-        raise wrong("metric", f"kind cost counts {' and '.join(COUNTED)}")
-    if claim.metric == "layer":
-        known = [f"{n}:{form}" for n in study.layers for form in LAYER_FORMS]
-    else:
-        known = [f"{m}:{a}" for m, model in study.models.items() for a in arms_on(study, model)]
-    for side in ("of", "over"):
-        if (found := getattr(claim, side)) not in known:
-            raise wrong(side, unknown("model or layer", found, known))
-    of, over = (tuple(side.rsplit(":", 1)) for side in (claim.of, claim.over))
+        raise wrong(f"kind cost counts {' and '.join(COUNTED)}", "metric")
+    known = layer_forms(study) if claim.metric == "layer" else model_arms(study)
+    for side, name in (("of", claim.of), ("over", claim.over)):
+        if name not in known:
+            raise wrong(unknown("model or layer", name, known), side)
+    of, over = split(claim.of), split(claim.over)
     if claim.metric == "layer":
         if of[0] != over[0] or (of[1], over[1]) not in LAYER_RATIOS:
-            told = listed(f"{a} over {b}" for a, b in LAYER_RATIOS)
-            text = f"'{claim.of}' over '{claim.over}' isn't timed"
-            raise wrong("over", f"{text}; of one layer: {told}")
+            ratios = listed(f"{a} over {b}" for a, b in LAYER_RATIOS)
+            text = f"'{claim.of}' over '{claim.over}' is not timed"
+            raise wrong(f"{text}; of one layer: {ratios}", "over")
     elif claim.metric in TIMED:
         for side, (model, _) in (("of", of), ("over", over)):
             if study.models[model].batch is None:
-                raise wrong(side, f"'{model}' has no batch, so it isn't timed")
+                raise wrong(f"'{model}' has no batch, so it is not timed", side)
         if of[0] != over[0] or over[1] != study.baseline:
-            text = f"'{claim.over}': times are over the baseline's of the same model"
-            raise wrong("over", f"{text}: '{of[0]}:{study.baseline}'")
+            text = f"expected the baseline of the same model, '{of[0]}:{study.baseline}'"
+            raise wrong(f"{text}, got '{claim.over}'", "over")
+
+
+def split(name: str) -> tuple[str, str]:
+    """'MODEL:ARM' -> (MODEL, ARM); a model's name may have a colon."""
+    first, _, second = name.rpartition(":")
+    return first, second
+
+
+def model_arms(study: CostStudy) -> list[str]:
+    """Every 'MODEL:ARM' of the study."""
+    return [f"{m}:{a}" for m, model in study.models.items() for a in arms_on(study, model)]
+
+
+def layer_forms(study: CostStudy) -> list[str]:
+    """Every 'LAYER:FORM' of the study."""
+    return [f"{layer}:{form}" for layer in study.layers for form in LAYER_FORMS]
 
 
 def arms_on(study: CostStudy, model: Model) -> list[str]:

@@ -1,12 +1,11 @@
-"""What a study and a scale may say: the YAML files as models. No torch in here.
+"""What a study and a scale may contain: the YAML files as frozen models. Imports no torch.
 
-A field's trailing comment is also its description in the JSON schema (json_schema.py).
+The docstring below a field is its description in the JSON schema (`cabench schema`).
 """
 
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -14,7 +13,6 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    PrivateAttr,
     StringConstraints,
     model_validator,
 )
@@ -30,112 +28,166 @@ Classes = Annotated[int, Field(ge=2, le=1_000_000)]
 Factor = Annotated[float, Field(ge=1e-6, le=1e6)]
 Rate = Annotated[float, Field(ge=0, lt=1)]
 
-ADDED_ID = "A{}"  # of the claim of the nth arm added on the command line
+ADDED_ID = "A{}"  # id of the claim of the nth arm added on the command line
 COUNTS = ("macs", "params")  # what a claim by construction may be about
-PLANNED = ("equivalence", "non_inferiority", "difference_of_differences")  # tests to come
+FUTURE_TESTS = ("equivalence", "non_inferiority", "difference_of_differences")
 
 
-def _exists(test: Any) -> Any:
-    if isinstance(test, str) and test.replace("-", "_").replace(" ", "_") in PLANNED:
-        text = "this test doesn't exist yet; allowed: 'superiority' or 'by_construction'"
+def _is_implemented(test: Any) -> Any:
+    if isinstance(test, str) and test.replace("-", "_").replace(" ", "_") in FUTURE_TESTS:
+        text = "this test is not implemented; expected 'superiority' or 'by_construction'"
         raise ValueError(text)
     return test
 
 
-def _metrics(found: Any) -> Any:
-    listed = found if isinstance(found, list) else [found]
-    if not listed or not all(isinstance(name, str) for name in listed):
-        raise ValueError("the name of a metric, or a list of names that the claim needs all of")
-    return found
+def _is_names(metric: Any) -> Any:
+    names = metric if isinstance(metric, list) else [metric]
+    if not names or not all(isinstance(name, str) for name in names):
+        raise ValueError("expected the name of a metric or a list of names")
+    return metric
 
 
 class Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
+
+
+# ---- studies ------------------------------------------------------------------------------------
 
 
 class Match(Part):
-    """Chooses one size so that the arm has another arm's parameter count, as nearly as it can."""
+    """Choose one size so that the arm's parameter count is as close as possible to another's."""
 
-    params_of: str  # an arm of the study
-    by: Literal["rank", "ffn_hidden"]  # the size that is free
+    params_of: str
+    """the arm whose parameter count is matched"""
+    by: Literal["rank", "ffn_hidden"]
+    """the size that is chosen"""
 
 
 class Arm(Part):
-    methods: list[str | dict[str, dict[str, Any] | None]] = []  # 'native', or {method: options}
-    depthwise: Literal["static"] | None = None  # a 3x3 depthwise convolution in each FFN
-    gate: Literal["static"] | None = None  # a learned, static gate on each residual branch
+    """One row of a study: how the backbone is conditioned."""
+
+    methods: list[str | dict[str, dict[str, Any] | None]] = []
+    """conditioning methods: NAME or {NAME: options}; 'native' is the backbone's own"""
+    depthwise: Literal["static"] | None = None
+    """static: a 3x3 depthwise convolution in each FFN"""
+    gate: Literal["static"] | None = None
+    """static: a learned gate on each residual branch"""
     match: Match | None = None
-    init_salt: str = ""  # other initial values under the same data and noise (a paired null)
-    extra: bool = False  # runs from scale `cpu` up, or with --all-arms
-    bound: bool = False  # a bound, printed without a verdict
-    on: Annotated[list[str], Field(min_length=1)] | None = None  # backbones it is for; all
+    """choose a size so that this arm has another arm's parameter count"""
+    init_salt: str = ""
+    """any text: other initial values with the same data and noise, as a paired null"""
+    extra: bool = False
+    """run only at scales with extra_arms, or with --all-arms"""
+    bound: bool = False
+    """a lower bound, printed without a verdict"""
+    on: Annotated[list[str], Field(min_length=1)] | None = None
+    """backbones that the arm is for; all by default"""
     about: str = ""
+    """one line for tables and reports"""
 
 
 class AddedArms(Part):
-    """Arms given on the command line, as they would stand in a study."""
+    """Arms given on the command line, written as in a study."""
 
     arms: dict[Name, Arm]
 
 
 class Claim(Part):
-    id: str  # not A1, A2, ...: those are the claims of arms added with --arm
-    says: str  # what is tested here
-    paper: str = ""  # what the paper says, where `says` puts it otherwise
-    better: str  # arm
-    than: str  # arm
-    metric: Annotated[str | list[str], BeforeValidator(_metrics)]  # a list: all of them
-    test: Annotated[Literal["superiority", "by_construction"], BeforeValidator(_exists)]
-    ratio: Annotated[float, Field(gt=0)] | None = None  # by_construction: at most so many times
+    """A statement about two arms that the study tests."""
+
+    id: str
+    """unique in the study; A1, A2, ... are reserved for arms added on the command line"""
+    says: str
+    """the claim as it is tested here"""
+    paper: str = ""
+    """the claim as the paper states it, where that differs from `says`"""
+    better: str
+    """the arm that is claimed to be better"""
+    than: str
+    """the arm that it is compared with"""
+    metric: Annotated[str | list[str], BeforeValidator(_is_names)]
+    """a metric, or several that must all support the claim; by_construction: macs or params"""
+    test: Annotated[Literal["superiority", "by_construction"], BeforeValidator(_is_implemented)]
+    """superiority: a test over paired seeds; by_construction: follows from counting"""
+    ratio: Annotated[float, Field(gt=0)] | None = None
+    """by_construction: the largest ratio of counts that supports the claim"""
 
 
 class Tune(Part):
-    """A search for each arm's learning rate, equal for all; rates are factors of the scale's."""
+    """A learning-rate search with an equal budget per arm. Rates are factors of the scale's."""
 
-    trials: Annotated[int, Field(ge=2, le=1000)]  # rates tried by each arm, start points included
-    budget: Annotated[float, Field(gt=0, le=1)]  # part of the trials' images
-    range: tuple[Factor, Factor]  # the least and the largest
-    start: Annotated[list[Factor], Field(min_length=1)] = [1.0]  # tried first
+    trials: Annotated[int, Field(ge=2, le=1000)]
+    """rates that each arm tries, start points included"""
+    budget: Annotated[float, Field(gt=0, le=1)]
+    """training images of one evaluation, as a fraction of a trial's"""
+    range: tuple[Factor, Factor]
+    """smallest and largest factor"""
+    start: Annotated[list[Factor], Field(min_length=1)] = [1.0]
+    """factors that are tried first"""
     seed: Annotated[int, Field(ge=0, le=100_000)] = 1000
+    """training seed of the search; not a seed of the trials"""
 
     @model_validator(mode="after")
     def start_points_lie_inside(self) -> Tune:
         low, high = self.range
         if not low < high:
-            raise ValueError(f"range: {low:g} to {high:g} holds no rates; the smaller comes first")
+            raise ValueError(f"range: expected the smaller factor first, got {low:g} and {high:g}")
         for factor in self.start:
             if not low <= factor <= high:
-                raise ValueError(f"start: {factor:g} lies outside the range {low:g} to {high:g}")
+                raise ValueError(f"start: expected {low:g} to {high:g} (range), got {factor:g}")
         if len(self.start) > self.trials:
-            raise ValueError(f"start: {len(self.start)} points are more than {self.trials} trials")
+            few = f"expected at most {self.trials} factors (trials)"
+            raise ValueError(f"start: {few}, got {len(self.start)}")
         return self
 
 
 class Study(Part):
+    """A question, the arms that answer it, and the claims that are tested."""
+
     study: FolderName
+    """name of the study and, with the scale's, of its results"""
     kind: Literal["train"] = "train"
+    """train: arms are trained and compared"""
     question: str
-    needs: list[str] = ["label"]  # streams the data must carry
-    backbones: Annotated[list[str], Field(min_length=1)] = ["dit"]  # the first, or --backbone
-    primary: str = "kid"  # the metric the arms are ranked by
-    embedder: Literal["shared", "native"] = "shared"  # native: as published with the backbone
+    """the question that the study asks, in one sentence"""
+    needs: list[str] = ["label"]
+    """condition inputs (streams) that the data must have"""
+    backbones: Annotated[list[str], Field(min_length=1)] = ["dit"]
+    """backbones that the study can run on: the first, or the one given with --backbone"""
+    primary: str = "kid"
+    """the metric that ranks the arms"""
+    embedder: Literal["shared", "native"] = "shared"
+    """condition embedder: one for all methods, or the one published with the backbone"""
     baseline: str
+    """the arm that others are compared with"""
     arms: Annotated[dict[Name, Arm], Field(min_length=1)]
+    """the rows of the study, by name"""
     claims: list[Claim] = []
+    """statements about arms that are tested"""
     tune: Tune | None = None
-    caveat: str = ""  # what the claims' tests here do not say; printed below them
+    """search each arm's learning rate before the trials"""
+    caveat: str = ""
+    """what the claims do not show; printed below them"""
+
+
+# ---- scales -------------------------------------------------------------------------------------
 
 
 class TextChoice(Part):
-    """Who encodes a data set's texts; the encoder's hash is in the trials' keys."""
+    """The text encoder. The hash of its weights is part of the trials' keys."""
 
-    encoder: str  # a registered text encoder
-    path: str | None = None  # a folder with its weights, or a name on the hub
-    width: Positive | None = None  # of its features, while it or the data is absent
+    encoder: str
+    """name of a registered text encoder"""
+    path: str | None = None
+    """directory with its weights, or a name on the Hugging Face hub"""
+    width: Positive | None = None
+    """width of its features; needed for dry runs without the encoder or the data"""
 
 
 class TrainingHere(Part):
-    """What of the scale's `training` is otherwise on one data source."""
+    """Values that replace the scale's `training` on one data source."""
 
     images: Positive | None = None
     warmup: Annotated[int, Field(ge=0)] | None = None
@@ -144,7 +196,7 @@ class TrainingHere(Part):
 
 
 class SamplingHere(Part):
-    """What of the scale's `sampling` is otherwise on one data source."""
+    """Values that replace the scale's `sampling` on one data source."""
 
     n: Annotated[int, Field(gt=0, le=1_000_000)] | None = None
     steps: Annotated[int, Field(gt=0, le=1000)] | None = None
@@ -152,7 +204,7 @@ class SamplingHere(Part):
 
 
 class HeldoutHere(Part):
-    """What of the scale's `heldout` is otherwise on one data source."""
+    """Values that replace the scale's `heldout` on one data source."""
 
     images: Positive | None = None
     bins: Positive | None = None
@@ -160,93 +212,142 @@ class HeldoutHere(Part):
 
 
 class DataChoice(Part):
-    """A data source, and the streams it can serve."""
+    """A data source, and the condition inputs (streams) that it offers."""
 
     streams: list[str]
+    """streams that the source offers; a study takes the first source that has all it needs"""
     source: str
+    """name of a registered data set"""
     options: dict[str, Any] = {}
-    shape: tuple[Pixels, Pixels, Pixels] | None = None  # C, H, W while the data is absent
-    classes: dict[str, Classes] | None = None  # number of each stream's, while the data is absent
-    text: TextChoice | None = None  # of the stream `text`
-    patch: Positive | None = None  # of every backbone, in the place of the scale's
-    training: TrainingHere = TrainingHere()  # in the place of the scale's, on this data
+    """options of the data set"""
+    shape: tuple[Pixels, Pixels, Pixels] | None = None
+    """C, H, W of an image or latent; needed for dry runs without the data"""
+    classes: dict[str, Classes] | None = None
+    """number of classes of each stream; needed for dry runs without the data"""
+    text: TextChoice | None = None
+    """encoder of the stream `text`"""
+    patch: Positive | None = None
+    """patch size on this source, for all backbones"""
+    training: TrainingHere = TrainingHere()
+    """values that replace the scale's `training` on this source"""
     sampling: SamplingHere = SamplingHere()
+    """values that replace the scale's `sampling` on this source"""
     heldout: HeldoutHere = HeldoutHere()
-    metrics: Annotated[list[str], Field(min_length=1)] | None = None  # in the place of the scale's
-    unseen: Positive | None = None  # samples told conditions of the split `unseen`, scored apart
+    """values that replace the scale's `heldout` on this source"""
+    metrics: Annotated[list[str], Field(min_length=1)] | None = None
+    """metrics on this source"""
+    unseen: Positive | None = None
+    """samples conditioned on the split `unseen`, scored separately"""
 
 
 class BackboneChoice(Part):
+    """A backbone at one size."""
+
     preset: str
+    """published or small size of the backbone, such as S"""
     patch: Positive
+    """side of a patch in pixels (of the latent, where data are latents)"""
 
 
 class Training(Part):
-    images: Positive  # pictures seen, with repetition
+    """AdamW with linear warm-up to a constant rate. Lengths are in images, not steps."""
+
+    images: Positive
+    """training images seen, with repetition"""
     batch: Positive
+    """images per step"""
     lr: Annotated[float, Field(gt=0)]
-    warmup: Annotated[int, Field(ge=0)] = 0  # images
-    ema_half_life: Positive  # images
+    """learning rate"""
+    warmup: Annotated[int, Field(ge=0)] = 0
+    """images until the learning rate is reached"""
+    ema_half_life: Positive
+    """half-life of the exponential moving average of the weights, in images"""
     label_dropout: Rate = 0.1
+    """probability of dropping all streams but the timestep, for classifier-free guidance"""
     betas: tuple[Rate, Rate] = (0.9, 0.999)
+    """AdamW's betas"""
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
-    clip: Annotated[float, Field(gt=0)] | None = None  # norm of the gradient
+    """AdamW's weight decay"""
+    clip: Annotated[float, Field(gt=0)] | None = None
+    """largest norm of the gradient; no clipping by default"""
     precision: Literal["float32", "bfloat16"] = "float32"
-    snapshot_every: Positive  # images
-    keep_state: bool = True  # keep the optimiser, so that a longer run extends this one
+    """precision of forward and backward passes"""
+    snapshot_every: Positive
+    """images between snapshots, which a stopped run resumes from"""
+    keep_state: bool = True
+    """keep the optimiser's state at the end, so that a longer run extends this one"""
 
 
 class Diffusion(Part):
+    """The diffusion process and what the network predicts."""
+
     prediction: Literal["eps", "v", "flow"]
+    """noise, velocity, or rectified flow"""
     schedule: Literal["linear", "sqrt_linear", "cosine"] = "linear"
+    """noise schedule; sqrt_linear is Stable Diffusion's"""
 
     @model_validator(mode="after")
     def flow_is_linear(self) -> Diffusion:
         if self.prediction == "flow" and self.schedule != "linear":
-            raise ValueError("prediction flow takes schedule linear")
+            raise ValueError(f"schedule: expected linear with prediction flow, got {self.schedule}")
         return self
 
 
 class Sweep(Part):
-    """Further guidance values, scored beside the primary one."""
+    """Further guidance values, scored in addition to the primary one."""
 
     guidance: list[Annotated[float, Field(ge=0)]] = []
-    seeds: Annotated[int, Field(ge=0)] = 1  # on the first so many seeds
+    """guidance values"""
+    seeds: Annotated[int, Field(ge=0)] = 1
+    """number of seeds that are swept, from the first"""
 
 
 class Sampling(Part):
+    """How samples are drawn."""
+
     sampler: Literal["dpmpp_2m", "unipc", "ddim", "ddpm"] = "dpmpp_2m"
+    """prediction flow takes dpmpp_2m or unipc"""
     steps: Annotated[int, Field(gt=0, le=1000)]
-    n: Annotated[int, Field(gt=0, le=1_000_000)]  # samples
+    """sampling steps"""
+    n: Annotated[int, Field(gt=0, le=1_000_000)]
+    """number of samples"""
     batch: Positive = 250
+    """samples per batch; part of the key, since it changes the last bits"""
     guidance: Annotated[float, Field(ge=0)] = 1.0
+    """classifier-free guidance of the primary scores; 1 is none"""
     sweep: Sweep = Sweep()
+    """further guidance values"""
 
 
 class Heldout(Part):
-    """The denoising loss: pictures of the report split, bins of t, noises a picture."""
+    """The denoising loss on images of the report split."""
 
     images: Positive
+    """number of images"""
     bins: Positive = 10
+    """bins of the timestep, averaged with equal weights"""
     repeats: Positive = 1
+    """noise draws per image"""
 
     @model_validator(mode="after")
-    def every_bin_has_a_picture(self) -> Heldout:
+    def every_bin_has_an_image(self) -> Heldout:
         if self.bins > self.images:
-            raise ValueError(f"bins: {self.bins} bins need at least as many images")
+            raise ValueError(f"bins: expected at most {self.images} (images), got {self.bins}")
         return self
 
 
 class ClipChoice(Part):
-    """The CLIP of metric clip_score; its hash and the template are in records and keys."""
+    """The CLIP of the metric clip_score. Its hash and the template are part of the keys."""
 
-    path: str  # a folder saved by transformers, or a name on the hub
-    template: str | None = None  # with {} for a class's name; the data's text where it has one
+    path: str
+    """directory saved by transformers, or a name on the Hugging Face hub"""
+    template: str | None = None
+    """prompt with {} for the class name; by default the data's text"""
 
     @model_validator(mode="after")
     def template_names_the_class(self) -> ClipChoice:
         if self.template is not None and re.findall(r"[{}]+", self.template) != ["{}"]:
-            raise ValueError("template: one {} stands for the class's name")
+            raise ValueError("template: expected exactly one {}, which stands for the class name")
         return self
 
 
@@ -254,25 +355,45 @@ class Resources(Part):
     """What one trial takes of a machine or cluster."""
 
     cpus: Positive = 1
-    gpus: Annotated[float, Field(ge=0)] = 0.0  # counted where trials run on CUDA
-    peak_tflops: Annotated[float, Field(gt=0)] | None = None  # of a GPU: --dry-run tells GPU hours
-    utilisation: Annotated[float, Field(gt=0, le=1)] = 0.4  # of the peak, assumed
+    """CPU cores per trial"""
+    gpus: Annotated[float, Field(ge=0)] = 0.0
+    """GPUs per trial, where trials run on CUDA; may be a fraction"""
+    peak_tflops: Annotated[float, Field(gt=0)] | None = None
+    """peak of one GPU in TFLOP/s; with it --dry-run estimates GPU hours"""
+    utilisation: Annotated[float, Field(gt=0, le=1)] = 0.4
+    """fraction of the peak that estimates assume"""
 
 
 class Scale(Part):
+    """How big a run is: data, backbone size, training, sampling and evaluation."""
+
     scale: FolderName
+    """name of the scale"""
     about: str = ""
+    """one line for lists and reports"""
     data: Annotated[list[DataChoice], Field(min_length=1)]
+    """data sources; a study takes the first that has the streams it needs"""
     backbones: dict[str, BackboneChoice]
+    """size of each backbone that the scale supports"""
     training: Training
+    """optimiser and training length"""
     diffusion: Diffusion
+    """diffusion process and prediction"""
     sampling: Sampling
+    """sampler and number of samples"""
     metrics: list[str]
+    """metrics that are measured"""
     heldout: Heldout
-    seeds: Annotated[int, Field(gt=0, le=MOST_SEEDS)]  # 0, 1, ...: each is a trial of every arm
-    max_params: Positive = 100_000_000  # larger arms are refused
-    bottleneck: Positive | None = None  # rank of generators without one in arms larger than that
+    """the denoising loss on the report split"""
+    seeds: Annotated[int, Field(gt=0, le=MOST_SEEDS)]
+    """number of seeds 0, 1, ...; every arm has one trial per seed"""
+    max_params: Positive = 100_000_000
+    """arms with more parameters are refused, or narrowed to `bottleneck`"""
+    bottleneck: Positive | None = None
+    """rank given to full weight generators in arms that exceed max_params"""
     extra_arms: bool = False
+    """run the arms that a study marks as extra"""
     resources: Resources = Resources()
-    clip: ClipChoice | None = None  # of metric clip_score
-    _file: tuple[Path, Any] | None = PrivateAttr(None)  # path and content, for later faults
+    """what one trial takes of a machine"""
+    clip: ClipChoice | None = None
+    """CLIP of the metric clip_score"""

@@ -1,218 +1,221 @@
-"""Study and scale files, checked: a wrong one gets one line that names file, line and key."""
+"""Reads study and scale files. An invalid one gets one line that names file, line and key."""
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import re
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 from ruamel.yaml.comments import CommentedMap
 
-from cabench import metrics
 from cabench.config.schema import ADDED_ID, COUNTS, AddedArms, Arm, Claim, Scale, Study
-from cabench.config.yaml import check, fault, parse_yaml, read_yaml
-from cabench.errors import CabenchError, listed, near, shown, unknown
-from cabench.models import model as _model  # noqa: F401  (registers backbones and methods)
-from cabench.registry import BACKBONES, METRICS
+from cabench.config.yaml import Document, located
+from cabench.errors import CabenchError, ConfigError, Where, listed, near, shown, unknown
 
-ARM_OPTION = Path("--arm")  # stands for a file name in faults
+ARM_OPTION = "--arm"
 
 
 @dataclass(frozen=True)
 class StudyFile:
-    """A checked study with where it stands, so that later faults can still name the line."""
+    """A study for one of its backbones, with the arms that the command line adds."""
 
-    path: Path
-    content: Any
-    study: Study  # with the added arms
-    sha256: str
-    backbone: str  # the one of the study's that is run
-    added: dict[str, str] = field(default_factory=dict)  # arms of the command line, as written
+    # fmt: off
+    study: Study                # with the arms and claims of the backbone alone
+    written: Study              # with those of every backbone, as in the file
+    backbone: str
+    added: Mapping[str, str]    # arms of the command line: name -> YAML as given
+    document: Document
+    sha256: str                 # of the file
+    # fmt: on
 
-    def fault(self, where: tuple[Any, ...], text: str) -> CabenchError:
-        if where[:1] == ("arms",) and where[1:2] and where[1] in self.added:
-            return fault(ARM_OPTION, None, where, text)
-        return fault(self.path, self.content, where, text)
+    @property
+    def path(self) -> Path:
+        return Path(self.document.path)
+
+
+@dataclass(frozen=True)
+class ScaleFile:
+    scale: Scale
+    document: Document
 
 
 def read_study(path: Path, arms: Iterable[str] = (), backbone: str | None = None) -> StudyFile:
     """The study in `path`, with further arms written as YAML: '{NAME: {methods: [...]}}'.
 
-    On another of its backbones than the first, the study's name is STUDY-BACKBONE.
+    `backbone` is one of the study's; the default is its first. With any other the study's name
+    becomes STUDY-BACKBONE. Names of methods, metrics and backbones are not checked here but in
+    `planning.references`.
     """
     if not is_file(path):
         raise CabenchError(f"no study file {_elsewhere(path)}")
-    content = read_yaml(path, "study")
-    study = check(Study, path, content)
-    added = add_arms(study.arms, arms)
-    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    document = Document.read(path, "study")
+    study = document.validated(Study)
+    added = read_arms(arms, study.arms)
+    document = with_added(document, added)
+    study = study.model_copy(update={"arms": with_arms(study.arms, added)})
     if backbone is not None and backbone not in study.backbones:
         text = unknown("backbone of the study", backbone, study.backbones)
         raise CabenchError(f"--backbone: {text}")
     chosen = backbone or study.backbones[0]
-    if chosen != study.backbones[0]:
-        study.study = f"{study.study}-{chosen}"
-    file = StudyFile(path, content, study, sha256, chosen, added)
-    _check_references(file)
-    _leave_out(file)
-    return file
+    with located(document):
+        check_study(study)
+        restricted = _on_backbone(study, chosen, added)
+    return StudyFile(
+        study=restricted,
+        written=study,
+        backbone=chosen,
+        added={name: arm.text for name, arm in added.items()},
+        document=document,
+        sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+    )
 
 
-def _leave_out(file: StudyFile) -> None:
-    """Takes out the arms that are for other backbones, and the claims about them."""
-    study, backbone = file.study, file.backbone
-    elsewhere = {n for n, arm in study.arms.items() if arm.on and backbone not in arm.on}
-    for name in elsewhere:
-        if name in file.added:
-            text = f"the arm is not for '{backbone}', which is run"
-            raise file.fault(("arms", name, "on"), text)
-        del study.arms[name]
-    study.claims[:] = [c for c in study.claims if not {c.better, c.than} & elsewhere]
+def _on_backbone(study: Study, backbone: str, added: Iterable[str]) -> Study:
+    """The study without the arms that are for other backbones, and without claims about them."""
+    arms = {n: arm for n, arm in study.arms.items() if not arm.on or backbone in arm.on}
+    for name in added:
+        if name not in arms:
+            text = f"the arm is not for '{backbone}', the backbone of this run"
+            raise ConfigError("study", ("arms", name, "on"), text)
+    claims = [c for c in study.claims if c.better in arms and c.than in arms]
+    first = backbone == study.backbones[0]
+    name = study.study if first else f"{study.study}-{backbone}"
+    return study.model_copy(update={"study": name, "arms": arms, "claims": claims})
 
 
-def add_arms(to: dict[str, Arm], texts: Iterable[str]) -> dict[str, str]:
-    """Puts arms of the command line beside a study's own: by name, the text that names each."""
-    added: dict[str, str] = {}
+# ---- arms of the command line -------------------------------------------------------------------
+
+
+class AddedArm(NamedTuple):
+    arm: Arm
+    text: str  # YAML as given
+
+
+def read_arms(texts: Iterable[str], taken: Iterable[str]) -> dict[str, AddedArm]:
+    """The arms that the command line adds to a study; `taken` are names of the study's own."""
+    added: dict[str, AddedArm] = {}
     for text in texts:
-        for name, arm in _added_arms(text).items():
-            if name in to:
-                taken = f"the study has an arm '{name}' already: take another name"
-                raise fault(ARM_OPTION, None, (), taken)
-            added[name] = text
-            to[name] = arm
+        document = Document.parse(text, ARM_OPTION, "study")
+        for name, arm in document.content.items():
+            if not isinstance(arm, dict):
+                how = "expected NAME: {methods: [...]}, as in a study"
+                problem = f"{shown(name)}: {how}; got {shown(arm)}"
+                raise ConfigError("study", (), problem, ARM_OPTION)
+        nested = dataclasses.replace(document, content=CommentedMap(arms=document.content))
+        for name, arm in nested.validated(AddedArms).arms.items():
+            if name in taken or name in added:
+                problem = f"the study already has an arm '{name}': choose another name"
+                raise ConfigError("study", (), problem, ARM_OPTION)
+            added[name] = AddedArm(arm, text)
     return added
 
 
-def _added_arms(text: str) -> dict[str, Arm]:
-    content = parse_yaml(text, ARM_OPTION, "an arm")
-    for name, arm in content.items():
-        if not isinstance(arm, dict):
-            how = "write NAME: {methods: [...]}, as in a study"
-            raise fault(ARM_OPTION, None, (), f"{shown(name)}: {how}; found {shown(arm)}")
-    return check(AddedArms, ARM_OPTION, CommentedMap(arms=content)).arms
+def with_arms(arms: Mapping[str, Arm], added: Mapping[str, AddedArm]) -> dict[str, Arm]:
+    return {**arms, **{name: one.arm for name, one in added.items()}}
 
 
-def is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except OSError:  # a name too long for the file system
-        return False
+def with_added(document: Document, names: Iterable[str]) -> Document:
+    """The document; errors in the arms `names` are located at the option --arm."""
+    return dataclasses.replace(document, added={("arms", name): ARM_OPTION for name in names})
 
 
-def _elsewhere(path: Path) -> str:
-    """A file that isn't there, the near match, and what there is in its place."""
-    try:
-        if path.is_dir():
-            return f"'{path}': it is a folder; its files: {listed(_yaml_files(path))}"
-        known = _yaml_files(path.parent)
-    except OSError:  # a name too long for the file system
-        return f"'{path}'"
-    return f"'{path}'{near(str(path), known)}; here are: {listed(known)}"
+# ---- references inside a study ------------------------------------------------------------------
 
 
-def _yaml_files(folder: Path) -> list[str]:
-    return sorted(str(p) for p in folder.glob("*.yaml"))
-
-
-def scale_fault(scale: Scale, where: tuple[Any, ...], text: str) -> CabenchError:
-    """A fault of a scale found after it was read, with the line if it was read from a file."""
-    return fault(*(scale._file or (f"scale '{scale.scale}'", None)), where, text)
-
-
-def _check_references(file: StudyFile) -> None:
-    study = file.study
-    arms = study.arms
-
-    def arm_named(name: str, *where: Any) -> None:
-        if name not in arms:
-            raise file.fault(where, f"no arm {shown(name)}{near(name, arms)}; arms: {listed(arms)}")
-
-    def one_of(found: str, allowed: list[str], what: str, *where: Any) -> None:
-        if found not in allowed:
-            raise file.fault(where, unknown(what, found, allowed))
-
-    arm_named(study.baseline, "baseline")
-    one_of(study.primary, metrics.names(), "metric", "primary")
-    for i, name in enumerate(study.backbones):
-        one_of(name, BACKBONES.names(), "backbone", "backbones", i)
-        if study.backbones.index(name) < i:
-            raise file.fault(("backbones", i), f"'{name}' stands there twice")
-    ids = [claim.id for claim in study.claims]
+def check_study(study: Study) -> None:
+    """Raises a ConfigError where a reference leads nowhere or a claim contradicts itself."""
+    _check_named(study.baseline, study.arms, ("baseline",))
+    _check_distinct(study.backbones, ("backbones",))
+    check_ids([claim.id for claim in study.claims])
     for i, claim in enumerate(study.claims):
-        if ids.index(claim.id) < i:
-            raise file.fault(("claims", i, "id"), f"'{claim.id}' stands there twice")
-        if re.fullmatch(ADDED_ID.format(r"\d+"), claim.id):
-            text = f"'{claim.id}' is kept for an arm added with --arm; take another id"
-            raise file.fault(("claims", i, "id"), text)
-        if claim.better == claim.than:
-            raise file.fault(("claims", i, "than"), f"'{claim.than}' is compared with itself")
-        arm_named(claim.better, "claims", i, "better")
-        arm_named(claim.than, "claims", i, "than")
-        for side in ("better", "than"):
-            if arms[getattr(claim, side)].bound:
-                text = f"'{getattr(claim, side)}' is a bound, which has no verdict"
-                raise file.fault(("claims", i, side), text)
-        _check_metric(file, claim, i)
-    check_arms(arms, study.baseline, study.backbones, file.fault)
+        _check_claim(claim, study.arms, i)
+    check_arms(study.arms, study.baseline, study.backbones)
 
 
-def check_arms(
-    arms: Mapping[str, Arm],
-    baseline: str,
-    backbones: list[str],
-    wrong: Callable[[tuple[Any, ...], str], CabenchError],
-) -> None:
-    """Which backbones arms are for, and whose size they are matched to; `wrong` makes the fault."""
+def _check_named(name: str, arms: Mapping[str, Arm], where: Where) -> None:
+    if name not in arms:
+        text = f"no arm {shown(name)}{near(name, arms)}; arms: {listed(arms)}"
+        raise ConfigError("study", where, text)
+
+
+def _check_distinct(names: Sequence[str], where: Where) -> None:
+    for i, name in enumerate(names):
+        if names.index(name) < i:
+            raise ConfigError("study", (*where, i), f"'{name}' is listed twice")
+
+
+def check_ids(ids: Sequence[str]) -> None:
+    """Refuses a claim's id that an earlier claim has."""
+    for i, name in enumerate(ids):
+        if ids.index(name) < i:
+            raise ConfigError("study", ("claims", i, "id"), f"'{name}' is listed twice")
+
+
+def _check_claim(claim: Claim, arms: Mapping[str, Arm], i: int) -> None:
+    def wrong(key: str, text: str) -> ConfigError:
+        return ConfigError("study", ("claims", i, key), text)
+
+    if re.fullmatch(ADDED_ID.format(r"\d+"), claim.id):
+        raise wrong("id", f"'{claim.id}' is reserved for arms added with --arm; choose another id")
+    if claim.better == claim.than:
+        raise wrong("than", f"'{claim.than}' is compared with itself")
+    for side, name in (("better", claim.better), ("than", claim.than)):
+        _check_named(name, arms, ("claims", i, side))
+        if arms[name].bound:
+            raise wrong(side, f"'{name}' is a lower bound, which has no verdict")
+    names = [claim.metric] if isinstance(claim.metric, str) else claim.metric
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise wrong("metric", f"'{twice}' is listed twice")
+    if claim.test == "by_construction":
+        if not isinstance(claim.metric, str):
+            raise wrong("metric", f"expected one of {', '.join(COUNTS)} for by_construction")
+        if claim.metric not in COUNTS:
+            raise wrong("metric", unknown("count", claim.metric, COUNTS))
+    elif claim.ratio is not None:
+        raise wrong("ratio", "only the test by_construction takes a ratio")
+
+
+def check_arms(arms: Mapping[str, Arm], baseline: str, backbones: Sequence[str]) -> None:
+    """Checks which backbones arms are for, and whose size they are matched to."""
+
+    def wrong(where: Where, text: str) -> ConfigError:
+        return ConfigError("study", ("arms", *where), text)
+
     needed = {"baseline": baseline}
     needed |= {name: arm.match.params_of for name, arm in arms.items() if arm.match is not None}
-    for where, name in needed.items():
+    for user, name in needed.items():
         if name in arms and arms[name].on is not None:
-            raise wrong(("arms", name, "on"), f"'{where}' needs it on every backbone")
+            raise wrong((name, "on"), f"'{user}' needs this arm on every backbone")
     for name, arm in arms.items():
         for i, backbone in enumerate(arm.on or []):
             if backbone not in backbones:
                 text = unknown("backbone of the study", backbone, backbones)
-                raise wrong(("arms", name, "on", i), text)
+                raise wrong((name, "on", i), text)
         if arm.match is None:
             continue
-        if (other := arm.match.params_of) not in arms:
-            text = f"no arm {shown(other)}{near(other, arms)}; arms: {listed(arms)}"
-            raise wrong(("arms", name, "match", "params_of"), text)
+        other = arm.match.params_of
+        _check_named(other, arms, ("arms", name, "match", "params_of"))
         if arms[other].match is not None:
-            raise wrong(("arms", name, "match"), f"'{other}' is itself a matched arm")
+            raise wrong((name, "match"), f"'{other}' is itself a matched arm")
 
 
-def _check_metric(file: StudyFile, claim: Claim, i: int) -> None:
-    """Scores for a test of superiority, counts for what holds by construction."""
-    where = ("claims", i, "metric")
-    counted = claim.test == "by_construction"
-    if counted and not isinstance(claim.metric, str):
-        raise file.fault(where, f"by_construction takes one of {', '.join(COUNTS)}")
-    found = [claim.metric] if isinstance(claim.metric, str) else claim.metric
-    allowed = COUNTS if counted else metrics.names()
-    for name in found:
-        if name not in allowed:
-            raise file.fault(where, unknown("count" if counted else "metric", name, allowed))
-        if found.count(name) > 1:
-            raise file.fault(where, f"'{name}' stands there twice")
-        unfit = "" if counted else getattr(METRICS.get(name), "unfit", str)()
-        if unfit:
-            raise file.fault(where, f"'{name}': {unfit}")
-    if claim.ratio is not None and not counted:
-        raise file.fault(("claims", i, "ratio"), "only test by_construction takes a ratio")
+# ---- scales -------------------------------------------------------------------------------------
 
 
 def scale_names() -> list[str]:
+    """The scales that come with cabench."""
     folder = resources.files("cabench.config") / "scales"
     return sorted(Path(p.name).stem for p in folder.iterdir() if p.name.endswith(".yaml"))
 
 
-def read_scale(name: str) -> Scale:
-    """A scale of the package by name, or a YAML file by path."""
+def read_scale(name: str) -> ScaleFile:
+    """A scale that comes with cabench, by name, or the YAML file at a path."""
     packaged = name in scale_names()
     if packaged:
         path = Path(str(resources.files("cabench.config") / "scales" / f"{name}.yaml"))
@@ -220,16 +223,34 @@ def read_scale(name: str) -> Scale:
         raise CabenchError(f"--scale: {unknown('scale', name, scale_names())}, or a YAML file")
     elif not is_file(path := Path(name)):
         raise CabenchError(f"--scale: no scale file {_elsewhere(path)}")
-    content = read_yaml(path, "scale")
-    scale = check(Scale, path, content)
+    document = Document.read(path, "scale")
+    scale = document.validated(Scale)
     if not packaged and scale.scale in scale_names():
-        text = f"'{scale.scale}' is the name of a scale that comes with cabench; take another"
-        raise fault(path, content, ("scale",), text)
-    here = [(("data", i, "metrics"), choice.metrics or []) for i, choice in enumerate(scale.data)]
-    for where, named in [(("metrics",), scale.metrics), *here]:
-        for i, metric in enumerate(named):
-            if metric not in metrics.names():
-                text = unknown("metric", metric, metrics.names())
-                raise fault(path, content, (*where, i), text)
-    scale._file = path, content
-    return scale
+        text = f"'{scale.scale}' is the name of a scale that comes with cabench; choose another"
+        raise document.locate(ConfigError("scale", ("scale",), text))
+    return ScaleFile(scale, document)
+
+
+# ---- files --------------------------------------------------------------------------------------
+
+
+def is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # the name is too long for the file system
+        return False
+
+
+def _elsewhere(path: Path) -> str:
+    """A path that is no file, the nearest match, and the YAML files of its directory."""
+    try:
+        if path.is_dir():
+            return f"'{path}': it is a directory; its files: {listed(_yaml_files(path))}"
+        known = _yaml_files(path.parent)
+    except OSError:  # the name is too long for the file system
+        return f"'{path}'"
+    return f"'{path}'{near(str(path), known)}; files here: {listed(known)}"
+
+
+def _yaml_files(folder: Path) -> list[str]:
+    return sorted(str(p) for p in folder.glob("*.yaml"))

@@ -1,126 +1,102 @@
-"""YAML files as checked models: a fault names file, line, key, what was found, what is allowed."""
+"""YAML files as validated models. Errors name file, line and key."""
 
 from __future__ import annotations
 
 import math
-import re
 import unicodedata
 import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
-from ruamel.yaml.constructor import RoundTripConstructor
+from ruamel.yaml.constructor import DuplicateKeyError, RoundTripConstructor
 from ruamel.yaml.error import MarkedYAMLError
 from ruamel.yaml.events import CollectionEndEvent, CollectionStartEvent, ScalarEvent
 from ruamel.yaml.parser import RoundTripParser
 from ruamel.yaml.reader import ReaderError
 
-from cabench.errors import FOUND, CabenchError, cut, shown
+from cabench.errors import CabenchError, ConfigError, Where, cut, shown
 from cabench.runtime.validation import Model, first_fault, validate
 
 LARGEST_FILE = 1_000_000  # bytes
 LONGEST_WORD = 1_000  # characters of a number or an unquoted text
-DEEPEST = 30  # mappings and lists inside each other
-MOST_VALUES = 100_000  # once aliases are followed
+DEEPEST = 30  # levels of nested mappings and lists
+MOST_VALUES = 100_000  # with aliases expanded
 LARGEST_INT = 2**63 - 1
 
 
-class _Parser(RoundTripParser):
-    """Refuses tags, deep nesting and endless words before anything is built of them."""
+@dataclass(frozen=True)
+class Document:
+    """A YAML file (or text) as a mapping that knows the line of each key."""
 
-    depth = 0
+    # fmt: off
+    name: str                       # as in ConfigError.document: 'study', 'scale', ...
+    path: Path | str                # what messages call it
+    content: CommentedMap
+    added: Mapping[Where, str] = field(default_factory=dict)  # parts given by an option: its name
+    # fmt: on
 
-    def get_event(self) -> Any:
-        event = super().get_event()
-        problem = ""
-        if tag := getattr(event, "tag", None):
-            found = str(tag).replace("tag:yaml.org,2002:", "!!")
-            problem = f"tags are not used here; found {shown(found)}"
-        if isinstance(event, ScalarEvent) and not event.style and len(event.value) > LONGEST_WORD:
-            problem = f"{len(event.value):,} characters without quotes; at most {LONGEST_WORD:,}"
-        self.depth += isinstance(event, CollectionStartEvent)
-        self.depth -= isinstance(event, CollectionEndEvent)
-        if self.depth > DEEPEST:
-            problem = f"nested more than {DEEPEST} deep"
-        if problem:
-            raise MarkedYAMLError(problem=problem, problem_mark=event.start_mark)
-        return event
+    @classmethod
+    def read(cls, path: Path, name: str) -> Document:
+        """The document in a file; YAML 1.2 without tags."""
+        try:
+            if path.stat().st_size > LARGEST_FILE:
+                raise CabenchError(f"{path}: not a {name}: more than {LARGEST_FILE:,} bytes")
+            text = path.read_text(encoding="utf-8-sig")
+        except UnicodeDecodeError:
+            raise CabenchError(f"{path}: not a {name}: the file is not UTF-8 text") from None
+        except OSError as error:
+            raise CabenchError(f"{path}: cannot read this {name}: {error.strerror}") from None
+        return cls.parse(text, path, name)
+
+    @classmethod
+    def parse(cls, text: str, path: Path | str, name: str) -> Document:
+        """The document in `text`."""
+        content = _load(text, path, name)
+        if not isinstance(content, CommentedMap):
+            problem = f"expected a mapping of keys to values, got {shown(content)}"
+            raise ConfigError(name, (), problem, path, 1)
+        return cls(name, path, content)
+
+    def validated(self, model: type[Model]) -> Model:
+        """The document as a `model`; its first error is raised with file and line."""
+        with located(self):
+            value = plain(self.content, self.name)
+            try:
+                return validate(model, value)
+            except ValidationError as error:
+                where, text = first_fault(error, model, value)
+                raise ConfigError(self.name, where, text) from None
+
+    def locate(self, error: ConfigError) -> ConfigError:
+        """The same error with this document's file and the line of its key."""
+        for part, option in self.added.items():
+            if error.where[: len(part)] == part:
+                return ConfigError(self.name, error.where, error.text, option)
+        line = line_of(self.content, error.where)
+        return ConfigError(self.name, error.where, error.text, self.path, line)
 
 
-class _Constructor(RoundTripConstructor):
-    """Dates are text, as in YAML 1.2's core schema."""
-
-
-_Constructor.add_constructor("tag:yaml.org,2002:timestamp", RoundTripConstructor.construct_yaml_str)
-
-
-def read_yaml(path: Path, what: str) -> CommentedMap:
-    """The mapping in `path`, with line numbers; YAML 1.2 without tags."""
+@contextmanager
+def located(*documents: Document) -> Iterator[None]:
+    """Adds file and line to a ConfigError about one of `documents`."""
     try:
-        if path.stat().st_size > LARGEST_FILE:
-            raise CabenchError(f"{path}: not a {what}: more than {LARGEST_FILE:,} bytes")
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        raise CabenchError(f"{path}: not a {what}: the file isn't UTF-8 text") from None
-    except OSError as error:
-        raise CabenchError(f"{path}: can't read this {what}: {error.strerror}") from None
-    return parse_yaml(text, path, what)
+        yield
+    except ConfigError as error:
+        if error.path is None:
+            for document in documents:
+                if document.name == error.document:
+                    raise document.locate(error) from None
+        raise
 
 
-def parse_yaml(text: str, path: Path, what: str) -> CommentedMap:
-    """The mapping in `text`; `path` is only named in faults."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of a name given to two anchors
-            reader = YAML(typ="rt")
-            reader.Parser, reader.Constructor = _Parser, _Constructor
-            content = reader.load(text)
-    except ReaderError as error:
-        where, problem = text.count("\n", 0, error.position) + 1, _character(error.character)
-    except MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        where, problem = mark.line + 1 if mark else 1, _problem(error)
-    except Exception as error:  # the parser raises many kinds, one for each way to be odd
-        where, problem = 1, f"{type(error).__name__}: {cut(str(error), 200)}"
-    else:
-        if isinstance(content, CommentedMap):
-            return content
-        kinds = "a mapping of keys to values"
-        raise CabenchError(f"{path}:1: {what}: should be {kinds}; found {shown(content)}")
-    raise CabenchError(f"{path}:{where}: not valid YAML: {problem}")
-
-
-PROBLEMS = {  # the parser's words (a pattern), and what mends it
-    r"mapping values are not allowed": "a second ': ' in a value, which wants quotes, or a line "
-    "indented too far",
-    r"expected <block end>": "this line's indentation doesn't fit the lines above",
-    r"expected '?<document start>": "this stands outside of the mapping: mend the indentation",
-    r"could not find expected ':'": "a key without its ': '",
-    r"found character '\\t'": "a tab: indent with blanks",
-    r"expected ',' or '[]}]'": "a bracket [ or { is not closed, or a comma is missing",
-    r"unexpected end of stream": "a quote is not closed",
-    r"another document": "a second document (---); one is allowed",
-}
-
-
-def _problem(error: MarkedYAMLError) -> str:
-    text = error.problem or str(error)
-    for words, ours in PROBLEMS.items():
-        if re.search(words, text):
-            return ours
-    text = re.sub(r"^(found duplicate key .*?) with value .*", r"\1", text, flags=re.DOTALL)
-    return cut(text.splitlines()[0], 200)
-
-
-def _character(found: Any) -> str:
-    return f"the character {shown(found if isinstance(found, str) else chr(found))} isn't allowed"
-
-
-def line_of(content: Any, where: tuple[Any, ...]) -> int:
-    """The line (from 1) on which the deepest known part of `where` stands."""
+def line_of(content: Any, where: Where) -> int:
+    """The line (from 1) of the deepest part of `where` that the file has."""
     line = 1
     for part in where:
         try:
@@ -138,46 +114,97 @@ def line_of(content: Any, where: tuple[Any, ...]) -> int:
     return line
 
 
-def fault(path: Path | str, content: Any, where: tuple[Any, ...], text: str) -> CabenchError:
-    """'FILE:LINE: KEY: TEXT'; no line where there is no file, hence no `content`."""
-    line = "" if content is None else f":{line_of(content, where)}"
-    plain_key = re.compile(r"\S(.*\S)?", re.DOTALL)  # blanks at its ends would not be seen
-    parts = [p if isinstance(p, str) and plain_key.fullmatch(p) else shown(p) for p in where]
-    key = cut(".".join(cut(part, FOUND) for part in parts), 3 * FOUND)
-    return CabenchError(f"{path}{line}: {key + ': ' if key else ''}{text}")
+# ---- parsing ------------------------------------------------------------------------------------
 
 
-def check(model: type[Model], path: Path, content: CommentedMap) -> Model:
-    """`content` as a `model`; the first fault as one line."""
-    value = plain(path, content)
+class _Parser(RoundTripParser):
+    """Refuses tags, deep nesting and very long words before values are built from them."""
+
+    depth = 0
+
+    def get_event(self) -> Any:
+        event = super().get_event()
+        problem = ""
+        if tag := getattr(event, "tag", None):
+            name = str(tag).replace("tag:yaml.org,2002:", "!!")
+            problem = f"expected no tags, got {shown(name)}"
+        if isinstance(event, ScalarEvent) and not event.style and len(event.value) > LONGEST_WORD:
+            length = f"{len(event.value):,}"
+            problem = f"expected at most {LONGEST_WORD:,} characters without quotes, got {length}"
+        self.depth += isinstance(event, CollectionStartEvent)
+        self.depth -= isinstance(event, CollectionEndEvent)
+        if self.depth > DEEPEST:
+            problem = f"nested more than {DEEPEST} deep"
+        if problem:
+            raise MarkedYAMLError(problem=problem, problem_mark=event.start_mark)
+        return event
+
+
+class _Constructor(RoundTripConstructor):
+    """Reads dates and `=` as text, as YAML 1.2's core schema does."""
+
+
+for _kind in ("timestamp", "value"):
+    _Constructor.add_constructor(
+        f"tag:yaml.org,2002:{_kind}", RoundTripConstructor.construct_yaml_str
+    )
+
+
+def _load(text: str, path: Path | str, name: str) -> Any:
     try:
-        return validate(model, value)
-    except ValidationError as error:
-        where, text = first_fault(error, model, value)
-        raise fault(path, content, where, text) from None
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about anchors that share a name
+            reader = YAML(typ="rt")
+            reader.Parser, reader.Constructor = _Parser, _Constructor
+            return reader.load(text)
+    except ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        character = error.character if isinstance(error.character, str) else chr(error.character)
+        problem = f"the character {shown(character)} is not allowed"
+    except MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = mark.line + 1 if mark else 1
+        problem = _problem(error, text)
+    except Exception as error:  # the parser raises many types, one for each oddity
+        line, problem = 1, f"{type(error).__name__}: {cut(str(error), 200)}"
+    raise ConfigError(name, (), f"not valid YAML: {problem}", path, line) from None
 
 
-def plain(path: Path, content: Any) -> Any:
-    """`content` as what JSON can say: text keys, finite numbers, no control characters."""
+def _problem(error: MarkedYAMLError, text: str) -> str:
+    """The parser's own words in one line; its terms have no angle brackets."""
+    mark = error.problem_mark
+    if isinstance(error, DuplicateKeyError) and mark is not None:
+        key = text.splitlines()[mark.line][mark.column :].split(":")[0]
+        return f"duplicate key {shown(key.strip())}"
+    problem = (error.problem or str(error)).splitlines()[0]
+    problem = cut(problem.replace("<", "").replace(">", ""), 200)
+    return problem if mark is None else f"{problem} (column {mark.column + 1})"
+
+
+# ---- values -------------------------------------------------------------------------------------
+
+
+def plain(content: Any, name: str) -> Any:
+    """`content` as JSON values: text keys, finite numbers, no control characters.
+
+    Raises a ConfigError about the document `name`, without file and line.
+    """
     seen = 0
 
-    def walk(node: Any, where: tuple[Any, ...]) -> Any:
+    def walk(node: Any, where: Where) -> Any:
         nonlocal seen
         seen += 1
-        problem = _unfit(node)
+        problem = _value_problem(node)
         if len(where) > DEEPEST:
             problem = f"nested more than {DEEPEST} deep by an alias of itself"
         elif seen > MOST_VALUES:
-            problem = f"aliases make more than {MOST_VALUES:,} values of this"
+            problem = f"more than {MOST_VALUES:,} values, with aliases expanded"
         if problem:
-            raise fault(path, content, where, problem)
+            raise ConfigError(name, where, problem)
         if isinstance(node, dict):
             for key in node:
-                if not isinstance(key, str):
-                    text = f"a key is text: put it in quotes; found {shown(key)}"
-                    raise fault(path, content, (*where, key), text)
-                if problem := _unfit(key):
-                    raise fault(path, content, (*where, key), f"key: {problem}")
+                if problem := _key_problem(key):
+                    raise ConfigError(name, (*where, key), problem)
             return {str(key): walk(value, (*where, key)) for key, value in node.items()}
         if isinstance(node, list):
             return [walk(value, (*where, i)) for i, value in enumerate(node)]
@@ -186,14 +213,21 @@ def plain(path: Path, content: Any) -> Any:
     return walk(content, ())
 
 
-def _unfit(value: Any) -> str:
-    """Why a value can't be used, or ''."""
+def _key_problem(key: Any) -> str:
+    if not isinstance(key, str):
+        return f"expected a key that is text, got {shown(key)}; quote it"
+    problem = _value_problem(key)
+    return f"key: {problem}" if problem else ""
+
+
+def _value_problem(value: Any) -> str:
+    """Why a value cannot be used, or ''."""
     if isinstance(value, str):
         odd = [c for c in value if unicodedata.category(c) in ("Cc", "Cs") and c not in "\n\t"]
-        return f"holds the control character {shown(odd[0])}" if odd else ""
+        return f"contains the control character {shown(odd[0])}" if odd else ""
     if isinstance(value, float) and not math.isfinite(value):
-        return f"should be a finite number; found {shown(float(value))}"
+        return f"expected a finite number, got {shown(float(value))}"
     if isinstance(value, int) and abs(value) > LARGEST_INT:
-        most = len(str(LARGEST_INT))
-        return f"should be a number of at most {most} digits; found {len(str(abs(value)))}"
+        most, digits = len(str(LARGEST_INT)), len(str(abs(value)))
+        return f"expected a number of at most {most} digits, got {digits}"
     return ""

@@ -21,7 +21,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from cabench.errors import CabenchError
 from cabench.models.embedding import TEXT_TOKENS
-from cabench.models.model import build, build_meta
+from cabench.models.model import ConditionalModel, build, build_meta
 from cabench.models.streams import Values
 
 UNTOLD = {"version": 1, "width": 1, "classes": {}}  # an embedder that nobody asks
@@ -230,13 +230,17 @@ def _untold(count: Callable[[Mapping[str, Any]], int], spec: str) -> int:
 
 def parameter_counts(spec: Mapping[str, Any]) -> dict[str, int]:
     """Learned numbers: {backbone, embedder, methods, total}."""
-    model = build_meta(spec)
+    return count_parameters(build_meta(spec))
+
+
+def count_parameters(model: ConditionalModel) -> dict[str, int]:
+    """Learned numbers of a model: {backbone, embedder, methods, total}."""
     parts = {
         name: sum(p.numel() for p in getattr(model, name).parameters())
         for name in ("backbone", "embedder", "methods")
     }
-    if not spec["methods"]:
-        parts["embedder"] = 0  # nobody asks it
+    if not model.methods:
+        parts["embedder"] = 0  # nothing uses it
     return parts | {"total": sum(parts.values())}
 
 

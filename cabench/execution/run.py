@@ -19,6 +19,7 @@ from cabench.execution.executors import local
 from cabench.execution.executors.base import Pool
 from cabench.execution.progress import Progress
 from cabench.execution.tuning import outcome
+from cabench.models import kernels
 from cabench.planning.data import DataRef
 from cabench.planning.trials import Plan, Trial, manifest, plan
 from cabench.planning.tuning import Search, searches, tuned
@@ -86,7 +87,7 @@ class Prepared:
 
     @property
     def manifest_path(self) -> Path:
-        study, scale = self.plan.file.study.study, self.plan.scale.scale
+        study, scale = self.plan.study.study, self.plan.scale.scale
         return self.store.study_folder(study, scale) / "manifest.json"
 
     @property
@@ -136,8 +137,16 @@ def prepare(study: Path, options: Options) -> Prepared:
     plugins = tuple(read_plugins(options.plugins))
     load_plugins(plugins)
     seeds = parse_seeds(options.seeds)
-    file, scale = read_study(study, options.arms, options.backbone), read_scale(options.scale)
-    planned = plan(file, scale, seeds, options.all_arms, plugins)
+    file, scale_file = read_study(study, options.arms, options.backbone), read_scale(options.scale)
+    planned = plan(
+        file,
+        scale_file,
+        seeds,
+        all_arms=options.all_arms,
+        plugins=plugins,
+        kernels=kernels.overrides(os.environ.get(kernels.VARIABLE, "")),
+    )
+    scale = planned.scale
     store = Store(options.results, options.cache, REFERENCE if options.use_reference else None)
     if options.ray_address is not None and options.device == "auto":  # the nodes decide
         device = "cuda" if scale.resources.gpus else "cpu"
@@ -254,7 +263,7 @@ def _run(prepared: Prepared, console: Console) -> None:
     address = prepared.options.ray_address
     side = "" if address else f"{min(prepared.jobs, len(trials))} side by side "
     console.print(
-        f"{prepared.plan.file.study.study} at scale {prepared.plan.scale.scale}: "
+        f"{prepared.plan.study.study} at scale {prepared.plan.scale.scale}: "
         f"{len(trials)} trials to run, {done} done already, {side}on "
         f"{address or prepared.device} ({prepared.executor})",
         soft_wrap=True,
@@ -277,7 +286,7 @@ def _search(prepared: Prepared, console: Console) -> dict[str, dict[str, Any]]:
     missing = prepared.remaining.searches
     evaluations = missing[0].options["trials"]
     console.print(
-        f"{prepared.plan.file.study.study}: searching the learning rates of {len(missing)} arms, "
+        f"{prepared.plan.study.study}: searching the learning rates of {len(missing)} arms, "
         f"{evaluations} evaluations of {missing[0].images:,} images each",
         soft_wrap=True,
     )
@@ -306,7 +315,7 @@ def work(planned: Plan, trials: tuple[Trial, ...]) -> dict[str, float]:
     macs = {}
     for arm in planned.arms:
         try:
-            macs[arm] = meta_macs(planned.models[arm])["total"]
+            macs[arm] = meta_macs(planned.models[arm].spec.dump())["total"]
         except (Exception, SystemExit):  # its trials fail, and say why in their records
             macs[arm] = 1.0
     return {trial.key: macs[trial.arm] * forward_passes(trial) for trial in trials}

@@ -70,15 +70,13 @@ def build_backbone(spec: Mapping[str, Any]) -> tuple[nn.Module, Layout]:
     return backbone, address_layers(backbone)
 
 
-def layout_of(spec: Mapping[str, Any]) -> Layout:
-    """What the backbone of a resolved spec offers, without memory for its weights."""
-    with torch.device("meta"):
-        return build_backbone(spec)[1]
-
-
 def build(spec: Mapping[str, Any]) -> ConditionalModel:
-    """The model of a resolved spec (resolve.resolve_model); its parameters are not yet drawn."""
-    backbone, layout = build_backbone(spec)
+    """The model of a resolved spec (planning.models); its parameters are not yet initialised."""
+    return attach(spec, *build_backbone(spec))
+
+
+def attach(spec: Mapping[str, Any], backbone: nn.Module, layout: Layout) -> ConditionalModel:
+    """The model of a resolved spec around its backbone, which `build_backbone` returns."""
     width = spec["embedder"]["width"]
     chosen = [METHODS.get(entry["kind"]) for entry in spec["methods"]]
     options = [

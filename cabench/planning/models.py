@@ -1,238 +1,330 @@
-"""Arms -> model specs: plain data with every size and version. What does not fit is refused."""
+"""Arms -> model specs with every size and version. Each model is built once, on the meta device."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
+import torch
 from pydantic import ValidationError
 
-from cabench.config.schema import Scale
-from cabench.config.study import StudyFile, scale_fault
-from cabench.cost.macs import parameter_counts
-from cabench.errors import CabenchError, cut, describe, listed, near, shown, unknown
+from cabench.config.schema import Arm, Match, Scale, Study
+from cabench.cost.macs import count_parameters
+from cabench.errors import (
+    CabenchError,
+    ConfigError,
+    Where,
+    cut,
+    describe,
+    listed,
+    near,
+    shown,
+    unknown,
+)
 from cabench.models import embedding as condition
 from cabench.models.conditioning.base import MethodOptions
 from cabench.models.embedding import embedder_options
-from cabench.models.model import layout_of
-from cabench.models.sites import Layout
-from cabench.planning.data import DataRef
+from cabench.models.model import attach, build_backbone
+from cabench.planning.data import DataRef, TextRef
+from cabench.records.spec import ModelSpec
 from cabench.registry import BACKBONES, METHODS, versioned
 from cabench.runtime.files import content_key
 from cabench.runtime.validation import first_fault, validate
 from cabench.text import STREAM
 
-MATCH_TOLERANCE = 0.03
+MATCH_TOLERANCE = 0.03  # relative difference of parameter counts
+
+Methods = list[tuple[str, MethodOptions]]  # name and validated options
 
 
-def source_streams(source: str | list[str], needs: list[str]) -> list[str]:
-    """A stream -> itself; ValueError names what is allowed.
+@dataclass(frozen=True)
+class Network:
+    """What all arms of a study share: a backbone at one size, and the data it sees."""
 
-    'both' -> the timestep and the label; where a study needs no label, the text, else its first.
-    """
-    streams = [condition.TIMESTEP, *needs]
-    other = next((name for name in ("label", STREAM) if name in needs), next(iter(needs), "label"))
-    asked = [condition.TIMESTEP, other] if source == "both" else source
-    asked = [asked] if isinstance(asked, str) else list(asked)
-    for name in asked:
-        if name not in streams:
-            allowed = ["both", *streams]
-            raise ValueError(
-                f"no stream {shown(name)}{near(name, allowed)}; allowed: {listed(allowed)}"
-            )
-    if len(set(asked)) != len(asked) or not asked:
-        raise ValueError(f"a source is a set of streams; found [{', '.join(asked)}]")
-    return sorted(asked, key=streams.index)
+    # fmt: off
+    backbone: str
+    preset: str
+    patch: int
+    shape: tuple[int, int, int]               # C, H, W of an image or latent
+    classes: Mapping[str, int]                # stream -> number of classes
+    needs: Sequence[str]                      # streams of the study, without the timestep
+    embedder: Literal["shared", "native"] = "shared"
+    text: TextRef | None = None               # encoder of the stream `text`
+    # fmt: on
 
 
-def method_entries(file: StudyFile, arm_name: str) -> list[tuple[str, MethodOptions]]:
-    """The arm's methods with checked options; `native` is spelt out."""
-    backbone = BACKBONES.get(file.backbone)
-    entries = []
-    for i, written in enumerate(file.study.arms[arm_name].methods):
-        where = ("arms", arm_name, "methods", i)
-        for entry in backbone.native if written == "native" else [written]:
-            if isinstance(entry, dict) and len(entry) != 1:
-                text = f"a method is a name, or one name with its options; found {listed(entry)}"
-                raise file.fault(where, text)
-            kind, options = next(iter(entry.items())) if isinstance(entry, dict) else (entry, None)
-            if kind == "native":
-                raise file.fault((*where, kind), "it takes no options; write it as a name alone")
-            if kind not in METHODS:
-                raise file.fault(where, unknown("method", kind, ["native", *METHODS.names()]))
-            model = METHODS.get(kind).Options
-            try:
-                checked = validate(model, options or {})
-            except ValidationError as error:
-                inner, text = first_fault(error, model, options or {})
-                raise file.fault((*where, kind, *inner), text) from None
-            try:
-                checked.source = source_streams(checked.source, file.study.needs)
-            except ValueError as error:
-                raise file.fault((*where, kind, "source"), str(error)) from None
-            entries.append((kind, checked))
-    return entries
+@dataclass(frozen=True)
+class ResolvedModel:
+    """The model of an arm, as it was built once on the meta device."""
+
+    # fmt: off
+    spec: ModelSpec
+    parameters: dict[str, int]  # backbone, embedder, methods, total
+    narrowed: bool = False      # the scale gave its generators a bottleneck
+    # fmt: on
 
 
-def _check_fit(file: StudyFile, arm_name: str, entries: list[tuple[str, MethodOptions]]) -> None:
-    """Refuses what clashes or doesn't fit."""
-    name = file.backbone
-    backbone = BACKBONES.get(name)
-    taken: dict[str, str] = {}
-    for i, (kind, options) in enumerate(entries):
-        where = ("arms", arm_name, "methods", min(i, len(file.study.arms[arm_name].methods) - 1))
-        method = METHODS.get(kind)
-        for site in method.sites(options, backbone.sites):
-            if site not in backbone.sites:
-                raise file.fault(where, unknown(f"{name} site", site, backbone.sites))
-        for hook in method.hooks:
-            if hook not in backbone.hooks:
-                text = unknown(f"{name} hook", hook, backbone.hooks)
-                raise file.fault(where, f"'{kind}': {text}")
-            if hook in taken:
-                raise file.fault(
-                    where, f"'{kind}' and '{taken[hook]}' both want the hook '{hook}'; it holds one"
-                )
-            taken[hook] = kind
-    modulator = METHODS.get(taken["norm"]) if "norm" in taken else None
-    if modulator is not None and modulator.gated and file.study.arms[arm_name].gate == "static":
-        raise file.fault(("arms", arm_name, "gate"), f"'{taken['norm']}' brings its own gate")
-
-
-def _replaces_affine(entries: list[tuple[str, MethodOptions]]) -> bool:
-    """Is there a norm modulator in the place of the norms' learned affine?"""
-    methods = [METHODS.get(kind) for kind, _ in entries]
-    return any("norm" in m.hooks and m.replaces_affine for m in methods)
-
-
-def resolve_model(file: StudyFile, scale: Scale, data: DataRef, arm_name: str) -> dict[str, Any]:
-    """The arm's whole model as plain data: what `models.model.build` needs, and all versions."""
-    study, arm = file.study, file.study.arms[arm_name]
-    name = file.backbone
-    backbone = BACKBONES.get(name)
-    if name not in scale.backbones:
-        text = f"it says nothing of the backbone '{name}'; it has {listed(scale.backbones)}"
-        raise scale_fault(scale, ("backbones",), text)
-    choice = scale.backbones[name]
-    if choice.preset not in backbone.presets:
-        text = unknown("preset", choice.preset, backbone.presets)
-        raise scale_fault(scale, ("backbones", name, "preset"), text)
-    if problem := backbone.problem(data.shape, choice.patch):
-        # Where it was said: at the data source, or at the backbone
+def network_of(study: Study, scale: Scale, backbone: str, data: DataRef) -> Network:
+    """The network of a study at a scale; raises a ConfigError where the patch does not fit."""
+    choice = scale.backbones[backbone]
+    if problem := BACKBONES.get(backbone).problem(data.shape, choice.patch):
+        # where it is written: at the data source, or at the backbone
         places = [i for i, one in enumerate(scale.data) if one.patch == choice.patch]
-        where = ("data", places[0], "patch") if places else ("backbones", name, "patch")
-        raise scale_fault(scale, where, problem)
-    entries = method_entries(file, arm_name)
-    _check_fit(file, arm_name, entries)
-    kinds = {s for kind, o in entries for s in METHODS.get(kind).sites(o, backbone.sites)}
-    sizes = backbone.sizes(choice.preset, choice.patch)
-    return {
-        "backbone": {
-            "kind": name,
-            **versioned(backbone),
-            "shape": list(data.shape),
-            **sizes,
-            "depthwise": arm.depthwise == "static"
-            or "depthwise" in kinds
-            or getattr(backbone, "own_depthwise", False),
-            "norm_affine": not _replaces_affine(entries),
-            "static_gate": arm.gate == "static",
-        },
-        "embedder": {
-            "version": condition.VERSION,
-            **embedder_options(study.embedder, backbone),
-            "width": backbone.condition_width(sizes),
-            "classes": dict(data.classes),
-            **({"text": {STREAM: data.text.width}} if data.text else {}),
-        },
-        **({"text_tokens": data.text.tokens} if data.text else {}),
-        "methods": [
-            {
-                "kind": kind,
-                **versioned(METHODS.get(kind)),
-                "options": options.model_dump(mode="json"),
-            }
-            for kind, options in entries
-        ],
-    }
+        where = ("data", places[0], "patch") if places else ("backbones", backbone, "patch")
+        raise ConfigError("scale", where, problem)
+    return Network(
+        backbone=backbone,
+        preset=choice.preset,
+        patch=choice.patch,
+        shape=data.shape,
+        classes=data.classes,
+        needs=study.needs,
+        embedder=study.embedder,
+        text=data.text,
+    )
 
 
-def _set_size(spec: dict[str, Any], by: str, size: int) -> bool:
-    """Writes the free size into a model spec; False when the model has none such."""
-    if by in spec["backbone"]:
-        spec["backbone"][by] = size
-        return True
-    found = False
-    for method in spec["methods"]:
-        options = METHODS.get(method["kind"]).Options.model_validate(method["options"])
-        found |= options.set_size(by, size)
-        method["options"] = options.model_dump(mode="json")
-    return found
+def resolve_models(
+    arms: Mapping[str, Arm],
+    network: Network,
+    max_params: int | None = None,
+    bottleneck: int | None = None,
+) -> dict[str, ResolvedModel]:
+    """The model of every arm, with sizes matched.
 
-
-def _match(file: StudyFile, name: str, spec: dict[str, Any], target: int) -> None:
-    """Finds the whole size with which the arm comes nearest to `target` parameters."""
-    by = file.study.arms[name].match.by
-    if not _set_size(spec, by, 1):
-        raise file.fault(("arms", name, "match", "by"), f"the arm has no free size '{by}'")
-    one = parameter_counts(spec)["total"]
-    _set_size(spec, by, 2)
-    slope = parameter_counts(spec)["total"] - one  # the count is linear in the size
-    _set_size(spec, by, max(1, 1 + round((target - one) / slope)))
-    found = parameter_counts(spec)["total"]
-    if abs(found / target - 1) > MATCH_TOLERANCE:
-        raise file.fault(
-            ("arms", name, "match"),
-            f"{target:,} parameters can't be met: the nearest is {found:,}",
-        )
-
-
-def _narrow(spec: dict[str, Any], scale: Scale) -> None:
-    """Gives an arm too large for the scale the scale's bottleneck, where it has one."""
-    if scale.bottleneck is None or parameter_counts(spec)["total"] <= scale.max_params:
-        return
-    for method in spec["methods"]:
-        options = METHODS.get(method["kind"]).Options.model_validate(method["options"])
-        if options.narrow(scale.bottleneck):
-            method["options"] = options.model_dump(mode="json")
-
-
-def _refusal(layout: Layout, kind: str, options: MethodOptions) -> str | None:
-    problem = METHODS.get(kind).refuses(options, layout)
-    return None if problem is None else f"{kind}: {problem}"
+    Arms with more than `max_params` parameters get generators of rank `bottleneck`, if given.
+    Raises a ConfigError about the study where a method does not exist, clashes or does not fit.
+    """
+    models: dict[str, ResolvedModel] = {}
+    for name in sorted(arms, key=lambda name: arms[name].match is not None):  # targets first
+        arm, where = arms[name], ("arms", name)
+        with _failures_at(where):
+            draft = _draft(arm, where, network)
+            if arm.match is not None:
+                target = models[arm.match.params_of].parameters["total"]
+                models[name] = _matched(draft, arm.match, target)
+                continue
+            models[name] = _resolved(draft)
+            if bottleneck and max_params and models[name].parameters["total"] > max_params:
+                models[name] = _narrowed(draft, bottleneck) or models[name]
+    return {name: models[name] for name in arms}
 
 
 @contextmanager
-def _faults_of(file: StudyFile, arm: str) -> Iterator[None]:
-    """A method or backbone that fails while an arm is resolved: one line that names the arm."""
+def _failures_at(where: Where) -> Iterator[None]:
+    """Turns an unexpected error of a method or backbone into a ConfigError that names the arm."""
     try:
         yield
     except CabenchError:
         raise
     except (Exception, SystemExit) as error:  # whatever a plugin's code raises
-        text = f"can't build the model: {cut(describe(error), 300)}"
-        raise file.fault(("arms", arm), text) from None
+        text = f"cannot build the model: {cut(describe(error), 300)}"
+        raise ConfigError("study", where, text) from None
 
 
-def resolve_models(file: StudyFile, scale: Scale, data: DataRef) -> dict[str, dict[str, Any]]:
-    """Model specs of all arms, sizes matched."""
-    models = {}
-    for name in file.study.arms:
-        with _faults_of(file, name):
-            models[name] = resolve_model(file, scale, data, name)
-            if file.study.arms[name].match is None:
-                _narrow(models[name], scale)
-    for name, arm in file.study.arms.items():
-        with _faults_of(file, name):
-            if arm.match is not None:
-                target = parameter_counts(models[arm.match.params_of])["total"]
-                _match(file, name, models[name], target)
-            layout = layout_of(models[name])
-            for method in models[name]["methods"]:
-                options = METHODS.get(method["kind"]).Options.model_validate(method["options"])
-                if problem := options.problem() or _refusal(layout, method["kind"], options):
-                    raise file.fault(("arms", name), problem)
-            parameter_counts(models[name])  # it can be built
-            content_key(models[name])  # and named
-    return models
+# ---- one arm ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Draft:
+    """A model whose sizes may still change."""
+
+    # fmt: off
+    where: Where                # of its arm in the study
+    backbone: dict[str, Any]    # as in ModelSpec
+    embedder: dict[str, Any]    # as in ModelSpec
+    text_tokens: int | None
+    methods: Methods
+    # fmt: on
+
+    @property
+    def spec(self) -> ModelSpec:
+        text = {} if self.text_tokens is None else {"text_tokens": self.text_tokens}
+        methods = [
+            {
+                "kind": kind,
+                **versioned(METHODS.get(kind)),
+                "options": options.model_dump(mode="json"),
+            }
+            for kind, options in self.methods
+        ]
+        return ModelSpec.model_validate(
+            {"backbone": self.backbone, "embedder": self.embedder, **text, "methods": methods}
+        )
+
+    def with_size(self, by: str, size: int) -> _Draft | None:
+        """This draft with one free size set; None if it has no such size."""
+        if by in self.backbone:
+            return dataclasses.replace(self, backbone=self.backbone | {by: size})
+        methods = [(kind, options.model_copy()) for kind, options in self.methods]
+        changed = [options.set_size(by, size) for _, options in methods]
+        return dataclasses.replace(self, methods=methods) if any(changed) else None
+
+
+def _draft(arm: Arm, where: Where, network: Network) -> _Draft:
+    backbone = BACKBONES.get(network.backbone)
+    methods = arm_methods(arm, where, network)
+    _check_fit(arm, where, methods, network.backbone)
+    sites = {site for kind, o in methods for site in METHODS.get(kind).sites(o, backbone.sites)}
+    sizes = backbone.sizes(network.preset, network.patch)
+    always = getattr(backbone, "own_depthwise", False)
+    return _Draft(
+        where=where,
+        backbone={
+            "kind": network.backbone,
+            **versioned(backbone),
+            "shape": network.shape,
+            **sizes,
+            "depthwise": arm.depthwise == "static" or "depthwise" in sites or always,
+            "norm_affine": not _replaces_affine(methods),
+            "static_gate": arm.gate == "static",
+        },
+        embedder={
+            "version": condition.VERSION,
+            **embedder_options(network.embedder, backbone),
+            "width": backbone.condition_width(sizes),
+            "classes": dict(network.classes),
+            **({"text": {STREAM: network.text.width}} if network.text else {}),
+        },
+        text_tokens=network.text.tokens if network.text else None,
+        methods=methods,
+    )
+
+
+def _resolved(draft: _Draft, narrowed: bool = False) -> ResolvedModel:
+    """Builds the model on the meta device; raises a ConfigError where a method does not fit."""
+    spec = draft.spec
+    content = spec.dump()
+    content_key(content)  # fails where options are no JSON
+    with torch.device("meta"):
+        backbone, layout = build_backbone(content)
+        for kind, options in draft.methods:
+            problem = options.problem()
+            if refusal := METHODS.get(kind).refuses(options, layout):
+                problem = problem or f"{kind}: {refusal}"
+            if problem:
+                raise ConfigError("study", draft.where, problem)
+        model = attach(content, backbone, layout)
+    return ResolvedModel(spec, count_parameters(model), narrowed)
+
+
+def _narrowed(draft: _Draft, rank: int) -> ResolvedModel | None:
+    """The model with bottleneck generators; None if no method has a generator to narrow."""
+    methods = [(kind, options.model_copy()) for kind, options in draft.methods]
+    changed = [options.narrow(rank) for _, options in methods]
+    if not any(changed):
+        return None
+    return _resolved(dataclasses.replace(draft, methods=methods), narrowed=True)
+
+
+def _matched(draft: _Draft, match: Match, target: int) -> ResolvedModel:
+    """The model whose free size brings it closest to `target` parameters."""
+
+    def at(size: int) -> ResolvedModel:
+        sized = draft.with_size(match.by, size)
+        if sized is None:
+            text = f"the arm has no free size '{match.by}'"
+            raise ConfigError("study", (*draft.where, "match", "by"), text)
+        return _resolved(sized)
+
+    one, two = (at(size).parameters["total"] for size in (1, 2))  # the count is linear in the size
+    model = at(max(1, 1 + round((target - one) / (two - one))))
+    total = model.parameters["total"]
+    if abs(total / target - 1) > MATCH_TOLERANCE:
+        text = f"cannot reach {target:,} parameters; the closest size has {total:,}"
+        raise ConfigError("study", (*draft.where, "match"), text)
+    return model
+
+
+# ---- methods ------------------------------------------------------------------------------------
+
+
+def arm_methods(arm: Arm, where: Where, network: Network) -> Methods:
+    """The arm's methods with validated options; `native` becomes the backbone's own methods."""
+    methods: Methods = []
+    for i, entry in enumerate(arm.methods):
+        here = (*where, "methods", i)
+        for one in BACKBONES.get(network.backbone).native if entry == "native" else [entry]:
+            methods.append(_method(one, here, network.needs))
+    return methods
+
+
+def _method(
+    entry: str | Mapping[str, dict[str, Any] | None], where: Where, needs: Sequence[str]
+) -> tuple[str, MethodOptions]:
+    if isinstance(entry, str):
+        kind, written = entry, {}
+    elif len(entry) != 1:
+        text = f"expected a method's name, or one name with its options, got {listed(entry)}"
+        raise ConfigError("study", where, text)
+    else:
+        kind, options = next(iter(entry.items()))
+        written = options or {}
+    if kind == "native":
+        raise ConfigError("study", (*where, kind), "expected the name alone: it takes no options")
+    if kind not in METHODS:
+        text = unknown("method", kind, ["native", *METHODS.names()])
+        raise ConfigError("study", where, text)
+    model = METHODS.get(kind).Options
+    try:
+        validated = validate(model, written)
+    except ValidationError as error:
+        inner, text = first_fault(error, model, written)
+        raise ConfigError("study", (*where, kind, *inner), text) from None
+    try:
+        validated.source = source_streams(validated.source, needs)
+    except ValueError as error:
+        raise ConfigError("study", (*where, kind, "source"), str(error)) from None
+    return kind, validated
+
+
+def source_streams(source: str | list[str], needs: Sequence[str]) -> list[str]:
+    """The streams of a source, the timestep first; ValueError names what is allowed.
+
+    'both' is the timestep and the label. In a study without a label it is the timestep and the
+    text, or else the first stream that the study needs.
+    """
+    streams = [condition.TIMESTEP, *needs]
+    other = next((name for name in ("label", STREAM) if name in needs), next(iter(needs), "label"))
+    names = [condition.TIMESTEP, other] if source == "both" else source
+    names = [names] if isinstance(names, str) else list(names)
+    for name in names:
+        if name not in streams:
+            allowed = ["both", *streams]
+            hint = f"{near(name, allowed)}; allowed: {listed(allowed)}"
+            raise ValueError(f"no stream {shown(name)}{hint}")
+    if len(set(names)) != len(names) or not names:
+        raise ValueError(f"expected a set of streams, got [{', '.join(names)}]")
+    return sorted(names, key=streams.index)
+
+
+def _check_fit(arm: Arm, where: Where, methods: Methods, name: str) -> None:
+    """Refuses unknown sites and hooks, and two methods that need the same hook."""
+    backbone = BACKBONES.get(name)
+    taken: dict[str, str] = {}
+    for i, (kind, options) in enumerate(methods):
+        here = (*where, "methods", min(i, len(arm.methods) - 1))
+        method = METHODS.get(kind)
+        for site in method.sites(options, backbone.sites):
+            if site not in backbone.sites:
+                raise ConfigError("study", here, unknown(f"{name} site", site, backbone.sites))
+        for hook in method.hooks:
+            if hook not in backbone.hooks:
+                text = unknown(f"{name} hook", hook, backbone.hooks)
+                raise ConfigError("study", here, f"'{kind}': {text}")
+            if hook in taken:
+                text = f"'{kind}' and '{taken[hook]}' both need the hook '{hook}'"
+                raise ConfigError("study", here, f"{text}; only one method can use it")
+            taken[hook] = kind
+    if arm.gate == "static" and "norm" in taken and METHODS.get(taken["norm"]).gated:
+        text = f"'{taken['norm']}' has its own gate"
+        raise ConfigError("study", (*where, "gate"), text)
+
+
+def _replaces_affine(methods: Methods) -> bool:
+    """Does a norm modulator replace the norms' learned affine?"""
+    kinds = [METHODS.get(kind) for kind, _ in methods]
+    return any("norm" in kind.hooks and kind.replaces_affine for kind in kinds)

@@ -1,175 +1,278 @@
-"""Study + scale -> trials and their keys: all that a run would do, before it does any of it."""
+"""Study + scale -> trials and their keys: everything that a run would do, before it does any."""
 
 from __future__ import annotations
 
-import os
+import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from cabench import metrics
-from cabench.config.schema import ADDED_ID, Arm, Scale
-from cabench.config.study import StudyFile, scale_fault
+from cabench.config.schema import ADDED_ID, Arm, Scale, Study
+from cabench.config.study import ScaleFile, StudyFile
+from cabench.config.yaml import Document, located
 from cabench.cost import macs
-from cabench.cost.macs import parameter_counts
 from cabench.diffusion import process as diffusion
 from cabench.diffusion import training
-from cabench.errors import listed
+from cabench.errors import ConfigError, listed
 from cabench.metrics import probe
 from cabench.metrics.extractors.lite0 import lite0_fingerprint
-from cabench.models import kernels
+from cabench.planning import references
 from cabench.planning.data import DataRef, choose_data, find_data, on_data
-from cabench.planning.models import resolve_models
+from cabench.planning.models import ResolvedModel, network_of, resolve_models
 from cabench.plugins import Plugin
+from cabench.records.spec import (
+    DataSpec,
+    DiffusionSpec,
+    HeldoutSpec,
+    ModelSpec,
+    RecipeSpec,
+    SampleSpec,
+    ScoreSpec,
+    TrainSpec,
+    TrialSpec,
+)
 from cabench.runtime.files import content_key
 
-SAMPLE_RECIPE = 3  # raise it whenever the same network would draw other samples
+SAMPLE_RECIPE = 3  # raise it whenever the same network would give other samples
 
 
 @dataclass(frozen=True)
 class Trial:
-    """arm x seed: a spec that fixes what is measured, and how this machine gets at its data."""
+    """arm x seed: a spec that decides the numbers, and how this machine reaches its data."""
 
+    # fmt: off
     arm: str
     seed: int
-    spec: dict[str, Any]  # plain JSON; its hash is the key
+    spec: dict[str, Any]                    # a TrialSpec as JSON; its hash is the key
     data_options: dict[str, Any]
-    snapshots: dict[str, Any]  # how often, and whether state is kept: changes no number
-    plugins: tuple[Plugin, ...] = ()  # to be loaded where it runs; their hashes are in the spec
-    tuning: dict[str, Any] | None = None  # the search that found the learning rate
-    assets: dict[str, Any] = field(
-        default_factory=dict
-    )  # where text encoders and feature extractors have weights
+    snapshots: dict[str, Any]               # snapshot_every, keep_state: they change no number
+    plugins: tuple[Plugin, ...] = ()        # to load where it runs; their hashes are in the spec
+    tuning: dict[str, Any] | None = None    # the search that chose the learning rate
+    assets: dict[str, Any] = field(default_factory=dict)  # where encoders have their weights
+    # fmt: on
 
     @property
     def train_key(self) -> str:
         return content_key("train", self.spec["train"])
 
     def sample_key(self, guidance: float, split: str = "report") -> str:
-        """Of the samples told the conditions of a split's pictures."""
-        asked = [self.train_key, self.spec["images"], self.spec["sample"], guidance]
-        elsewhere = {split: self.spec["score"][split]} if split != "report" else None
-        return content_key("sample", *asked, *([elsewhere] if elsewhere else []))
+        """The key of the samples that are conditioned on a split's streams."""
+        parts = [self.train_key, self.spec["images"], self.spec["sample"], guidance]
+        if split != "report":
+            parts.append({split: self.spec["score"][split]})
+        return content_key("sample", *parts)
 
     @property
     def key(self) -> str:
         guidances = [self.spec["guidance"], *self.spec["sweep"]]
-        asked = [[self.sample_key(g) for g in guidances], self.spec["score"]]
-        if "tuning" in self.spec:  # so that no record tells another study's search
-            asked.append(self.spec["tuning"])
-        return content_key("score", *asked)
+        parts = [[self.sample_key(g) for g in guidances], self.spec["score"]]
+        if "tuning" in self.spec:  # a record belongs to one search
+            parts.append(self.spec["tuning"])
+        return content_key("score", *parts)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A study at a scale: arms that run, their models, their trials."""
+    """A study at a scale: the arms that run, their models, their trials."""
 
+    # fmt: off
     file: StudyFile
-    scale: Scale
+    documents: tuple[Document, ...]     # that locate a ConfigError: study and scale
+    scale: Scale                        # on the data source that is used
     data: DataRef
     arms: list[str]
     seeds: list[int]
-    models: dict[str, dict[str, Any]]
+    models: dict[str, ResolvedModel]    # of every arm, run or not
     trials: list[Trial]
     plugins: tuple[Plugin, ...] = ()
+    # fmt: on
 
-
-def make_trial(
-    scale: Scale,
-    data: DataRef,
-    arm: Arm,
-    name: str,
-    model: dict[str, Any],
-    seed: int,
-    plugins: tuple[Plugin, ...] = (),
-) -> Trial:
-    recipe = scale.training.model_dump(mode="json")
-    snapshots = {k: recipe.pop(k) for k in ("snapshot_every", "keep_state")}
-    images = recipe.pop("images")
-    sampling = scale.sampling.model_dump(mode="json")
-    sweep = sampling.pop("sweep")
-    guidance = sampling.pop("guidance")
-    forms = kernels.overrides(os.environ.get(kernels.VARIABLE, ""))  # they change the last bits
-    spec = {
-        "train": {
-            "recipe": training.RECIPE,
-            **({"kernels": forms} if forms else {}),
-            "model": model,
-            "data": {"source": data.source, "fingerprint": data.fingerprint, "flip": data.flip}
-            | ({"vae": data.vae} if data.vae else {}),
-            "training": recipe,
-            "diffusion": scale.diffusion.model_dump(mode="json"),
-            "seed": seed,
-            "init_salt": arm.init_salt,
-            **({"text": data.text.spec} if data.text else {}),
-        },
-        "images": images,
-        "sample": {"recipe": SAMPLE_RECIPE, **sampling},
-        "guidance": guidance,
-        "sweep": sweep["guidance"] if seed < sweep["seeds"] else [],
-        "score": {
-            "judge": lite0_fingerprint(),
-            **({"judges": data.extractors} if data.extractors else {}),
-            "metrics": metrics.versions(scale.metrics),
-            "heldout": scale.heldout.model_dump(mode="json"),
-            "probe": probe.VERSION,
-            "cost": macs.VERSION,
-            **({"unseen": data.unseen} if data.unseen else {}),
-        },
-    }
-    assets = {"text": {"name": data.text.encoder, "path": data.text.path}} if data.text else {}
-    if data.clip is not None:
-        spec["score"]["clip"] = data.clip
-        assets["clip"] = scale.clip.path
-    return Trial(name, seed, spec, data.options, snapshots, plugins, assets=assets)
+    @property
+    def study(self) -> Study:
+        return self.file.study
 
 
 def plan(
     file: StudyFile,
-    scale: Scale,
-    seeds: list[int] | None = None,
+    scale_file: ScaleFile,
+    seeds: Sequence[int] | None = None,
+    *,
     all_arms: bool = False,
     plugins: tuple[Plugin, ...] = (),
+    kernels: dict[str, str] | None = None,
 ) -> Plan:
-    """Everything that `run` would do, before it does any of it."""
+    """Everything that a run of the study at the scale would do.
+
+    `seeds` replaces the scale's; `all_arms` runs extra arms, too; `kernels` are the forms of
+    per-sample layers that were forced (`models.kernels.overrides`).
+    A ConfigError names file, line and key.
+    """
+    documents = (file.document, scale_file.document)
     study = file.study
-    scale = on_data(scale, choose_data(file, scale))
-    if study.primary not in scale.metrics:
-        raise file.fault(
-            ("primary",),
-            f"scale '{scale.scale}' doesn't measure '{study.primary}'; "
-            f"it measures {listed(scale.metrics)}",
+    with located(*documents):
+        references.check_study(file.written)
+        references.check_scale(scale_file.scale, file.backbone)
+        place = choose_data(study.needs, scale_file.scale)
+        scale = on_data(scale_file.scale, place)
+        _check_scale(study, scale)
+        data = find_data(study.needs, scale, place)
+        network = network_of(study, scale, file.backbone, data)
+        models = resolve_models(study.arms, network, scale.max_params, scale.bottleneck)
+        arms = _run_arms(file, scale, all_arms)
+        _check_sizes(arms, models, scale)
+    if isinstance(data.missing, ConfigError):
+        data = dataclasses.replace(data, missing=scale_file.document.locate(data.missing))
+    seeds = list(range(scale.seeds)) if seeds is None else list(seeds)
+    score = _score_spec(scale, data)
+    trials = [
+        _trial(
+            name,
+            seed,
+            scale=scale,
+            data=data,
+            train=_train_spec(study.arms[name], seed, scale, data, models[name].spec, kernels),
+            score=score,
+            plugins=plugins,
         )
+        for seed in seeds  # seed by seed: a study that is stopped has complete pairs
+        for name in arms
+    ]
+    return Plan(file, documents, scale, data, arms, seeds, models, trials, plugins)
+
+
+def _check_scale(study: Study, scale: Scale) -> None:
+    if study.primary not in scale.metrics:
+        text = f"scale '{scale.scale}' does not measure '{study.primary}'"
+        text = f"{text}; it measures {listed(scale.metrics)}"
+        raise ConfigError("study", ("primary",), text)
     sampler, flow = scale.sampling.sampler, scale.diffusion.prediction == "flow"
     if flow and sampler not in diffusion.FLOW_SAMPLERS:
-        text = f"'{sampler}' can't follow flow; allowed: {listed(diffusion.FLOW_SAMPLERS)}"
-        raise scale_fault(scale, ("sampling", "sampler"), text)
-    data = find_data(file, scale)
-    models = resolve_models(file, scale, data)
+        samplers = listed(diffusion.FLOW_SAMPLERS)
+        text = f"expected {samplers} with prediction flow, got '{sampler}'"
+        raise ConfigError("scale", ("sampling", "sampler"), text)
+
+
+def _run_arms(file: StudyFile, scale: Scale, all_arms: bool) -> list[str]:
+    """The arms that run at this scale, in the study's order."""
     every = all_arms or scale.extra_arms
-    arms = [n for n, a in study.arms.items() if every or not a.extra or n in file.added]
+    arms = [n for n, a in file.study.arms.items() if every or not a.extra or n in file.added]
+    if file.study.baseline not in arms:
+        text = f"arm '{file.study.baseline}' is extra and does not run at this scale"
+        raise ConfigError("study", ("baseline",), text)
+    return arms
+
+
+def _check_sizes(arms: list[str], models: dict[str, ResolvedModel], scale: Scale) -> None:
     for name in arms:
-        total = parameter_counts(models[name])["total"]
+        total = models[name].parameters["total"]
         if total > scale.max_params:
-            raise file.fault(
-                ("arms", name),
-                f"{total:,} parameters; scale '{scale.scale}' allows "
-                f"{scale.max_params:,} (max_params): give CAN a bottleneck generator in the study, "
-                "or the scale a rank for such arms (bottleneck: 64)",
+            text = (
+                f"{total:,} parameters; scale '{scale.scale}' allows {scale.max_params:,} "
+                "(max_params): give CAN a bottleneck generator in the study, or the scale a rank "
+                "for such arms (bottleneck: 64)"
             )
-    if study.baseline not in arms:
-        raise file.fault(("baseline",), f"arm '{study.baseline}' is extra and doesn't run here")
-    seeds = list(range(scale.seeds)) if seeds is None else seeds
-    trials = [
-        make_trial(scale, data, study.arms[arm], arm, models[arm], seed, plugins)
-        for seed in seeds  # seed by seed: a stopped study has whole pairs
-        for arm in arms
-    ]
-    return Plan(file, scale, data, arms, seeds, models, trials, plugins)
+            raise ConfigError("study", ("arms", name), text)
+
+
+# ---- specs --------------------------------------------------------------------------------------
+
+
+def _trial(
+    arm: str,
+    seed: int,
+    *,
+    scale: Scale,
+    data: DataRef,
+    train: TrainSpec,
+    score: ScoreSpec,
+    plugins: tuple[Plugin, ...],
+) -> Trial:
+    sweep = scale.sampling.sweep
+    spec = TrialSpec(
+        train=train,
+        images=scale.training.images,
+        sample=_sample_spec(scale),
+        guidance=scale.sampling.guidance,
+        sweep=tuple(sweep.guidance) if seed < sweep.seeds else (),
+        score=score,
+    )
+    return Trial(
+        arm=arm,
+        seed=seed,
+        spec=spec.dump(),
+        data_options=data.options,
+        snapshots=scale.training.model_dump(include={"snapshot_every", "keep_state"}),
+        plugins=plugins,
+        assets=_assets(scale, data),
+    )
+
+
+def _train_spec(
+    arm: Arm,
+    seed: int,
+    scale: Scale,
+    data: DataRef,
+    model: ModelSpec,
+    kernels: dict[str, str] | None,
+) -> TrainSpec:
+    recipe = scale.training.model_dump(exclude={"images", "snapshot_every", "keep_state"})
+    return TrainSpec(
+        recipe=training.RECIPE,
+        **_present(kernels=kernels, text=data.text.spec if data.text else None),
+        model=model,
+        data=DataSpec(
+            source=data.source,
+            fingerprint=data.fingerprint,
+            flip=data.flip,
+            **_present(vae=data.vae),
+        ),
+        training=RecipeSpec(**recipe),
+        diffusion=DiffusionSpec(**scale.diffusion.model_dump()),
+        seed=seed,
+        init_salt=arm.init_salt,
+    )
+
+
+def _sample_spec(scale: Scale) -> SampleSpec:
+    sampling = scale.sampling.model_dump(exclude={"guidance", "sweep"})
+    return SampleSpec(recipe=SAMPLE_RECIPE, **sampling)
+
+
+def _score_spec(scale: Scale, data: DataRef) -> ScoreSpec:
+    return ScoreSpec.model_validate(
+        {
+            "judge": lite0_fingerprint(),
+            "metrics": metrics.versions(scale.metrics),
+            "heldout": HeldoutSpec(**scale.heldout.model_dump()),
+            "probe": probe.VERSION,
+            "cost": macs.VERSION,
+            **_present(judges=data.extractors, unseen=data.unseen, clip=data.clip),
+        }
+    )
+
+
+def _assets(scale: Scale, data: DataRef) -> dict[str, Any]:
+    """Where the trial finds the weights of its text encoder and CLIP."""
+    assets: dict[str, Any] = {}
+    if data.text:
+        assets["text"] = {"name": data.text.encoder, "path": data.text.path}
+    if data.clip and scale.clip:
+        assets["clip"] = scale.clip.path
+    return assets
+
+
+def _present(**values: Any) -> dict[str, Any]:
+    """The values that are not empty. A key that does not apply stays absent from a spec."""
+    return {name: value for name, value in values.items() if value}
+
+
+# ---- manifest -----------------------------------------------------------------------------------
 
 
 def manifest(plan: Plan) -> dict[str, Any]:
-    """What was asked for, so that later verbs need neither the study file nor its plugins."""
-    study = plan.file.study
+    """What was asked for, so that later commands need neither the study file nor its plugins."""
+    study = plan.study
     labels = {name: metrics.describe(name, plan.scale.sampling.n) for name in plan.scale.metrics}
     if plan.data.unseen:
         labels |= metrics.describe_unseen(plan.scale.metrics, plan.data.unseen)
@@ -184,14 +287,14 @@ def manifest(plan: Plan) -> dict[str, Any]:
         "primary": study.primary,
         "arms": [
             {
-                "name": n,
-                "extra": study.arms[n].extra,
-                "bound": study.arms[n].bound,
-                "native": "native" in study.arms[n].methods,
-                "about": study.arms[n].about,
-                "added": n in plan.file.added,
+                "name": name,
+                "extra": study.arms[name].extra,
+                "bound": study.arms[name].bound,
+                "native": "native" in study.arms[name].methods,
+                "about": study.arms[name].about,
+                "added": name in plan.file.added,
             }
-            for n in plan.arms
+            for name in plan.arms
         ],
         "seeds": plan.seeds,
         "trials": [{"arm": t.arm, "seed": t.seed, "key": t.key} for t in plan.trials],
@@ -206,10 +309,9 @@ def manifest(plan: Plan) -> dict[str, Any]:
 
 
 def added_claims(file: StudyFile) -> list[dict[str, Any]]:
-    """What an arm of the command line is held to: that it beats the baseline.
+    """One claim per arm of the command line: that it beats the baseline.
 
-    They are A1, A2, ... in the order given; a study that has such an id of its own is refused when
-    it is read.
+    Their ids are A1, A2, ... in the order given; `config.study` refuses such ids in a study.
     """
     study = file.study
     return [

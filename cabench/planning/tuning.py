@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cabench.config.schema import Tune
+from cabench.config.yaml import located
+from cabench.errors import ConfigError
 from cabench.planning.trials import Plan, Trial
 from cabench.plugins import Plugin
 from cabench.runtime.files import content_key
@@ -63,12 +65,13 @@ class Search:
 
 def searches(plan: Plan) -> list[Search]:
     """One search per arm of a study that has `tune`; otherwise none."""
-    tune = plan.file.study.tune
+    tune = plan.study.tune
     if tune is None:
         return []
     if tune.seed in plan.seeds:
         text = f"expected a seed that no trial uses, got {tune.seed}"
-        raise plan.file.fault(("tune", "seed"), text)
+        with located(*plan.documents):
+            raise ConfigError("study", ("tune", "seed"), text)
     first = {trial.arm: trial for trial in reversed(plan.trials)}
     return [_search(first[arm], tune) for arm in plan.arms]
 

@@ -1,4 +1,4 @@
-"""pydantic's errors in a study's words: where, what was found, what is allowed, the near match."""
+"""pydantic's errors in plain words: where, what was expected, what was given, the nearest match."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import re
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
-from cabench.errors import cut, listed, near, shown
+from cabench.errors import Where, cut, listed, near, shown
 
 NAME = r"^[a-z0-9][a-z0-9_+.\-]{0,59}$"
 NO_DOT = NAME.replace(".", "")  # of studies and scales: a run's folder is STUDY.SCALE
@@ -27,45 +28,46 @@ KINDS = {  # by the first word of pydantic's error type
 }
 
 NAMES = {  # by pattern
-    NAME: "a name has 1 to 60 of a-z 0-9 _ + - . and begins with a letter or digit",
-    NO_DOT: "the name of a study or scale has 1 to 60 of a-z 0-9 _ + -, begins with a letter or "
-    "digit and holds no dot, since a run's folder is STUDY.SCALE",
+    NAME: "a name of 1 to 60 characters a-z 0-9 _ + - . that begins with a letter or digit",
+    NO_DOT: "the name of a study or scale, 1 to 60 characters a-z 0-9 _ + - that begins with a "
+    "letter or digit (no dot: a run's folder is STUDY.SCALE)",
 }
 
 
 def validate(model: type[Model], value: Any) -> Model:
-    """`value`, plain data, as a `model`: text is no number, 1 is not true, a list is a tuple."""
+    """Plain data as a `model`, strictly: text is not a number, 1 is not true.
+
+    A JSON list may become a tuple.
+    """
     return model.model_validate_json(json.dumps(value), strict=True)
 
 
-def first_fault(
-    error: ValidationError, model: type[BaseModel], value: Any
-) -> tuple[tuple[Any, ...], str]:
-    """Where the most telling of pydantic's errors is, and one clause about it.
+def first_fault(error: ValidationError, model: type[BaseModel], value: Any) -> tuple[Where, str]:
+    """The place of the most telling of pydantic's errors, and one clause about it.
 
-    An unknown key comes first (a missing one is often the same slip), then the deepest place (of a
-    union's branches, the one that fitted furthest). Branches that failed alike are joined by 'or'.
+    An unknown key comes first (a missing key is often the same slip), then the deepest place: of a
+    union's branches, the one that fits furthest. Branches that fail alike are joined by 'or'.
     """
-    found = [(_place(e, value), e) for e in error.errors()]
-    where, telling = min(found, key=lambda f: (f[1]["type"] != "extra_forbidden", -len(f[0])))
+    places = [(_place(e, value), e) for e in error.errors()]
+    where, telling = min(places, key=lambda p: (p[1]["type"] != "extra_forbidden", -len(p[0])))
     if telling["type"] == "extra_forbidden":
         allowed = allowed_keys(model, where[:-1])
-        return where, f"unknown key{near(where[-1], allowed)}; allowed: {listed(allowed)}"
+        return where, f"unknown key{near(str(where[-1]), allowed)}; allowed: {listed(allowed)}"
     if telling["type"] == "missing":
-        text = "this key is missing" if isinstance(where[-1], str) else "this item is missing"
-        return where, text
-    same = [e for place, e in found if place == where]
-    for e in same:
-        if _expected(e) is None:  # the right kind of value, so that this branch was meant
-            return where, _clause(e)
-    kinds = " or ".join(dict.fromkeys(map(_expected, same)))
-    text = f"should be {kinds}; found {shown(telling['input'])}"
-    return where, text + _near(telling["input"], kinds)
+        what = "key" if isinstance(where[-1], str) else "item"
+        return where, f"this {what} is missing"
+    same = [e for place, e in places if place == where]
+    kinds = [_kind(e) for e in same]
+    if None in kinds:  # the value has the right type, so this branch was meant
+        return where, _clause(same[kinds.index(None)])
+    expected, given = " or ".join(dict.fromkeys(filter(None, kinds))), telling["input"]
+    hint = near(given, re.findall("'([^']+)'", expected)) if isinstance(given, str) else ""
+    return where, f"expected {expected}, got {shown(given)}{hint}"
 
 
-def _place(error: Any, value: Any) -> tuple[Any, ...]:
-    """Keys and indices of an error's place: pydantic names a union's branches in it, too."""
-    where: list[Any] = []
+def _place(error: ErrorDetails, value: Any) -> Where:
+    """Keys and indices of an error's place, without the names of a union's branches."""
+    where: list[str | int] = []
     last = len(error["loc"]) - 1
     for i, part in enumerate(error["loc"]):
         inside = (isinstance(value, dict) and part in value) or (
@@ -73,38 +75,43 @@ def _place(error: Any, value: Any) -> tuple[Any, ...]:
         )
         if inside or (i == last and error["type"] == "missing"):
             where.append(part)
-        value = value[part] if inside else value
+        if inside:
+            value = value[part]  # pyright: ignore[reportArgumentType, reportCallIssue]
     return tuple(where)
 
 
-def _expected(error: Any) -> str | None:
-    """'a list', "'linear' or 'cosine'": what kind of value was wanted, if that is the fault."""
+def _kind(error: ErrorDetails) -> str | None:
+    """'a list', "'linear' or 'cosine'": what was expected, if the type or literal is wrong."""
     if error["type"] == "literal_error":
-        return error["ctx"]["expected"]
+        return error.get("ctx", {})["expected"]
     if error["type"].endswith(("_type", "_parsing", "_from_float")):
         return KINDS.get(error["type"].split("_")[0])
     return None
 
 
-def _near(found: Any, kinds: str) -> str:
-    return near(found, re.findall(r"'([^']+)'", kinds)) if isinstance(found, str) else ""
-
-
-def _clause(error: Any) -> str:
-    """One clause for an error that is not about the kind of value."""
-    if error["type"] == "string_pattern_mismatch" and error["ctx"]["pattern"] in NAMES:
-        text = NAMES[error["ctx"]["pattern"]]
-    elif error["type"] == "value_error":  # of a check of our own, which may say what was found
+def _clause(error: ErrorDetails) -> str:
+    """One clause about a value of the right type."""
+    given, context = error["input"], error.get("ctx", {})
+    if error["type"] == "value_error":  # from one of our validators, which may name the value
         text = cut(error["msg"].removeprefix("Value error, "), 300)
-        if isinstance(error["input"], dict) or shown(error["input"]).strip("'") in text:
+        if isinstance(given, dict) or shown(given).strip("'") in text:
             return text
+        return f"{text}, got {shown(given)}"
+    if error["type"] == "string_pattern_mismatch":
+        expected = NAMES.get(context["pattern"], f"text that matches {context['pattern']}")
+    elif error["type"] in ("too_short", "too_long"):
+        few = error["type"] == "too_short"
+        count = context["min_length" if few else "max_length"]
+        items = "item" if count == 1 else "items"
+        expected = f"a list of at {'least' if few else 'most'} {count} {items}"
     else:
-        text = error["msg"].removeprefix("Input ").split(" after validation")[0]
-        text = text.replace("Tuple", "list").replace("String", "text")
-    return f"{cut(text[0].lower() + text[1:], 300)}; found {shown(error['input'])}"
+        expected = error["msg"].removeprefix("Input should be ")
+        if error["type"].startswith(("greater", "less")):
+            expected = f"a number {expected}"
+    return f"expected {cut(expected, 300)}, got {shown(given)}"
 
 
-def allowed_keys(model: type[BaseModel], where: tuple[Any, ...]) -> list[str]:
+def allowed_keys(model: type[BaseModel], where: Where) -> list[str]:
     """The keys that the part of `model` at `where` takes."""
     for part in where:
         field = model.model_fields.get(part) if isinstance(part, str) else None
@@ -114,10 +121,11 @@ def allowed_keys(model: type[BaseModel], where: tuple[Any, ...]) -> list[str]:
 
 
 def nested_model(annotation: Any) -> type[BaseModel] | None:
+    """The model inside a type such as `dict[str, Model] | None`."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     for inner in getattr(annotation, "__args__", ()):
-        found = nested_model(inner)
-        if found is not None:
-            return found
+        model = nested_model(inner)
+        if model is not None:
+            return model
     return None

@@ -1,4 +1,4 @@
-"""The exported JSON schemas: what is sound fits them, what is wrong in itself doesn't."""
+"""The exported JSON schemas: valid files match them, structurally invalid ones do not."""
 
 import json
 import sys
@@ -7,41 +7,40 @@ import jsonschema
 import pytest
 from cli import cabench
 from conftest import TINY_SCALE, TINY_STUDY
+from invalid import SCALES, STUDIES, edited, refused
 from mutations import load
 from specs import ROOT, write
-from test_bad_input import refused
-from test_study import WRONG, WRONG_SCALES
 
 from cabench.config.cost_study import kind_of
 from cabench.config.schema import Scale, Study
 from cabench.config.study import scale_names
 from cabench.registry import METHODS
 
-# wrong in themselves; the others need the study's other parts, or the data
+# A schema finds these; the others need the study's other parts, or the data.
 STRUCTURAL = (
     "unknown key",
-    "missing",
+    "missing key",
     "method",
     "option",
     "site",
     "claim's test",
     "no site",
     "arm's name",
-    "a dot",
+    "dot",
     "backbone",
 )
-STRUCTURAL_SCALES = ("a dot", "steps", "an option", "a truth", "preset")
+STRUCTURAL_SCALES = ("dot", "steps", "option", "boolean", "preset", "unknown metric")
 
 
 def exported(kind: str, *words: str) -> jsonschema.Draft202012Validator:
     code, out, err = cabench("schema", kind, *words)
     assert code == 0, err
-    made = json.loads(out)
-    jsonschema.Draft202012Validator.check_schema(made)
-    return jsonschema.Draft202012Validator(made)
+    schema = json.loads(out)
+    jsonschema.Draft202012Validator.check_schema(schema)
+    return jsonschema.Draft202012Validator(schema)
 
 
-def faults(validator, text: str) -> list[str]:
+def errors(validator, text: str) -> list[str]:
     return [error.message for error in validator.iter_errors(load(text))]
 
 
@@ -49,41 +48,37 @@ def test_committed_cost_studies_fit_theirs():
     validator = exported("cost")
     for name in ("cost", "kernel_fusion", "throughput"):
         text = (ROOT / "studies" / f"{name}.yaml").read_text()
-        assert faults(validator, text) == []
-        assert faults(validator, text.replace("arms:", "armz:", 1))
+        assert errors(validator, text) == []
+        assert errors(validator, text.replace("arms:", "armz:", 1))
 
 
-def test_sound_files_fit():
+def test_valid_files_fit():
     studies = [p for p in (ROOT / "studies").glob("*.yaml") if kind_of(p) == "train"]
     validator = exported("study")
     assert studies
     for path in studies:
-        assert faults(validator, path.read_text()) == [], path
-    assert faults(validator, TINY_STUDY) == []
-    assert faults(validator, TINY_STUDY.replace("can-3", "can-3.5")) == []  # an arm's name
+        assert errors(validator, path.read_text()) == [], path
+    assert errors(validator, TINY_STUDY) == []
+    assert errors(validator, TINY_STUDY.replace("can-3", "can-3.5")) == []  # an arm's name
     validator = exported("scale")
     for name in scale_names():
         text = (ROOT / "cabench" / "config" / "scales" / f"{name}.yaml").read_text()
-        assert faults(validator, text) == [], name
-    assert faults(validator, TINY_SCALE) == []
+        assert errors(validator, text) == [], name
+    assert errors(validator, TINY_SCALE) == []
 
 
 @pytest.mark.parametrize("case", STRUCTURAL)
-def test_wrong_studies_do_not(case):
-    old, new, _ = WRONG[case]
-    assert old in TINY_STUDY
-    assert faults(exported("study"), TINY_STUDY.replace(old, new))
+def test_invalid_studies_do_not(case):
+    assert errors(exported("study"), edited(TINY_STUDY, STUDIES[case]))
 
 
 @pytest.mark.parametrize("case", STRUCTURAL_SCALES)
-def test_wrong_scales_do_not(case):
-    old, new, _ = WRONG_SCALES[case]
-    assert old in TINY_SCALE
-    assert faults(exported("scale"), TINY_SCALE.replace(old, new))
+def test_invalid_scales_do_not(case):
+    assert errors(exported("scale"), edited(TINY_SCALE, SCALES[case]))
 
 
-WRONG_KINDS = {
-    "a text for a number": ("trials: 8", "trials: '8'"),
+WRONG_TYPES = {
+    "text for a number": ("trials: 8", "trials: '8'"),
     "rank": ("{sites: all}", "{rank: 0}"),
     "a claim's metric": ("metric: kid", "metric: fid"),
     "a claim's metrics": ("metric: kid", "metric: [kid, fid]"),
@@ -93,21 +88,21 @@ WRONG_KINDS = {
 }
 
 
-@pytest.mark.parametrize("case", WRONG_KINDS)
-def test_values_of_a_wrong_kind_do_not(case):
-    old, new = WRONG_KINDS[case]
+@pytest.mark.parametrize("case", WRONG_TYPES)
+def test_values_of_a_wrong_type_do_not(case):
+    old, new = WRONG_TYPES[case]
     text = TINY_STUDY + "tune: {trials: 8, budget: 0.2, range: [0.1, 10]}\n"
-    assert old in text and faults(exported("study"), text) == []
-    assert faults(exported("study"), text.replace(old, new))
+    assert old in text and errors(exported("study"), text) == []
+    assert errors(exported("study"), text.replace(old, new))
 
 
-def test_fields_are_described_and_names_spelt_out():
-    made = exported("study").schema
-    arm = made["$defs"]["Arm"]["properties"]
-    assert arm["bound"]["description"] == "a bound, printed without a verdict"
-    can = made["$defs"]["can_options"]["properties"]
+def test_every_field_is_described():
+    schema = exported("study").schema
+    arm = schema["$defs"]["Arm"]["properties"]
+    assert arm["bound"]["description"] == "a lower bound, printed without a verdict"
+    can = schema["$defs"]["can_options"]["properties"]
     assert can["rank"]["description"] == "of a bottleneck; hidden width of an mlp"
-    assert set(made["properties"]) == set(Study.model_fields)
+    assert set(schema["properties"]) == set(Study.model_fields)
     assert set(exported("scale").schema["properties"]) == set(Scale.model_fields)
 
 
@@ -120,7 +115,7 @@ class Options(MethodOptions):
 
 @METHODS.register("mine")
 class Mine(Method):
-    '''A method of one's own.'''
+    '''Add nothing to the backbone.'''
 
     Options = Options
 """
@@ -129,17 +124,17 @@ class Mine(Method):
 def test_a_plugins_method_is_known(tmp_path):
     path = write(tmp_path / "mine_for_editors.py", PLUGIN)
     text = TINY_STUDY.replace("can: {sites: all}", "mine: {strength: 2}")
-    assert text != TINY_STUDY and faults(exported("study"), text)
+    assert text != TINY_STUDY and errors(exported("study"), text)
     try:
         validator = exported("study", "--plugin", str(path))
     finally:
         METHODS.forget("cabench_plugin_mine_for_editors")
         del sys.modules["cabench_plugin_mine_for_editors"]
-    assert faults(validator, text) == []
-    assert faults(validator, text.replace("strength", "strenght"))
+    assert errors(validator, text) == []
+    assert errors(validator, text.replace("strength", "strenght"))
 
 
-def test_what_can_not_be_exported():
-    said = refused("schema", "stduy")
-    assert said.startswith("KIND: unknown kind of file 'stduy' (did you mean 'study'?)")
+def test_other_kinds_are_refused():
+    text = refused("schema", "stduy")
+    assert text.startswith("KIND: unknown kind of file 'stduy' (did you mean 'study'?)")
     assert refused("schema").startswith("KIND is missing")

@@ -67,7 +67,7 @@ ARGUMENTS = (
     "--cache",
     "disk/cache",
 )
-SAID = "cabench: {}: {}; what is finished is kept, the same command goes on\n"
+SAID = "cabench: {}: {}; finished trials are kept, re-run the command to resume\n"
 FULL = "No space left on device"
 MANIFEST = "disk/results/tiny.tiny/manifest.json"
 

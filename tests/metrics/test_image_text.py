@@ -87,14 +87,15 @@ def test_heads_that_find_nothing_carry_no_verdict(monkeypatch, tiny):
     from specs import write
 
     from cabench.config.study import read_study
+    from cabench.planning.references import check_study
 
     poor = Heads(**{**vars(heads()), "about": {**heads().about, "r10": 0.1}})
     text = (tiny / "tiny.yaml").read_text().replace("metric: kid", "metric: image_text_score")
     path = write(tiny / "claims.yaml", text)
-    read_study(path)
+    check_study(read_study(path).written)
     monkeypatch.setattr(image_text, "heads", lambda: poor)
     with pytest.raises(CabenchError, match=r"claims\.0\.metric: 'image_text_score': no claim"):
-        read_study(path)
+        check_study(read_study(path).written)
 
 
 def test_other_data_and_damaged_heads_are_refused(tmp_path):

@@ -1,0 +1,114 @@
+"""Trials: what their keys hold, and what the manifest says."""
+
+import copy
+import dataclasses
+from pathlib import Path
+
+import pytest
+from backbones import on_all
+from specs import ROOT
+
+from cabench.config.cost_study import kind_of
+from cabench.config.study import read_scale, read_study
+from cabench.execution.run import Options, prepare
+from cabench.planning.trials import Trial, manifest, plan
+from cabench.records.schema import read_manifest
+from cabench.report.methods_section import command
+
+STUDY = ROOT / "studies" / "layer_placement.yaml"
+
+
+@pytest.fixture(scope="module")
+def placement():
+    return plan(read_study(STUDY), read_scale("quick"), all_arms=True)
+
+
+def test_arms_of_one_seed_differ_in_nothing_but_the_model(placement):
+    for trial in placement.trials:
+        first = next(t for t in placement.trials if t.seed == trial.seed)
+        ours, theirs = copy.deepcopy(trial.spec), copy.deepcopy(first.spec)
+        ours["train"]["model"] = theirs["train"]["model"] = None
+        assert ours == theirs
+
+
+def changed(trial: Trial, **parts) -> Trial:
+    """The trial with other values in its spec, named by paths such as train__seed."""
+    spec = copy.deepcopy(trial.spec)
+    for path, value in parts.items():
+        *folders, last = path.split("__")
+        inner = spec
+        for folder in folders:
+            inner = inner[folder]
+        inner[last] = value
+    return dataclasses.replace(trial, spec=spec)
+
+
+def test_keys_are_nested(placement):
+    trial = placement.trials[0]
+    longer = changed(trial, images=99_999)
+    assert longer.train_key == trial.train_key and longer.key != trial.key
+    resampled = changed(trial, sample__steps=7)
+    assert resampled.train_key == trial.train_key
+    assert resampled.sample_key(1.0) != trial.sample_key(1.0)
+    rescored = changed(trial, score__judge="another")
+    assert rescored.sample_key(1.0) == trial.sample_key(1.0) and rescored.key != trial.key
+    for path in ("train__seed", "train__init_salt", "train__recipe", "train__data__fingerprint"):
+        assert changed(trial, **{path: "other"}).train_key != trial.train_key, path
+    assert dataclasses.replace(trial, arm="renamed").key == trial.key
+    assert dataclasses.replace(trial, snapshots={}).key == trial.key
+
+
+def test_forced_kernels_are_part_of_the_key(tiny_plan):
+    forced = plan(tiny_plan.file, read_scale("scale.yaml"), kernels={"depthwise": "loop"})
+    free = plan(tiny_plan.file, read_scale("scale.yaml"), kernels={})
+    assert free.trials[0].train_key == tiny_plan.trials[0].train_key
+    assert forced.trials[0].train_key != free.trials[0].train_key
+
+
+def test_the_environment_forces_kernels_of_a_run(tiny, monkeypatch):
+    monkeypatch.setenv("CABENCH_KERNELS", "depthwise=loop")
+    prepared = prepare(tiny / "tiny.yaml", Options(scale="scale.yaml", device="cpu"))
+    assert prepared.plan.trials[0].spec["train"]["kernels"] == {"depthwise": "loop"}
+
+
+def test_a_key_does_not_depend_on_the_order_of_seeds(placement):
+    there, back = (
+        {t.seed: t.key for t in plan(placement.file, read_scale("quick"), seeds).trials}
+        for seeds in ([0, 1], [1, 0])
+    )
+    assert there == back
+
+
+def test_the_manifest_says_what_was_asked(placement):
+    content = manifest(placement)
+    assert {t["key"] for t in content["trials"]} == {t.key for t in placement.trials}
+    assert content["metrics"]["kid"]["label"] == "KID-lite0@2000"
+    assert next(a for a in content["arms"] if a["name"] == "unconditional")["bound"]
+
+
+def test_a_study_runs_on_each_of_its_backbones(tiny):
+    path, scale = on_all(tiny)
+    plans = {
+        name: plan(read_study(path, backbone=name), scale, all_arms=True)
+        for name in ("dit", "uvit", "cat")
+    }
+    names = {"dit": "tiny", "uvit": "tiny-uvit", "cat": "tiny-cat"}
+    assert {name: p.study.study for name, p in plans.items()} == names
+    native = {name: p.models["native+dw"].spec.methods[0].kind for name, p in plans.items()}
+    assert native == {"dit": "adaln_zero", "uvit": "tokens", "cat": "adaln"}
+    for name, p in plans.items():
+        assert p.models["native+dw"].spec.backbone.kind == name
+    assert len({t.key for p in plans.values() for t in p.trials}) == 3 * 6
+    commands = {
+        name: command(read_manifest(manifest(p), Path("manifest.json")))
+        for name, p in plans.items()
+    }  # as the report prints
+    assert "--backbone" not in commands["dit"] and "--backbone cat" in commands["cat"]
+
+
+def test_every_committed_study_can_be_planned_on_each_backbone_at_quick():
+    for path in sorted((ROOT / "studies").glob("*.yaml")):
+        if kind_of(path) != "train":
+            continue
+        for backbone in read_study(path).study.backbones:
+            assert plan(read_study(path, backbone=backbone), read_scale("quick"), all_arms=True)
