@@ -1,71 +1,218 @@
-"""README and docs: links resolve, commands parse, numbers are those of the reference."""
+"""README and docs: links resolve, commands parse, numbers are those of the reference runs."""
 
 from __future__ import annotations
 
 import re
 import shlex
+from pathlib import Path
+from typing import Any
 
-import pandas as pd
 import pytest
 from specs import ROOT
+from test_imports import LAYERS
 from typer.main import get_command
 
 from cabench.commands.app import app
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
-PAGES += sorted((ROOT / "docs").glob("*.md"))
+PAGES += [*sorted((ROOT / "docs").glob("*.md")), ROOT / "benchmarks" / "README.md"]
 REFERENCE = ROOT / "results" / "reference"
-IDS = [str(page.relative_to(ROOT)) for page in PAGES]
+every_page = pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+
+Rows = list[list[str]]
 
 
 def test_the_readme_fits_on_150_lines():
     assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 150
 
 
-@pytest.mark.parametrize("page", PAGES, ids=IDS)
+def anchors(page: Path) -> set[str]:
+    """The anchors that GitHub gives a page's headings."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@every_page
 def test_relative_links_resolve(page):
-    links = re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8"))
-    local = [link.split("#")[0] for link in links if "://" not in link]
-    assert not [link for link in local if link and not (page.parent / link).exists()]
+    for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
+        if "://" not in link:
+            path, _, anchor = link.partition("#")
+            target = page.parent / path if path else page
+            assert target.exists(), link
+            assert not anchor or anchor in anchors(target), link
 
 
-def commands(page) -> list[str]:
+def blocks(page: Path, language: str) -> list[str]:
+    text = page.read_text(encoding="utf-8")
+    return re.findall(rf"^```(?:{language})\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+
+
+def commands(page: Path) -> list[str]:
     """The `cabench ...` commands of code blocks, continuation lines joined."""
-    blocks = re.findall(r"```(?:sh|console)\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
-    lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
+    lines = "\n".join(blocks(page, "sh|console")).replace("\\\n", " ").splitlines()
     lines = [line.strip().removeprefix("$ ") for line in lines]
     return [line for line in lines if line.startswith("cabench ")]
 
 
-@pytest.mark.parametrize("page", PAGES, ids=IDS)
+def mentions(page: Path) -> list[str]:
+    """The `cabench ...` commands within text, some without their arguments."""
+    text = re.sub(r"^```.*?^```", "", page.read_text("utf-8"), flags=re.DOTALL | re.MULTILINE)
+    return [code.replace("\n", " ") for code in re.findall(r"`(cabench [^`]*)`", text)]
+
+
+def problem(line: str) -> str | None:
+    """Why a command line cannot be parsed, or None. Nothing is run."""
+    words = shlex.split(line, comments=True)[1:]
+    words = words[: words.index(">")] if ">" in words else words
+    command: Any = get_command(app)
+    while hasattr(command, "commands") and words and not words[0].startswith("-"):
+        if words[0] not in command.commands:
+            return f"no command {words[0]}"
+        command, words = command.commands[words[0]], words[1:]
+    if hasattr(command, "commands"):  # options such as --version, which would act at once
+        options = {name for option in command.params for name in option.opts}
+        return None if set(words) <= options else f"no option {words[0]}"
+    try:
+        command.make_context(command.name, words)
+    except Exception as error:
+        return f"{type(error).__name__}: {getattr(error, 'message', error)}"
+    return None
+
+
+@every_page
 def test_commands_parse(page):
-    group = get_command(app)
     for line in commands(page):
-        words = shlex.split(line, comments=True)[1:]
-        if words[0].startswith("-"):
-            assert words[0] in {name for option in group.params for name in option.opts}, line
-            continue
-        command, rest = group, words
-        while hasattr(command, "commands"):
-            assert rest[0] in command.commands, line
-            command, rest = command.commands[rest[0]], rest[1:]
-        known = {name for option in command.params for name in option.opts}
-        used = [word.split("=")[0] for word in rest if re.match(r"--?[a-z]", word)]
-        assert set(used) <= known, line
+        assert problem(line) is None, line
+        for path in re.findall(r"\b(?:studies|examples)/\S+\.\w+", line):
+            assert (ROOT / path).is_file(), line
+    if page.name != "CHANGELOG.md":  # which names commands of older versions
+        for line in mentions(page):
+            assert (problem(line) or "MissingParameter").startswith("MissingParameter"), line
 
 
-def rows_of(text: str) -> list[list[str]]:
-    lines = [line for line in text.splitlines() if line.startswith("|")]
-    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        ("cabench judges", "no command judges"),
+        ("cabench data no-such-command", "no command no-such-command"),
+        ("cabench --no-such-option", "no option --no-such-option"),
+        ("cabench run study.yaml --no-such-option", "NoSuchOption"),
+        ("cabench run study.yaml --seeds", "BadOptionUsage"),
+        ("cabench run one.yaml two.yaml", "UsageError"),
+        ("cabench run", "MissingParameter"),
+    ],
+)
+def test_a_command_that_does_not_parse_is_noticed(line, why):
+    assert (problem(line) or "").startswith(why)
+
+
+def table(page: Path, first: str, heading: str = "") -> Rows:
+    """The rows below the header row of the first table under `heading` that starts with `first`."""
+    text = page.read_text(encoding="utf-8")
+    lines = text[text.index(heading) :].splitlines()
+    rows: Rows = []
+    for line in lines[next(i for i, line in enumerate(lines) if line.startswith(f"| {first} |")) :]:
+        if not line.startswith("|"):
+            break
+        rows.append([cell.replace("*", "").strip() for cell in line.strip("|").split("|")])
+    return [rows[0], *rows[2:]]
+
+
+def committed(run: str) -> dict[str, list[str]]:
+    """The first table of a reference run: arm -> its cells; 'arm' -> the header."""
+    return {row[0]: row for row in table(REFERENCE / run / "table.md", "arm")}
 
 
 def test_the_readmes_table_is_that_of_the_reference():
-    text = (ROOT / "README.md").read_text(encoding="utf-8").split("## Results")[1]
-    shown = {re.sub(r" \(.*|\*", "", row[0]): row[1:] for row in rows_of(text.split("\n## ")[0])}
-    head, _, *rows = rows_of((REFERENCE / "layer_placement.quick" / "table.md").read_text("utf-8"))
-    committed = pd.DataFrame(rows[: rows.index(next(r for r in rows if r[0] == "real vs real"))])
-    columns = [1, 2, 4, 5, 7, 9]  # KID, its difference, accuracy, held-out loss, MACs, params
-    assert [head[i].split(" ")[0] for i in columns[:2]] == ["KID-lite0", "diff."]
-    for row in committed.to_numpy().tolist():
-        cells = [re.sub(r" \(n=3\)", "", row[i]).replace("baseline", "") for i in columns]
-        assert shown[row[0]] == cells, row[0]
+    shown = {re.sub(r" \(.*", "", r[0]): r for r in table(ROOT / "README.md", "arm", "## Results")}
+    expected = committed("layer_placement.quick")
+    columns = [1, 2, 4, 5, 7, 9]  # KID, its difference, accuracy, held-out loss, MACs, parameters
+    assert list(shown) == list(expected)
+    for arm in [name for name in expected if name != "arm"]:
+        cells = [re.sub(r" \(n=3\)|^baseline$|^-$", "", expected[arm][i]) for i in columns]
+        assert shown[arm][1:] == cells, arm
+
+
+def test_the_readmes_output_is_that_of_the_reference():
+    text = blocks(ROOT / "README.md", "console")[0]
+    lines = [re.split(r"  +", line) for line in text.splitlines() if "±" in line]
+    expected = committed("layer_placement.quick")
+    assert len(lines) > 3
+    for arm, *cells in lines:
+        assert cells == ["3", *(re.sub(r" \(n=3\)", "", c) for c in expected[arm][1:5])], arm
+
+
+def same(shown: str, exact: str) -> bool:
+    """Whether `shown` is `exact`, rounded to the digits that are shown."""
+    number = r"[+-]?\d*\.?\d+"
+    pairs = re.findall(number, shown), re.findall(number, exact.removesuffix(" (n=3)"))
+    return len(pairs[0]) == len(pairs[1]) and all(
+        abs(float(a) - float(b)) <= 0.5 * 10.0 ** -len(a.partition(".")[2]) + 1e-9
+        for a, b in zip(*pairs, strict=True)
+    )
+
+
+def check(shown: list[str], run: str, arm: str, columns: list[str]) -> None:
+    """Compares cells with columns of a reference run; an arm that it lacks has empty cells."""
+    rows = committed(run)
+    if arm not in rows:
+        assert not any(shown), (run, arm)
+        return
+    for cell, column in zip(shown, columns, strict=True):
+        exact = rows[arm][rows["arm"].index(column)].removesuffix(" (n=1)")
+        assert (not cell and exact == "-") or same(cell, exact), (run, arm, column, cell, exact)
+
+
+RESULTS = ROOT / "docs" / "results.md"
+
+
+def test_the_table_of_methods_is_that_of_the_reference():
+    columns = ["KID-lite0 @2000 ↓", "condition accuracy ↑"]
+    rows = table(RESULTS, "arm", "## Every method")[1:]
+    for name, *cells in rows:
+        arm = name.removesuffix(" (control)")
+        for i, run in enumerate(("methods.quick", "methods-uvit.quick", "methods-cat.quick")):
+            check(cells[2 * i : 2 * i + 2], run, arm, columns)
+    arms = {name.removesuffix(" (control)") for name, *_ in rows}
+    for run in ("methods.quick", "methods-uvit.quick", "methods-cat.quick"):
+        assert set(committed(run)) - arms == {"arm", "real vs real"}
+
+
+def test_the_table_of_text_to_image_is_that_of_the_reference():
+    columns = ["KID-lite0 @400 ↓", "KID-lite0 (unseen) @250 ↓"]
+    columns += ["image-text score @400 ↑", "style accuracy ↑"]
+    for name, *cells in table(RESULTS, "arm", "## Text to image")[1:]:
+        arm = re.sub(r" \(.*", "", name).replace("timestep only", "timestep-only")
+        check(cells[:4], "text_to_image.quick", arm, columns)
+        check(cells[4:], "text_to_image-cat.quick", arm, columns)
+
+
+def test_the_table_of_style_control_is_that_of_the_reference():
+    columns = ["style accuracy ↑", "KID-lite0 @500 ↓", "held-out loss ↓"]
+    rows = table(RESULTS, "arm", "## Style")[1:]
+    arms = list(committed("style_control.quick"))[1:]
+    assert len(rows) == len(arms)
+    for (_, *cells), arm in zip(rows, arms, strict=True):
+        check(cells, "style_control.quick", arm, columns)
+
+
+def test_contributing_lists_the_packages_in_the_order_of_imports():
+    packages = [row[0] for row in table(ROOT / "CONTRIBUTING.md", "package")[1:]]
+    assert [name.strip("`/").removesuffix(".py") for name in packages] == LAYERS[1:]
+
+
+def test_the_metric_in_the_docs_is_a_plugin(tmp_path):
+    import inspect
+
+    from cabench.metrics.sample_metrics import Kid
+    from cabench.plugins import load_plugins, read_plugins
+    from cabench.registry import METRICS
+
+    (source,) = blocks(ROOT / "docs" / "plugins.md", "python")
+    (tmp_path / "brightness.py").write_text(source, encoding="utf-8")
+    load_plugins(read_plugins([tmp_path / "brightness.py"]))
+    metric = METRICS.get("brightness_gap")
+    assert list(inspect.signature(metric.compute).parameters) == list(
+        inspect.signature(Kid.compute).parameters
+    )
+    load_plugins([])
