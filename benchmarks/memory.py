@@ -29,7 +29,7 @@ STUDY = Path(__file__).parent.parent / "studies" / "kernel_fusion.yaml"
 def measure(study: Path, model: str, arm: str, run: str) -> float:
     """MB at most over two runs: AdamW's moments are there from the second on."""
     cost_study = read_cost_study(study).study
-    spec, batch = resolve(cost_study)[model, arm].spec.dump(), cost_study.models[model].batch
+    spec, batch = resolve(cost_study)[model, arm].spec, cost_study.models[model].batch
     with one_thread():
         RUNS[run](spec, 1)()  # libraries, caches
         return added(lambda: twice(RUNS[run](spec, batch)))

@@ -25,8 +25,12 @@ def heldout_loss(scale: str, arm: str, batch: int, rate: float, images: int, see
     import torch
 
     from cabench.data import load_dataset
+    from cabench.diffusion.batches import Data
+    from cabench.diffusion.checkpoints import load_ema
+    from cabench.diffusion.losses import denoising_loss
     from cabench.diffusion.process import Process
-    from cabench.diffusion.training import Data, denoising_loss, load_ema, train
+    from cabench.diffusion.training import train
+    from cabench.records.spec import TrainSpec
 
     torch.set_num_threads(1)
     file = read_scale(scale)
@@ -37,15 +41,16 @@ def heldout_loss(scale: str, arm: str, batch: int, rate: float, images: int, see
     planned = plan(study, dataclasses.replace(file, scale=chosen), [seed])
     trial = next(t for t in planned.trials if t.arm == arm)
     dataset = load_dataset(planned.data.source, **trial.data_options)
+    spec = TrainSpec.model_validate(trial.spec["train"])
     snapshot = train(
-        trial.spec["train"],
+        spec,
         images,
         dataset,
         Path(".cabench/bench/training") / trial.train_key,
         snapshot_every=images,
     )
-    model = load_ema(trial.spec["train"], snapshot)
-    process = Process(**trial.spec["train"]["diffusion"])
+    model = load_ema(spec.model, snapshot)
+    process = Process(spec.diffusion.prediction, spec.diffusion.schedule)
     report = Data(dataset.split("report"), tuple(planned.data.classes))
     return denoising_loss(model, process, report, **chosen.heldout.model_dump()).mean()
 

@@ -25,6 +25,7 @@ from cabench.cost.published import Published, published_spec
 from cabench.cost.timing import Work, alternate, trainer_of
 from cabench.models.activations import gelu_tanh
 from cabench.models.backbones import dit
+from cabench.records.spec import ModelSpec
 from cabench.runtime import threads as process
 
 SIDE = 1024  # of the matrices that tell the peak
@@ -39,8 +40,8 @@ ARMS = {
 }
 
 
-def spec_of(preset: str, patch: int, side: int, channels: int, arm: str) -> dict:
-    spec = published_spec(Published("dit", preset, patch, side, 0, None, ""), "shared")
+def spec_of(preset: str, patch: int, side: int, channels: int, arm: str) -> ModelSpec:
+    spec = published_spec(Published("dit", preset, patch, side, 0, None, ""), "shared").dump()
     spec["backbone"] |= {
         "shape": [channels, side, side],
         "out_channels": None,
@@ -49,7 +50,7 @@ def spec_of(preset: str, patch: int, side: int, channels: int, arm: str) -> dict
     }
     spec["embedder"]["classes"] = {"label": 10}
     spec["methods"] = [{**m, "version": 1} for m in ARMS[arm]]
-    return spec
+    return ModelSpec.model_validate(spec)
 
 
 def bandwidth() -> float:
@@ -77,7 +78,7 @@ def peak(dtype: torch.dtype) -> float:
     return SIDE**3 / min(spent)
 
 
-def step_of(spec: dict, batch: int, form: str) -> Work:
+def step_of(spec: ModelSpec, batch: int, form: str) -> Work:
     """A trial's training step, in one of FORMS."""
     precision = "bfloat16" if form == "bfloat16" else "float32"
     trainer, data, order = trainer_of(spec, batch, precision=precision)

@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from cabench.records.spec import ModelSpec
 from cabench.registry import BACKBONES, METHODS
 
 REPIN = "CABENCH_REPIN"
@@ -82,9 +83,9 @@ def listed(versions: Mapping[str, int]) -> str:
     return ", ".join(f"{name} {version}" for name, version in versions.items())
 
 
-def versions_of(spec: Mapping) -> dict[str, int]:
-    """The versions of the backbone and methods of a resolved model spec."""
-    backbone, methods = spec["backbone"]["kind"], [m["kind"] for m in spec["methods"]]
+def versions_of(spec: ModelSpec) -> dict[str, int]:
+    """The versions of the backbone and the methods of a model."""
+    backbone, methods = spec.backbone.kind, [method.kind for method in spec.methods]
     return {
         f"version of backbone {backbone}": BACKBONES.get(backbone).version,
         **{f"version of method {kind}": METHODS.get(kind).version for kind in methods},

@@ -1,9 +1,12 @@
-"""Resolved model specs and small files, as many tests want them."""
+"""Specs of small models and training runs, and small files, for tests."""
 
 from __future__ import annotations
 
 import textwrap
 from pathlib import Path
+from typing import Any
+
+from cabench.records.spec import ModelSpec, TrainSpec
 
 ROOT = Path(__file__).parent.parent
 SOURCE = ["timestep", "label"]
@@ -15,37 +18,86 @@ def write(path: Path, text: str) -> Path:
 
 
 def model_spec(
-    methods, depthwise=True, affine=False, preset="micro", backbone="dit", **more
-) -> dict:
-    """A resolved model spec without a study: pictures of 1x8x8, 10 labels."""
+    methods: list[dict],
+    depthwise: bool = True,
+    affine: bool = False,
+    preset: str = "micro",
+    backbone: str = "dit",
+    classes: dict[str, int] | None = None,
+    text: dict[str, int] | None = None,
+    text_tokens: int | None = None,
+    **more: Any,
+) -> ModelSpec:
+    """A model spec without a study: images of 1x8x8 and 10 labels, by default."""
     from cabench.registry import BACKBONES
 
     kind = BACKBONES.get(backbone)
     sizes = kind.presets[preset]
-    built = {
-        "kind": backbone,
-        "version": 1,
-        "shape": [1, 8, 8],
-        **sizes,
-        "patch": 2,
-        "depthwise": depthwise,
-        "norm_affine": affine,
-    } | more
-    embedder = {
-        "version": 1,
-        "width": kind.condition_width(sizes),
-        "normalise": True,
-        "classes": {"label": 10},
-    }
-    return {"backbone": built, "embedder": embedder, "methods": methods}
+    return ModelSpec.model_validate(
+        {
+            "backbone": {
+                "kind": backbone,
+                "version": 1,
+                "shape": [1, 8, 8],
+                **sizes,
+                "patch": 2,
+                "depthwise": depthwise,
+                "norm_affine": affine,
+            }
+            | more,
+            "embedder": {
+                "version": 1,
+                "width": kind.condition_width(sizes),
+                "normalise": True,
+                "classes": {"label": 10} if classes is None else classes,
+            }
+            | ({"text": text} if text else {}),
+            "methods": methods,
+        }
+        | ({"text_tokens": text_tokens} if text_tokens else {})
+    )
 
 
-def method(kind, source=None, **options) -> dict:
+def train_spec(
+    model: ModelSpec,
+    seed: int = 0,
+    flip: bool = False,
+    prediction: str = "flow",
+    schedule: str = "linear",
+    **recipe: Any,
+) -> TrainSpec:
+    """What a trial trains, in batches of 32; `recipe` changes the optimiser."""
+    return TrainSpec.model_validate(
+        {
+            "recipe": 1,
+            "model": model,
+            "data": {"source": "digits", "fingerprint": None, "flip": flip},
+            "training": {
+                "batch": 32,
+                "lr": 2e-3,
+                "warmup": 64,
+                "ema_half_life": 64,
+                "label_dropout": 0.1,
+                "betas": [0.9, 0.999],
+                "weight_decay": 0.0,
+                "clip": None,
+                "precision": "float32",
+            }
+            | recipe,
+            "diffusion": {"prediction": prediction, "schedule": schedule},
+            "seed": seed,
+            "init_salt": "",
+        }
+    )
+
+
+def method(kind: str, source: list[str] | None = None, **options: Any) -> dict:
+    """A method as in a ModelSpec, conditioned on SOURCE by default."""
     return {"kind": kind, "version": 1, "options": {"source": source or SOURCE, **options}}
 
 
 TIMESTEP = ["timestep"]
-# Every method in every form, as (spec builder arguments): the tests of the seam run over all.
+# Every method in every form, as arguments of model_spec
 METHODS = {
     "adaln_zero": dict(methods=[method("adaln_zero")]),
     "can-3": dict(methods=[method("can")], affine=True),
@@ -89,7 +141,7 @@ METHODS = {
 ONE_STREAM = {
     name: dict(methods=[method("can", [name])], affine=True) for name in ("timestep", "label")
 }
-# On the other backbones one form of each method, CAN's placements among them.
+# On the other backbones, one form of each method and some placements of CAN
 ELSEWHERE = (
     "adaln_zero",
     "can-3",
@@ -106,6 +158,6 @@ ELSEWHERE = (
     "moe",
     "many",
 )
-TOKENS = ("tokens-late", "many")  # cat has no place for tokens
+TOKENS = ("tokens-late", "many")  # which cat does not support
 ON = [("dit", m) for m in METHODS] + [("uvit", m) for m in ELSEWHERE]
 ON += [("cat", m) for m in ELSEWHERE if m not in TOKENS]

@@ -108,7 +108,7 @@ def resolve(study: CostStudy) -> Models:
 
 def rows(study: CostStudy, models: Models) -> Rows:
     """Counts of every model x arm, absolute and relative to the baseline's."""
-    counts = {key: meta_macs(model.spec.dump()) for key, model in models.items()}
+    counts = {key: meta_macs(model.spec) for key, model in models.items()}
     params = {key: model.parameters["total"] for key, model in models.items()}
     table = []
     for key, macs in counts.items():
@@ -144,7 +144,7 @@ def measure(study: CostStudy, models: Models, console: Console) -> Ratios:
     for name, model in study.models.items():
         if model.batch is None:
             continue
-        specs = {arm: models[name, arm].spec.dump() for arm in arms_on(study, model)}
+        specs = {arm: models[name, arm].spec for arm in arms_on(study, model)}
         for metric in TIMED:
             batch = 1 if metric == "latency" else model.batch
             console.print(f"timing {name}, {metric}, batch {batch}")

@@ -52,7 +52,7 @@ def estimate_arms(prepared: Prepared, stated: bool) -> list[ArmEstimate]:
     costs = {}
     for arm in planned.arms:
         try:
-            costs[arm] = cost(planned.models[arm].spec.dump(), meta=stated)
+            costs[arm] = cost(planned.models[arm].spec, meta=stated)
         except (Exception, SystemExit) as error:  # a plugin's method with a wrong forward pass
             text = f"its forward pass fails: {describe(error)}"
             with located(*planned.documents):
@@ -61,7 +61,7 @@ def estimate_arms(prepared: Prepared, stated: bool) -> list[ArmEstimate]:
     if stated:
         pace = stated_seconds_per_image(macs, planned.scale.resources)
     else:
-        models = {arm: planned.models[arm].spec.dump() for arm in planned.arms}
+        models = {arm: planned.models[arm].spec for arm in planned.arms}
         batch = planned.scale.training.batch
         pace = seconds_per_image(models, macs, planned.study.baseline, batch, prepared.device)
     missing = {trial.key for trial in prepared.remaining.trials}

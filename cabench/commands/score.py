@@ -18,7 +18,7 @@ from cabench.analysis import tables
 from cabench.config.schema import Scale
 from cabench.config.study import read_scale
 from cabench.data import Dataset, load_dataset
-from cabench.diffusion.training import load
+from cabench.diffusion.checkpoints import load
 from cabench.errors import CabenchError, listed, near, shown
 from cabench.evidence.results import Results
 from cabench.metrics.clip import Clip

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 
 from cabench.config.schema import Resources
 from cabench.cost.timing import Work, step_of
+from cabench.records.spec import ModelSpec
 from cabench.runtime.threads import one_thread
 
 LARGE = 1e9  # MACs: above, one arm is timed and the others follow by their MACs
@@ -17,7 +17,7 @@ PROBE_MACS = 20e9  # a timed step holds at most so many
 
 
 def seconds_per_image(
-    models: Mapping[str, Mapping[str, Any]],  # model spec by arm
+    models: Mapping[str, ModelSpec],  # model spec by arm
     macs: Mapping[str, int],  # of one evaluation, by arm
     baseline: str,
     batch: int,
@@ -35,11 +35,12 @@ def stated_seconds_per_image(macs: Mapping[str, int], resources: Resources) -> d
 
     Two operations a MAC; a training step counts as three forward passes.
     """
+    assert resources.peak_tflops is not None
     speed = resources.peak_tflops * 1e12 * resources.utilisation
     return {arm: 3 * 2 * count / speed for arm, count in macs.items()}
 
 
-def _timed(spec: Mapping[str, Any], batch: int, macs: int, device: str) -> float:
+def _timed(spec: ModelSpec, batch: int, macs: int, device: str) -> float:
     batch = max(1, min(batch, int(PROBE_MACS / (3 * macs))))
     with one_thread():
         step = step_of(spec, batch, device)

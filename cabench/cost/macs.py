@@ -8,11 +8,10 @@ conditioning: whatever the methods add to the same backbone told nothing, inside
 from __future__ import annotations
 
 import functools
-import json
 import logging
 import math
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -23,8 +22,9 @@ from cabench.errors import CabenchError
 from cabench.models.embedding import TEXT_TOKENS
 from cabench.models.model import ConditionalModel, build, build_meta
 from cabench.models.streams import Values
+from cabench.records.spec import EmbedderSpec, ModelSpec
 
-UNTOLD = {"version": 1, "width": 1, "classes": {}}  # an embedder that nobody asks
+NO_EMBEDDER = EmbedderSpec(version=1, normalise=True, width=1, classes={})  # no method uses it
 VERSION = 3  # of the counting: in every key, so that records of another convention are not mixed
 META_ABOVE = 50_000_000  # parameters: larger models are counted on the meta device
 
@@ -119,7 +119,7 @@ def _zero(inputs: list[Any], outputs: list[Any]) -> float:
     return 0.0
 
 
-HANDLES = {
+HANDLES: dict[str, Any] = {
     "aten::scaled_dot_product_attention": _attention,
     "aten::baddbmm": _baddbmm,
     "aten::layer_norm": _zero,
@@ -128,9 +128,9 @@ HANDLES = {
 
 
 class _Batch1(nn.Module):
-    """The model as a function of tensors only, as fvcore's tracer wants it."""
+    """The model as a function of tensors only, which is what fvcore can trace."""
 
-    def __init__(self, model: nn.Module, spec: Mapping[str, Any]):
+    def __init__(self, model: nn.Module, spec: ModelSpec):
         super().__init__()
         self.model, self.spec = model, spec
 
@@ -138,34 +138,35 @@ class _Batch1(nn.Module):
         return self.model(x, t, _streams(self.spec, tensors))
 
 
-def _streams(spec: Mapping[str, Any], tensors: Iterable[torch.Tensor]) -> dict[str, Values]:
-    """{stream: category} and {stream: (features, mask)} of the tensors that `_inputs` made."""
+def _streams(spec: ModelSpec, tensors: Iterable[torch.Tensor]) -> dict[str, Values]:
+    """{stream: category} and {stream: (features, mask)} from the tensors of `_inputs`."""
     each = iter(tensors)
-    streams: dict[str, Values] = {name: next(each) for name in spec["embedder"]["classes"]}
-    return streams | {name: (next(each), next(each)) for name in spec["embedder"].get("text", {})}
+    streams: dict[str, Values] = {name: next(each) for name in spec.embedder.classes}
+    return streams | {name: (next(each), next(each)) for name in spec.embedder.text or {}}
 
 
-def _inputs(spec: Mapping[str, Any], device: str) -> tuple[torch.Tensor, ...]:
-    x = torch.zeros(1, *spec["backbone"]["shape"], device=device)
-    told = [torch.zeros(1, dtype=torch.long, device=device) for _ in spec["embedder"]["classes"]]
-    for features in spec["embedder"].get("text", {}).values():
-        tokens = spec.get("text_tokens", TEXT_TOKENS)
-        told.append(torch.zeros(1, tokens, features, device=device))
-        told.append(torch.ones(1, tokens, dtype=torch.bool, device=device))
-    return (x, torch.zeros(1, device=device), *told)
+def _inputs(spec: ModelSpec, device: str) -> tuple[torch.Tensor, ...]:
+    """x, t, an index for each category, features and mask for each text; batch 1."""
+    x = torch.zeros(1, *spec.backbone.shape, device=device)
+    streams = [torch.zeros(1, dtype=torch.long, device=device) for _ in spec.embedder.classes]
+    tokens = spec.text_tokens or TEXT_TOKENS
+    for features in (spec.embedder.text or {}).values():
+        streams.append(torch.zeros(1, tokens, features, device=device))
+        streams.append(torch.ones(1, tokens, dtype=torch.bool, device=device))
+    return (x, torch.zeros(1, device=device), *streams)
 
 
-def fvcore_macs(spec: Mapping[str, Any]) -> dict[str, int]:
+def fvcore_macs(spec: ModelSpec) -> dict[str, int]:
     """{backbone, conditioning, total} of real forward passes; raises on uncounted operators."""
     return _split(_fvcore_total, spec)
 
 
-def meta_macs(spec: Mapping[str, Any]) -> dict[str, int]:
+def meta_macs(spec: ModelSpec) -> dict[str, int]:
     """The same by FlopCounterMode on the meta device: no memory, seconds for the largest model."""
     return _split(_meta_total, spec)
 
 
-def _fvcore_total(spec: Mapping[str, Any]) -> int:
+def _fvcore_total(spec: ModelSpec) -> int:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch.jit is deprecated; fvcore is built on it
         from fvcore.nn import FlopCountAnalysis
@@ -182,7 +183,7 @@ def _fvcore_total(spec: Mapping[str, Any]) -> int:
     return total
 
 
-def _meta_total(spec: Mapping[str, Any]) -> int:
+def _meta_total(spec: ModelSpec) -> int:
     from torch.utils.flop_counter import FlopCounterMode
 
     model = build_meta(spec)
@@ -215,20 +216,21 @@ def _refuse(odd: set[str]) -> None:
         )
 
 
-def _split(count: Callable[[Mapping[str, Any]], int], spec: Mapping[str, Any]) -> dict[str, int]:
-    """What the same backbone costs that is told nothing, and what its methods add to that."""
+def _split(count: Callable[[ModelSpec], int], spec: ModelSpec) -> dict[str, int]:
+    """MACs of the backbone without conditioning, and what the methods add to it."""
     total = count(spec)
-    untold = json.dumps({**spec, "methods": [], "embedder": UNTOLD}, sort_keys=True)
-    backbone = _untold(count, untold) if spec["methods"] else total
+    alone = spec.model_copy(update={"methods": (), "embedder": NO_EMBEDDER})
+    # pydantic declares no hash; ours is in records.spec.Frozen
+    backbone = _count_once(count, alone) if spec.methods else total  # pyright: ignore[reportArgumentType]
     return {"backbone": backbone, "conditioning": total - backbone, "total": total}
 
 
 @functools.cache  # arms share their backbones
-def _untold(count: Callable[[Mapping[str, Any]], int], spec: str) -> int:
-    return count(json.loads(spec))
+def _count_once(count: Callable[[ModelSpec], int], spec: ModelSpec) -> int:
+    return count(spec)
 
 
-def parameter_counts(spec: Mapping[str, Any]) -> dict[str, int]:
+def parameter_counts(spec: ModelSpec) -> dict[str, int]:
     """Learned numbers: {backbone, embedder, methods, total}."""
     return count_parameters(build_meta(spec))
 
@@ -244,7 +246,7 @@ def count_parameters(model: ConditionalModel) -> dict[str, int]:
     return parts | {"total": sum(parts.values())}
 
 
-def cost(spec: Mapping[str, Any], meta: bool = False) -> dict[str, Any]:
+def cost(spec: ModelSpec, meta: bool = False) -> dict[str, Any]:
     """A record's `cost`: MACs with the counter's name, and parameters; `meta`: run nothing."""
     params = parameter_counts(spec)
     if meta or params["total"] > META_ABOVE:

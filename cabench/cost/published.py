@@ -13,6 +13,7 @@ from typing import Any
 from cabench.cost.macs import meta_macs, parameter_counts
 from cabench.models.embedding import TEXT_TOKENS, embedder_options
 from cabench.models.model import BACKBONES, METHODS
+from cabench.records.spec import ModelSpec
 
 TOLERANCE = 0.005
 BUDGET_TOLERANCE = 0.01  # of CaT's presets, which were made to meet their budgets
@@ -96,7 +97,7 @@ OPTIONS_OF = {  # as published
 }
 
 
-def published_spec(model: Published, embedder: str = "native") -> dict[str, Any]:
+def published_spec(model: Published, embedder: str = "native") -> ModelSpec:
     """The model as published: its own embedder, label or text, on 4-channel latents."""
     backbone = BACKBONES.get(model.kind)
     sizes = backbone.sizes(model.preset, model.patch)
@@ -109,27 +110,26 @@ def published_spec(model: Published, embedder: str = "native") -> dict[str, Any]
         }
         for entry in METHODS_OF[model.kind]
     ]
-    told = (
-        {"classes": {}, "text": {"text": CLIP_FEATURES}}
-        if model.text
-        else {"classes": {"label": CLASSES}}
+    text = {"text": {"text": CLIP_FEATURES}} if model.text else {}
+    return ModelSpec.model_validate(
+        {
+            "backbone": {
+                "kind": model.kind,
+                "version": backbone.version,
+                "shape": [4, model.side, model.side],
+                **sizes,
+                **OPTIONS_OF[model.kind](model),
+            },
+            "embedder": {
+                "version": 1,
+                "width": backbone.condition_width(sizes),
+                "classes": {} if model.text else {"label": CLASSES},
+                **text,
+                **embedder_options(embedder, backbone),
+            },
+            "methods": methods,
+        }
     )
-    return {
-        "backbone": {
-            "kind": model.kind,
-            "version": backbone.version,
-            "shape": [4, model.side, model.side],
-            **sizes,
-            **OPTIONS_OF[model.kind](model),
-        },
-        "embedder": {
-            "version": 1,
-            "width": backbone.condition_width(sizes),
-            **told,
-            **embedder_options(embedder, backbone),
-        },
-        "methods": methods,
-    }
 
 
 def row(model: Published) -> dict[str, Any]:

@@ -17,20 +17,21 @@ from scipy.stats import binom
 
 from cabench.config.cost_study import Layer
 from cabench.data.dataset import Split
+from cabench.diffusion.batches import Data, Order
 from cabench.diffusion.process import Process, sample
-from cabench.diffusion.training import Data, Order, Trainer
+from cabench.diffusion.training import RECIPE, Trainer
 from cabench.models.embedding import TEXT_TOKENS
 from cabench.models.model import build_initialised
 from cabench.models.operations import Conditioning, DenseDelta
 from cabench.models.sites import SiteDepthwise, SiteLinear
-from cabench.models.streams import names_of
+from cabench.records.spec import DataSpec, DiffusionSpec, ModelSpec, RecipeSpec, TrainSpec
 from cabench.runtime.threads import one_thread
 from cabench.text import Encoded
 
 Work = Callable[[], Any]
 SAMPLING_STEPS = 8
 MORE = 10  # times the rounds asked, at most
-PROCESS = {"prediction": "v", "schedule": "cosine"}
+DIFFUSION = DiffusionSpec(prediction="v", schedule="cosine")
 
 
 @dataclass(frozen=True)
@@ -75,38 +76,38 @@ def ratio(of: np.ndarray, over: np.ndarray) -> Ratio:
 
 
 def trainer_of(
-    spec: Mapping[str, Any], batch: int, device: str = "cpu", precision: str = "float32"
+    spec: ModelSpec, batch: int, device: str = "cpu", precision: str = "float32"
 ) -> tuple[Trainer, Data, Order]:
-    """A trial's trainer of this model, on random pictures."""
-    recipe = {
-        "batch": batch,
-        "lr": 1e-4,
-        "betas": [0.9, 0.999],
-        "weight_decay": 0.0,
-        "warmup": 1,
-        "ema_half_life": 1000,
-        "label_dropout": 0.1,
-        "clip": None,
-        "precision": precision,
-    }
-    asked = {
-        "model": spec,
-        "seed": 0,
-        "init_salt": "",
-        "training": recipe,
-        "data": {"flip": False},
-        "diffusion": PROCESS,
-    }
-    g, classes = np.random.default_rng(0), spec["embedder"]["classes"]
-    texts, tokens = spec["embedder"].get("text", {}), spec.get("text_tokens", TEXT_TOKENS)
-    shape = (4 * batch, *spec["backbone"]["shape"])
+    """The trainer that a trial of this model has, on random images."""
+    train = TrainSpec(
+        recipe=RECIPE,
+        model=spec,
+        data=DataSpec(source="random", fingerprint=None, flip=False),
+        training=RecipeSpec(
+            batch=batch,
+            lr=1e-4,
+            betas=(0.9, 0.999),
+            weight_decay=0.0,
+            warmup=1,
+            ema_half_life=1000,
+            label_dropout=0.1,
+            clip=None,
+            precision=precision,
+        ),
+        diffusion=DIFFUSION,
+        seed=0,
+        init_salt="",
+    )
+    g, embedder = np.random.default_rng(0), spec.embedder
+    texts, tokens = embedder.text or {}, spec.text_tokens or TEXT_TOKENS
+    shape = (4 * batch, *spec.backbone.shape)
     split = Split(
         images=g.integers(0, 256, shape, np.uint8),
-        streams={name: g.integers(0, k, shape[0]) for name, k in classes.items()},
+        streams={name: g.integers(0, k, shape[0]) for name, k in embedder.classes.items()},
         encoded={name: _text(g, width, tokens, shape[0]) for name, width in texts.items()},
     )
-    data = Data(split, names_of(spec["embedder"]))
-    return Trainer(asked, device), data, Order(len(data), batch, 0)
+    data = Data(split, embedder.streams)
+    return Trainer(train, device), data, Order(len(data), batch, 0)
 
 
 def _text(g: np.random.Generator, width: int, tokens: int, n: int) -> Encoded:
@@ -117,17 +118,17 @@ def _text(g: np.random.Generator, width: int, tokens: int, n: int) -> Encoded:
     return Encoded(features, one, one * tokens, zeros, ones, tokens)
 
 
-def step_of(spec: Mapping[str, Any], batch: int, device: str = "cpu") -> Work:
+def step_of(spec: ModelSpec, batch: int, device: str = "cpu") -> Work:
     """A training step as trials take it: batch, noise, forward, backward, AdamW, EMA."""
     trainer, data, order = trainer_of(spec, batch, device)
     return lambda: trainer.step(data, order)
 
 
-def sampling_of(spec: Mapping[str, Any], batch: int) -> Work:
+def sampling_of(spec: ModelSpec, batch: int) -> Work:
     """A sampling run as studies make it, without guidance: SAMPLING_STEPS steps of a batch."""
     model = build_initialised(spec, 0).eval()
-    process, shape = Process(**PROCESS), tuple(spec["backbone"]["shape"])
-    g, classes = torch.Generator().manual_seed(0), spec["embedder"]["classes"]
+    process, shape = Process(DIFFUSION.prediction, DIFFUSION.schedule), spec.backbone.shape
+    g, classes = torch.Generator().manual_seed(0), spec.embedder.classes
     streams = {name: torch.randint(k, (batch,), generator=g) for name, k in classes.items()}
     return lambda: sample(model, process, streams, shape, 0, steps=SAMPLING_STEPS, batch=batch)
 

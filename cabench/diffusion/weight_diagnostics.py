@@ -1,7 +1,7 @@
-"""What the weight generators make: how large it is, how much it differs, in how many directions.
+"""Diagnostics of generated weights: their size, their spread, and their effective rank.
 
-Looked at over a grid of conditions: every class (of each stream at once, at most CLASSES) at each
-of TIMES. All comes from one Gram matrix of conditions a layer; no random number is drawn.
+They are measured over a grid of conditions: up to CLASSES classes (of all streams together) at each
+of TIMES, from one Gram matrix of the conditions per layer. No random number is drawn.
 """
 
 from __future__ import annotations
@@ -10,33 +10,36 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from cabench.models.sites import Operation, SiteLayer
+from cabench.models.embedding import total
+from cabench.models.model import ConditionalModel
+from cabench.models.operations import Operation
+from cabench.models.sites import SiteLayer
 from cabench.models.streams import Streams, length, take
 
 TIMES = (50.0, 275.0, 500.0, 725.0, 950.0)  # of 1000
-CLASSES = 16  # at most, evenly spread
+CLASSES = 16  # at most, evenly spaced
 PART = 65536  # columns of weights that are in memory as float64 at a time
-ROUNDING = 1e-12  # of the squared norms: a variance below is float32's
+ROUNDING = 1e-12  # variance, relative to the squared norms, below which it is float32 rounding
 
 Measured = dict[str, dict[str, float | None]]  # by kind of site, by measure
 
 
 @torch.no_grad()
 def generated_weights(
-    model: nn.Module, classes: dict[str, int], device: str, texts: Streams | None = None
+    model: ConditionalModel, classes: dict[str, int], device: str, texts: Streams | None = None
 ) -> Measured:
-    """By kind of site, means over its layers; only sites with generators.
+    """{kind of site: {measure: mean over its layers}} of the sites with generated weights.
 
     static          Frobenius norm of the static weight
-    generated       of the generated one, mean over conditions
-    spread_class    RMS distance of generated weights from their mean over classes at one timestep,
-                    mean over timesteps, in units of `static` (None where that is zero)
+    generated       Frobenius norm of the generated weight, mean over conditions
+    spread_class    RMS distance of the generated weights from their mean over classes at one
+                    timestep, mean over timesteps, divided by `static` (None if that is zero)
     spread_time     the same over timesteps at one class, mean over classes
-    effective_rank  in how many directions the generated weights vary with the condition
+    effective_rank  number of directions in which the generated weights vary with the condition
 
-    `texts`: streams of text, of CLASSES conditions or fewer; classes go along with them.
+    `texts`: text streams with up to CLASSES rows; there are then as many conditions per timestep.
     """
     texts = texts or {}
     count = length(texts) if texts else min(CLASSES, max(classes.values(), default=1))
@@ -45,13 +48,13 @@ def generated_weights(
     streams = {name: place * size // count for name, size in classes.items()}
     streams |= take(texts, place, device)
     cond = model.condition(t, streams, None)
-    found: dict[str, list[tuple[float, ...]]] = {}
+    by_site: dict[str, list[tuple[float, ...]]] = {}
     for layer in (m for m in model.backbone.modules() if isinstance(m, SiteLayer)):
-        weights = generated(layer, layer.operations(cond))
+        weights = generated(layer, layer.operations(cond))  # (conditions, *static weight)
         if weights is not None:
-            products = gram(weights)
+            products = gram(weights)  # (conditions, conditions)
             grid = products.view(len(TIMES), count, len(TIMES), count)
-            found.setdefault(layer.site, []).append(
+            by_site.setdefault(layer.site, []).append(
                 (
                     layer.weight.norm().item(),
                     products.diagonal().sqrt().mean().item(),
@@ -60,19 +63,19 @@ def generated_weights(
                     effective_rank(products),
                 )
             )
-    return {kind: _means(layers) for kind, layers in found.items()}
+    return {kind: _means(layers) for kind, layers in by_site.items()}
 
 
 def generated(layer: SiteLayer, operations: Iterable[Operation]) -> Tensor | None:
-    """(conditions, *static weight): all that is added to the layer's weight; None without any."""
+    """The sum of all weights added to the layer's, (conditions, *static weight), or None."""
     added = [w for o in operations if (w := o.dense(layer.weight)) is not None]
-    return sum(added) if added else None
+    return total(added) if added else None
 
 
 def gram(weights: Tensor) -> Tensor:
     """Inner products of n weights (n, ...) -> (n, n), float64, on the CPU."""
     parts = (part.double() for part in weights.flatten(1).split(PART, dim=1))
-    return sum(part @ part.T for part in parts).cpu()
+    return total(part @ part.T for part in parts).cpu()
 
 
 def spread(grams: Tensor) -> float:
@@ -84,8 +87,7 @@ def spread(grams: Tensor) -> float:
 def effective_rank(products: Tensor) -> float:
     """exp of the entropy of the normalised squared singular values (after Roy & Vetterli, 2007).
 
-    Of the weights less their mean over conditions: the mean is no more than a static weight could
-    do. 0 where nothing varies.
+    The mean over conditions is subtracted first: it acts as a static weight. 0 if nothing varies.
     """
     rows = products.mean(1)
     centred = products - rows[:, None] - rows[None, :] + products.mean()
@@ -106,7 +108,7 @@ def _means(layers: list[tuple[float, ...]]) -> dict[str, float | None]:
 
 
 def add_point(history: dict[str, Any], images: int, measured: Measured) -> None:
-    """Appends to {images, sites: {kind: {measure: [...]}}}; stays {} without generators."""
+    """Appends to {images, sites: {kind: {measure: [...]}}}; stays {} without generated weights."""
     if measured:
         history.setdefault("images", []).append(images)
     for kind, measures in measured.items():
@@ -116,7 +118,7 @@ def add_point(history: dict[str, Any], images: int, measured: Measured) -> None:
 
 
 def last_point(history: dict[str, Any]) -> Measured:
-    """What was measured last, by kind of site."""
+    """The last measurement, {kind of site: {measure: value}}."""
     return {
         kind: {name: values[-1] for name, values in measures.items()}
         for kind, measures in history.get("sites", {}).items()

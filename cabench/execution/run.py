@@ -315,7 +315,7 @@ def work(planned: Plan, trials: tuple[Trial, ...]) -> dict[str, float]:
     macs = {}
     for arm in planned.arms:
         try:
-            macs[arm] = meta_macs(planned.models[arm].spec.dump())["total"]
+            macs[arm] = meta_macs(planned.models[arm].spec)["total"]
         except (Exception, SystemExit):  # its trials fail, and say why in their records
             macs[arm] = 1.0
     return {trial.key: macs[trial.arm] * forward_passes(trial) for trial in trials}

@@ -11,12 +11,13 @@ import numpy as np
 import torch
 
 from cabench.data import Dataset
+from cabench.diffusion.batches import Data
+from cabench.diffusion.checkpoints import load, load_ema, save
 from cabench.diffusion.process import Process, sample
-from cabench.diffusion.training import Data, load, load_ema, save
 from cabench.execution.assets import Decoder
 from cabench.metrics.scorer import REFERENCE, SampleScorer
-from cabench.models.streams import names_of
 from cabench.planning.trials import Trial
+from cabench.records.spec import TrialSpec
 from cabench.records.store import Store
 
 Progress = Callable[[str, float, str], None]  # stage, fraction of it done, a short note
@@ -59,19 +60,19 @@ class Sampler:
         path = self.store.samples(self.trial.sample_key(guidance, scorer.reference))
         if (cached := load(path)) is not None:
             return cached[0]["images"].numpy()
-        train, sampling = self.trial.spec["train"], self.trial.spec["sample"]
-        split = self.dataset.split(scorer.reference)
-        real = Data(split, names_of(train["model"]["embedder"]))
+        spec = TrialSpec.model_validate(self.trial.spec)
+        train, sampling = spec.train, spec.sample
+        real = Data(self.dataset.split(scorer.reference), train.model.embedder.streams)
         images = sample(
-            load_ema(train, self.snapshot, self.device),
-            Process(**train["diffusion"]),
-            real.told(torch.from_numpy(scorer.rows)),
-            tuple(train["model"]["backbone"]["shape"]),
-            seed=train["seed"],
-            sampler=sampling["sampler"],
-            steps=sampling["steps"],
+            load_ema(train.model, self.snapshot, self.device),
+            Process(train.diffusion.prediction, train.diffusion.schedule),
+            real.streams_at(torch.from_numpy(scorer.rows)),
+            train.model.backbone.shape,
+            seed=train.seed,
+            sampler=sampling.sampler,
+            steps=sampling.steps,
             guidance=guidance,
-            batch=sampling["batch"],
+            batch=sampling.batch,
             device=self.device,
             progress=lambda n: self.progress("sample", n / scorer.n, f"guidance {guidance:g}"),
             decode=self.decode,

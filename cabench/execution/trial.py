@@ -10,8 +10,9 @@ from typing import Any
 from cabench import metrics
 from cabench.cost.macs import cost
 from cabench.data import Dataset
+from cabench.diffusion.checkpoints import load_ema, load_existing
 from cabench.diffusion.process import Process
-from cabench.diffusion.training import load_ema, train, whole
+from cabench.diffusion.training import train
 from cabench.diffusion.weight_diagnostics import last_point
 from cabench.errors import DISK, describe
 from cabench.execution import grids
@@ -80,7 +81,7 @@ def measure(trial: Trial, store: Store, device: str, progress: Progress) -> dict
     dataset = ASSETS.encoded(spec.train, trial.data_options, text, store.cache)
     scorers = _scorers(trial, spec, dataset, store)
 
-    trained = _train(trial, dataset, store, device, progress)
+    trained = _train(trial, spec, dataset, store, device, progress)
     progress("score", 0.0, "real images")
     began = time.perf_counter()
     for scorer in scorers:
@@ -92,7 +93,7 @@ def measure(trial: Trial, store: Store, device: str, progress: Progress) -> dict
     splits = [sampler.score_split(scorer) for scorer in scorers]
     samples = [split.samples for split in splits]
     scores = {name: value for split in splits for name, value in split.metrics.items()}
-    scores |= _score_model(trial, trained.snapshot, dataset, device)
+    scores |= _score_model(spec, trained.snapshot, dataset, device)
 
     write_json(store.beside(trial.key, CURVES), trained.curve)
     return {
@@ -103,7 +104,7 @@ def measure(trial: Trial, store: Store, device: str, progress: Progress) -> dict
                 store.beside(trial.key, SHEET), samples, spec.train.text is not None
             )
         },
-        "cost": cost(trial.spec["train"]["model"]),
+        "cost": cost(spec.train.model),
         "timing": _timing(spec, trained, reference_s, splits),
         "diagnostics": {
             "weights": last_point(trained.curve.get("weights", {})),
@@ -119,11 +120,16 @@ def _scorers(trial: Trial, spec: TrialSpec, dataset: Dataset, store: Store) -> l
 
 
 def _train(
-    trial: Trial, dataset: Dataset, store: Store, device: str, progress: Progress
+    trial: Trial,
+    spec: TrialSpec,
+    dataset: Dataset,
+    store: Store,
+    device: str,
+    progress: Progress,
 ) -> Trained:
-    images = trial.spec["images"]
+    images = spec.images
     snapshot = train(
-        trial.spec["train"],
+        spec.train,
         images,
         dataset,
         store.training(trial.train_key),
@@ -131,18 +137,20 @@ def _train(
         **trial.snapshots,
         progress=lambda seen, loss: progress("train", min(1, seen / images), f"loss {loss:.4f}"),
     )
-    _, metadata = whole(snapshot)
+    _, metadata = load_existing(snapshot)
     return Trained(snapshot, metadata["curve"], metadata["seconds"])
 
 
-def _score_model(trial: Trial, snapshot: Path, dataset: Dataset, device: str) -> dict[str, float]:
+def _score_model(
+    spec: TrialSpec, snapshot: Path, dataset: Dataset, device: str
+) -> dict[str, float]:
     """Scores of the averaged network itself, such as its held-out loss."""
-    train_spec, score = trial.spec["train"], trial.spec["score"]
-    model = load_ema(train_spec, snapshot, device)
-    process = Process(**train_spec["diffusion"])
+    model = load_ema(spec.train.model, snapshot, device)
+    process = Process(spec.train.diffusion.prediction, spec.train.diffusion.schedule)
+    heldout = spec.score.heldout.dump()
     scores: dict[str, float] = {}
-    for name in metrics.needing("model", score["metrics"]):
-        scores |= METRICS.get(name).compute(model, process, dataset, score["heldout"], device)
+    for name in metrics.needing("model", spec.score.metrics):
+        scores |= METRICS.get(name).compute(model, process, dataset, heldout, device)
     return scores
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from cabench.errors import CabenchError
 from cabench.planning.tuning import VERSION, Search
 from cabench.plugins import load_plugins
+from cabench.records.spec import TrainSpec
 from cabench.records.store import Store
 from cabench.runtime.files import content_key, write_json
 from cabench.runtime.sealed import read_sealed, read_valid, seal
@@ -36,7 +37,7 @@ def evaluate(
         if (evaluation := read_valid(store.tuning(key), read_sealed)) is not None:
             return evaluation["loss"]
         load_plugins(search.plugins)
-        loss = _trained_loss(search, spec, store, device, progress)
+        loss = _trained_loss(search, TrainSpec.model_validate(spec), store, device, progress)
         content = {"key": key, "arm": search.arm, "spec": spec, "images": search.images}
         write_json(store.tuning(key), seal(content | {"loss": loss}))
         return loss
@@ -44,36 +45,36 @@ def evaluate(
 
 def _trained_loss(
     search: Search,
-    spec: dict[str, Any],
+    spec: TrainSpec,
     store: Store,
     device: str,
     progress: Callable[[int, float], None],
 ) -> float:
+    from cabench.diffusion.batches import Data
+    from cabench.diffusion.checkpoints import load_ema
+    from cabench.diffusion.losses import denoising_loss
     from cabench.diffusion.process import Process
-    from cabench.diffusion.training import Data, Diverged, denoising_loss, load_ema, train
+    from cabench.diffusion.training import Diverged, train
     from cabench.execution.assets import ASSETS
-    from cabench.models.streams import names_of
-    from cabench.records.spec import TrainSpec
 
-    typed = TrainSpec.model_validate(spec)
     text = search.assets.get("text", {}).get("path")
-    dataset = ASSETS.encoded(typed, search.data_options, text, store.cache)
+    dataset = ASSETS.encoded(spec, search.data_options, text, store.cache)
     try:
-        with store.lock(typed.key):
+        with store.lock(spec.key):
             snapshot = train(
                 spec,
                 search.images,
                 dataset,
-                store.training(typed.key),
+                store.training(spec.key),
                 snapshot_every=search.snapshot_every,
                 keep_state=False,
                 device=device,
                 progress=progress,
             )
         errors = denoising_loss(
-            load_ema(spec, snapshot, device),
-            Process(**spec["diffusion"]),
-            Data(dataset.split("judge-train"), names_of(spec["model"]["embedder"])),
+            load_ema(spec.model, snapshot, device),
+            Process(spec.diffusion.prediction, spec.diffusion.schedule),
+            Data(dataset.split("judge-train"), spec.model.embedder.streams),
             **search.heldout,
             device=device,
         )

@@ -35,7 +35,8 @@ class HeldoutLoss:
         device: str,
     ) -> dict[str, float]:
         """`heldout`: images, bins, repeats, as in the scale."""
-        from cabench.diffusion.training import Data, denoising_loss
+        from cabench.diffusion.batches import Data
+        from cabench.diffusion.losses import denoising_loss
 
         def loss(split: str):
             data = Data(dataset.split(split), (*model.embedder.categories, *model.embedder.texts))

@@ -1,20 +1,19 @@
-"""A backbone, the one embedder and a list of methods, built from a resolved spec."""
+"""A backbone, the condition embedder and a list of methods, built from a spec."""
 
 from __future__ import annotations
-
-from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from cabench.models import backbones as _backbones  # noqa: F401  (registers)
 from cabench.models import conditioning as _conditioning  # noqa: F401  (registers)
+from cabench.models.conditioning.base import Method
 from cabench.models.embedding import Cache, ConditionEmbedder
 from cabench.models.init import initialise
 from cabench.models.operations import Conditioning
 from cabench.models.sites import Layout, address_layers
 from cabench.models.streams import Streams, take
+from cabench.records.spec import BackboneSpec, ModelSpec
 from cabench.registry import BACKBONES, METHODS
 
 
@@ -62,48 +61,46 @@ class ConditionalModel(nn.Module):
         return self.backbone(x, self.condition(t[index], take(streams, index, x.device), drop))
 
 
-def build_backbone(spec: Mapping[str, Any]) -> tuple[nn.Module, Layout]:
-    """The backbone of a resolved spec, and what it offers."""
-    named = ("kind", "version", "plugin")
-    options = {k: v for k, v in spec["backbone"].items() if k not in named}
-    backbone = BACKBONES.get(spec["backbone"]["kind"])(**options)
+def build_backbone(spec: BackboneSpec) -> tuple[nn.Module, Layout]:
+    """The backbone of a model spec, and what it offers to methods."""
+    backbone = BACKBONES.get(spec.kind)(**spec.arguments)
     return backbone, address_layers(backbone)
 
 
-def build(spec: Mapping[str, Any]) -> ConditionalModel:
-    """The model of a resolved spec (planning.models); its parameters are not yet initialised."""
-    return attach(spec, *build_backbone(spec))
+def build(spec: ModelSpec) -> ConditionalModel:
+    """The model of a spec; its parameters are not initialised."""
+    return attach(spec, *build_backbone(spec.backbone))
 
 
-def attach(spec: Mapping[str, Any], backbone: nn.Module, layout: Layout) -> ConditionalModel:
-    """The model of a resolved spec around its backbone, which `build_backbone` returns."""
-    width = spec["embedder"]["width"]
-    chosen = [METHODS.get(entry["kind"]) for entry in spec["methods"]]
+def attach(spec: ModelSpec, backbone: nn.Module, layout: Layout) -> ConditionalModel:
+    """The model of a spec around a backbone that `build_backbone` returned."""
+    kinds: list[type[Method]] = [METHODS.get(method.kind) for method in spec.methods]
     options = [
-        kind.Options.model_validate(entry["options"])
-        for kind, entry in zip(chosen, spec["methods"], strict=True)
+        kind.Options.model_validate(method.options)
+        for kind, method in zip(kinds, spec.methods, strict=True)
     ]
     embedder = ConditionEmbedder(
-        **{k: v for k, v in spec["embedder"].items() if k != "version"},
+        **spec.embedder.model_dump(exclude={"version"}, exclude_unset=True),
         used={stream for o in options for stream in o.streams},
     )
     methods = nn.ModuleDict()
-    for kind, entry, asked in zip(chosen, spec["methods"], options, strict=True):
-        name, repeats = entry["kind"], 1
+    for kind, o in zip(kinds, options, strict=True):
+        name, repeats = kind.name, 1
         while name in methods:
             repeats += 1
-            name = f"{entry['kind']}_{repeats}"
-        methods[name] = kind(asked, layout, width)
+            name = f"{kind.name}_{repeats}"
+        methods[name] = kind(o, layout, spec.embedder.width)
     return ConditionalModel(backbone, embedder, methods)
 
 
-def build_initialised(spec: Mapping[str, Any], seed: int, salt: str = "") -> ConditionalModel:
+def build_initialised(spec: ModelSpec, seed: int, salt: str = "") -> ConditionalModel:
+    """The model of a spec with its initial values."""
     model = build(spec)
     initialise(model, seed, salt)
     return model
 
 
-def build_meta(spec: Mapping[str, Any]) -> ConditionalModel:
+def build_meta(spec: ModelSpec) -> ConditionalModel:
     """The model on the meta device: shapes without memory, for counting."""
     with torch.device("meta"):
         return build(spec)

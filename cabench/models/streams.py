@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -39,11 +38,6 @@ def distinct(streams: Streams) -> tuple[Tensor, Tensor]:
     conditions, index = torch.unique(torch.stack(columns, 1), dim=0, return_inverse=True)
     first = torch.full((len(conditions),), len(rows)).scatter_reduce(0, index, rows, "amin")
     return first, index
-
-
-def names_of(embedder: Mapping[str, Any]) -> tuple[str, ...]:
-    """The streams of the `embedder` part of a model spec: categories, then texts."""
-    return (*embedder["classes"], *embedder.get("text", {}))
 
 
 def length(streams: Streams) -> int:

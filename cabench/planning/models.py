@@ -197,17 +197,16 @@ def _draft(arm: Arm, where: Where, network: Network) -> _Draft:
 def _resolved(draft: _Draft, narrowed: bool = False) -> ResolvedModel:
     """Builds the model on the meta device; raises a ConfigError where a method does not fit."""
     spec = draft.spec
-    content = spec.dump()
-    content_key(content)  # fails where options are no JSON
+    content_key(spec.dump())  # fails where options are no JSON
     with torch.device("meta"):
-        backbone, layout = build_backbone(content)
+        backbone, layout = build_backbone(spec.backbone)
         for kind, options in draft.methods:
             problem = options.problem()
             if refusal := METHODS.get(kind).refuses(options, layout):
                 problem = problem or f"{kind}: {refusal}"
             if problem:
                 raise ConfigError("study", draft.where, problem)
-        model = attach(content, backbone, layout)
+        model = attach(spec, backbone, layout)
     return ResolvedModel(spec, count_parameters(model), narrowed)
 
 

@@ -20,6 +20,9 @@ class Frozen(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    def __hash__(self) -> int:  # fields may be dicts
+        return hash(self.model_dump_json(exclude_unset=True))
+
     def dump(self) -> Json:
         return self.model_dump(mode="json", exclude_unset=True)
 
@@ -70,6 +73,11 @@ class EmbedderSpec(Frozen):
     width: int  # channels of the embedding
     classes: dict[str, int]  # stream -> number of classes
     text: dict[str, int] | None = None  # stream -> width of its features
+
+    @property
+    def streams(self) -> tuple[str, ...]:
+        """The streams of the condition without the timestep."""
+        return (*self.classes, *(self.text or {}))
 
 
 class MethodSpec(Frozen):

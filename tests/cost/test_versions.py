@@ -42,7 +42,7 @@ def test_a_change_of_the_convention_is_caught(monkeypatch):
     name = "aten::scaled_dot_product_attention"
     handle = macs.HANDLES[name]
     monkeypatch.setitem(macs.HANDLES, name, lambda *args: 2 * handle(*args))
-    macs._untold.cache_clear()
+    macs._count_once.cache_clear()
     with pytest.raises(AssertionError, match=r"no version did.*macs.VERSION"):
         check("dit", "adaln_zero")
-    macs._untold.cache_clear()
+    macs._count_once.cache_clear()

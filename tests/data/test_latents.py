@@ -27,7 +27,7 @@ from cabench.data.encode import Job, UnreadableImages, encode
 from cabench.data.shards import Shards
 from cabench.data.sources.latents import corrupted_files
 from cabench.data.vae import VAE
-from cabench.diffusion.training import Data
+from cabench.diffusion.batches import Data
 from cabench.errors import CabenchError, DataMissing
 from cabench.execution.trial import run_trial
 from cabench.metrics import neighbours

@@ -7,48 +7,20 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from specs import METHODS, model_spec
+from specs import METHODS, model_spec, train_spec
 
 from cabench.data import SPLITS, Split, load_dataset
 from cabench.data.shards import Shards
-from cabench.diffusion import training
-from cabench.diffusion.training import (
-    Data,
-    Diverged,
-    Order,
-    Trainer,
-    denoising_loss,
-    ema_decay,
-    load_ema,
-    marks,
-    save,
-    train,
-    whole,
-)
+from cabench.diffusion import batches, training
+from cabench.diffusion.batches import Data, Order
+from cabench.diffusion.checkpoints import load_ema, load_existing, save
+from cabench.diffusion.losses import denoising_loss
+from cabench.diffusion.training import Diverged, Trainer, ema_decay, marks, train
 from cabench.diffusion.weight_diagnostics import generated_weights, last_point
 
 
-def spec(name="can-3", seed=0, **recipe) -> dict:
-    training = {
-        "batch": 32,
-        "lr": 2e-3,
-        "warmup": 64,
-        "ema_half_life": 64,
-        "label_dropout": 0.1,
-        "betas": [0.9, 0.999],
-        "weight_decay": 0.0,
-        "clip": None,
-        "precision": "float32",
-    }
-    return {
-        "recipe": 1,
-        "model": model_spec(**METHODS[name]),
-        "data": {"flip": False},
-        "training": training | recipe,
-        "diffusion": {"prediction": "flow", "schedule": "linear"},
-        "seed": seed,
-        "init_salt": "",
-    }
+def spec(name="can-3", **options):
+    return train_spec(model_spec(**METHODS[name]), **options)
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +57,7 @@ def test_a_longer_run_extends_a_shorter_one_with_the_same_bits(tmp_path, digits)
     run(tmp_path / "a", digits, 96, every=32)
     longer = run(tmp_path / "a", digits, 192, every=32)
     assert same(longer, run(tmp_path / "b", digits, 192, every=500))
-    curve = whole(tmp_path / "a" / "ema-0000000192.safetensors")[1]["curve"]
+    curve = load_existing(tmp_path / "a" / "ema-0000000192.safetensors")[1]["curve"]
     assert curve["heldout"]["images"] == [32, 64, 96, 128, 160, 192]
     assert curve["images"] == sorted(curve["images"]) and curve["images"][-1] == 192
 
@@ -93,42 +65,44 @@ def test_a_longer_run_extends_a_shorter_one_with_the_same_bits(tmp_path, digits)
 def test_a_killed_run_goes_on_with_the_same_bits(tmp_path, digits):
     with pytest.raises(Killed):
         train(spec(), 192, digits, tmp_path / "a", snapshot_every=64, progress=die)
-    assert whole(tmp_path / "a" / "state.safetensors")[1]["seen"] == 128
+    assert load_existing(tmp_path / "a" / "state.safetensors")[1]["seen"] == 128
     assert same(run(tmp_path / "a", digits, 192), run(tmp_path / "b", digits, 192))
-    one, two = (whole(tmp_path / x / "ema-0000000192.safetensors")[1]["curve"] for x in "ab")
+    one, two = (
+        load_existing(tmp_path / x / "ema-0000000192.safetensors")[1]["curve"] for x in "ab"
+    )
     assert one["heldout"] == two["heldout"] and one["weights"] == two["weights"]
 
 
 def test_generated_weights_are_followed_and_change_no_bit(tmp_path, digits, monkeypatch):
     with_them = run(tmp_path / "a", digits, 192)
     path = tmp_path / "a" / "ema-0000000192.safetensors"
-    history = whole(path)[1]["curve"]["weights"]
+    history = load_existing(path)[1]["curve"]["weights"]
     assert history["images"] == [64, 128, 192]
     assert set(history["sites"]) == {"patch_embed", "depthwise", "attn_out"}
     sizes = history["sites"]["attn_out"]["generated"]
     assert 0 < sizes[0] < sizes[1] < sizes[2]
-    averaged = load_ema(spec(), path)
+    averaged = load_ema(spec().model, path)
     assert last_point(history) == generated_weights(averaged, {"label": 10}, "cpu")
     monkeypatch.setattr(training, "generated_weights", lambda *_: {})
     assert same(with_them, run(tmp_path / "b", digits, 192))
-    assert whole(tmp_path / "b" / path.name)[1]["curve"]["weights"] == {}
+    assert load_existing(tmp_path / "b" / path.name)[1]["curve"]["weights"] == {}
 
 
 def test_a_state_of_before_they_were_followed_goes_on(tmp_path, digits):
     run(tmp_path, digits, 64)
     state = tmp_path / "state.safetensors"
-    tensors, meta = whole(state)
+    tensors, meta = load_existing(state)
     del meta["curve"]["weights"]
     save(state, tensors, **meta)
     run(tmp_path, digits, 192)
-    history = whole(tmp_path / "ema-0000000192.safetensors")[1]["curve"]["weights"]
+    history = load_existing(tmp_path / "ema-0000000192.safetensors")[1]["curve"]["weights"]
     assert history["images"] == [128, 192]
 
 
 def test_a_shorter_run_keeps_the_state_of_the_longer_one(tmp_path, digits):
     run(tmp_path, digits, 192, every=96)
     run(tmp_path, digits, 32, every=96)
-    assert whole(tmp_path / "state.safetensors")[1]["seen"] == 192
+    assert load_existing(tmp_path / "state.safetensors")[1]["seen"] == 192
 
 
 def test_arms_see_the_same_pictures_noise_times_and_dropout(digits, monkeypatch):
@@ -183,9 +157,9 @@ def test_the_average_is_the_lerp_of_the_formula(digits):
 def test_loss_falls_and_the_condition_helps(tmp_path, digits):
     folder = tmp_path / "a"
     path = train(spec("can-3"), 6400, digits, folder, snapshot_every=800)
-    curve = whole(path)[1]["curve"]["heldout"]["loss"]
+    curve = load_existing(path)[1]["curve"]["heldout"]["loss"]
     assert curve[-1] < 0.8 * curve[0]
-    model, data = load_ema(spec("can-3"), path), Data(digits.split("report"), ("label",))
+    model, data = load_ema(spec("can-3").model, path), Data(digits.split("report"), ("label",))
     process = Trainer(spec()).process
     told = denoising_loss(model, process, data, 300, 4).mean()
     data.streams["label"] = (data.streams["label"] + 1) % 10
@@ -219,8 +193,7 @@ def test_state_is_kept_while_training_and_dropped_at_the_end_if_asked(tmp_path, 
 def test_flips_mirror_half_the_pictures_and_only_when_asked(digits):
     data = Data(digits.split("generator-train"), ("label",))
     order = Order(len(data), 32, 0)
-    flipped = spec()
-    flipped["data"] = {"flip": True}
+    flipped = spec(flip=True)
     inputs = []
     for trainer in (Trainer(spec()), Trainer(flipped)):
         trainer.model.register_forward_pre_hook(lambda m, a: inputs.append(a[0]))
@@ -230,8 +203,7 @@ def test_flips_mirror_half_the_pictures_and_only_when_asked(digits):
 
 
 def test_pictures_too_large_for_memory_train_to_the_same_bits(tmp_path, digits, monkeypatch):
-    flipped = spec()
-    flipped["data"] = {"flip": True}
+    flipped = spec(flip=True)
 
     def trained(folder, dataset):
         return load_file(train(flipped, 96, dataset, tmp_path / folder, snapshot_every=96))
@@ -243,12 +215,12 @@ def test_pictures_too_large_for_memory_train_to_the_same_bits(tmp_path, digits, 
         name: Split(Shards([tmp_path / f"{name}.npy"]), digits.split(name).streams)
         for name in SPLITS
     }
-    monkeypatch.setattr(training, "IN_MEMORY", 0)
+    monkeypatch.setattr(batches, "IN_MEMORY", 0)
     assert not isinstance(Data(parts["report"], ()).images, torch.Tensor)
     assert same(held, trained("b", dataclasses.replace(digits, splits=parts)))
 
 
 def test_bfloat16_and_clipping_train(tmp_path, digits):
     path = train(spec(precision="bfloat16", clip=1.0), 640, digits, tmp_path, snapshot_every=320)
-    losses = whole(path)[1]["curve"]["heldout"]["loss"]
+    losses = load_existing(path)[1]["curve"]["heldout"]["loss"]
     assert losses[-1] < losses[0]

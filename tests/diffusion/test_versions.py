@@ -9,13 +9,16 @@ import numpy as np
 import pins
 import pytest
 import torch
-from specs import METHODS, method, model_spec
+from specs import METHODS, method, model_spec, train_spec
 
 from cabench.data import load_dataset
 from cabench.data.dataset import Latents, Split
-from cabench.diffusion import process, training
+from cabench.diffusion import batches, process, training
+from cabench.diffusion.batches import Data, Order
+from cabench.diffusion.checkpoints import load_existing
+from cabench.diffusion.losses import denoising_loss
 from cabench.diffusion.process import FLOW_SAMPLERS, SAMPLERS, Process, sample
-from cabench.diffusion.training import Data, Order, Trainer, denoising_loss, train, whole
+from cabench.diffusion.training import Trainer, train
 from cabench.diffusion.weight_diagnostics import generated_weights
 from cabench.models import embedding
 from cabench.models.model import build
@@ -27,11 +30,13 @@ from cabench.text import Encoded
 
 PINS = Path(__file__).parent / "versions.json"
 IMAGES, SHAPE = 20, (1, 8, 8)
-CAPTIONED = dict(methods=[method("can", ["timestep", "text"])], affine=True)
+CAPTIONED = dict(
+    methods=[method("can", ["timestep", "text"])], affine=True, classes={}, text={"text": 12}
+)
 TRAINED = {
     "flow": dict(arm="native+can-3"),
     "v with flips": dict(arm="native+can-3", flip=True, prediction="v", schedule="cosine"),
-    "eps with captions": dict(arm=CAPTIONED, prediction="eps", schedule="sqrt_linear"),
+    "eps with captions": dict(arm="captioned", prediction="eps", schedule="sqrt_linear"),
     "latents": dict(arm="can-3", flip=True, prediction="eps"),
     "later, clipped": dict(
         arm="lora", recipe={"clip": 0.01, "weight_decay": 0.1, "label_dropout": 0.5}
@@ -41,34 +46,15 @@ SAMPLED = [("flow", "linear", sampler) for sampler in FLOW_SAMPLERS]
 SAMPLED += [(p, s, x) for p in ("eps", "v") for s in process.SCHEDULES for x in SAMPLERS]
 
 
-def spec_of(arm, flip=False, prediction="flow", schedule="linear", recipe=None):
-    """The `train` part of a trial's spec."""
-    model = model_spec(**METHODS[arm] if isinstance(arm, str) else arm)
-    if arm is CAPTIONED:
-        model["embedder"] |= {"classes": {}, "text": {"text": 12}}
-    optimiser = {
-        "batch": 8,
-        "lr": 2e-3,
-        "warmup": 20,
-        "ema_half_life": 64,
-        "label_dropout": 0.2,
-        "betas": [0.9, 0.95],
-        "weight_decay": 0.0,
-        "clip": None,
-        "precision": "float32",
-    }
-    return {
-        "model": model,
-        "data": {"flip": flip},
-        "training": optimiser | (recipe or {}),
-        "diffusion": {"prediction": prediction, "schedule": schedule},
-        "seed": 3,
-        "init_salt": "",
-    }
+def spec_of(arm, recipe=None, **options):
+    """A TrainSpec in batches of 8, for an arm of METHODS or for CAPTIONED."""
+    model = model_spec(**CAPTIONED if arm == "captioned" else METHODS[arm])
+    recipe = dict(batch=8, warmup=20, label_dropout=0.2, betas=[0.9, 0.95]) | (recipe or {})
+    return train_spec(model, **dict(seed=3) | options, **recipe)
 
 
 def versions_of(spec):
-    return {"embedding.VERSION": embedding.VERSION, **pins.versions_of(spec["model"])}
+    return {"embedding.VERSION": embedding.VERSION, **pins.versions_of(spec.model)}
 
 
 def split(name=""):
@@ -91,8 +77,7 @@ def split(name=""):
 
 
 def data_of(spec, name=""):
-    embedder = spec["model"]["embedder"]
-    return Data(split(name), (*embedder["classes"], *embedder.get("text", {})))
+    return Data(split(name), spec.model.embedder.streams)
 
 
 def doubled(module, args):
@@ -111,21 +96,21 @@ def check_training(name):
     trainer.model.register_forward_pre_hook(doubled)
     trainer.seen = 800 if name.startswith("later") else 0
     before = torch.cat([p.detach().flatten().clone() for p in trainer.model.parameters()])
-    order = Order(len(data), 8, spec["seed"])
+    order = Order(len(data), 8, spec.seed)
     versions = {"training.RECIPE": training.RECIPE, **versions_of(spec)}
     losses = {f"loss {i}": trainer.step(data, order).item() for i in range(3)}
     pins.check(PINS, f"losses, training: {name}", versions, losses, rel=1e-5)
     numbers = {}
     for part, network in (("network", trainer.model), ("average", trainer.ema)):
         after = torch.cat([p.detach().flatten() for p in network.parameters()])
-        numbers |= pins.statistics(part, (after - before) / spec["training"]["lr"])
+        numbers |= pins.statistics(part, (after - before) / spec.training.lr)
     # An ulp of the timestep's float32 frequencies, at t = 1000, becomes 5e-5
     pins.check(PINS, f"training: {name}", versions, numbers, rel=3e-4)
 
 
 def network():
     spec = spec_of("can-3")
-    return spec, pins.fill(build(spec["model"])).eval()
+    return spec, pins.fill(build(spec.model)).eval()
 
 
 def check_sampling(prediction, schedule, sampler, guidance=1.0):
@@ -184,16 +169,17 @@ def test_training_changes_only_with_its_recipe(name):
 
 def test_a_run_on_digits_changes_only_with_the_recipe(tmp_path):
     """From initial values, through warm-up, snapshot and held-out loss, in float32."""
-    recipe = dict(batch=32, warmup=64, ema_half_life=600, label_dropout=0.1, betas=[0.9, 0.999])
-    spec = spec_of(
-        "native+can-3",
+    spec = train_spec(
+        model_spec(**METHODS["native+can-3"]),
         flip=True,
         prediction="v",
         schedule="cosine",
-        recipe=recipe | dict(weight_decay=0.1, clip=0.5),
-    ) | {"seed": 0}
+        ema_half_life=600,
+        weight_decay=0.1,
+        clip=0.5,
+    )
     path = train(spec, 1280, load_dataset("digits"), tmp_path, snapshot_every=1280)
-    numbers = {"held-out loss": whole(path)[1]["curve"]["heldout"]["loss"][-1]}
+    numbers = {"held-out loss": load_existing(path)[1]["curve"]["heldout"]["loss"][-1]}
     versions = {"training.RECIPE": training.RECIPE, **versions_of(spec)}
     pins.check(PINS, "a run on digits", versions, numbers, rel=1e-4)
 
@@ -266,7 +252,8 @@ def test_a_change_of_a_random_draw_is_caught(draw, monkeypatch):
     def changed(seed, *names):
         return original(seed, *("other" if name == draw else name for name in names))
 
-    monkeypatch.setattr(training, "generator", changed)
+    for module in (training, batches):
+        monkeypatch.setattr(module, "generator", changed)
     case = {"flip": "v with flips", "caption": "eps with captions", "posterior": "latents"}
     with pytest.raises(AssertionError, match=r"no version did.*training.RECIPE"):
         check_training(case.get(draw, "flow"))

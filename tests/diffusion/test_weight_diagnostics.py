@@ -106,9 +106,7 @@ def test_a_gram_matrix_in_parts_is_the_whole_one():
 
 
 def test_many_classes_are_sampled_evenly():
-    spec = model_spec(**METHODS["can-3"])
-    spec["embedder"]["classes"] = {"label": 100}
-    model = build_initialised(spec, seed=0)
+    model = build_initialised(model_spec(**METHODS["can-3"], classes={"label": 100}), seed=0)
     asked = []
     condition = model.condition
     model.condition = lambda t, streams, drop: (

@@ -273,12 +273,13 @@ def test_both_counters_agree_on_text(backbone, names):
         [method(n, ["timestep", "text"]) for n in names],
         backbone=backbone,
         affine=names != ["adaln"],
+        classes={},
+        text={"text": 12},
+        text_tokens=9,
     )
-    spec["embedder"] |= {"classes": {}, "text": {"text": 12}}
-    spec["text_tokens"] = 9
     counted = macs.fvcore_macs(spec)
     assert counted == macs.meta_macs(spec) and counted["conditioning"] > 0
-    longer = macs.meta_macs(spec | {"text_tokens": 10})
+    longer = macs.meta_macs(spec.model_copy(update={"text_tokens": 10}))
     assert longer["total"] > counted["total"]
 
 
@@ -289,9 +290,9 @@ def test_a_step_of_a_text_model_can_be_timed():
         [method("tokens", ["timestep", "text"]), method("can", ["label", "text"])],
         backbone="uvit",
         affine=True,
+        text={"text": 12},
+        text_tokens=9,
     )
-    spec["embedder"] |= {"text": {"text": 12}}
-    spec["text_tokens"] = 9
     assert torch.isfinite(step_of(spec, 4)())
 
 

@@ -216,7 +216,10 @@ STATIC_AT_FIRST = [
 @pytest.mark.parametrize("name", STATIC_AT_FIRST)
 def test_ungated_methods_start_as_the_static_network(backbone, name):
     spec = spec_on(backbone, name)
-    told, static = build_initialised(spec, 0), build_initialised(spec | {"methods": []}, 0)
+    told, static = (
+        build_initialised(spec, 0),
+        build_initialised(spec_on(backbone, name, methods=[]), 0),
+    )
     for model in (told, static):
         with torch.no_grad():
             # DiT's starts at zero and would hide all; a constant one would hide as much, behind
@@ -260,10 +263,8 @@ def test_linear_attention_is_relu_kernel_attention():
 
 def test_text_is_a_stream_of_tokens_with_a_null():
     """Masked tokens change nothing, a dropped text is one null, pooled and attended to alike."""
-    spec = model_spec(
-        [method("can", ["timestep", "text"]), method("cross_attention", ["text"])], affine=True
-    )
-    spec["embedder"] |= {"classes": {}, "text": {"text": 12}}
+    methods = [method("can", ["timestep", "text"]), method("cross_attention", ["text"])]
+    spec = model_spec(methods, affine=True, classes={}, text={"text": 12})
     model = noisy_model(spec)
     x, t, _ = batch(3)
     g = torch.Generator().manual_seed(5)
@@ -288,8 +289,13 @@ def test_text_is_a_stream_of_tokens_with_a_null():
     ],
 )
 def test_a_dropped_text_has_no_length(kind, backbone):
-    spec = model_spec([method(kind, ["timestep", "text"])], backbone=backbone, affine=True)
-    spec["embedder"] |= {"classes": {}, "text": {"text": 12}}
+    spec = model_spec(
+        [method(kind, ["timestep", "text"])],
+        backbone=backbone,
+        affine=True,
+        classes={},
+        text={"text": 12},
+    )
     model = noisy_model(spec)
     x, t, _ = batch(1)
     features = torch.randn(1, 5, 12, generator=torch.Generator().manual_seed(5))
@@ -317,8 +323,9 @@ def test_linear_attention_sums_in_float32_under_autocast():
 
 def test_kernels_of_a_text_are_means_over_its_tokens():
     """The slow reference: of each text alone, cut to its length; made once a trajectory."""
-    spec = model_spec([method("text_kernels", ["text"])], affine=True)
-    spec["embedder"] |= {"classes": {}, "text": {"text": 12}}
+    spec = model_spec(
+        [method("text_kernels", ["text"])], affine=True, classes={}, text={"text": 12}
+    )
     model = noisy_model(spec)
     g = torch.Generator().manual_seed(5)
     lengths, features = (5, 3, 1), torch.randn(3, 5, 12, generator=g)
@@ -338,10 +345,9 @@ def test_kernels_of_a_text_are_means_over_its_tokens():
 
 
 def test_uvits_final_convolution_is_the_last_thing():
-    spec = model_spec([method("tokens")], backbone="uvit", affine=True)
     plain, model = (
-        noisy_model(spec),
-        noisy_model({**spec, "backbone": {**spec["backbone"], "final_conv": True}}),
+        noisy_model(model_spec([method("tokens")], backbone="uvit", affine=True, **more))
+        for more in ({}, {"final_conv": True})
     )
     missing = model.load_state_dict(plain.state_dict(), strict=False).missing_keys
     assert missing == ["backbone.final_conv.weight", "backbone.final_conv.bias"]
@@ -458,10 +464,9 @@ def test_generation_through_a_trajectory_is_split(source, generator, rank):
 @pytest.mark.parametrize("form", ["condconv", "convex"])
 def test_a_mixed_kernel_starts_with_the_static_ones_spread(backbone, form):
     """On every site and backbone, whatever rule draws the layer; zero stays zero."""
-    spec = spec_on(backbone, "mixture-condconv")
     mixed = method("kernel_mixture", form=form, kernels=4, sites="all", shared=False)
-    model = build_initialised(spec | {"methods": [mixed]}, 0)
-    _x, t, label = batch()
+    model = build_initialised(spec_on(backbone, "mixture-condconv", methods=[mixed]), 0)
+    x, t, label = batch()
     given = model.condition(t, {"label": label}, None)
     layers = dict(model.backbone.named_modules())
     assert given.operations

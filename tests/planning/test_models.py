@@ -12,6 +12,7 @@ from cabench.config.study import read_scale, read_study
 from cabench.cost.macs import parameter_counts
 from cabench.planning import models as planning_models
 from cabench.planning.trials import plan
+from cabench.records.spec import ModelSpec
 
 STUDY = ROOT / "studies" / "layer_placement.yaml"
 
@@ -36,7 +37,7 @@ def test_layer_placement_has_both_sequences_and_its_controls(placement):
 
 def test_parameters_are_those_of_the_built_model(placement):
     for model in placement.models.values():
-        assert model.parameters == parameter_counts(model.spec.dump())
+        assert model.parameters == parameter_counts(model.spec)
 
 
 def test_matched_arms_have_the_parameters_they_claim(placement):
@@ -49,7 +50,8 @@ def test_matched_arms_have_the_parameters_they_claim(placement):
     for other in (rank + 1, rank - 1):  # the nearest whole rank
         changed = copy.deepcopy(spec)
         changed["methods"][0]["options"]["rank"] = other
-        assert abs(parameter_counts(changed)["total"] - counts["native+dw"]) >= off
+        total = parameter_counts(ModelSpec.model_validate(changed))["total"]
+        assert abs(total - counts["native+dw"]) >= off
 
 
 def test_each_model_is_built_once_and_a_matched_one_three_times(monkeypatch):

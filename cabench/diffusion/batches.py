@@ -1,0 +1,109 @@
+"""Batches of a split: images or latents with their streams, in an order fixed by the seed."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cabench.data.dataset import Latents, Split
+from cabench.models.streams import Values, each, take
+from cabench.runtime.images import to_float
+from cabench.runtime.rng import generator
+
+IN_MEMORY = 2**31  # bytes of a split's images as floats; a larger split is read batch by batch
+
+
+class Data:
+    """A split as network inputs: images in [-1, 1] or latents, and streams {name: (N,)}.
+
+    Images are kept in memory as floats; a split too large for that, and latents, are read batch by
+    batch. A text stream is a text.Encoded and gives (features, mask) per batch.
+    """
+
+    def __init__(self, split: Split, streams: tuple[str, ...]):
+        self.images: Tensor | np.ndarray = split.images
+        self.latents = split.latents
+        if self.latents is None and 4 * math.prod(split.images.shape) <= IN_MEMORY:
+            self.images = to_float(torch.from_numpy(split.images))
+        self.texts = {name: split.encoded[name] for name in streams if name not in split.streams}
+        self.streams = {
+            name: torch.from_numpy(split.streams[name])
+            for name in streams
+            if name not in self.texts
+        }
+        self.several_captions = any(text.counts.max() > 1 for text in self.texts.values())
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of the network input."""
+        c, h, w = self.images.shape[1:] if self.latents is None else self.latents.shape
+        return c, h, w
+
+    def take(
+        self,
+        index: Tensor,
+        device: str,
+        posterior: torch.Generator,
+        flip: Tensor | None = None,  # (B,) bool: which to mirror
+        pick: Tensor | None = None,  # (B,) in [0, 1): selects one of the captions; None: the first
+    ) -> tuple[Tensor, dict[str, Values]]:
+        """x (B, C, H, W) float32 and the streams at `index` (B,).
+
+        `posterior` draws the latents from the VAE's posterior.
+        """
+        if self.latents is not None:
+            x = _draw_latents(self.latents, index, posterior, flip).to(device)
+        else:
+            x = self._images_at(index).to(device)
+            if flip is not None:
+                x = torch.where(flip.to(device).view(-1, 1, 1, 1), x.flip(3), x)
+        return x, self.streams_at(index, device, pick)
+
+    def streams_at(
+        self, index: Tensor, device: str = "cpu", pick: Tensor | None = None
+    ) -> dict[str, Values]:
+        """The streams of the images at `index`."""
+        texts = {name: text.take(index, pick) for name, text in self.texts.items()}
+        return take(self.streams, index, device) | each(texts, lambda tensor: tensor.to(device))
+
+    def _images_at(self, index: Tensor) -> Tensor:
+        if isinstance(self.images, Tensor):
+            return self.images[index]
+        return to_float(torch.from_numpy(self.images[index.numpy()]))
+
+
+def _draw_latents(
+    latents: Latents, index: Tensor, g: torch.Generator, flip: Tensor | None
+) -> Tensor:
+    """(mean + deviation * noise - shift) * scale; the VAE encoded mirrored images separately."""
+    rows = torch.from_numpy(latents.moments[index.numpy()]).float()  # (B, F, 2, C, H, W)
+    mirrored = torch.zeros_like(index) if flip is None else flip.long()
+    mean, deviation = rows[torch.arange(len(index)), mirrored].unbind(1)
+    x = mean + deviation * torch.randn(mean.shape, generator=g)  # (B, C, H, W)
+    return (x - latents.shift) * latents.scale
+
+
+class Order:
+    """Which images batch k holds: a new permutation in each epoch, fixed by the seed."""
+
+    def __init__(self, size: int, batch: int, seed: int):
+        self.size, self.batch, self.seed = size, batch, seed
+        self.epoch, self.permutation = -1, torch.empty(0, dtype=torch.long)
+
+    def __call__(self, step: int) -> Tensor:
+        """Indices (batch,) of the images of a step."""
+        position = torch.arange(step * self.batch, (step + 1) * self.batch)
+        epochs = (position // self.size).unique().tolist()
+        return torch.cat([self._part(epoch, position) for epoch in epochs])
+
+    def _part(self, epoch: int, position: Tensor) -> Tensor:
+        if epoch != self.epoch:
+            g = generator(self.seed, "order", epoch)
+            self.epoch, self.permutation = epoch, torch.randperm(self.size, generator=g)
+        return self.permutation[position[position // self.size == epoch] % self.size]
