@@ -6,7 +6,7 @@ from words import Words
 
 from cabench.data.dataset import SPLITS, Dataset, Split
 from cabench.data.texts import with_text_features
-from cabench.diffusion.training import Data
+from cabench.diffusion.batches import Data
 from cabench.text import encode
 
 
@@ -48,7 +48,7 @@ def test_training_picks_a_caption_by_the_seed_and_evaluation_takes_the_first(tmp
     data = Data(split, ("label", "text"))
     assert data.several
     rows = torch.tensor([0, 1] * 300)
-    first = data.told(rows)["text"][0][:, 0, 0]
+    first = data.streams_at(rows)["text"][0][:, 0, 0]
     assert first.tolist() == [1, 4] * 300
     pick = torch.rand(600, generator=torch.Generator().manual_seed(0))
     _, streams = data.take(rows, "cpu", torch.Generator(), pick=pick)
@@ -62,5 +62,5 @@ def test_training_picks_a_caption_by_the_seed_and_evaluation_takes_the_first(tmp
 
 def test_a_split_without_texts_gives_labels_only():
     split = Split(np.zeros((3, 1, 8, 8), np.uint8), {"label": np.array([2, 0, 1])})
-    streams = Data(split, ("label",)).told(torch.tensor([2, 0]))
+    streams = Data(split, ("label",)).streams_at(torch.tensor([2, 0]))
     assert list(streams) == ["label"] and streams["label"].tolist() == [1, 2]

@@ -23,7 +23,7 @@ SETTINGS = [("flow", "linear")] + [
 
 
 class PointMass(torch.nn.Module):
-    """The exact network for data that is one constant picture c: eps = (x_t - alpha c) / sigma."""
+    """The exact network for data that is one constant image c: eps = (x_t - alpha c) / sigma."""
 
     def __init__(self, process, c):
         super().__init__()
@@ -40,7 +40,7 @@ class PointMass(torch.nn.Module):
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_every_sampler_finds_the_point_mass(prediction, schedule, sampler):
     if prediction == "flow" and sampler not in FLOW_SAMPLERS:
-        pytest.skip("refused when the scale is read")
+        pytest.skip("refused when the study is planned")
     process = Process(prediction, schedule)
     drawn = sample(
         PointMass(process, 0.4),
@@ -55,7 +55,7 @@ def test_every_sampler_finds_the_point_mass(prediction, schedule, sampler):
 
 
 @pytest.mark.parametrize(("prediction", "schedule"), SETTINGS)
-def test_targets_give_back_the_picture(prediction, schedule):
+def test_targets_give_back_the_image(prediction, schedule):
     process = Process(prediction, schedule)
     x, noise = torch.randn(8, 1, 4, 4), torch.randn(8, 1, 4, 4)
     t = process.times(torch.rand(8) * 0.9)
@@ -71,7 +71,7 @@ def test_targets_give_back_the_picture(prediction, schedule):
         torch.testing.assert_close(alpha**2 + sigma**2, torch.ones_like(alpha))
 
 
-def test_schedules_end_where_they_are_known_to():
+def test_schedules_have_their_published_values():
     assert alphas_cumprod("linear")[-1] == pytest.approx(4.0e-5, rel=0.02)
     assert alphas_cumprod("sqrt_linear")[-1] == pytest.approx(0.0047, rel=0.02)
     assert alphas_cumprod("cosine")[499] == pytest.approx(0.4939, rel=0.01)  # cos^2 at the middle
@@ -93,12 +93,12 @@ def trained_like(seed=0):
 def test_samples_do_not_depend_on_the_batch():
     model, process = trained_like(), Process("flow", "linear")
     streams = {"label": torch.arange(10)}
-    whole, parts = (
+    at_once, in_parts = (
         sample(model, process, streams, (1, 8, 8), seed=3, steps=4, batch=b) for b in (10, 3)
     )
-    assert (whole.int() - parts.int()).abs().max() <= 1
+    assert (at_once.int() - in_parts.int()).abs().max() <= 1
     other = sample(model, process, streams, (1, 8, 8), seed=4, steps=4)
-    assert (whole.int() - other.int()).abs().max() > 50
+    assert (at_once.int() - other.int()).abs().max() > 50
 
 
 def test_guidance_extrapolates_from_the_null_condition():
@@ -106,16 +106,16 @@ def test_guidance_extrapolates_from_the_null_condition():
     labels = torch.tensor([3, 1, 3, 0, 1])
     x, streams = torch.randn(5, 1, 8, 8), {"label": labels}
     guide, unguided = Guide(model, 3.0, streams, "cpu"), Guide(model, 1.0, streams, "cpu")
-    for t in torch.tensor([900.0, 300.0]):  # of one trajectory: what is cached serves the second
-        told = model(x, t.expand(5), streams)
-        untold = model(x, t.expand(5), streams, torch.ones(5, dtype=torch.bool))
-        assert not torch.allclose(told, untold, atol=1e-2)
-        expected = untold + 3 * (told - untold)
+    for t in torch.tensor([900.0, 300.0]):  # one trajectory: the second step uses the cache
+        conditional = model(x, t.expand(5), streams)
+        null = model(x, t.expand(5), streams, torch.ones(5, dtype=torch.bool))
+        assert not torch.allclose(conditional, null, atol=1e-2)
+        expected = null + 3 * (conditional - null)
         torch.testing.assert_close(guide(x, t), expected, rtol=1e-4, atol=1e-4)
-        torch.testing.assert_close(unguided(x, t), told, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(unguided(x, t), conditional, rtol=1e-4, atol=1e-4)
 
 
-def test_equal_conditions_are_told_once_while_sampling():
+def test_equal_conditions_are_embedded_once_while_sampling():
     model, rows = trained_like(), []
     model.embedder.register_forward_pre_hook(lambda m, args: rows.append(len(args[0])))
     streams = {"label": torch.tensor([3, 1, 3, 0, 1, 1])}

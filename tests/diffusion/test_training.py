@@ -1,4 +1,4 @@
-"""Training: pairing, bits, resuming, and the pieces by formula."""
+"""Training: pairing, identical bits, resuming, and each part against its formula."""
 
 import dataclasses
 import math
@@ -33,7 +33,7 @@ class Killed(BaseException):
 
 
 def die(seen, loss):
-    """A progress callback that ends the run as a kill would, past the snapshot at 128 images."""
+    """A progress callback that ends the run like a kill, after the snapshot at 128 images."""
     if seen >= 130:
         raise Killed
 
@@ -47,7 +47,7 @@ def same(a, b) -> bool:
     return set(a) == set(b) and all(torch.equal(a[k], b[k]) for k in a)
 
 
-def test_a_rerun_has_the_same_bits_and_another_seed_has_not(tmp_path, digits):
+def test_a_rerun_has_the_same_bits_and_another_seed_does_not(tmp_path, digits):
     a = run(tmp_path / "a", digits, 128)
     assert same(a, run(tmp_path / "b", digits, 128))
     assert not same(a, run(tmp_path / "c", digits, 128, seed=1))
@@ -62,7 +62,7 @@ def test_a_longer_run_extends_a_shorter_one_with_the_same_bits(tmp_path, digits)
     assert curve["images"] == sorted(curve["images"]) and curve["images"][-1] == 192
 
 
-def test_a_killed_run_goes_on_with_the_same_bits(tmp_path, digits):
+def test_a_killed_run_resumes_with_the_same_bits(tmp_path, digits):
     with pytest.raises(Killed):
         train(spec(), 192, digits, tmp_path / "a", snapshot_every=64, progress=die)
     assert load_existing(tmp_path / "a" / "state.safetensors")[1]["seen"] == 128
@@ -73,7 +73,7 @@ def test_a_killed_run_goes_on_with_the_same_bits(tmp_path, digits):
     assert one["heldout"] == two["heldout"] and one["weights"] == two["weights"]
 
 
-def test_generated_weights_are_followed_and_change_no_bit(tmp_path, digits, monkeypatch):
+def test_diagnostics_of_generated_weights_change_no_bit(tmp_path, digits, monkeypatch):
     with_them = run(tmp_path / "a", digits, 192)
     path = tmp_path / "a" / "ema-0000000192.safetensors"
     history = load_existing(path)[1]["curve"]["weights"]
@@ -88,7 +88,7 @@ def test_generated_weights_are_followed_and_change_no_bit(tmp_path, digits, monk
     assert load_existing(tmp_path / "b" / path.name)[1]["curve"]["weights"] == {}
 
 
-def test_a_state_of_before_they_were_followed_goes_on(tmp_path, digits):
+def test_a_state_without_diagnostics_resumes(tmp_path, digits):
     run(tmp_path, digits, 64)
     state = tmp_path / "state.safetensors"
     tensors, meta = load_existing(state)
@@ -105,7 +105,7 @@ def test_a_shorter_run_keeps_the_state_of_the_longer_one(tmp_path, digits):
     assert load_existing(tmp_path / "state.safetensors")[1]["seen"] == 192
 
 
-def test_arms_see_the_same_pictures_noise_times_and_dropout(digits, monkeypatch):
+def test_arms_see_the_same_images_noise_times_and_dropout(digits, monkeypatch):
     """Paired seeds: what goes into the network is the same for every arm, bit by bit."""
     seen = {}
     for name in ("adaln_zero", "can-3"):
@@ -121,16 +121,18 @@ def test_arms_see_the_same_pictures_noise_times_and_dropout(digits, monkeypatch)
         assert torch.equal(streams["label"], streams2["label"])
 
 
-def test_order_shows_every_picture_once_an_epoch():
+def test_order_has_every_image_once_per_epoch():
     order = Order(50, 20, seed=4)
     seen = torch.cat([order(step) for step in range(5)])  # two epochs
     for epoch in (seen[:50], seen[50:]):
         assert sorted(epoch.tolist()) == list(range(50))
     assert not torch.equal(seen[:50], seen[50:])
-    assert torch.equal(Order(50, 20, seed=4)(3), seen[60:80])  # from the middle, without a past
+    assert torch.equal(
+        Order(50, 20, seed=4)(3), seen[60:80]
+    )  # from the middle, without the steps before
 
 
-def test_marks_are_whole_batches_and_end_at_the_end():
+def test_marks_are_full_batches_and_the_last_is_the_end():
     assert marks(32, 96, 192) == [96, 192]
     assert marks(32, 100, 200) == [128, 224]
     assert marks(32, 1000, 64) == [64]
@@ -161,14 +163,14 @@ def test_loss_falls_and_the_condition_helps(tmp_path, digits):
     assert curve[-1] < 0.8 * curve[0]
     model, data = load_ema(spec("can-3").model, path), Data(digits.split("report"), ("label",))
     process = Trainer(spec()).process
-    told = denoising_loss(model, process, data, 300, 4).mean()
+    right = denoising_loss(model, process, data, 300, 4).mean()
     data.streams["label"] = (data.streams["label"] + 1) % 10
-    lied = denoising_loss(model, process, data, 300, 4).mean()
-    assert lied > told
+    wrong = denoising_loss(model, process, data, 300, 4).mean()
+    assert wrong > right
 
 
 def test_denoising_loss_by_hand(digits):
-    """A network that says 0 has the target's mean square as loss: E[eps^2] + E[x^2] for flow."""
+    """For a network that predicts 0, the loss is the target's mean square: E[eps^2] + E[x^2]."""
     data = Data(digits.split("report"), ("label",))
     process = Trainer(spec()).process
     errors = denoising_loss(lambda x, t, s: torch.zeros_like(x), process, data, 10**6, 5, repeats=8)
@@ -176,12 +178,12 @@ def test_denoising_loss_by_hand(digits):
     assert errors.mean() == pytest.approx(1 + data.images.square().mean().item(), rel=0.02)
 
 
-def test_divergence_is_said(tmp_path, digits):
+def test_divergence_is_an_error(tmp_path, digits):
     with pytest.raises(Diverged, match="after [0-9]+ images"):
         train(spec(lr=1e30), 640, digits, tmp_path, snapshot_every=640)
 
 
-def test_state_is_kept_while_training_and_dropped_at_the_end_if_asked(tmp_path, digits):
+def test_without_keep_state_the_state_is_deleted_at_the_end_only(tmp_path, digits):
     drop = {"keep_state": False, "snapshot_every": 64}
     with pytest.raises(Killed):
         train(spec(), 192, digits, tmp_path, progress=die, **drop)
@@ -190,7 +192,7 @@ def test_state_is_kept_while_training_and_dropped_at_the_end_if_asked(tmp_path, 
     assert final.exists() and not (tmp_path / "state.safetensors").exists()
 
 
-def test_flips_mirror_half_the_pictures_and_only_when_asked(digits):
+def test_flips_mirror_half_of_the_images(digits):
     data = Data(digits.split("generator-train"), ("label",))
     order = Order(len(data), 32, 0)
     flipped = spec(flip=True)
@@ -202,13 +204,13 @@ def test_flips_mirror_half_the_pictures_and_only_when_asked(digits):
     assert 8 <= difference.sum() <= 24
 
 
-def test_pictures_too_large_for_memory_train_to_the_same_bits(tmp_path, digits, monkeypatch):
+def test_images_too_large_for_memory_train_to_the_same_bits(tmp_path, digits, monkeypatch):
     flipped = spec(flip=True)
 
     def trained(folder, dataset):
         return load_file(train(flipped, 96, dataset, tmp_path / folder, snapshot_every=96))
 
-    held = trained("a", digits)
+    in_memory = trained("a", digits)
     for name in SPLITS:
         np.save(tmp_path / f"{name}.npy", digits.split(name).images)
     parts = {
@@ -217,7 +219,7 @@ def test_pictures_too_large_for_memory_train_to_the_same_bits(tmp_path, digits, 
     }
     monkeypatch.setattr(batches, "IN_MEMORY", 0)
     assert not isinstance(Data(parts["report"], ()).images, torch.Tensor)
-    assert same(held, trained("b", dataclasses.replace(digits, splits=parts)))
+    assert same(in_memory, trained("b", dataclasses.replace(digits, splits=parts)))
 
 
 def test_bfloat16_and_clipping_train(tmp_path, digits):

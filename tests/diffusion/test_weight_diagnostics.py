@@ -1,4 +1,4 @@
-"""Diagnostics of generated weights, against generators whose output is known and other formulas."""
+"""Diagnostics of generated weights, against known generators and independent formulas."""
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ MEASURES = {"static", "generated", "spread_class", "spread_time", "effective_ran
 
 
 def model_of(arm, std=0.1, **more):
-    """An arm's network; std: of all the methods' parameters, instead of their zeros."""
+    """The network of an arm; `std` of the methods' parameters, which else start at zero."""
     model = build_initialised(model_spec(**arm, **more), seed=0)
     g = torch.Generator().manual_seed(0)
     for p in model.methods.parameters() if std else ():
@@ -29,44 +29,44 @@ def model_of(arm, std=0.1, **more):
 
 
 def test_only_sites_with_generators_are_listed_and_start_at_zero():
-    found = generated_weights(model_of(METHODS["native+can-3"], std=0), {"label": 10}, "cpu")
-    assert set(found) == {"depthwise", "patch_embed", "attn_out"}
-    assert all(set(entry) == MEASURES for entry in found.values())
-    assert all(entry["generated"] == entry["effective_rank"] == 0 for entry in found.values())
-    assert found["attn_out"]["static"] > 0 and found["attn_out"]["spread_class"] == 0
-    assert found["depthwise"]["static"] == 0 and found["depthwise"]["spread_class"] is None
+    measured = generated_weights(model_of(METHODS["native+can-3"], std=0), {"label": 10}, "cpu")
+    assert set(measured) == {"depthwise", "patch_embed", "attn_out"}
+    assert all(set(entry) == MEASURES for entry in measured.values())
+    assert all(entry["generated"] == entry["effective_rank"] == 0 for entry in measured.values())
+    assert measured["attn_out"]["static"] > 0 and measured["attn_out"]["spread_class"] == 0
+    assert measured["depthwise"]["static"] == 0 and measured["depthwise"]["spread_class"] is None
     assert generated_weights(model_of(METHODS["adaln_zero"]), {"label": 10}, "cpu") == {}
 
 
 @pytest.mark.parametrize("site", ["patch_embed", "attn_out"])
-def test_measures_are_those_of_the_weights_by_hand(site):
+def test_measures_by_hand(site):
     """One condition at a time; spreads as standard deviations, the rank from an SVD."""
     model = model_of(METHODS["can-unshared"])
-    found = generated_weights(model, {"label": 10}, "cpu")[site]
+    measured = generated_weights(model, {"label": 10}, "cpu")[site]
     blocks = ["blocks.0.attn.out", "blocks.1.attn.out"]
     expected = []
     for name in blocks if site == "attn_out" else [site]:
         matrix = model.methods["can"].generators[name.replace(".", "_")].weight
-        made = torch.zeros(5, 10, matrix.shape[0])
+        weights = torch.zeros(5, 10, matrix.shape[0])
         for i, t in enumerate(TIMES):
             for label in range(10):
                 embedded = model.embedder(torch.tensor([t]), {"label": torch.tensor([label])})
-                made[i, label] = matrix @ (embedded["timestep"] + embedded["label"])[0]
-        made = made.detach().double().numpy()
-        flat = made.reshape(50, -1)
+                weights[i, label] = matrix @ (embedded["timestep"] + embedded["label"])[0]
+        weights = weights.detach().double().numpy()
+        flat = weights.reshape(50, -1)
         p = np.linalg.svd(flat - flat.mean(0), compute_uv=False) ** 2
         p = p[p > 0] / p.sum()
         expected.append(
             [
                 model.backbone.get_parameter(f"{name}.weight").norm().item(),
                 np.linalg.norm(flat, axis=1).mean(),
-                np.sqrt(made.var(axis=1).sum(-1)).mean(),
-                np.sqrt(made.var(axis=0).sum(-1)).mean(),
+                np.sqrt(weights.var(axis=1).sum(-1)).mean(),
+                np.sqrt(weights.var(axis=0).sum(-1)).mean(),
                 np.exp(-(p * np.log(p)).sum()),
             ]
         )
     static, size, over_class, over_time, rank = np.mean(expected, axis=0)
-    assert found == {
+    assert measured == {
         "static": pytest.approx(static, rel=1e-4),
         "generated": pytest.approx(size, rel=1e-4),
         "spread_class": pytest.approx(over_class / static, rel=1e-4),
@@ -75,14 +75,14 @@ def test_measures_are_those_of_the_weights_by_hand(site):
     }
 
 
-@pytest.mark.parametrize(("told", "other"), [("label", "timestep"), ("timestep", "label")])
-def test_there_is_no_spread_over_a_stream_that_is_not_told(told, other):
-    arm = dict(methods=[method("can", source=[told])], affine=True)
+@pytest.mark.parametrize(("stream", "other"), [("label", "timestep"), ("timestep", "label")])
+def test_no_spread_over_a_stream_outside_the_source(stream, other):
+    arm = dict(methods=[method("can", source=[stream])], affine=True)
     spreads = {"label": "spread_class", "timestep": "spread_time"}
     for entry in generated_weights(model_of(arm), {"label": 10}, "cpu").values():
         if entry["static"]:
-            assert entry[spreads[other]] == 0 < entry[spreads[told]]
-        conditions = 10 if told == "label" else 5
+            assert entry[spreads[other]] == 0 < entry[spreads[stream]]
+        conditions = 10 if stream == "label" else 5
         assert 1 < entry["effective_rank"] <= conditions - 1 + 1e-4
 
 
@@ -90,7 +90,7 @@ def test_effective_rank_of_known_cases():
     g = torch.Generator().manual_seed(0)
     direction, sizes = torch.randn(7, generator=g), torch.randn(20, generator=g)
     offset = 100 * torch.randn(7, generator=g)
-    line = sizes[:, None] * direction + offset  # one direction, beside a mean that doesn't count
+    line = sizes[:, None] * direction + offset  # one direction; the mean does not count
     assert effective_rank(gram(line)) == pytest.approx(1, abs=1e-4)
     assert effective_rank(gram(5 * torch.eye(9))) == pytest.approx(8)  # the mean takes one of nine
     assert effective_rank(gram(offset.expand(20, 7))) == 0
@@ -99,7 +99,7 @@ def test_effective_rank_of_known_cases():
     assert effective_rank(gram(two)) == pytest.approx(np.exp(-(p * np.log(p)).sum()))
 
 
-def test_a_gram_matrix_in_parts_is_the_whole_one():
+def test_a_gram_matrix_in_parts_equals_the_full_one():
     weights = torch.randn(6, 700, 200, generator=torch.Generator().manual_seed(0))
     rows = weights.flatten(1).double()
     torch.testing.assert_close(gram(weights), rows @ rows.T)
@@ -107,13 +107,13 @@ def test_a_gram_matrix_in_parts_is_the_whole_one():
 
 def test_many_classes_are_sampled_evenly():
     model = build_initialised(model_spec(**METHODS["can-3"], classes={"label": 100}), seed=0)
-    asked = []
+    calls = []
     condition = model.condition
     model.condition = lambda t, streams, drop: (
-        asked.append((t, streams)) or condition(t, streams, drop)
+        calls.append((t, streams)) or condition(t, streams, drop)
     )
     generated_weights(model, {"label": 100}, "cpu")
-    ((t, streams),) = asked
+    ((t, streams),) = calls
     assert streams["label"].view(5, 16)[3].tolist() == [i * 100 // 16 for i in range(16)]
     assert t.view(5, 16)[:, 7].tolist() == list(TIMES)
 
@@ -126,7 +126,7 @@ def test_no_random_number_is_drawn():
     assert all(p.grad is None for p in model.parameters())
 
 
-def test_a_history_keeps_each_point_and_stays_small():
+def test_a_history_has_every_point_and_stays_small():
     measured = generated_weights(model_of(METHODS["can-all"], depth=12), {"label": 10}, "cpu")
     assert len(measured) == 7
     history = {}

@@ -1,4 +1,4 @@
-"""Arms share what they share: a parameter's value depends on seed, salt and name alone."""
+"""Initial values depend on seed, salt and parameter name only, so arms share them."""
 
 import pytest
 import torch
@@ -19,7 +19,7 @@ def test_parameters_of_equal_name_and_shape_are_equal(name):
     assert all(torch.equal(ours[n], base[n]) for n in common)
 
 
-def test_seed_and_salt_change_what_is_random():
+def test_seed_and_salt_change_random_values():
     spec = model_spec(**METHODS["can-3"])
     draws = [build_initialised(spec, s, salt) for s, salt in [(0, ""), (1, ""), (0, "null")]]
     qkv = [m.backbone.blocks[0].attn.qkv.weight for m in draws]

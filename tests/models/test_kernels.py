@@ -1,4 +1,4 @@
-"""Every form of a layer with a weight per sample equals the loop over samples, both ways."""
+"""Every form of a layer with a weight per sample equals the loop, forward and backward."""
 
 import pytest
 import torch
@@ -19,20 +19,20 @@ from cabench.models.kernels import (
 
 ALL = [(kind, form) for kind in FORMS for form in FORMS[kind]]
 OTHERS = [(kind, form) for kind, form in ALL if form != "loop"]
-# (batch, grid, kernel): one sample, not square, one token, a kernel wider than the grid,
-# and a batch that makes parts of unequal size
+# (batch, grid, kernel): one sample; not square; one token; a kernel wider than the grid; a batch
+# that splits into parts of unequal size
 CASES = [(1, (4, 4), 3), (5, (3, 5), 3), (3, (1, 1), 3), (3, (2, 6), 5), (67, (4, 4), 3)]
 CHANNELS, OUTPUTS = 8, 6
 
 
 @pytest.fixture(autouse=True)
 def small_parts(monkeypatch):
-    """So that tiny batches, too, run by parts: 3 samples of 4x4 at a time."""
+    """Makes tiny batches run in parts, too: 3 samples of 4x4 at a time."""
     monkeypatch.setattr(kernels, "PART", 3 * 16 * CHANNELS)
 
 
 def case(kind, batch, grid, kernel, dtype=torch.float32, channels=CHANNELS, outputs=OUTPUTS):
-    """x, weight, bias of a layer as leaves, and what calls it."""
+    """x, weight and bias of a layer as leaves, and the function that calls it."""
     g = torch.Generator().manual_seed(batch)
     n = grid[0] * grid[1]
     shapes = {
@@ -60,10 +60,10 @@ def both_ways(call, x, weight, bias, form):
     return y, *torch.autograd.grad(y, leaves, g)
 
 
-def same(found, expected, most=1e-5):
-    """Equal to `most` of the largest number."""
-    assert len(found) == len(expected)
-    for a, b in zip(found, expected, strict=True):
+def same(actual, expected, most=1e-5):
+    """Equal up to `most` times the largest number."""
+    assert len(actual) == len(expected)
+    for a, b in zip(actual, expected, strict=True):
         assert a.shape == b.shape and a.dtype == b.dtype
         assert (a - b).abs().max() <= most * max(1.0, b.abs().max().item())
 
@@ -78,7 +78,7 @@ def test_equals_the_loop(kind, form, batch, grid, kernel):
 
 @pytest.mark.parametrize("kind", FORMS)
 def test_the_loop_is_the_static_layer_for_each_sample(kind):
-    """By another road than the loop's: one sample is one call of torch's own layer."""
+    """Independent of the loop's code: each sample is one call of torch's own layer."""
     x, weight, bias, call = case(kind, 4, (3, 5), 3)
     y = call(x, weight, bias, form="loop")
     for i in range(4):
@@ -102,7 +102,7 @@ def test_gradients_in_float64(kind, form):
 
 @pytest.mark.parametrize(("kind", "form"), ALL)
 @pytest.mark.parametrize("needs", [(0,), (1,), (2,), (0, 2), (1, 2)])
-def test_only_the_gradients_that_are_asked_for(kind, form, needs):
+def test_only_the_requested_gradients(kind, form, needs):
     x, weight, bias, call = case(kind, 3, (2, 3), 3)
     full = both_ways(call, x, weight, bias, form)
     leaves = [t.detach().requires_grad_(i in needs) for i, t in enumerate((x, weight, bias))]
@@ -113,20 +113,20 @@ def test_only_the_gradients_that_are_asked_for(kind, form, needs):
 
 @pytest.mark.parametrize(("kind", "form"), [*ALL, *((kind, None) for kind in FORMS)])
 def test_one_weight_for_all_samples(kind, form):
-    """A first axis of 1, or one stretched to the batch: the gradient is the sum over samples."""
+    """A first axis of 1, or one expanded to the batch: the gradient is the sum over samples."""
     x, weight, bias, call = case(kind, 5, (3, 5), 3)
     one = weight[:1].detach().requires_grad_()
     each = one.detach().expand_as(weight).clone().requires_grad_()
     y, gx, gw, gb = both_ways(call, x, each, bias, "loop")
     expected = y, gx, gw.sum(0, keepdim=True), gb
     same(both_ways(call, x, one, bias, form), expected)
-    stretched = call(x, one.expand_as(weight), bias, form=form)
+    expanded = call(x, one.expand_as(weight), bias, form=form)
     g = torch.randn(y.shape, generator=torch.Generator().manual_seed(7))
-    same([stretched, *torch.autograd.grad(stretched, (x, one, bias), g)], expected)
+    same([expanded, *torch.autograd.grad(expanded, (x, one, bias), g)], expected)
 
 
 @pytest.mark.parametrize(("kind", "form"), ALL)
-def test_inputs_that_lie_otherwise_in_memory(kind, form):
+def test_inputs_with_another_memory_layout(kind, form):
     x, weight, bias, call = case(kind, 3, (2, 3), 3)
     odd = [t.detach().transpose(0, -1).contiguous().transpose(0, -1) for t in (x, weight)]
     odd = [t.requires_grad_() for t in odd]
@@ -150,8 +150,8 @@ def test_autocast_to_bfloat16(kind, form, batch):
         y = call(x, weight, bias, form=form)
     assert y.dtype == torch.bfloat16
     g = torch.randn(y.shape, generator=torch.Generator().manual_seed(7)).bfloat16()
-    found = [y.float(), *torch.autograd.grad(y, (x, weight, bias), g)]
-    same(found, exact, most=0.02)  # bfloat16 has 8 bits: .004 for each rounding
+    actual = [y.float(), *torch.autograd.grad(y, (x, weight, bias), g)]
+    same(actual, exact, most=0.02)  # bfloat16 has 8 bits: 0.004 per rounding
 
 
 @pytest.mark.parametrize(("batch", "grid", "kernel"), [*CASES, (16, (8, 8), 3)])
@@ -170,11 +170,11 @@ def test_static_depthwise(batch, grid, kernel):
     same(both_ways(ours, x, one, bias, None), both_ways(plain, x, one, bias, None))
 
 
-# ---------------------------------------------------------------------------- MACs
+# ---- MACs ---------------------------------------------------------------------------------------
 
 
 class Layer(nn.Module):
-    """One layer with a weight per sample, as counters want it."""
+    """A layer with a weight per sample as a module, which MAC counters need."""
 
     def __init__(self, call, weight, bias, form):
         super().__init__()
@@ -210,7 +210,7 @@ def test_both_counters_see_every_product(kind, form):
     assert counter.get_total_flops() == 2 * macs
 
 
-# ---------------------------------------------------------------------------- the choice
+# ---- the choice ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", FORMS)
@@ -224,7 +224,7 @@ def test_choose_names_a_form_for_any_shape(kind):
 
 
 def spied(monkeypatch, kind):
-    """Notes which forms of a kind run."""
+    """Lists which forms of a kind run."""
     ran = []
 
     def noting(name, function):
@@ -298,7 +298,7 @@ def test_even_kernels_are_refused(kind):
 
 
 def test_one_weight_for_all_is_a_static_layer(monkeypatch):
-    """Nothing per sample is paid for where there is nothing per sample."""
+    """A shared weight costs nothing per sample."""
     for kind in FORMS:
         ran = spied(monkeypatch, kind)
         x, weight, bias, call = case(kind, 4, (4, 4), 3)

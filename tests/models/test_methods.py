@@ -1,4 +1,4 @@
-"""What every conditioning method must hold, tried with every zero-initialised tensor filled."""
+"""Properties of every conditioning method, with all zero-initialised tensors filled."""
 
 import pytest
 import torch
@@ -14,14 +14,14 @@ everywhere = pytest.mark.parametrize(("backbone", "name"), ON)
 
 
 def noisy_model(spec, seed=0):
-    """An initialised model with noise in place of zeros and constants: all parts speak."""
+    """An initialised model with noise instead of zeros and constants, so that all parts matter."""
     model = build_initialised(spec, seed)
     g = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for p in model.parameters():
             if p.std(unbiased=False) == 0:
                 p.add_(torch.randn(p.shape, generator=g) * 0.1)
-            elif p.std() < 0.03:  # U-ViT's and the embedder's small ones: make them heard
+            elif p.std() < 0.03:  # U-ViT's and the embedder's are small: make them matter
                 p.mul_(5)
     return model
 
@@ -36,7 +36,7 @@ def batch(n=6):
     return x, torch.rand(n, generator=g) * 1000, torch.randint(0, 10, (n,), generator=g)
 
 
-def test_every_registered_method_is_tried_here():
+def test_every_registered_method_is_tested_here():
     assert set(REGISTERED.names()) == {m["kind"] for s in METHODS.values() for m in s["methods"]}
 
 
@@ -52,22 +52,22 @@ def test_output_depends_on_each_source(backbone, name):
 
 
 ALONE = [
-    (kind, backbone, told)
+    (kind, backbone, stream)
     for kind in REGISTERED.names()
     for backbone in ("dit", "uvit", "cat")
-    for told in ("timestep", "label")
-    if (kind, told) != ("timestep_mixture", "label") and (kind, backbone) != ("tokens", "cat")
+    for stream in ("timestep", "label")
+    if (kind, stream) != ("timestep_mixture", "label") and (kind, backbone) != ("tokens", "cat")
 ]
 
 
-@pytest.mark.parametrize(("kind", "backbone", "told"), ALONE)
-def test_output_depends_on_no_other_stream(kind, backbone, told):
-    untold = "label" if told == "timestep" else "timestep"
+@pytest.mark.parametrize(("kind", "backbone", "stream"), ALONE)
+def test_output_depends_on_no_other_stream(kind, backbone, stream):
+    other = "label" if stream == "timestep" else "timestep"
     affine = kind not in ("adaln", "adaln_zero", "adaln_single")
-    model = noisy_model(model_spec([method(kind, [told])], affine=affine, backbone=backbone))
+    model = noisy_model(model_spec([method(kind, [stream])], affine=affine, backbone=backbone))
     x, t, label = batch()
     streams = {"timestep": t, "label": label}
-    moved = streams | {untold: (t + 300) % 1000 if untold == "timestep" else (label + 1) % 10}
+    moved = streams | {other: (t + 300) % 1000 if other == "timestep" else (label + 1) % 10}
     y, z = (model(x, s["timestep"], {"label": s["label"]}) for s in (streams, moved))
     assert torch.equal(y, z)
 
@@ -75,7 +75,7 @@ def test_output_depends_on_no_other_stream(kind, backbone, told):
 @everywhere
 def test_gradients_reach_every_parameter(backbone, name):
     model = noisy_model(spec_on(backbone, name))
-    x, t, label = batch(32)  # so many that each expert is chosen
+    x, t, label = batch(32)  # enough for each expert to be chosen
     model(x, t, {"label": label}, torch.arange(32) < 2).square().mean().backward()
     dead = [n for n, p in model.named_parameters() if p.grad is None or not p.grad.any()]
     assert dead == []
@@ -89,15 +89,15 @@ def test_samples_do_not_mix_and_one_row_equals_its_batch(backbone, name):
     other = label.clone()
     other[3] = (label[3] + 1) % 10
     z = model(x, t, {"label": other})
-    kept = torch.arange(6) != 3
-    torch.testing.assert_close(y[kept], z[kept])
+    others = torch.arange(6) != 3
+    torch.testing.assert_close(y[others], z[others])
     assert not torch.allclose(y[3], z[3])
     one = model(x[3:4], t[3:4], {"label": label[3:4]})
     torch.testing.assert_close(one, y[3:4], rtol=1e-4, atol=1e-5)
 
 
 @everywhere
-def test_conditions_told_once_are_those_told_to_each(backbone, name):
+def test_distinct_conditions_give_what_one_per_sample_gives(backbone, name):
     model = noisy_model(spec_on(backbone, name))
     x, t, label = batch()
     index = torch.tensor([2, 0, 0, 1, 2, 2])
@@ -107,15 +107,15 @@ def test_conditions_told_once_are_those_told_to_each(backbone, name):
     torch.testing.assert_close(once, each, rtol=1e-4, atol=1e-4)
 
 
-def test_a_method_without_take_is_told_every_sample(monkeypatch):
+def test_a_method_without_take_gets_the_condition_of_every_sample(monkeypatch):
     model = noisy_model(model_spec(**METHODS["can-3"]))
     x, t, label = batch()
     index = torch.tensor([2, 0, 0, 1, 2, 2])
-    want = model(x, t[:3], {"label": label[:3]}, None, index)
+    expected = model(x, t[:3], {"label": label[:3]}, None, index)
     monkeypatch.setattr(type(model.methods["can"]), "distinct", False)
     monkeypatch.setattr(DenseDelta, "take", None)
-    found = model(x, t[:3], {"label": label[:3]}, None, index)
-    torch.testing.assert_close(found, want, rtol=1e-4, atol=1e-5)
+    actual = model(x, t[:3], {"label": label[:3]}, None, index)
+    torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-5)
 
 
 WEIGHT_SPACE = [
@@ -127,18 +127,18 @@ WEIGHT_SPACE = [
 
 @pytest.mark.parametrize(("backbone", "name"), WEIGHT_SPACE)
 def test_fused_form_is_the_static_network_with_its_weights_replaced(backbone, name):
-    """The slow reference: per sample, write the whole conditional weight into a static network."""
+    """Slow reference: per sample, write the full conditional weight into a static network."""
     model = noisy_model(spec_on(backbone, name))
     static = noisy_model(spec_on(backbone, name, methods=[]))
     layers = dict(static.backbone.named_modules())
     x, t, label = batch()
     y = model(x, t, {"label": label})
-    given = model.condition(t, {"label": label}, None)
-    assert given.operations
+    cond = model.condition(t, {"label": label}, None)
+    assert cond.operations
     for i in range(len(x)):
         static.backbone.load_state_dict(model.backbone.state_dict())
         with torch.no_grad():
-            for address, operations in given.operations.items():
+            for address, operations in cond.operations.items():
                 weight = layers[address].weight
                 weight += sum(by_hand(o, weight.clone(), i) for o in operations)
         alone = static(x[i : i + 1], t[i : i + 1], {"label": label[i : i + 1]})
@@ -171,15 +171,15 @@ def test_kernel_mixture_is_the_sum_by_hand():
         for i in range(len(t)):
             a = mixture.coefficients(c[i])
             if form == "add":
-                want = static + sum(a[k] * mixture.bases[k] for k in range(4))
+                expected = static + sum(a[k] * mixture.bases[k] for k in range(4))
             else:
                 kernels = [static, *mixture.bases]
-                want = sum(a[k].sigmoid() * kernels[k] for k in range(3)) * 2 / 3**0.5
-            torch.testing.assert_close(static + delta[i], want)
+                expected = sum(a[k].sigmoid() * kernels[k] for k in range(3)) * 2 / 3**0.5
+            torch.testing.assert_close(static + delta[i], expected)
 
 
 def test_experts_are_those_that_the_router_chose():
-    """The slow reference: top 2 of 4 experts, each a small FFN, weighted by the router's share."""
+    """Slow reference: the top 2 of 4 experts, each a small FFN, weighted by the router's share."""
     model = noisy_model(model_spec([method("moe")], affine=True))
     experts = model.methods["moe"].layers[0]
     g = torch.Generator().manual_seed(3)
@@ -187,11 +187,11 @@ def test_experts_are_those_that_the_router_chose():
     y = experts(h, *experts.route(c))
     for i in range(5):
         share = experts.router(c[i]).softmax(0)
-        want = sum(
+        expected = sum(
             share[k] * F.gelu(h[i] @ experts.expand[k].T, approximate="tanh") @ experts.project[k].T
             for k in share.argsort(descending=True)[:2].tolist()
         )
-        torch.testing.assert_close(y[i], want, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(y[i], expected, rtol=1e-4, atol=1e-5)
 
 
 STATIC_AT_FIRST = [
@@ -216,21 +216,21 @@ STATIC_AT_FIRST = [
 @pytest.mark.parametrize("name", STATIC_AT_FIRST)
 def test_ungated_methods_start_as_the_static_network(backbone, name):
     spec = spec_on(backbone, name)
-    told, static = (
+    conditioned, static = (
         build_initialised(spec, 0),
         build_initialised(spec_on(backbone, name, methods=[]), 0),
     )
-    for model in (told, static):
+    for model in (conditioned, static):
         with torch.no_grad():
-            # DiT's starts at zero and would hide all; a constant one would hide as much, behind
-            # a norm whose channels sum to zero
+            # DiT's starts at zero and would hide every difference. So would a constant one, after a
+            # norm whose channels sum to zero
             model.backbone.head.weight.normal_(generator=torch.Generator().manual_seed(2))
     x, t, label = batch()
-    torch.testing.assert_close(told(x, t, {"label": label}), static(x, t, {"label": label}))
+    torch.testing.assert_close(conditioned(x, t, {"label": label}), static(x, t, {"label": label}))
 
 
 def test_extra_tokens_join_in_front_pass_the_convolution_and_leave():
-    """In-context tokens of zero value and position still take part in attention, nothing else."""
+    """Extra tokens join before their block, skip the convolution, and leave before the head."""
     model = noisy_model(model_spec([method("tokens", count=2, start=1)], affine=True))
     seen = []
     for block in model.backbone.blocks:
@@ -257,12 +257,12 @@ def test_linear_attention_is_relu_kernel_attention():
             q, k, v = head[..., :16].relu(), head[..., 16:32].relu(), head[..., 32:]
             weights = q @ k.mT
             heads.append(weights @ v / weights.sum(2, keepdim=True).clamp(min=1e-15))
-    want = F.linear(torch.cat(heads, 2), layer.out.weight)
-    torch.testing.assert_close(layer(x, Conditioning()), want, rtol=1e-3, atol=1e-4)
+    expected = F.linear(torch.cat(heads, 2), layer.out.weight)
+    torch.testing.assert_close(layer(x, Conditioning()), expected, rtol=1e-3, atol=1e-4)
 
 
 def test_text_is_a_stream_of_tokens_with_a_null():
-    """Masked tokens change nothing, a dropped text is one null, pooled and attended to alike."""
+    """Masked tokens change nothing; a dropped text is the null text, pooled or attended to."""
     methods = [method("can", ["timestep", "text"]), method("cross_attention", ["text"])]
     spec = model_spec(methods, affine=True, classes={}, text={"text": 12})
     model = noisy_model(spec)
@@ -300,13 +300,13 @@ def test_a_dropped_text_has_no_length(kind, backbone):
     x, t, _ = batch(1)
     features = torch.randn(1, 5, 12, generator=torch.Generator().manual_seed(5))
     everyone = torch.ones(1, dtype=torch.bool)
-    told = [(features, torch.arange(5)[None] < length) for length in (5, 1)]
-    assert not torch.allclose(*(model(x, t, {"text": text}) for text in told))
-    torch.testing.assert_close(*(model(x, t, {"text": text}, everyone) for text in told))
+    texts = [(features, torch.arange(5)[None] < length) for length in (5, 1)]
+    assert not torch.allclose(*(model(x, t, {"text": text}) for text in texts))
+    torch.testing.assert_close(*(model(x, t, {"text": text}, everyone) for text in texts))
 
 
 def test_linear_attention_sums_in_float32_under_autocast():
-    """The sums over all tokens, and the division by them (EfficientViT's own code does so)."""
+    """The sum over all tokens and the division by it, as in EfficientViT's own code."""
     model, seen = noisy_model(spec_on("cat", "adaln")), []
 
     class Spy(TorchDispatchMode):
@@ -322,7 +322,7 @@ def test_linear_attention_sums_in_float32_under_autocast():
 
 
 def test_kernels_of_a_text_are_means_over_its_tokens():
-    """The slow reference: of each text alone, cut to its length; made once a trajectory."""
+    """Slow reference: each text by itself, without padding. Computed once per trajectory."""
     spec = model_spec(
         [method("text_kernels", ["text"])], affine=True, classes={}, text={"text": 12}
     )
@@ -330,21 +330,23 @@ def test_kernels_of_a_text_are_means_over_its_tokens():
     g = torch.Generator().manual_seed(5)
     lengths, features = (5, 3, 1), torch.randn(3, 5, 12, generator=g)
     text, t = (features, torch.arange(5) < torch.tensor(lengths)[:, None]), torch.zeros(3)
-    made = model.methods["text_kernels"].kernels[1]
-    given = model.condition(t, {"text": text}, None).operations["blocks.1.ffn.depthwise"][0]
+    module = model.methods["text_kernels"].kernels[1]
+    operation = model.condition(t, {"text": text}, None).operations["blocks.1.ffn.depthwise"][0]
     for i, length in enumerate(lengths):
         tokens = model.embedder.texts["text"].linear(features[i, :length])
         tokens = tokens / tokens.square().mean(1, keepdim=True).sqrt()
-        want = torch.stack([made.out @ F.silu(made.hidden(token)) for token in tokens]).mean(0)
-        torch.testing.assert_close(given.delta[i].flatten(), want, rtol=1e-4, atol=1e-5)
-    kept = {}
+        expected = torch.stack(
+            [module.out @ F.silu(module.hidden(token)) for token in tokens]
+        ).mean(0)
+        torch.testing.assert_close(operation.delta[i].flatten(), expected, rtol=1e-4, atol=1e-5)
+    cache = {}
     first, second = (
-        model.condition(t + s, {"text": text}, None, kept).operations for s in (900, 20)
+        model.condition(t + s, {"text": text}, None, cache).operations for s in (900, 20)
     )
     assert all(first[a][0] is second[a][0] for a in first)
 
 
-def test_uvits_final_convolution_is_the_last_thing():
+def test_uvits_final_convolution_is_the_last_layer():
     plain, model = (
         noisy_model(model_spec([method("tokens")], backbone="uvit", affine=True, **more))
         for more in ({}, {"final_conv": True})
@@ -399,8 +401,8 @@ def test_state_round_trips(backbone, name):
 
 def test_shared_generators_are_one_and_others_are_not():
     model = build_initialised(model_spec([method("can")], affine=True), 0)
-    given = model.condition(torch.zeros(1), {"label": torch.zeros(1, dtype=torch.long)}, None)
-    deltas = {a: given.operations[a][0].delta.data_ptr() for a in given.operations}
+    cond = model.condition(torch.zeros(1), {"label": torch.zeros(1, dtype=torch.long)}, None)
+    deltas = {a: cond.operations[a][0].delta.data_ptr() for a in cond.operations}
     assert deltas["blocks.0.attn.out"] == deltas["blocks.1.attn.out"]
     assert deltas["blocks.0.ffn.depthwise"] != deltas["blocks.1.ffn.depthwise"]
 
@@ -437,57 +439,56 @@ def test_source_is_a_sum_of_normalised_streams():
 @pytest.mark.parametrize("source", [SOURCE, ["label"], ["timestep"]])
 @pytest.mark.parametrize(("generator", "rank"), [("linear", None), ("bottleneck", 8), ("mlp", 8)])
 def test_generation_through_a_trajectory_is_split(source, generator, rank):
-    told = method("can", source, sites="all", generator=generator, rank=rank, bias=True)
-    model = noisy_model(model_spec([told], affine=True))
+    can = method("can", source, sites="all", generator=generator, rank=rank, bias=True)
+    model = noisy_model(model_spec([can], affine=True))
     rows = []
     for module in model.methods["can"].generators.values():
-        module.register_forward_pre_hook(lambda module, given: rows.append(len(given[0])))
+        module.register_forward_pre_hook(lambda module, args: rows.append(len(args[0])))
     x, _, _ = batch(5)
     streams, index = {"label": torch.tensor([4, 0, 2])}, torch.tensor([0, 2, 1, 0, 0])
-    kept, count = {}, len(model.methods["can"].generators)
+    cache, count = {}, len(model.methods["can"].generators)
     for step, t in enumerate((900.0, 20.0)):
         t = torch.full((3,), t)
-        whole = model(x, t, streams, None, index)
+        full = model(x, t, streams, None, index)
         assert rows == [3] * count
         rows.clear()
-        split = model(x, t, streams, None, index, kept)
-        torch.testing.assert_close(split, whole, rtol=1e-4, atol=1e-4)
+        split = model(x, t, streams, None, index, cache)
+        torch.testing.assert_close(split, full, rtol=1e-4, atol=1e-4)
         labels, time = ([3] * count if step == 0 else []), [1] * count
         if generator == "mlp" and source == SOURCE:
             labels, time = [3] * count, []
-        wanted = labels * ("label" in source) + time * ("timestep" in source)
-        assert sorted(rows) == sorted(wanted)
+        expected = labels * ("label" in source) + time * ("timestep" in source)
+        assert sorted(rows) == sorted(expected)
         rows.clear()
 
 
 @pytest.mark.parametrize("backbone", ["dit", "uvit", "cat"])
 @pytest.mark.parametrize("form", ["condconv", "convex"])
 def test_a_mixed_kernel_starts_with_the_static_ones_spread(backbone, form):
-    """On every site and backbone, whatever rule draws the layer; zero stays zero."""
+    """On every site and backbone, for every rule of initialisation; zero stays zero."""
     mixed = method("kernel_mixture", form=form, kernels=4, sites="all", shared=False)
     model = build_initialised(spec_on(backbone, "mixture-condconv", methods=[mixed]), 0)
-    x, t, label = batch()
-    given = model.condition(t, {"label": label}, None)
+    _x, t, label = batch()
+    cond = model.condition(t, {"label": label}, None)
     layers = dict(model.backbone.named_modules())
-    assert given.operations
-    for address, operations in given.operations.items():
+    assert cond.operations
+    for address, operations in cond.operations.items():
         layer = layers[address]
-        whole = layer.weight_for(operations).std().item()
+        mixed = layer.weight_for(operations).std().item()
         static = layer.weight.std().item()
-        assert whole == pytest.approx(static, rel=0.35, abs=1e-7), address
+        assert mixed == pytest.approx(static, rel=0.35, abs=1e-7), address
 
 
-def test_streams_that_no_method_is_told_have_no_embedding():
-    told = {
-        name: build_initialised(model_spec(**given), 0).embedder
-        for name, given in ONE_STREAM.items()
+def test_streams_that_no_method_uses_have_no_embedding():
+    embedders = {
+        name: build_initialised(model_spec(**arm), 0).embedder for name, arm in ONE_STREAM.items()
     }
-    assert told["label"].timestep is None and list(told["label"].categories) == ["label"]
-    assert told["timestep"].timestep is not None and not told["timestep"].categories
+    assert embedders["label"].timestep is None and list(embedders["label"].categories) == ["label"]
+    assert embedders["timestep"].timestep is not None and not embedders["timestep"].categories
 
 
 def test_uvits_convolutions_start_as_torch_draws_them():
-    """Its published code sets the linear layers alone: patch embedding within 1/sqrt(fan-in)."""
+    """Its published code initialises linear layers only: patch embedding within 1/sqrt(fan-in)."""
     model = build_initialised(spec_on("uvit", "can-3"), 0)
     patch = model.backbone.patch_embed
     bound = (patch.weight.shape[1]) ** -0.5
