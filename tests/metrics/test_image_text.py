@@ -112,7 +112,7 @@ def test_the_script_finds_the_same_heads_twice(tmp_path):
     """On random features: a seed fixes every bit."""
     sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
     try:
-        from train_image_text import fit, found
+        from train_image_text import fit, recall
     finally:
         sys.path.pop(0)
     torch.set_num_threads(1)
@@ -124,7 +124,7 @@ def test_the_script_finds_the_same_heads_twice(tmp_path):
     t = np.stack([key, key + 0.1 * g.randn(*key.shape).astype(np.float32)])
     one, two = (fit(x, t, concept, 0, steps=60) for _ in range(2))
     assert np.array_equal(one.image, two.image) and np.array_equal(one.text, two.text)
-    assert found(one, x[0], t[0], concept)[0] > 0.9  # what is there to be found
+    assert recall(one, x[0], t[0], concept)[0] > 0.9
     assert not np.array_equal(one.image, fit(x, t, concept, 1, steps=60).image)
 
 
