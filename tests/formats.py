@@ -1,4 +1,4 @@
-"""Tiny data sets in the true formats, and a small VAE saved as the real ones are."""
+"""Small data sets in their real formats, and a small VAE in diffusers' format."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ SHAPES = ("circle", "square")
 
 
 def drawing(i: int, size: int = 24) -> tuple[Image.Image, str]:
-    """Picture i: a coloured shape somewhere on grey, and what it shows."""
+    """Image i, a coloured shape on grey, and its caption."""
     r = np.random.RandomState(i)
     colour, shape = list(COLOURS)[i % 3], SHAPES[i // 3 % 2]
-    picture = Image.new("RGB", (size + 6 * (i % 2), size), (200, 200, 200))
+    image = Image.new("RGB", (size + 6 * (i % 2), size), (200, 200, 200))
     x, y, side = r.randint(1, size // 3), r.randint(1, size // 3), r.randint(size // 3, size // 2)
-    draw = ImageDraw.Draw(picture)
+    draw = ImageDraw.Draw(image)
     {"circle": draw.ellipse, "square": draw.rectangle}[shape](
         (x, y, x + side, y + side), fill=COLOURS[colour]
     )
-    return picture, f"a {colour} {shape}"
+    return image, f"a {colour} {shape}"
 
 
 def make_vae(folder: Path, **config) -> Path:
-    """An AutoencoderKL of two levels (a cell is 2x2 pixels), random weights."""
+    """An AutoencoderKL of two levels (downsampling factor 2) with random weights."""
     from diffusers import AutoencoderKL
 
     torch.manual_seed(0)
@@ -46,7 +46,7 @@ def make_vae(folder: Path, **config) -> Path:
 
 
 def make_coco(root: Path, train: int = 160, val: int = 110) -> Path:
-    """captions_{train,val}2014.json with two captions a picture, and the folders of pictures."""
+    """captions_{train,val}2014.json with two captions per image, and the folders of images."""
     (root / "annotations").mkdir(parents=True)
     number = 0
     for part, count in (("train2014", train), ("val2014", val)):
@@ -54,38 +54,38 @@ def make_coco(root: Path, train: int = 160, val: int = 110) -> Path:
         images, notes = [], []
         for _ in range(count):
             number += 1
-            picture, text = drawing(number)
+            image, text = drawing(number)
             name = f"COCO_{part}_{number:012}.jpg"
-            picture.save(root / part / name, quality=95)
+            image.save(root / part / name, quality=95)
             images.append(
                 {
                     "id": number,
                     "file_name": name,
-                    "height": picture.height,
-                    "width": picture.width,
+                    "height": image.height,
+                    "width": image.width,
                     "license": 1,
                 }
             )
             for k, words in enumerate((text.capitalize() + ".", f"This is {text}\n")):
                 notes.append({"id": 10 * number + k, "image_id": number, "caption": words})
-        told = {"info": {"year": 2014}, "licenses": [], "images": images, "annotations": notes}
-        (root / "annotations" / f"captions_{part}.json").write_text(json.dumps(told))
+        content = {"info": {"year": 2014}, "licenses": [], "images": images, "annotations": notes}
+        (root / "annotations" / f"captions_{part}.json").write_text(json.dumps(content))
     return root
 
 
 def make_folders(root: Path, train: int = 60, test: int = 30, last: str = "val") -> Path:
-    """train/CLASS/*.png and val/CLASS/*.png, the six kinds of drawings as classes."""
+    """train/CLASS/*.png and val/CLASS/*.png, with the six captions as classes."""
     for part, count in (("train", train), (last, test)):
         for i in range(6 * count):
-            picture, text = drawing(i if part == "train" else 10_000 + i)
-            place = root / part / text[2:].replace(" ", "-")
-            place.mkdir(parents=True, exist_ok=True)
-            picture.save(place / f"{i:05}.png")
+            image, text = drawing(i if part == "train" else 10_000 + i)
+            folder = root / part / text[2:].replace(" ", "-")
+            folder.mkdir(parents=True, exist_ok=True)
+            image.save(folder / f"{i:05}.png")
     return root
 
 
 def make_cifar10(root: Path, a_batch: int = 20) -> Path:
-    """cifar-10-batches-py: five training batches and a test batch, as the python version has."""
+    """cifar-10-batches-py as in the Python version: five training batches and a test batch."""
     folder = root / "cifar-10-batches-py"
     folder.mkdir(parents=True)
     r = np.random.RandomState(0)
@@ -104,7 +104,7 @@ def make_cifar10(root: Path, a_batch: int = 20) -> Path:
 
 
 def make_imagenet64(root: Path, a_batch: int = 12, batches: int = 10, val: int = 8) -> Path:
-    """train_data_batch_1..10.npz and val_data.npz; two labels of the thousand are used."""
+    """train_data_batch_1..10.npz and val_data.npz, with two of the 1000 labels."""
     root.mkdir(parents=True)
     r = np.random.RandomState(0)
     mean = np.zeros(12288)

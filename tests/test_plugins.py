@@ -1,4 +1,4 @@
-"""A new idea as a plugin: it runs beside a study's own arms, and its source is in its keys only."""
+"""A plugin's arm runs beside the study's own; the plugin's source is in that arm's keys only."""
 
 import json
 import shutil
@@ -24,20 +24,20 @@ def test_the_example_runs_beside_the_studys_arms_and_gets_a_verdict(tiny):
     code, text, _ = cabench(*STUDY, *idea)
     assert code == 0 and "2 trials to run, 4 done already" in text
     assert "A1 (added)" in text and "native+gated-dw beats native+dw" in text
-    told = json.loads((tiny / "results/tiny.tiny/manifest.json").read_text())
-    assert told["added"] == [ARM[1]] and told["plugins"][0]["path"] == "idea.py"
-    assert [a["name"] for a in told["arms"] if a["added"]] == ["native+gated-dw"]
-    # nothing is left to do; an edit makes the idea's trials new, and no others
+    manifest = json.loads((tiny / "results/tiny.tiny/manifest.json").read_text())
+    assert manifest["added"] == [ARM[1]] and manifest["plugins"][0]["path"] == "idea.py"
+    assert [a["name"] for a in manifest["arms"] if a["added"]] == ["native+gated-dw"]
+    # nothing is left to do; an edit of the plugin re-runs its arm only
     assert "trials to run" not in cabench(*STUDY, *idea)[1]
-    (tiny / "idea.py").write_text((tiny / "idea.py").read_text() + "# another thought\n")
+    (tiny / "idea.py").write_text((tiny / "idea.py").read_text() + "# an edit\n")
     code, text, _ = cabench(*STUDY, *idea)
     assert code == 0 and "2 trials to run, 4 done already" in text
-    # the study alone again
+    # without the plugin
     code, text, _ = cabench(*STUDY)
     assert code == 0 and "trials to run" not in text and "gated-dw" not in text
 
 
-def test_gated_kernels_are_kernels_times_one_plus_the_gain():
+def test_gated_kernels_equal_static_kernels_times_one_plus_the_gain():
     import torch
     from specs import METHODS as forms
     from specs import method, model_spec
@@ -76,27 +76,27 @@ class Raises(Method):
 
 FAULTS = {
     "an error": ("raise ValueError('no such thing')", "ValueError: no such thing"),
-    "the program's end": ("raise SystemExit(3)", "SystemExit: 3"),
+    "exit": ("raise SystemExit(3)", "SystemExit: 3"),
     "a missing file": ("open('nowhere.txt')", "FileNotFoundError"),
-    "too much memory": ("import torch; torch.empty(10**15)", "RuntimeError"),
-    "nothing": ("return None", "AttributeError"),
+    "out of memory": ("import torch; torch.empty(10**15)", "RuntimeError"),
+    "no result": ("return None", "AttributeError"),
 }
 
 
 @pytest.mark.parametrize("what", FAULTS)
-def test_what_a_plugin_raises_is_a_failed_record_and_the_rest_goes_on(tiny, what):
-    fault, said = FAULTS[what]
-    write(tiny / "idea.py", RAISES.replace("WHAT", fault))
+def test_an_error_in_a_plugin_fails_its_trial_only(tiny, what):
+    body, message = FAULTS[what]
+    write(tiny / "idea.py", RAISES.replace("WHAT", body))
     arm = ("--arm", "{idea: {methods: [native, raises]}}", "--seeds", "1")
     code, text, err = cabench(*STUDY, "--plugin", "idea.py", *arm)
-    assert code == 1 and f"idea, seed 0: failed: {said}" in text, text
+    assert code == 1 and f"idea, seed 0: failed: {message}" in text, text
     assert "Traceback" not in text + err and "2 trials failed" not in text
-    found = [
+    records = [
         json.loads(p.read_text())
         for p in (tiny / "results/records").glob("*.json")
         if "." not in p.stem
     ]
-    assert sorted(r["status"] for r in found) == ["complete", "complete", "failed"]
+    assert sorted(r["status"] for r in records) == ["complete", "complete", "failed"]
     code, _, err = cabench(*STUDY, "--plugin", "idea.py", *arm, "--dry-run")
     assert code == 2 and "arms.idea: its forward pass fails: " in err, err
 

@@ -262,9 +262,9 @@ WRONG = {
         "use --size",
     ),
     "latents": ("encode", "latents", "--vae", "v", "--out", "o", "already encoded"),
-    "verb": (
+    "command": (
         "chek",
-        "no such verb 'chek' (did you mean 'check'?); verbs: list, check, encode; see cabench data",
+        "unknown command 'chek' (did you mean 'check'?); commands: list, check, encode; see cabench data",
     ),
 }
 
