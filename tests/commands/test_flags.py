@@ -124,4 +124,4 @@ def test_markup_is_printed_as_it_is_written(tiny):
         code, out, err = cabench(*words)
         assert (code, err) == (0, ""), err
     assert f"  studies/[red]a.yaml  {MARKUP}" in out
-    assert "nothing in [/no]:" in cabench("status", "--results", "[/no]")[1]
+    assert "no runs in [/no];" in cabench("status", "--results", "[/no]")[1]

@@ -46,7 +46,7 @@ def test_training_picks_a_caption_by_the_seed_and_evaluation_takes_the_first(tmp
     texts = [["a", "bb", "ccc"], ["dddd"]]
     split = with_text_features(dataset(texts), Words(), 1, tmp_path).split("report")
     data = Data(split, ("label", "text"))
-    assert data.several
+    assert data.several_captions
     rows = torch.tensor([0, 1] * 300)
     first = data.streams_at(rows)["text"][0][:, 0, 0]
     assert first.tolist() == [1, 4] * 300
