@@ -12,12 +12,12 @@ import numpy as np
 
 from cabench.data.dataset import Dataset
 from cabench.errors import CabenchError
-from cabench.metrics import fidelity
+from cabench.metrics import fidelity, neighbours
 from cabench.metrics import probe as probes
 from cabench.metrics.base import Metric, extractor_of, note_of
 from cabench.metrics.clip import TEMPLATE, Clip, wording
 from cabench.metrics.extractors import DEFAULT, FeatureExtractor, Features, Lite0, lite0
-from cabench.metrics.neighbours import MOST, Neighbours, compare, nearest
+from cabench.metrics.neighbours import Neighbours, compare, nearest
 from cabench.metrics.reference import matched, report_labels
 from cabench.registry import EXTRACTORS, METRICS
 from cabench.runtime.sealed import cached_arrays
@@ -230,10 +230,10 @@ class SampleScorer:
     def _trained(self) -> np.ndarray:
         """(m, 1280) features of the first MOST training images."""
         split = self.dataset.split(TRAINED)
-        key = _short(self.dataset.fingerprint, self.extractor.fingerprint, MOST)
+        key = _short(self.dataset.fingerprint, self.extractor.fingerprint, neighbours.MOST)
         return cached_arrays(
             self._folder / f"features-{key}-{TRAINED}.npz",
-            lambda: {"1280": self.extractor.features(split.images[:MOST])["1280"]},
+            lambda: {"1280": self.extractor.features(split.images[: neighbours.MOST])["1280"]},
         )["1280"]
 
     @cached_property

@@ -119,7 +119,7 @@ class Neighbours(Frozen):
 
 
 class Diagnostics(Frozen):
-    weights: dict[str, dict[str, float]]  # site -> measure -> value, at the end of training
+    weights: dict[str, dict[str, float | None]]  # site -> measure -> value, after training
     neighbours: Neighbours | None = None
 
 

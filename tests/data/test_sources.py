@@ -264,7 +264,7 @@ WRONG = {
     "latents": ("encode", "latents", "--vae", "v", "--out", "o", "already encoded"),
     "command": (
         "chek",
-        "unknown command 'chek' (did you mean 'check'?); commands: list, check, encode; see cabench data",
+        "unknown command 'chek' (did you mean 'check'?); commands: list, check, encode; see ",
     ),
 }
 

@@ -123,7 +123,7 @@ def test_the_text_is_told(run, folder):
     for arm, resolved in made.models.items():
         spec = resolved.spec.dump()
         assert spec["embedder"]["text"] == {"text": WIDTH} and spec["embedder"]["classes"] == {}
-        model = build_initialised(spec, 0)
+        model = build_initialised(resolved.spec, 0)
         with torch.no_grad():  # what starts at zero would tell nothing
             for p in model.parameters():
                 p.add_(torch.randn_like(p, generator=None) * 0.05)
