@@ -30,7 +30,6 @@ def heldout_loss(scale: str, arm: str, batch: int, rate: float, images: int, see
     from cabench.diffusion.losses import denoising_loss
     from cabench.diffusion.process import Process
     from cabench.diffusion.training import train
-    from cabench.records.spec import TrainSpec
 
     torch.set_num_threads(1)
     file = read_scale(scale)
@@ -40,13 +39,13 @@ def heldout_loss(scale: str, arm: str, batch: int, rate: float, images: int, see
     study = read_study(Path("studies/layer_placement.yaml"))
     planned = plan(study, dataclasses.replace(file, scale=chosen), [seed])
     trial = next(t for t in planned.trials if t.arm == arm)
-    dataset = load_dataset(planned.data.source, **trial.data_options)
-    spec = TrainSpec.model_validate(trial.spec["train"])
+    dataset = load_dataset(planned.data.source, **trial.places.data)
+    spec = trial.spec.train
     snapshot = train(
         spec,
         images,
         dataset,
-        Path(".cabench/bench/training") / trial.train_key,
+        Path(".cabench/bench/training") / spec.key,
         snapshot_every=images,
     )
     model = load_ema(spec.model, snapshot)

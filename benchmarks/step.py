@@ -118,7 +118,7 @@ def main() -> None:
         preset, patch, side, channels, batch = MODELS[name]
         for arm in ARMS:
             spec = spec_of(preset, patch, side, channels, arm)
-            macs = 3 * batch * meta_macs(spec)["total"]
+            macs = 3 * batch * meta_macs(spec).total
             work = {form: step_of(spec, batch, form) for form in asked.forms.split(",")}
             spent = alternate(work, asked.rounds)
             base = float(np.median(spent["float32"]))

@@ -109,7 +109,7 @@ def resolve(study: CostStudy) -> Models:
 def rows(study: CostStudy, models: Models) -> Rows:
     """Counts of every model x arm, absolute and relative to the baseline's."""
     counts = {key: meta_macs(model.spec) for key, model in models.items()}
-    params = {key: model.parameters["total"] for key, model in models.items()}
+    params = {key: model.parameters.total for key, model in models.items()}
     table = []
     for key, macs in counts.items():
         model, arm = key
@@ -118,10 +118,10 @@ def rows(study: CostStudy, models: Models) -> Rows:
             {
                 "model": model,
                 "arm": arm,
-                "macs": macs["total"],
-                "conditioning_macs": macs["conditioning"],
+                "macs": macs.total,
+                "conditioning_macs": macs.conditioning,
                 "params": params[key],
-                "macs_ratio": macs["total"] / counts[base]["total"],
+                "macs_ratio": macs.total / counts[base].total,
                 "params_ratio": params[key] / params[base],
                 "describe": describe(study.models[model], models[key]),
             }

@@ -35,7 +35,7 @@ def show_plan(prepared: Prepared) -> int:
     console = screen()
     data, study, scale = prepared.plan.data, prepared.plan.study, prepared.plan.scale
     if not (data.missing or prepared.remaining.searches or prepared.manifest_path.exists()):
-        write_json(prepared.manifest_path, prepared.manifest)
+        write_json(prepared.manifest_path, prepared.manifest.dump())
     # steps are timed on the device that trains; a CPU can't time those of an absent GPU
     stated = scale.resources.peak_tflops is not None and not prepared.device.startswith("cuda")
     console.print(f"{study.study} at scale {scale.scale}: {study.question}", soft_wrap=True)
@@ -57,7 +57,7 @@ def estimate_arms(prepared: Prepared, stated: bool) -> list[ArmEstimate]:
             text = f"its forward pass fails: {describe(error)}"
             with located(*planned.documents):
                 raise ConfigError("study", ("arms", arm), text) from None
-    macs = {arm: c["macs"]["total"] for arm, c in costs.items()}
+    macs = {arm: c.macs.total for arm, c in costs.items()}
     if stated:
         pace = stated_seconds_per_image(macs, planned.scale.resources)
     else:
@@ -75,8 +75,8 @@ def estimate_arms(prepared: Prepared, stated: bool) -> list[ArmEstimate]:
                 trials=len(trials),
                 to_run=sum(bool(planned.data.missing) or t.key in missing for t in trials),
                 macs=macs[arm],
-                conditioning=costs[arm]["macs"]["conditioning"] / macs[arm],
-                params=costs[arm]["params"]["total"],
+                conditioning=costs[arm].macs.conditioning / macs[arm],
+                params=costs[arm].params.total,
                 seconds=passes * pace[arm] / 3,  # a training step counts as three passes
             )
         )

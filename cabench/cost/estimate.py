@@ -1,4 +1,4 @@
-"""How long a trial may take, for --dry-run: by training steps timed here and now, or by MACs."""
+"""Estimates of a trial's time for --dry-run, from timed training steps or from MACs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cabench.records.spec import ModelSpec
 from cabench.runtime.threads import one_thread
 
 LARGE = 1e9  # MACs: above, one arm is timed and the others follow by their MACs
-PROBE_MACS = 20e9  # a timed step holds at most so many
+PROBE_MACS = 20e9  # a timed step has at most this many
 
 
 def seconds_per_image(
@@ -23,7 +23,7 @@ def seconds_per_image(
     batch: int,
     device: str,
 ) -> dict[str, float]:
-    """Seconds of training for one picture, by arm: best of four steps, on a CPU by one thread."""
+    """Seconds of training per image, by arm: the best of four steps; one thread on a CPU."""
     if macs[baseline] > LARGE:
         pace = _timed(models[baseline], batch, macs[baseline], device) / macs[baseline]
         return {arm: pace * macs[arm] for arm in models}
@@ -31,9 +31,9 @@ def seconds_per_image(
 
 
 def stated_seconds_per_image(macs: Mapping[str, int], resources: Resources) -> dict[str, float]:
-    """The same by MACs, on one GPU of the scale's stated peak and utilisation.
+    """The same from MACs, for one GPU with the scale's stated peak and utilisation.
 
-    Two operations a MAC; a training step counts as three forward passes.
+    A MAC is two operations; a training step counts as three forward passes.
     """
     assert resources.peak_tflops is not None
     speed = resources.peak_tflops * 1e12 * resources.utilisation

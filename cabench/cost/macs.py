@@ -1,8 +1,8 @@
 """MACs by fvcore (CPU tensors) or by torch's FlopCounterMode (meta device: shapes only).
 
-Convention: batch 1, one network evaluation, one fused multiply-add = one MAC; attention products
-and weight generation included; norms, activations, embedding look-ups and biases not. Of
-conditioning: whatever the methods add to the same backbone told nothing, inside it or beside it.
+Convention: batch 1, one network evaluation. A fused multiply-add is one MAC. Attention products and
+weight generation count; norms, activations, embedding look-ups and biases do not. The conditioning
+MACs are those that the methods add to the same backbone without conditioning.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import logging
 import math
 import warnings
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -22,14 +23,15 @@ from cabench.errors import CabenchError
 from cabench.models.embedding import TEXT_TOKENS
 from cabench.models.model import ConditionalModel, build, build_meta
 from cabench.models.streams import Values
+from cabench.records.schema import Cost, Macs, Params
 from cabench.records.spec import EmbedderSpec, ModelSpec
 
 NO_EMBEDDER = EmbedderSpec(version=1, normalise=True, width=1, classes={})  # no method uses it
-VERSION = 3  # of the counting: in every key, so that records of another convention are not mixed
+VERSION = 3  # of the counting; in every key, so records of two conventions are never mixed
 META_ABOVE = 50_000_000  # parameters: larger models are counted on the meta device
 
-# Element-wise and look-up operators: no multiply-accumulates by the convention above. Sums are not
-# among them: a product summed over an axis is a matrix product in disguise.
+# Element-wise operators and look-ups: no MACs by the convention above. Sums are not among them,
+# since an element-wise product with a sum over an axis is a matrix product.
 UNCOUNTED = {
     "aten::add",
     "aten::add_",
@@ -63,7 +65,7 @@ UNCOUNTED = {
     "aten::pixel_shuffle",
     "aten::pixel_unshuffle",
 }
-# As they appear on the meta device, below autograd.
+# Operators that move or view data, as they appear on the meta device, below autograd.
 LAYOUT = {
     "aten::view",
     "aten::_unsafe_view",
@@ -96,7 +98,7 @@ COUNTED_ON_META = {
     "aten::_safe_softmax",
     "aten::_softmax",  # attention is two bmm and this
     "aten::native_layer_norm",
-    "aten::mean",  # norms (RMS: pow, mean, rsqrt): by convention none
+    "aten::mean",  # of norms (RMS: pow, mean, rsqrt), which do not count
 }
 
 
@@ -156,12 +158,24 @@ def _inputs(spec: ModelSpec, device: str) -> tuple[torch.Tensor, ...]:
     return (x, torch.zeros(1, device=device), *streams)
 
 
-def fvcore_macs(spec: ModelSpec) -> dict[str, int]:
-    """{backbone, conditioning, total} of real forward passes; raises on uncounted operators."""
+@dataclass(frozen=True)
+class MacCount:
+    """MACs of one forward pass at batch 1."""
+
+    backbone: int  # of the backbone without conditioning
+    total: int
+
+    @property
+    def conditioning(self) -> int:
+        return self.total - self.backbone
+
+
+def fvcore_macs(spec: ModelSpec) -> MacCount:
+    """MACs of real forward passes, by fvcore. CabenchError on an operator without a rule."""
     return _split(_fvcore_total, spec)
 
 
-def meta_macs(spec: ModelSpec) -> dict[str, int]:
+def meta_macs(spec: ModelSpec) -> MacCount:
     """The same by FlopCounterMode on the meta device: no memory, seconds for the largest model."""
     return _split(_meta_total, spec)
 
@@ -197,7 +211,7 @@ def _meta_total(spec: ModelSpec) -> int:
 
 
 class _Operators(TorchDispatchMode):
-    """Notes the names of all operators that run."""
+    """Collects the names of all operators that run."""
 
     def __init__(self):
         super().__init__()
@@ -208,21 +222,21 @@ class _Operators(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def _refuse(odd: set[str]) -> None:
-    if odd:
+def _refuse(unknown: set[str]) -> None:
+    if unknown:
         raise CabenchError(
-            f"MACs: no rule to count {', '.join(sorted(odd))}; add a handle or, for an "
+            f"MACs: no rule to count {', '.join(sorted(unknown))}; add a handle or, for an "
             "element-wise operator, its name to cabench.cost.macs.UNCOUNTED"
         )
 
 
-def _split(count: Callable[[ModelSpec], int], spec: ModelSpec) -> dict[str, int]:
-    """MACs of the backbone without conditioning, and what the methods add to it."""
+def _split(count: Callable[[ModelSpec], int], spec: ModelSpec) -> MacCount:
+    """Count the model, and its backbone without methods and embedder."""
     total = count(spec)
     alone = spec.model_copy(update={"methods": (), "embedder": NO_EMBEDDER})
     # pydantic declares no hash; ours is in records.spec.Frozen
     backbone = _count_once(count, alone) if spec.methods else total  # pyright: ignore[reportArgumentType]
-    return {"backbone": backbone, "conditioning": total - backbone, "total": total}
+    return MacCount(backbone, total)
 
 
 @functools.cache  # arms share their backbones
@@ -230,25 +244,34 @@ def _count_once(count: Callable[[ModelSpec], int], spec: ModelSpec) -> int:
     return count(spec)
 
 
-def parameter_counts(spec: ModelSpec) -> dict[str, int]:
-    """Learned numbers: {backbone, embedder, methods, total}."""
+def parameter_counts(spec: ModelSpec) -> Params:
+    """Numbers of learned parameters, without building the model in memory."""
     return count_parameters(build_meta(spec))
 
 
-def count_parameters(model: ConditionalModel) -> dict[str, int]:
-    """Learned numbers of a model: {backbone, embedder, methods, total}."""
-    parts = {
-        name: sum(p.numel() for p in getattr(model, name).parameters())
-        for name in ("backbone", "embedder", "methods")
-    }
-    if not model.methods:
-        parts["embedder"] = 0  # nothing uses it
-    return parts | {"total": sum(parts.values())}
+def count_parameters(model: ConditionalModel) -> Params:
+    """Numbers of learned parameters. Without methods the embedder has no use and counts as 0."""
+    backbone, methods = _parameters(model.backbone), _parameters(model.methods)
+    embedder = _parameters(model.embedder) if model.methods else 0
+    total = backbone + embedder + methods
+    return Params(backbone=backbone, embedder=embedder, methods=methods, total=total)
 
 
-def cost(spec: ModelSpec, meta: bool = False) -> dict[str, Any]:
-    """A record's `cost`: MACs with the counter's name, and parameters; `meta`: run nothing."""
+def _parameters(module: nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters())
+
+
+def cost(spec: ModelSpec, meta: bool = False) -> Cost:
+    """The MACs and parameters of a model. With `meta`, or if it is large, nothing is computed."""
     params = parameter_counts(spec)
-    if meta or params["total"] > META_ABOVE:
-        return {"macs": meta_macs(spec) | {"counter": "FlopCounterMode"}, "params": params}
-    return {"macs": fvcore_macs(spec) | {"counter": "fvcore"}, "params": params}
+    if meta or params.total > META_ABOVE:
+        count, counter = meta_macs(spec), "FlopCounterMode"
+    else:
+        count, counter = fvcore_macs(spec), "fvcore"
+    macs = Macs(
+        backbone=count.backbone,
+        conditioning=count.conditioning,
+        total=count.total,
+        counter=counter,
+    )
+    return Cost(macs=macs, params=params)

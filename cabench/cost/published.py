@@ -1,8 +1,8 @@
 """Our counts of the published models beside the published figures.
 
-Their "GFLOPs" are multiply-accumulates. Sources: DiT, arXiv 2212.09748, tables 1 and 4; U-ViT,
-arXiv 2209.12152, table 5 and its README; CaT's budgets follow from the CAN paper's ratios
-(arXiv 2404.01143). `derived`: by arithmetic from the published form of the network.
+What the papers call GFLOPs are multiply-accumulates. Sources: DiT, arXiv 2212.09748, tables 1 and
+4; U-ViT, arXiv 2209.12152, table 5 and its README; CaT's budgets follow from the CAN paper's
+ratios (arXiv 2404.01143). `derived`: by arithmetic from the published network.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from cabench.models.model import BACKBONES, METHODS
 from cabench.records.spec import ModelSpec
 
 TOLERANCE = 0.005
-BUDGET_TOLERANCE = 0.01  # of CaT's presets, which were made to meet their budgets
+BUDGET_TOLERANCE = 0.01  # of CaT's presets, which are sized to meet a budget
 CLASSES = 1000
 CLIP_FEATURES = 768  # ViT-L/14's text features
 BOTH = ["timestep", "label"]
@@ -24,7 +24,7 @@ BOTH = ["timestep", "label"]
 
 @dataclass(frozen=True)
 class Published:
-    """A published model: its name, and what is said of its cost."""
+    """A published model and its published cost."""
 
     kind: str
     preset: str
@@ -32,8 +32,8 @@ class Published:
     side: int  # of the latent
     gmacs: float
     params: float | None  # millions; None: not published
-    source: str  # published, derived, budget (a ratio's), assumed
-    text: bool = False  # conditioned on 77 text tokens in the place of a label
+    source: str  # published, derived, budget (from a ratio of the paper), assumed
+    text: bool = False  # conditioned on 77 text tokens instead of a label
 
     @property
     def name(self) -> str:
@@ -70,14 +70,14 @@ MODELS = [
     Published("cat", "S0", 2, 32, 4.0, None, "assumed", text=True),
 ]
 
-# (of, over, the paper's ratio): by construction, since CaT's presets were made to meet them.
+# (of, over, the paper's ratio). Ours hold by construction: CaT's presets are sized to meet them.
 RATIOS = [
     (("DiT-XL/2", 32), ("CaT-B0", 32), 9.9),
     (("U-ViT-H/2", 32), ("CaT-B0", 32), 11.1),
     (("DiT-XL/2", 64), ("CaT-L0", 64), 52),
 ]
 
-CAN = {  # a linear generator would hold 13 times the parameters of the rest (studies/cost.yaml)
+CAN = {  # a linear generator would have 13 times the other parameters (studies/cost.yaml)
     "kind": "can",
     "options": {
         "sites": ["depthwise", "patch_embed", "attn_out"],
@@ -85,7 +85,7 @@ CAN = {  # a linear generator would hold 13 times the parameters of the rest (st
         "rank": 64,
     },
 }
-METHODS_OF = {  # the native one; CaT is made of CAN, too
+METHODS_OF = {  # the native method; CaT has CAN beside it
     "dit": [{"kind": "adaln_zero", "options": {}}],
     "uvit": [{"kind": "tokens", "options": {}}],
     "cat": [{"kind": "adaln", "options": {}}, CAN],
@@ -98,7 +98,7 @@ OPTIONS_OF = {  # as published
 
 
 def published_spec(model: Published, embedder: str = "native") -> ModelSpec:
-    """The model as published: its own embedder, label or text, on 4-channel latents."""
+    """The model as published, on 4-channel latents; `embedder` as in `models.embedding`."""
     backbone = BACKBONES.get(model.kind)
     sizes = backbone.sizes(model.preset, model.patch)
     streams = ["timestep", "text"] if model.text else BOTH
@@ -133,31 +133,33 @@ def published_spec(model: Published, embedder: str = "native") -> ModelSpec:
 
 
 def row(model: Published) -> dict[str, Any]:
+    """Our counts of a model beside the published ones."""
     published, shared = (published_spec(model, embedder) for embedder in ("native", "shared"))
     macs = meta_macs(published)
-    params = parameter_counts(published)["total"]
+    params = parameter_counts(published).total
     return {
         "model": model.name,
         "latent": f"{model.side}x{model.side}",
         "source": model.source,
         "params_M": params / 1e6,
         "published_params_M": model.params,
-        "GMACs": macs["total"] / 1e9,
+        "GMACs": macs.total / 1e9,
         "published_GMACs": model.gmacs,
-        "difference": macs["total"] / 1e9 / model.gmacs - 1,
-        "backbone_GMACs": macs["backbone"] / 1e9,
-        "conditioning_GMACs": macs["conditioning"] / 1e9,
-        "shared_embedder_params_M": (parameter_counts(shared)["total"] - params) / 1e6,
+        "difference": macs.total / 1e9 / model.gmacs - 1,
+        "backbone_GMACs": macs.backbone / 1e9,
+        "conditioning_GMACs": macs.conditioning / 1e9,
+        "shared_embedder_params_M": (parameter_counts(shared).total - params) / 1e6,
     }
 
 
 def rows() -> list[dict[str, Any]]:
+    """A row per published model."""
     return [row(model) for model in MODELS]
 
 
-def ratios(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def ratios(table: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The paper's ratios of MACs beside ours, between models of `rows`."""
-    macs = {(r["model"], int(r["latent"].split("x")[0])): r["GMACs"] for r in found}
+    macs = {(r["model"], int(r["latent"].split("x")[0])): r["GMACs"] for r in table}
     return [
         {
             "of": of[0],
@@ -171,7 +173,7 @@ def ratios(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def off(r: dict[str, Any]) -> bool:
-    """Is a count off by more than is allowed?"""
+    """Whether a count differs from the published one by more than the tolerance."""
     allowed = BUDGET_TOLERANCE if r["source"] in ("budget", "assumed") else TOLERANCE
     params = r["published_params_M"]
     wrong = params is not None and abs(r["params_M"] / params - 1) > TOLERANCE
@@ -179,19 +181,19 @@ def off(r: dict[str, Any]) -> bool:
 
 
 NOTES = (
-    "GMACs: batch 1, one network evaluation, a fused multiply-add counts once; attention products "
-    "and conditioning (cond.) included, norms and activations not; counted by FlopCounterMode on "
-    "the meta device. Each model has its published embedder; the one that studies share would add "
+    "GMACs: batch 1, one network evaluation; a fused multiply-add counts once. Attention products "
+    "and conditioning (cond.) count, norms and activations do not. Counted by FlopCounterMode on "
+    "the meta device. Each model has its published embedder; the embedder that studies share adds "
     "a timestep MLP to U-ViT (shared: 0.4 to 1.6 M parameters) and nothing to DiT.",
-    "published: arXiv 2212.09748, 2209.12152 and their READMEs; derived: by arithmetic from the "
-    "published network. CaT: widths and depths were never published; these reconstructions meet "
-    "the budgets that follow from the CAN paper's ratios (S0: an assumption of ours, no ratio), "
-    "their generators included, so their ratios hold by construction.",
+    "published: arXiv 2212.09748, 2209.12152 and their READMEs. derived: by arithmetic from the "
+    "published network. CaT's widths and depths are not published; ours meet the budgets that "
+    "follow from the CAN paper's ratios, generators included, so these ratios hold by "
+    "construction. S0's budget is an assumption.",
 )
 
 
 def cells(r: dict[str, Any]) -> list[str]:
-    """A row of `rows` as words, for terminal and PDF."""
+    """The cells of a row, for terminal and PDF."""
     published = r["published_params_M"]
     added = r["shared_embedder_params_M"]
     return [

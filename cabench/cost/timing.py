@@ -1,7 +1,7 @@
-"""Times that are compared: alternating in one process, on one thread, as ratios round by round.
+"""Paired timings: work alternates in one process, on one thread; ratios are taken per round.
 
-A ratio's interval holds the median of the rounds' ratios with 95 % confidence (order statistics,
-binomial); it says nothing of another machine.
+A ratio's interval covers the median of the per-round ratios with 95 % confidence (binomial order
+statistics). It does not carry over to another machine.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from cabench.text import Encoded
 
 Work = Callable[[], Any]
 SAMPLING_STEPS = 8
-MORE = 10  # times the rounds asked, at most
+MAX_ROUNDS = 10  # times the requested rounds
 DIFFUSION = DiffusionSpec(prediction="v", schedule="cosine")
 
 
 @dataclass(frozen=True)
 class Ratio:
-    """Of two times, over the rounds of one run."""
+    """The ratio of two times over the rounds of one run."""
 
     median: float
     low: float
@@ -45,17 +45,20 @@ class Ratio:
 
 
 def alternate(work: Mapping[str, Work], rounds: int, seconds: float = 0) -> dict[str, np.ndarray]:
-    """Seconds of each by round; the order turns round with every round.
+    """Seconds of each work by round. The order is reversed in every second round.
 
-    So many rounds, and more (at most MORE times as many) until `seconds` are over.
+    Runs at least `rounds` rounds, and more until `seconds` have passed, at most MAX_ROUNDS times
+    as many.
     """
     with one_thread():
-        for run in work.values():  # warm: caches, lazy initialisation
+        for run in work.values():  # warm-up: caches, lazy initialisation
             run()
             run()
         spent: dict[str, list[float]] = {name: [] for name in work}
         start, done = time.perf_counter(), 0
-        while done < rounds or (done < MORE * rounds and time.perf_counter() - start < seconds):
+        while done < rounds or (
+            done < MAX_ROUNDS * rounds and time.perf_counter() - start < seconds
+        ):
             names = list(work) if done % 2 == 0 else list(work)[::-1]
             for name in names:
                 began = time.perf_counter()
@@ -66,19 +69,18 @@ def alternate(work: Mapping[str, Work], rounds: int, seconds: float = 0) -> dict
 
 
 def ratio(of: np.ndarray, over: np.ndarray) -> Ratio:
-    """of / over round by round: median, and the interval that holds it with 95 % confidence."""
-    found = np.sort(of / over)
-    n = len(found)
-    k = int(binom.ppf(0.025, n, 0.5))  # so many may lie outside at each end
-    return Ratio(
-        float(np.median(found)), float(found[max(k - 1, 0)]), float(found[min(n - k, n - 1)]), n
-    )
+    """The median of of / over per round, with its 95 % confidence interval."""
+    ratios = np.sort(of / over)
+    n = len(ratios)
+    k = int(binom.ppf(0.025, n, 0.5))  # ratios outside the interval at each end
+    low, high = ratios[max(k - 1, 0)], ratios[min(n - k, n - 1)]
+    return Ratio(float(np.median(ratios)), float(low), float(high), n)
 
 
 def trainer_of(
     spec: ModelSpec, batch: int, device: str = "cpu", precision: str = "float32"
 ) -> tuple[Trainer, Data, Order]:
-    """The trainer that a trial of this model has, on random images."""
+    """The trainer of a trial with this model, on random images."""
     train = TrainSpec(
         recipe=RECIPE,
         model=spec,
@@ -111,7 +113,7 @@ def trainer_of(
 
 
 def _text(g: np.random.Generator, width: int, tokens: int, n: int) -> Encoded:
-    """Random features of n pictures, all of one text of `tokens`."""
+    """Random features of n images that share one text of `tokens` tokens."""
     features = g.standard_normal((1 + tokens, width), np.float32)
     one = np.ones(1, np.int64)
     zeros, ones = np.zeros((n, 1), np.int64), np.ones(n, np.int64)
@@ -119,13 +121,13 @@ def _text(g: np.random.Generator, width: int, tokens: int, n: int) -> Encoded:
 
 
 def step_of(spec: ModelSpec, batch: int, device: str = "cpu") -> Work:
-    """A training step as trials take it: batch, noise, forward, backward, AdamW, EMA."""
+    """A training step as in a trial: batch, noise, forward, backward, AdamW, EMA."""
     trainer, data, order = trainer_of(spec, batch, device)
     return lambda: trainer.step(data, order)
 
 
 def sampling_of(spec: ModelSpec, batch: int) -> Work:
-    """A sampling run as studies make it, without guidance: SAMPLING_STEPS steps of a batch."""
+    """Sampling a batch as in a trial, without guidance, in SAMPLING_STEPS steps."""
     model = build_initialised(spec, 0).eval()
     process, shape = Process(DIFFUSION.prediction, DIFFUSION.schedule), spec.backbone.shape
     g, classes = torch.Generator().manual_seed(0), spec.embedder.classes
@@ -134,42 +136,46 @@ def sampling_of(spec: ModelSpec, batch: int) -> Work:
 
 
 def layer_of(layer: Layer) -> dict[str, Work]:
-    """Forward and backward of one layer, its weights being there: by LAYER_FORMS.
+    """Forward and backward passes of one layer whose weights are already generated, by form.
 
-    Each returns its output, and the gradients of the input and the generated weights.
+    Each returns the output, and the gradients of the input and the generated weights.
     """
     g = torch.Generator().manual_seed(0)
     tokens = layer.grid[0] * layer.grid[1]
     if layer.kind == "linear":
-        made = SiteLinear("ffn_in", layer.inputs, layer.outputs or layer.inputs)
+        site = SiteLinear("ffn_in", layer.inputs, layer.outputs or layer.inputs)
     else:
-        made = SiteDepthwise(layer.inputs, layer.grid)
-    made.address = "layer"
+        site = SiteDepthwise(layer.inputs, layer.grid)
+    site.address = "layer"
     with torch.no_grad():
-        for p in made.parameters():
+        for p in site.parameters():
             p.normal_(std=0.02, generator=g)
     x = torch.randn(layer.batch, tokens, layer.inputs, generator=g, requires_grad=True)
-    delta = torch.randn(layer.batch, *made.weight.shape, generator=g).mul_(0.02).requires_grad_()
+    delta = torch.randn(layer.batch, *site.weight.shape, generator=g).mul_(0.02).requires_grad_()
 
     def run(forward: Callable[[], torch.Tensor]) -> Work:
         def work() -> tuple[torch.Tensor | None, ...]:
             y = forward()
             y.square().mean().backward()
-            made_of = y.detach(), x.grad, delta.grad
+            results = y.detach(), x.grad, delta.grad
             x.grad = delta.grad = None
-            made.zero_grad()
-            return made_of
+            site.zero_grad()
+            return results
 
         return work
 
     def loop() -> torch.Tensor:
-        each = zip(x.split(1), delta.split(1), strict=True)
-        given = ((one, Conditioning(operations={"layer": [DenseDelta(d)]})) for one, d in each)
-        return torch.cat([made(one, told) for one, told in given])
+        samples = zip(x.split(1), delta.split(1), strict=True)
+        return torch.cat([site(one, _conditioned(weights)) for one, weights in samples])
 
-    fused = Conditioning(operations={"layer": [DenseDelta(delta)]})
+    fused = _conditioned(delta)
     return {
-        "static": run(lambda: made(x, Conditioning())),
+        "static": run(lambda: site(x, Conditioning())),
         "loop": run(loop),
-        "fused": run(lambda: made(x, fused)),
+        "fused": run(lambda: site(x, fused)),
     }
+
+
+def _conditioned(delta: torch.Tensor) -> Conditioning:
+    """The conditioning of a layer at address 'layer' by generated weights."""
+    return Conditioning(operations={"layer": [DenseDelta(delta)]})

@@ -15,6 +15,7 @@ from cabench.data.texts import with_text_features
 from cabench.data.vae import VAE
 from cabench.metrics.clip import Clip
 from cabench.metrics.scorer import REFERENCE, SampleScorer
+from cabench.planning.trials import Places
 from cabench.records.spec import ClipSpec, DataSpec, TrainSpec, TrialSpec
 from cabench.runtime.files import content_key
 from cabench.runtime.images import to_uint8
@@ -48,21 +49,21 @@ class Assets:
 
         return _keep(self._datasets, (spec, content_key(options)), 2, load)
 
-    def encoded(
-        self, spec: TrainSpec, options: dict[str, Any], text_path: str | None, cache: Path
-    ) -> Dataset:
+    def encoded(self, spec: TrainSpec, places: Places, cache: Path) -> Dataset:
         """The data of a trial, with the text features that the model is conditioned on."""
         text = spec.text
         if text is None:
-            return self.dataset(spec.data, options)
+            return self.dataset(spec.data, places.data)
 
         def encode() -> Dataset:
-            network = encoder(text.encoder, text_path)
+            network = encoder(text.encoder, places.text)
             if network.fingerprint != text.fingerprint:
                 raise _changed(f"text encoder '{text.encoder}'")
-            return with_text_features(self.dataset(spec.data, options), network, text.tokens, cache)
+            return with_text_features(
+                self.dataset(spec.data, places.data), network, text.tokens, cache
+            )
 
-        key = (spec.data, text, content_key(options, text_path), cache)
+        key = (spec.data, text, content_key(places.data, places.text), cache)
         return _keep(self._datasets, key, 2, encode)
 
     def clip(self, spec: ClipSpec, path: str) -> Clip:

@@ -7,7 +7,6 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
@@ -25,6 +24,7 @@ from cabench.planning.trials import Plan, Trial, manifest, plan
 from cabench.planning.tuning import Search, searches, tuned
 from cabench.plugins import load_plugins, read_plugins
 from cabench.records.sample_grid import is_intact
+from cabench.records.schema import Manifest, SearchOutcome
 from cabench.records.store import REFERENCE, SHEET, Store
 from cabench.runtime.console import screen
 from cabench.runtime.devices import pick_device
@@ -78,12 +78,12 @@ class Prepared:
     remaining: Remaining
 
     @property
-    def manifest(self) -> dict[str, Any]:
-        options = {
-            "scale_file": self.options.scale,
-            "use_reference": self.options.use_reference,
-        }
-        return manifest(self.plan) | options
+    def manifest(self) -> Manifest:
+        return manifest(
+            self.plan,
+            scale_file=self.options.scale,
+            use_reference=self.options.use_reference,
+        )
 
     @property
     def manifest_path(self) -> Path:
@@ -160,7 +160,7 @@ def what_remains(
     planned: Plan,
     store: Store,
     retry_failed: bool = False,
-    outcomes: dict[str, dict[str, Any]] | None = None,  # of searches, by arm, beside stored ones
+    outcomes: dict[str, SearchOutcome] | None = None,  # of searches, by arm, beside stored ones
 ) -> tuple[Plan, Remaining]:
     """The plan with the learning rates that searches chose, and what its records lack."""
     if planned.data.missing:
@@ -237,7 +237,7 @@ def execute(prepared: Prepared) -> Prepared:
             prepared.plan, prepared.store, prepared.options.retry_failed, outcomes
         )
         prepared = dataclasses.replace(prepared, plan=planned, remaining=remaining)
-    write_json(prepared.manifest_path, prepared.manifest)
+    write_json(prepared.manifest_path, prepared.manifest.dump())
     prepared.store.sweep()
     if prepared.remaining.trials:
         _check_vae(prepared.plan.data)
@@ -279,12 +279,12 @@ def _run(prepared: Prepared, console: Console) -> None:
     console.print(view.usage.line("trials") + "\n", soft_wrap=True)
 
 
-def _search(prepared: Prepared, console: Console) -> dict[str, dict[str, Any]]:
+def _search(prepared: Prepared, console: Console) -> dict[str, SearchOutcome]:
     """Run the missing searches, always on Ray; return their outcomes by arm."""
     from cabench.execution.executors import ray
 
     missing = prepared.remaining.searches
-    evaluations = missing[0].options["trials"]
+    evaluations = missing[0].options.trials
     console.print(
         f"{prepared.plan.study.study}: searching the learning rates of {len(missing)} arms, "
         f"{evaluations} evaluations of {missing[0].images:,} images each",
@@ -315,7 +315,7 @@ def work(planned: Plan, trials: tuple[Trial, ...]) -> dict[str, float]:
     macs = {}
     for arm in planned.arms:
         try:
-            macs[arm] = meta_macs(planned.models[arm].spec)["total"]
+            macs[arm] = meta_macs(planned.models[arm].spec).total
         except (Exception, SystemExit):  # its trials fail, and say why in their records
             macs[arm] = 1.0
     return {trial.key: macs[trial.arm] * forward_passes(trial) for trial in trials}
@@ -323,6 +323,6 @@ def work(planned: Plan, trials: tuple[Trial, ...]) -> dict[str, float]:
 
 def forward_passes(trial: Trial) -> float:
     """Forward passes of one image in a trial; a training step counts as three."""
-    sampling = trial.spec["sample"]
-    per_step = sum(1 if g == 1 else 2 for g in [trial.spec["guidance"], *trial.spec["sweep"]])
-    return 3 * trial.spec["images"] + per_step * sampling["n"] * sampling["steps"]
+    spec = trial.spec
+    per_step = sum(1 if g == 1 else 2 for g in (spec.guidance, *spec.sweep))
+    return 3 * spec.images + per_step * spec.sample.n * spec.sample.steps

@@ -17,7 +17,6 @@ from cabench.diffusion.process import Process, sample
 from cabench.execution.assets import Decoder
 from cabench.metrics.scorer import REFERENCE, SampleScorer
 from cabench.planning.trials import Trial
-from cabench.records.spec import TrialSpec
 from cabench.records.store import Store
 
 Progress = Callable[[str, float, str], None]  # stage, fraction of it done, a short note
@@ -57,11 +56,10 @@ class Sampler:
 
     def draw(self, scorer: SampleScorer, guidance: float) -> np.ndarray:
         """The samples (n, C, H, W) uint8 of one guidance value, conditioned on a split."""
-        path = self.store.samples(self.trial.sample_key(guidance, scorer.reference))
+        path = self.store.samples(self.trial.spec.sample_key(guidance, scorer.reference))
         if (cached := load(path)) is not None:
             return cached[0]["images"].numpy()
-        spec = TrialSpec.model_validate(self.trial.spec)
-        train, sampling = spec.train, spec.sample
+        train, sampling = self.trial.spec.train, self.trial.spec.sample
         real = Data(self.dataset.split(scorer.reference), train.model.embedder.streams)
         images = sample(
             load_ema(train.model, self.snapshot, self.device),
@@ -82,8 +80,8 @@ class Sampler:
 
     def score_split(self, scorer: SampleScorer) -> SplitScores:
         """Draw and score at the primary guidance; on the report split also at the swept ones."""
-        primary, metrics, timing = self.trial.spec["guidance"], {}, {}
-        sweep = self.trial.spec["sweep"] if scorer.reference == REFERENCE else []
+        primary, metrics, timing = self.trial.spec.guidance, {}, {}
+        sweep = self.trial.spec.sweep if scorer.reference == REFERENCE else ()
         samples = None
         for guidance in [primary, *sweep]:
             suffix = split_suffix(scorer) + ("" if guidance == primary else f"/g{guidance:g}")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from cabench import metrics
 from cabench.cost.macs import cost
@@ -21,7 +20,8 @@ from cabench.execution.sampling import Progress, Sampler, Samples, SplitScores, 
 from cabench.metrics.scorer import SampleScorer
 from cabench.planning.trials import Trial
 from cabench.plugins import load_plugins
-from cabench.records.spec import TrialSpec
+from cabench.records.schema import Record
+from cabench.records.spec import Json, TrialSpec
 from cabench.records.store import CURVES, NEAR, SHEET, Store
 from cabench.registry import BACKBONES, METRICS
 from cabench.runtime.environment import environment, peak_memory_mb
@@ -32,7 +32,7 @@ MEASURED = ("metrics", "protocol", "cost", "timing", "diagnostics")  # {} in a f
 
 def run_trial(
     trial: Trial, store: Store, device: str = "cpu", progress: Progress = lambda *_: None
-) -> dict[str, Any]:
+) -> Record:
     """Run one trial unless its record exists; return the record. An arm's error fails the record.
 
     OSErrors in DISK, such as a full disk, are not the arm's fault and are raised.
@@ -40,16 +40,15 @@ def run_trial(
     with store.lock(trial.key):
         known = store.sound(trial.key)
         if known is not None and known.complete:
-            return known.dump()  # written by another process in the meantime
-        record = {"key": trial.key, "status": "complete", "error": None, "spec": trial.spec}
-        record["environment"] = environment(device)
+            return known  # written by another process in the meantime
+        content = begun(trial) | {"environment": environment(device)}
         began = time.perf_counter()
         try:
             load_plugins(trial.plugins)
-            with store.lock(trial.train_key):
-                record |= measure(trial, store, device, progress)
-            record["timing"]["trial_s"] = time.perf_counter() - began
-            return store.write_record(record).dump()
+            with store.lock(trial.spec.train_key):
+                content |= measure(trial, store, device, progress)
+            content["timing"]["trial_s"] = time.perf_counter() - began
+            return store.write_record(content)
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # one arm's fault must not end the study
@@ -58,30 +57,38 @@ def run_trial(
             previous = store.record(trial.key)
             if previous is not None and previous.complete:  # lost a file beside it
                 LOG.warning("%s is kept as it was: %s", trial.key, describe(error))
-                return previous.dump()
-            return store.write_record(failed(record, describe(error))).dump()
+                return previous
+            return store.write_record(failed(content, describe(error)))
 
 
-def failed(record: dict[str, Any], error: str) -> dict[str, Any]:
-    """The record of a trial that failed with this error."""
-    return record | {"status": "failed", "error": error} | {part: {} for part in MEASURED}
+def begun(trial: Trial) -> Json:
+    """The content of the trial's record before it is measured."""
+    spec = trial.spec.dump()
+    return {"key": trial.key, "status": "complete", "error": None, "spec": spec, "environment": {}}
+
+
+def failed(content: Json, error: str) -> Json:
+    """The content of a record whose trial failed with this error."""
+    return content | {"status": "failed", "error": error} | {part: {} for part in MEASURED}
 
 
 @dataclass(frozen=True)
 class Trained:
     snapshot: Path  # the averaged network
-    curve: dict[str, Any]  # losses and weight diagnostics, by images seen
+    curve: Json  # losses and weight diagnostics, by images seen
     seconds: float
 
 
-def measure(trial: Trial, store: Store, device: str, progress: Progress) -> dict[str, Any]:
-    """Metrics, protocol, cost, timing and diagnostics of a trial; writes the files beside it."""
-    spec = TrialSpec.model_validate(trial.spec)
-    text = trial.assets.get("text", {}).get("path")
-    dataset = ASSETS.encoded(spec.train, trial.data_options, text, store.cache)
-    scorers = _scorers(trial, spec, dataset, store)
+def measure(trial: Trial, store: Store, device: str, progress: Progress) -> Json:
+    """Metrics, protocol, cost, timing and diagnostics of a trial, as its record holds them.
 
-    trained = _train(trial, spec, dataset, store, device, progress)
+    Writes the files beside the record.
+    """
+    spec = trial.spec
+    dataset = ASSETS.encoded(spec.train, trial.places, store.cache)
+    scorers = _scorers(trial, dataset, store)
+
+    trained = _train(trial, dataset, store, device, progress)
     progress("score", 0.0, "real images")
     began = time.perf_counter()
     for scorer in scorers:
@@ -98,13 +105,13 @@ def measure(trial: Trial, store: Store, device: str, progress: Progress) -> dict
     write_json(store.beside(trial.key, CURVES), trained.curve)
     return {
         "metrics": scores,
-        "protocol": _protocol(trial, spec, dataset, samples)
+        "protocol": _protocol(trial, dataset, samples)
         | {
             "sheet": grids.write_samples(
                 store.beside(trial.key, SHEET), samples, spec.train.text is not None
             )
         },
-        "cost": cost(spec.train.model),
+        "cost": cost(spec.train.model).dump(),
         "timing": _timing(spec, trained, reference_s, splits),
         "diagnostics": {
             "weights": last_point(trained.curve.get("weights", {})),
@@ -113,28 +120,26 @@ def measure(trial: Trial, store: Store, device: str, progress: Progress) -> dict
     }
 
 
-def _scorers(trial: Trial, spec: TrialSpec, dataset: Dataset, store: Store) -> list[SampleScorer]:
-    chosen = metrics.needing("samples", spec.score.metrics)
-    clip = spec.score.clip and ASSETS.clip(spec.score.clip, trial.assets["clip"])
-    return ASSETS.scorers(spec, dataset, chosen, store.cache, clip)
+def _scorers(trial: Trial, dataset: Dataset, store: Store) -> list[SampleScorer]:
+    chosen = metrics.needing("samples", trial.spec.score.metrics)
+    clip = None
+    if trial.spec.score.clip is not None and trial.places.clip is not None:
+        clip = ASSETS.clip(trial.spec.score.clip, trial.places.clip)
+    return ASSETS.scorers(trial.spec, dataset, chosen, store.cache, clip)
 
 
 def _train(
-    trial: Trial,
-    spec: TrialSpec,
-    dataset: Dataset,
-    store: Store,
-    device: str,
-    progress: Progress,
+    trial: Trial, dataset: Dataset, store: Store, device: str, progress: Progress
 ) -> Trained:
-    images = spec.images
+    spec, images = trial.spec.train, trial.spec.images
     snapshot = train(
-        spec.train,
+        spec,
         images,
         dataset,
-        store.training(trial.train_key),
+        store.training(spec.key),
         device=device,
-        **trial.snapshots,
+        snapshot_every=trial.snapshot_every,
+        keep_state=trial.keep_state,
         progress=lambda seen, loss: progress("train", min(1, seen / images), f"loss {loss:.4f}"),
     )
     _, metadata = load_existing(snapshot)
@@ -154,19 +159,17 @@ def _score_model(
     return scores
 
 
-def _protocol(
-    trial: Trial, spec: TrialSpec, dataset: Dataset, samples: list[Samples]
-) -> dict[str, Any]:
-    """How the numbers came about, for tables and reports."""
-    backbone = trial.spec["train"]["model"]["backbone"]
+def _protocol(trial: Trial, dataset: Dataset, samples: list[Samples]) -> Json:
+    """How the numbers come about, for tables and reports."""
+    spec, backbone = trial.spec, trial.spec.train.model.backbone
     protocol = dict(samples[0].scorer.protocol)
     if trial.tuning is not None:
-        protocol["tuning"] = trial.tuning
+        protocol["tuning"] = trial.tuning.dump()
     if dataset.vae is not None:
         protocol["vae"] = dataset.vae
     return protocol | {
         "data": dataset.name,
-        "backbone": BACKBONES.get(backbone["kind"]).describe(backbone),
+        "backbone": BACKBONES.get(backbone.kind).describe(backbone.dump()),
         "training": _training(spec, trial.tuning is not None),
         "images": spec.images,
         "guidance": spec.guidance,

@@ -6,9 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from cabench.config.schema import Tune
 from cabench.errors import CabenchError
 from cabench.planning.tuning import VERSION, Search
 from cabench.plugins import load_plugins
+from cabench.records.schema import SearchOutcome, read_outcome
 from cabench.records.spec import TrainSpec
 from cabench.records.store import Store
 from cabench.runtime.files import content_key, write_json
@@ -18,9 +20,9 @@ DIVERGED = 1e3  # the loss that the sampler gets for a rate at which the loss is
 EXPLORED = 2  # random rates after the start points; then the sampler uses the losses
 
 
-def outcome(search: Search, store: Store) -> dict[str, Any] | None:
-    """The finished search, or None: `lr`, and `tried`, its (rate, loss) pairs in order."""
-    return read_valid(store.tuning(search.key), read_sealed)
+def outcome(search: Search, store: Store) -> SearchOutcome | None:
+    """The outcome of a finished search, or None."""
+    return read_valid(store.tuning(search.key), lambda path: read_outcome(read_sealed(path)))
 
 
 def evaluate(
@@ -32,13 +34,13 @@ def evaluate(
 ) -> float:
     """Loss on judge-train at `factor` times the scale's rate, at most DIVERGED; cached on disk."""
     spec = search.at(factor)
-    key = content_key("evaluation", [VERSION, spec, search.images, search.heldout])
+    key = content_key("evaluation", [VERSION, spec.dump(), search.images, search.heldout.dump()])
     with store.lock(key):
         if (evaluation := read_valid(store.tuning(key), read_sealed)) is not None:
             return evaluation["loss"]
         load_plugins(search.plugins)
-        loss = _trained_loss(search, TrainSpec.model_validate(spec), store, device, progress)
-        content = {"key": key, "arm": search.arm, "spec": spec, "images": search.images}
+        loss = _trained_loss(search, spec, store, device, progress)
+        content = {"key": key, "arm": search.arm, "spec": spec.dump(), "images": search.images}
         write_json(store.tuning(key), seal(content | {"loss": loss}))
         return loss
 
@@ -57,8 +59,7 @@ def _trained_loss(
     from cabench.diffusion.training import Diverged, train
     from cabench.execution.assets import ASSETS
 
-    text = search.assets.get("text", {}).get("path")
-    dataset = ASSETS.encoded(spec, search.data_options, text, store.cache)
+    dataset = ASSETS.encoded(spec, search.places, store.cache)
     try:
         with store.lock(spec.key):
             snapshot = train(
@@ -75,7 +76,7 @@ def _trained_loss(
             load_ema(spec.model, snapshot, device),
             Process(spec.diffusion.prediction, spec.diffusion.schedule),
             Data(dataset.split("judge-train"), spec.model.embedder.streams),
-            **search.heldout,
+            **search.heldout.dump(),
             device=device,
         )
     except Diverged:
@@ -103,14 +104,14 @@ class ArmSearches:
     def __init__(self, searches: Sequence[Search]):
         self.searches = searches
         self.studies = [_study(search.options) for search in searches]
-        self.left = [search.options["trials"] for search in searches]
+        self.left = [search.options.trials for search in searches]
         self.running: dict[str, Suggestion] = {}  # by the caller's id
         self.tried: list[list[tuple[float, float]]] = [[] for _ in searches]  # (factor, loss)
         self.faults: list[list[str]] = [[] for _ in searches]  # why evaluations failed
 
     @property
     def evaluations(self) -> int:
-        return sum(search.options["trials"] for search in self.searches)
+        return sum(search.options.trials for search in self.searches)
 
     @property
     def exhausted(self) -> bool:
@@ -126,7 +127,7 @@ class ArmSearches:
         if not free:
             return None
         place = max(free, key=lambda i: self.left[i])
-        low, high = self.searches[place].options["range"]
+        low, high = self.searches[place].options.range
         trial = self.studies[place].ask({"factor": FloatDistribution(low, high, log=True)})
         self.left[place] -= 1
         suggestion = Suggestion(place, trial.params["factor"], trial)
@@ -145,7 +146,7 @@ class ArmSearches:
         state = TrialState.FAIL if loss is None else TrialState.COMPLETE
         self.studies[suggestion.place].tell(suggestion.trial, loss, state=state)
 
-    def outcomes(self, store: Store) -> dict[str, dict[str, Any]]:
+    def outcomes(self, store: Store) -> dict[str, SearchOutcome]:
         """The outcome of each arm's search; those without a fault are stored."""
         return {
             search.arm: _failed(search, faults) if faults else _conclude(search, tried, store)
@@ -153,40 +154,36 @@ class ArmSearches:
         }
 
 
-def _study(options: dict[str, Any]) -> Any:
+def _study(options: Tune) -> Any:
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    startup = len(options["start"]) + EXPLORED
-    sampler = optuna.samplers.TPESampler(seed=options["seed"], n_startup_trials=startup)
+    startup = len(options.start) + EXPLORED
+    sampler = optuna.samplers.TPESampler(seed=options.seed, n_startup_trials=startup)
     study = optuna.create_study(sampler=sampler, pruner=optuna.pruners.NopPruner())
-    for factor in options["start"]:
+    for factor in options.start:
         study.enqueue_trial({"factor": factor})
     return study
 
 
-def _failed(search: Search, faults: list[str]) -> dict[str, Any]:
+def _failed(search: Search, faults: list[str]) -> SearchOutcome:
     """The outcome, not stored, of a search whose evaluations raised.
 
     If all did, the arm is at fault: its trials fail at the first rate and say why. If some did, the
     arm would be tuned with less effort than the others: a CabenchError.
     """
-    if len(faults) < search.options["trials"]:
+    if len(faults) < search.options.trials:
         raise CabenchError(
-            f"the search of '{search.arm}': {len(faults)} of {search.options['trials']} "
+            f"the search of '{search.arm}': {len(faults)} of {search.options.trials} "
             f"evaluations failed ({faults[0]}); re-run the command to try them again"
         )
-    lr = search.at(search.options["start"][0])["training"]["lr"]
-    return search.result(lr, [])
+    return search.outcome(search.at(search.options.start[0]).training.lr, [])
 
 
-def _conclude(search: Search, tried: list[tuple[float, float]], store: Store) -> dict[str, Any]:
+def _conclude(search: Search, tried: list[tuple[float, float]], store: Store) -> SearchOutcome:
     """Store and return the outcome: the rate with the lowest loss, all rates in the order tried."""
-    rates = [(search.at(factor)["training"]["lr"], loss) for factor, loss in tried]
+    rates = [(search.at(factor).training.lr, loss) for factor, loss in tried]
     best, _ = min(rates, key=lambda pair: pair[1])
-    result = search.result(best, rates)
-    write_json(store.tuning(search.key), seal(result))
+    result = search.outcome(best, rates)
+    write_json(store.tuning(search.key), seal(result.dump()))
     return result
-
-
-# ---- on disk ------------------------------------------------------------------------------------

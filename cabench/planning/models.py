@@ -29,6 +29,7 @@ from cabench.models.conditioning.base import MethodOptions
 from cabench.models.embedding import embedder_options
 from cabench.models.model import attach, build_backbone
 from cabench.planning.data import DataRef, TextRef
+from cabench.records.schema import Params
 from cabench.records.spec import ModelSpec
 from cabench.registry import BACKBONES, METHODS, versioned
 from cabench.runtime.files import content_key
@@ -62,7 +63,7 @@ class ResolvedModel:
 
     # fmt: off
     spec: ModelSpec
-    parameters: dict[str, int]  # backbone, embedder, methods, total
+    parameters: Params
     narrowed: bool = False      # the scale gave its generators a bottleneck
     # fmt: on
 
@@ -104,11 +105,11 @@ def resolve_models(
         with _failures_at(where):
             draft = _draft(arm, where, network)
             if arm.match is not None:
-                target = models[arm.match.params_of].parameters["total"]
+                target = models[arm.match.params_of].parameters.total
                 models[name] = _matched(draft, arm.match, target)
                 continue
             models[name] = _resolved(draft)
-            if bottleneck and max_params and models[name].parameters["total"] > max_params:
+            if bottleneck and max_params and models[name].parameters.total > max_params:
                 models[name] = _narrowed(draft, bottleneck) or models[name]
     return {name: models[name] for name in arms}
 
@@ -229,9 +230,9 @@ def _matched(draft: _Draft, match: Match, target: int) -> ResolvedModel:
             raise ConfigError("study", (*draft.where, "match", "by"), text)
         return _resolved(sized)
 
-    one, two = (at(size).parameters["total"] for size in (1, 2))  # the count is linear in the size
+    one, two = (at(size).parameters.total for size in (1, 2))  # the count is linear in the size
     model = at(max(1, 1 + round((target - one) / (two - one))))
-    total = model.parameters["total"]
+    total = model.parameters.total
     if abs(total / target - 1) > MATCH_TOLERANCE:
         text = f"cannot reach {target:,} parameters; the closest size has {total:,}"
         raise ConfigError("study", (*draft.where, "match"), text)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from cabench import metrics
@@ -21,6 +22,15 @@ from cabench.planning import references
 from cabench.planning.data import DataRef, choose_data, find_data, on_data
 from cabench.planning.models import ResolvedModel, network_of, resolve_models
 from cabench.plugins import Plugin
+from cabench.records.schema import (
+    Manifest,
+    ManifestArm,
+    ManifestClaim,
+    ManifestTrial,
+    MetricInfo,
+    PluginFile,
+    SearchResult,
+)
 from cabench.records.spec import (
     DataSpec,
     DiffusionSpec,
@@ -32,9 +42,17 @@ from cabench.records.spec import (
     TrainSpec,
     TrialSpec,
 )
-from cabench.runtime.files import content_key
 
 SAMPLE_RECIPE = 3  # raise it whenever the same network would give other samples
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where this machine has what a trial reads. No number depends on it."""
+
+    data: dict[str, Any]  # options of the data source, such as its directory
+    text: str | None = None  # directory or hub name of the text encoder
+    clip: str | None = None  # the same of the CLIP that scores
 
 
 @dataclass(frozen=True)
@@ -44,32 +62,17 @@ class Trial:
     # fmt: off
     arm: str
     seed: int
-    spec: dict[str, Any]                    # a TrialSpec as JSON; its hash is the key
-    data_options: dict[str, Any]
-    snapshots: dict[str, Any]               # snapshot_every, keep_state: they change no number
+    spec: TrialSpec
+    places: Places
+    snapshot_every: int                     # images; changes no number
+    keep_state: bool                        # after training, so that a longer run can resume
     plugins: tuple[Plugin, ...] = ()        # to load where it runs; their hashes are in the spec
-    tuning: dict[str, Any] | None = None    # the search that chose the learning rate
-    assets: dict[str, Any] = field(default_factory=dict)  # where encoders have their weights
+    tuning: SearchResult | None = None      # the search that chose the learning rate
     # fmt: on
 
-    @property
-    def train_key(self) -> str:
-        return content_key("train", self.spec["train"])
-
-    def sample_key(self, guidance: float, split: str = "report") -> str:
-        """The key of the samples that are conditioned on a split's streams."""
-        parts = [self.train_key, self.spec["images"], self.spec["sample"], guidance]
-        if split != "report":
-            parts.append({split: self.spec["score"][split]})
-        return content_key("sample", *parts)
-
-    @property
+    @cached_property
     def key(self) -> str:
-        guidances = [self.spec["guidance"], *self.spec["sweep"]]
-        parts = [[self.sample_key(g) for g in guidances], self.spec["score"]]
-        if "tuning" in self.spec:  # a record belongs to one search
-            parts.append(self.spec["tuning"])
-        return content_key("score", *parts)
+        return self.spec.key
 
 
 @dataclass(frozen=True)
@@ -165,7 +168,7 @@ def _run_arms(file: StudyFile, scale: Scale, all_arms: bool) -> list[str]:
 
 def _check_sizes(arms: list[str], models: dict[str, ResolvedModel], scale: Scale) -> None:
     for name in arms:
-        total = models[name].parameters["total"]
+        total = models[name].parameters.total
         if total > scale.max_params:
             text = (
                 f"{total:,} parameters; scale '{scale.scale}' allows {scale.max_params:,} "
@@ -200,11 +203,15 @@ def _trial(
     return Trial(
         arm=arm,
         seed=seed,
-        spec=spec.dump(),
-        data_options=data.options,
-        snapshots=scale.training.model_dump(include={"snapshot_every", "keep_state"}),
+        spec=spec,
+        places=Places(
+            data.options,
+            text=data.text.path if data.text else None,
+            clip=scale.clip.path if data.clip and scale.clip else None,
+        ),
+        snapshot_every=scale.training.snapshot_every,
+        keep_state=scale.training.keep_state,
         plugins=plugins,
-        assets=_assets(scale, data),
     )
 
 
@@ -252,16 +259,6 @@ def _score_spec(scale: Scale, data: DataRef) -> ScoreSpec:
     )
 
 
-def _assets(scale: Scale, data: DataRef) -> dict[str, Any]:
-    """Where the trial finds the weights of its text encoder and CLIP."""
-    assets: dict[str, Any] = {}
-    if data.text:
-        assets["text"] = {"name": data.text.encoder, "path": data.text.path}
-    if data.clip and scale.clip:
-        assets["clip"] = scale.clip.path
-    return assets
-
-
 def _present(**values: Any) -> dict[str, Any]:
     """The values that are not empty. A key that does not apply stays absent from a spec."""
     return {name: value for name, value in values.items() if value}
@@ -270,59 +267,62 @@ def _present(**values: Any) -> dict[str, Any]:
 # ---- manifest -----------------------------------------------------------------------------------
 
 
-def manifest(plan: Plan) -> dict[str, Any]:
-    """What was asked for, so that later commands need neither the study file nor its plugins."""
+def manifest(plan: Plan, *, scale_file: str = "", use_reference: bool = False) -> Manifest:
+    """What a run asks for, so that later commands need neither the study file nor its plugins."""
     study = plan.study
     labels = {name: metrics.describe(name, plan.scale.sampling.n) for name in plan.scale.metrics}
     if plan.data.unseen:
         labels |= metrics.describe_unseen(plan.scale.metrics, plan.data.unseen)
-    return {
-        "study": study.study,
-        "question": study.question,
-        "scale": plan.scale.scale,
-        "study_file": str(plan.file.path),
-        "study_sha256": plan.file.sha256,
-        "backbone": plan.file.backbone,
-        "baseline": study.baseline,
-        "primary": study.primary,
-        "arms": [
-            {
-                "name": name,
-                "extra": study.arms[name].extra,
-                "bound": study.arms[name].bound,
-                "native": "native" in study.arms[name].methods,
-                "about": study.arms[name].about,
-                "added": name in plan.file.added,
-            }
+    claims = [ManifestClaim.model_validate(claim.model_dump()) for claim in study.claims]
+    return Manifest(
+        study=study.study,
+        question=study.question,
+        scale=plan.scale.scale,
+        study_file=str(plan.file.path),
+        study_sha256=plan.file.sha256,
+        backbone=plan.file.backbone,
+        baseline=study.baseline,
+        primary=study.primary,
+        arms=tuple(
+            ManifestArm(
+                name=name,
+                extra=study.arms[name].extra,
+                bound=study.arms[name].bound,
+                native="native" in study.arms[name].methods,
+                about=study.arms[name].about,
+                added=name in plan.file.added,
+            )
             for name in plan.arms
-        ],
-        "seeds": plan.seeds,
-        "trials": [{"arm": t.arm, "seed": t.seed, "key": t.key} for t in plan.trials],
-        "metrics": labels,
-        "classes": plan.data.names,
-        "claims": [*(c.model_dump() for c in study.claims), *added_claims(plan.file)],
-        "caveat": study.caveat,
-        "plugins": [{"path": p.path, "sha256": p.sha256} for p in plan.plugins],
-        "tuning": {t.arm: t.tuning for t in plan.trials if t.tuning is not None},
-        "added": list(dict.fromkeys(plan.file.added.values())),
-    }
+        ),
+        seeds=tuple(plan.seeds),
+        trials=tuple(ManifestTrial(arm=t.arm, seed=t.seed, key=t.key) for t in plan.trials),
+        metrics={name: MetricInfo.model_validate(label) for name, label in labels.items()},
+        classes={stream: tuple(names) for stream, names in plan.data.names.items()},
+        claims=(*claims, *added_claims(plan.file)),
+        caveat=study.caveat,
+        plugins=tuple(PluginFile(path=p.path, sha256=p.sha256) for p in plan.plugins),
+        tuning={t.arm: t.tuning for t in plan.trials if t.tuning is not None},
+        added=tuple(dict.fromkeys(plan.file.added.values())),
+        scale_file=scale_file,
+        use_reference=use_reference,
+    )
 
 
-def added_claims(file: StudyFile) -> list[dict[str, Any]]:
+def added_claims(file: StudyFile) -> list[ManifestClaim]:
     """One claim per arm of the command line: that it beats the baseline.
 
     Their ids are A1, A2, ... in the order given; `config.study` refuses such ids in a study.
     """
     study = file.study
     return [
-        {
-            "id": ADDED_ID.format(i),
-            "says": f"{name} beats {study.baseline}",
-            "better": name,
-            "than": study.baseline,
-            "metric": study.primary,
-            "test": "superiority",
-            "added": True,
-        }
+        ManifestClaim(
+            id=ADDED_ID.format(i),
+            says=f"{name} beats {study.baseline}",
+            better=name,
+            than=study.baseline,
+            metric=study.primary,
+            test="superiority",
+            added=True,
+        )
         for i, name in enumerate((n for n in file.added if not study.arms[n].bound), 1)
     ]

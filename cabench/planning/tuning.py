@@ -7,17 +7,17 @@ search is the evaluations of one arm.
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 from cabench.config.schema import Tune
 from cabench.config.yaml import located
 from cabench.errors import ConfigError
-from cabench.planning.trials import Plan, Trial
+from cabench.planning.trials import Places, Plan, Trial
 from cabench.plugins import Plugin
+from cabench.records.schema import SearchOutcome
+from cabench.records.spec import HeldoutSpec, TrainSpec
 from cabench.runtime.files import content_key
 
 VERSION = 1  # raise it whenever the same search would choose another rate
@@ -29,38 +29,43 @@ class Search:
 
     # fmt: off
     arm: str
-    train: dict[str, Any]          # the `train` part of a trial's spec, at the scale's rate
+    train: TrainSpec               # of a trial, at the scale's rate
     images: int                    # of one evaluation
-    options: dict[str, Any]        # the study's `tune`
-    heldout: dict[str, Any]
-    data_options: dict[str, Any]
+    options: Tune                  # the study's `tune`
+    heldout: HeldoutSpec
+    places: Places
     snapshot_every: int            # images
     plugins: tuple[Plugin, ...] = ()
-    assets: dict[str, Any] = field(default_factory=dict)  # as in a trial
     # fmt: on
 
     @property
     def key(self) -> str:
-        return content_key("search", [VERSION, self.train, self.images, self.options, self.heldout])
+        options = self.options.model_dump(mode="json")
+        parts = [VERSION, self.train.dump(), self.images, options, self.heldout.dump()]
+        return content_key("search", parts)
 
-    def at(self, factor: float) -> dict[str, Any]:
+    def at(self, factor: float) -> TrainSpec:
         """The training spec at `factor` times the scale's rate, rounded to three digits."""
-        spec = copy.deepcopy(self.train)
-        spec["training"]["lr"] = float(f"{spec['training']['lr'] * factor:.3g}")
-        return spec
+        return at_rate(self.train, float(f"{self.train.training.lr * factor:.3g}"))
 
-    def result(self, lr: float, tried: list[tuple[float, float]]) -> dict[str, Any]:
+    def outcome(self, lr: float, tried: list[tuple[float, float]]) -> SearchOutcome:
         """The outcome of this search: the chosen rate, and the (rate, loss) pairs in order."""
-        return {
-            "key": self.key,
-            "arm": self.arm,
-            "lr": lr,
-            "tried": [list(pair) for pair in tried],
-            "images": self.images,
-            "seed": self.train["seed"],
-            "options": self.options,
-            "judged": "denoising loss on judge-train",
-        }
+        return SearchOutcome(
+            key=self.key,
+            arm=self.arm,
+            lr=lr,
+            tried=tuple(tried),
+            images=self.images,
+            seed=self.train.seed,
+            options=self.options.model_dump(mode="json"),
+            judged="denoising loss on judge-train",
+        )
+
+
+def at_rate(spec: TrainSpec, lr: float) -> TrainSpec:
+    """The same training at another learning rate."""
+    recipe = spec.training.model_copy(update={"lr": lr})
+    return spec.model_copy(update={"training": recipe})
 
 
 def searches(plan: Plan) -> list[Search]:
@@ -77,29 +82,25 @@ def searches(plan: Plan) -> list[Search]:
 
 
 def _search(trial: Trial, tune: Tune) -> Search:
-    train = copy.deepcopy(trial.spec["train"])
-    train["seed"] = tune.seed
+    train = trial.spec.train.model_copy(update={"seed": tune.seed})
     return Search(
         arm=trial.arm,
         train=train,
-        images=max(train["training"]["batch"], round(trial.spec["images"] * tune.budget)),
-        options=tune.model_dump(mode="json"),
-        heldout=trial.spec["score"]["heldout"],
-        data_options=trial.data_options,
-        snapshot_every=trial.snapshots["snapshot_every"],
+        images=max(train.training.batch, round(trial.spec.images * tune.budget)),
+        options=tune,
+        heldout=trial.spec.score.heldout,
+        places=trial.places,
+        snapshot_every=trial.snapshot_every,
         plugins=trial.plugins,
-        assets=trial.assets,
     )
 
 
-def tuned(plan: Plan, outcomes: Mapping[str, dict[str, Any]]) -> Plan:
+def tuned(plan: Plan, outcomes: Mapping[str, SearchOutcome]) -> Plan:
     """The plan with each arm's trials at the rate that its search chose."""
     trials = []
     for trial in plan.trials:
         outcome = outcomes[trial.arm]
-        spec = copy.deepcopy(trial.spec)
-        spec["train"]["training"]["lr"] = outcome["lr"]
-        spec["tuning"] = outcome["key"]
-        search = {k: outcome[k] for k in ("key", "lr", "tried", "images", "seed", "judged")}
-        trials.append(dataclasses.replace(trial, spec=spec, tuning=search))
+        train = at_rate(trial.spec.train, outcome.lr)
+        spec = trial.spec.model_copy(update={"train": train, "tuning": outcome.key})
+        trials.append(dataclasses.replace(trial, spec=spec, tuning=outcome.result))
     return dataclasses.replace(plan, trials=trials)

@@ -56,6 +56,32 @@ class SearchResult(Frozen):
     judged: str
 
 
+class SearchOutcome(Frozen):
+    """A finished search as it is stored in results/tuning/."""
+
+    key: str
+    arm: str
+    lr: float
+    tried: tuple[tuple[float, float], ...]
+    images: int
+    seed: int
+    options: Json  # the study's `tune`
+    judged: str
+    checksum: str | None = None
+
+    @property
+    def result(self) -> SearchResult:
+        """What records and manifests keep of it."""
+        return SearchResult(
+            key=self.key,
+            lr=self.lr,
+            tried=self.tried,
+            images=self.images,
+            seed=self.seed,
+            judged=self.judged,
+        )
+
+
 class Protocol(Frozen):
     """How a record's numbers came about, for tables and reports."""
 
@@ -253,6 +279,11 @@ class Manifest(Frozen):
 
 def read_record(content: Any, path: Path) -> Record:
     return _read(Record, content, path, "record")
+
+
+def read_outcome(content: Any) -> SearchOutcome:
+    """The outcome of a search; ValueError where it is not valid, so that the search runs again."""
+    return SearchOutcome.model_validate(content)
 
 
 def read_manifest(content: Any, path: Path) -> Manifest:

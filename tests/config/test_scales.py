@@ -48,7 +48,7 @@ def test_gpu_hours_follow_from_macs_images_and_sampling(tmp_path, monkeypatch, c
     assert dryrun.show_plan(prepared) == 0
     text = capsys.readouterr().out
     model = prepared.plan.models["native+dw"].spec
-    macs = meta_macs(model)["total"]
+    macs = meta_macs(model).total
     assert macs == pytest.approx(6.06e9, rel=0.01)  # DiT-S/2; and a depthwise convolution a block
     evaluations = 3 * 102_400_000 + (1 + 2) * 50_000 * 250  # guidance 1 is one pass, 1.5 two
     hours = 2 * macs * evaluations / (312e12 * 0.4) / 3600

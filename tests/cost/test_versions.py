@@ -21,8 +21,10 @@ CASES += [("uvit", TOKENS[0])]
 
 def check(backbone, name):
     spec = model_spec(**METHODS[name], backbone=backbone)
-    parameters = {f"parameters of {k}": n for k, n in macs.parameter_counts(spec).items()}
-    numbers = {f"MACs of {k}": n for k, n in macs.fvcore_macs(spec).items()} | parameters
+    parameters = {f"parameters of {k}": n for k, n in macs.parameter_counts(spec).dump().items()}
+    count = macs.fvcore_macs(spec)
+    parts = ("backbone", "conditioning", "total")
+    numbers = {f"MACs of {part}": getattr(count, part) for part in parts} | parameters
     versions = {"macs.VERSION": macs.VERSION, **pins.versions_of(spec)}
     pins.check(PINS, f"{name} on {backbone}", versions, numbers)
 

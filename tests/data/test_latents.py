@@ -157,20 +157,21 @@ def test_a_trial_trains_on_latents_and_is_scored_on_images(made, tiny, monkeypat
     write(tiny / "small.yaml", SCALE.format(path=made / "latents"))
     planned = plan(read_study(tiny / "tiny.yaml"), read_scale("small.yaml"))
     trial, facts = planned.trials[0], json.loads((made / "latents" / "facts.json").read_text())
-    assert trial.spec["train"]["model"]["backbone"]["shape"] == [4, 8, 8]
-    assert trial.spec["train"]["data"]["vae"] == facts["vae"] and str(made) not in str(trial.spec)
+    assert trial.spec.train.model.backbone.shape == (4, 8, 8)
+    assert trial.spec.train.data.dump()["vae"] == facts["vae"]
+    assert str(made) not in str(trial.spec)
     store = Store(tiny / "results", tiny / ".cabench")
     record = run_trial(trial, store)
-    assert record["status"] == "complete", record["error"]
-    assert {"kid", "condition_accuracy", "heldout_loss", "train_loss"} <= set(record["metrics"])
-    assert record["protocol"]["vae"]["path"] == str(made / "vae")
-    assert record["protocol"]["sheet"] == {"rows": 8, "columns": 6, "height": 16, "width": 16}
-    samples = store.samples(trial.sample_key(1.0))
+    assert record.complete, record.error
+    assert {"kid", "condition_accuracy", "heldout_loss", "train_loss"} <= set(record.metrics)
+    assert record.protocol.vae["path"] == str(made / "vae")
+    assert record.protocol.sheet.dump() == {"rows": 8, "columns": 6, "height": 16, "width": 16}
+    samples = store.samples(trial.spec.sample_key(1.0))
     from safetensors.torch import load_file
 
     assert load_file(samples)["images"].shape == (100, 3, SIZE, SIZE)
     again = run_trial(planned.trials[0], Store(tiny / "again", tiny / ".other"))
-    assert again["metrics"] == record["metrics"]  # the seed fixes posterior noise and flips
+    assert again.metrics == record.metrics  # the seed fixes posterior noise and flips
 
 
 CIFAR = """
@@ -192,12 +193,12 @@ def test_a_trial_on_the_real_formats(made, tiny, source):
     planned = plan(read_study(tiny / "tiny.yaml"), read_scale("small.yaml"))
     assert planned.data.source == ("cifar10" if source == "cifar10" else "latents")
     record = run_trial(planned.trials[0], Store(tiny / "results", tiny / ".cabench"))
-    assert record["status"] == "complete", record["error"]
-    assert np.isfinite(list(record["metrics"].values())).all()
-    sheet = record["protocol"]["sheet"]
+    assert record.complete, record.error
+    assert np.isfinite(list(record.metrics.values())).all()
+    sheet = record.protocol.sheet
     side, columns = (32, 10) if source == "cifar10" else (SIZE, COLUMNS)
-    assert (sheet["height"], sheet["columns"]) == (side, columns)
-    assert ("vae" in record["protocol"]) is (source == "imagenet64")
+    assert (sheet.height, sheet.columns) == (side, columns)
+    assert (record.protocol.vae is not None) is (source == "imagenet64")
 
 
 def test_a_trial_on_coco_is_conditioned_on_captions(made, tiny):
@@ -212,8 +213,8 @@ def test_a_trial_on_coco_is_conditioned_on_captions(made, tiny):
     write(tiny / "text.yaml", study)
     planned = plan(read_study(tiny / "text.yaml"), read_scale("small.yaml"))
     record = run_trial(planned.trials[0], Store(tiny / "results", tiny / ".cabench"))
-    assert record["status"] == "complete", record["error"]
-    assert np.isfinite(list(record["metrics"].values())).all()
+    assert record.complete, record.error
+    assert np.isfinite(list(record.metrics.values())).all()
 
 
 def test_a_sample_grid_of_large_images_and_many_classes_stays_small(tmp_path):

@@ -23,7 +23,6 @@ from cabench.models.model import build_initialised
 from cabench.planning.trials import manifest, plan
 from cabench.records.runs import Run
 from cabench.records.sample_grid import LIMIT
-from cabench.records.schema import Manifest
 from cabench.records.store import Store
 from cabench.registry import BACKBONES
 from cabench.report.report import write_report
@@ -107,11 +106,11 @@ def run(folder):
 def test_the_whole_path_runs_on_every_backbone(run):
     for backbone, (_, records) in run[1].items():
         for arm, record in records.items():
-            assert record["status"] == "complete", (backbone, arm, record["error"])
-            measured = record["metrics"]
+            assert record.complete, (backbone, arm, record.error)
+            measured = record.metrics
             for name in ("kid", "style_accuracy", "clip_score"):
                 assert {name, f"{name}/g2", f"{name}/unseen"} <= set(measured)
-                assert {name, f"{name}/unseen"} <= set(record["protocol"]["floor"])
+                assert {name, f"{name}/unseen"} <= set(record.protocol.floor)
             assert "heldout_loss/unseen" in measured
             assert len(json.dumps(record)) < 20_000
             assert all(np.isfinite(value) for value in measured.values())
@@ -148,11 +147,11 @@ def test_the_text_is_told(run, folder):
 
 def test_keys_hold_the_encoder_and_labels_know_nothing_of_it(run, folder):
     made, records = run[1]["uvit"]
-    spec = records["can"]["spec"]
-    assert spec["train"]["text"]["fingerprint"] == made.data.text.fingerprint
-    assert spec["train"]["text"]["tokens"] == made.data.text.tokens <= 77
-    assert spec["images"] == 64 and spec["sample"]["n"] == 100
-    assert spec["score"]["clip"]["template"] is None
+    spec = records["can"].spec
+    assert spec.train.text.fingerprint == made.data.text.fingerprint
+    assert spec.train.text.tokens == made.data.text.tokens <= 77
+    assert spec.images == 64 and spec.sample.n == 100
+    assert spec.score.clip.template is None
     other = save_clip(folder / "other", seed=3)
     changed = planned(folder, clip=(str(folder / "clip"), str(other)))
     assert changed.trials[0].train_key != made.trials[0].train_key
@@ -168,11 +167,14 @@ def test_keys_hold_the_encoder_and_labels_know_nothing_of_it(run, folder):
         scale.replace("metrics: [kid, style_accuracy, clip_score, h", "metrics: [kid, h"),
     )
     labels = plan(read_study(study), read_scale(str(folder / "plain.yaml")))
-    spec = labels.trials[0].spec
+    spec = labels.trials[0].spec.dump()
     assert "text" not in spec["train"] and "text_tokens" not in spec["train"]["model"]
     assert set(spec["train"]["model"]["embedder"]) == {"version", "width", "normalise", "classes"}
     assert set(spec["score"]) == {"judge", "metrics", "heldout", "probe", "cost"}
-    assert labels.trials[0].assets == {} and spec["sample"]["n"] == 110
+    assert (
+        labels.trials[0].places.text is labels.trials[0].places.clip is None
+        and spec["sample"]["n"] == 110
+    )
 
 
 def test_the_same_trial_again_has_the_same_bits(run, folder, tmp_path):
@@ -181,17 +183,17 @@ def test_the_same_trial_again_has_the_same_bits(run, folder, tmp_path):
     trial = next(t for t in made.trials if t.arm == "can")
     again = run_trial(trial, Store(tmp_path / "results", tmp_path / "cache"))
     for part in ("spec", "metrics", "cost"):
-        assert again[part] == records["can"][part]
+        assert getattr(again, part) == getattr(records["can"], part)
 
 
 def test_the_sheet_shows_prompts_below_their_samples(run):
     store, found = run
     made, records = found["uvit"]
-    layout = records["can"]["protocol"]["sheet"]
+    layout = records["can"].protocol.sheet.dump()
     assert len(layout["prompts"]) == sum(PROMPTS.values()) == layout["columns"]
     assert layout["unseen"].count(True) == PROMPTS["unseen"] and layout["rows"] == 2
     assert any("style" in prompt for prompt in layout["prompts"])
-    grids = sample_grids(Results.of(Run(Manifest.model_validate(manifest(made)), store)), store)
+    grids = sample_grids(Results.of(Run(manifest(made), store)), store)
     assert list(grids.columns) == layout["prompts"]
     from cabench.data import load_dataset
 
@@ -205,7 +207,7 @@ def test_the_sheet_shows_prompts_below_their_samples(run):
 def test_the_grid_and_the_report_show_the_prompts(run, tmp_path):
     store, found = run
     made, _ = found["uvit"]
-    planned = Run(Manifest.model_validate(manifest(made)), store)
+    planned = Run(manifest(made), store)
     paths = write_outputs(Results.of(planned), store)
     image = Image.open(next(p for p in paths if p.name == "samples.png"))
     blocks = 1 + len(made.arms)
@@ -231,16 +233,16 @@ def test_style_is_a_stream_of_its_own(run, folder):
     """
     study = write(folder / "styles.yaml", told)
     made = plan(read_study(study), read_scale(str(folder / "scale.yaml")))
-    spec = made.trials[0].spec["train"]
+    spec = made.trials[0].spec.train.dump()
     assert spec["model"]["embedder"]["classes"] == {"label": 9, "style": 3}
     assert "text" not in spec and "text" not in spec["model"]["embedder"]
     sources = [m["options"]["source"] for m in spec["model"]["methods"]]
     assert sources == [["timestep", "label"], ["style"]]
     torch.set_num_threads(1)
     record = run_trial(made.trials[0], run[0])
-    assert record["status"] == "complete", record["error"]
-    assert 0 <= record["metrics"]["style_accuracy/unseen"] <= 1
-    assert record["protocol"]["floor"]["style_accuracy"] > 0.5
+    assert record.complete, record.error
+    assert 0 <= record.metrics["style_accuracy/unseen"] <= 1
+    assert record.protocol.floor["style_accuracy"] > 0.5
     alone = write(folder / "alone.yaml", told.replace("[label, style]", "[style]"))
     models = plan(read_study(alone), read_scale(str(folder / "scale.yaml"))).models
     assert models["can"].spec.methods[0].options["source"] == ["timestep", "style"]
@@ -278,9 +280,9 @@ def test_both_counters_agree_on_text(backbone, names):
         text_tokens=9,
     )
     counted = macs.fvcore_macs(spec)
-    assert counted == macs.meta_macs(spec) and counted["conditioning"] > 0
+    assert counted == macs.meta_macs(spec) and counted.conditioning > 0
     longer = macs.meta_macs(spec.model_copy(update={"text_tokens": 10}))
-    assert longer["total"] > counted["total"]
+    assert longer.total > counted.total
 
 
 def test_a_step_of_a_text_model_can_be_timed():

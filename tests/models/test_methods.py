@@ -425,7 +425,7 @@ def test_generator_sizes_at_dit_s2_are_the_derived_ones(shared, sites, bias, mil
         preset="S",
         shape=[4, 32, 32],
     )
-    assert parameter_counts(spec)["methods"] / 1e6 == pytest.approx(millions, rel=2e-3)
+    assert parameter_counts(spec).methods / 1e6 == pytest.approx(millions, rel=2e-3)
 
 
 def test_source_is_a_sum_of_normalised_streams():

@@ -41,7 +41,7 @@ def test_parameters_are_those_of_the_built_model(placement):
 
 
 def test_matched_arms_have_the_parameters_they_claim(placement):
-    counts = {name: model.parameters["total"] for name, model in placement.models.items()}
+    counts = {name: model.parameters.total for name, model in placement.models.items()}
     assert counts["can-3-matched"] == pytest.approx(counts["native+dw"], rel=0.025)
     assert counts["native+dw-wide"] == pytest.approx(counts["native+can-3"], rel=0.005)
     spec = placement.models["can-3-matched"].spec.dump()
@@ -50,7 +50,7 @@ def test_matched_arms_have_the_parameters_they_claim(placement):
     for other in (rank + 1, rank - 1):  # the nearest whole rank
         changed = copy.deepcopy(spec)
         changed["methods"][0]["options"]["rank"] = other
-        total = parameter_counts(ModelSpec.model_validate(changed))["total"]
+        total = parameter_counts(ModelSpec.model_validate(changed)).total
         assert abs(total - counts["native+dw"]) >= off
 
 
@@ -107,7 +107,7 @@ def test_methods_that_do_not_fit_are_refused_with_the_reason(tiny, case):
 def test_arms_that_are_too_large_get_the_scales_bottleneck_or_are_refused(tiny):
     study, scale = read_study(tiny / "tiny.yaml"), TINY_SCALE.lstrip()
     normal = plan(study, read_scale("scale.yaml"))
-    most = normal.models["native+dw"].parameters["total"] + 5000
+    most = normal.models["native+dw"].parameters.total + 5000
     put(tiny / "small.yaml", scale + f"max_params: {most}\n")
     error = error_of(lambda: plan(study, read_scale("small.yaml")))
     assert_at(error, tiny / "tiny.yaml", 6, "arms.can-3")
@@ -116,7 +116,7 @@ def test_arms_that_are_too_large_get_the_scales_bottleneck_or_are_refused(tiny):
     models = plan(study, read_scale("narrow.yaml")).models
     options = models["can-3"].spec.methods[0].options
     assert (options["generator"], options["rank"]) == ("bottleneck", 2)
-    assert models["can-3"].parameters["total"] <= most
+    assert models["can-3"].parameters.total <= most
     assert [name for name, model in models.items() if model.narrowed] == ["can-3", "can-all"]
     assert models["native+dw"] == normal.models["native+dw"]
     put(tiny / "wide.yaml", scale + "bottleneck: 2\n")

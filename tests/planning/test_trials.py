@@ -1,8 +1,6 @@
 """Trials: what their keys hold, and what the manifest says."""
 
-import copy
 import dataclasses
-from pathlib import Path
 
 import pytest
 from backbones import on_all
@@ -12,7 +10,7 @@ from cabench.config.cost_study import kind_of
 from cabench.config.study import read_scale, read_study
 from cabench.execution.run import Options, prepare
 from cabench.planning.trials import Trial, manifest, plan
-from cabench.records.schema import read_manifest
+from cabench.records.spec import TrialSpec
 from cabench.report.methods_section import command
 
 STUDY = ROOT / "studies" / "layer_placement.yaml"
@@ -26,49 +24,55 @@ def placement():
 def test_arms_of_one_seed_differ_in_nothing_but_the_model(placement):
     for trial in placement.trials:
         first = next(t for t in placement.trials if t.seed == trial.seed)
-        ours, theirs = copy.deepcopy(trial.spec), copy.deepcopy(first.spec)
-        ours["train"]["model"] = theirs["train"]["model"] = None
-        assert ours == theirs
+        train = trial.spec.train.model_copy(update={"model": first.spec.train.model})
+        assert trial.spec.model_copy(update={"train": train}) == first.spec
 
 
 def changed(trial: Trial, **parts) -> Trial:
     """The trial with other values in its spec, named by paths such as train__seed."""
-    spec = copy.deepcopy(trial.spec)
+    spec = trial.spec.dump()
     for path, value in parts.items():
         *folders, last = path.split("__")
         inner = spec
         for folder in folders:
             inner = inner[folder]
         inner[last] = value
-    return dataclasses.replace(trial, spec=spec)
+    return dataclasses.replace(trial, spec=TrialSpec.model_validate(spec))
 
 
 def test_keys_are_nested(placement):
     trial = placement.trials[0]
     longer = changed(trial, images=99_999)
-    assert longer.train_key == trial.train_key and longer.key != trial.key
+    assert longer.spec.train_key == trial.spec.train_key and longer.key != trial.key
     resampled = changed(trial, sample__steps=7)
-    assert resampled.train_key == trial.train_key
-    assert resampled.sample_key(1.0) != trial.sample_key(1.0)
+    assert resampled.spec.train_key == trial.spec.train_key
+    assert resampled.spec.sample_key(1.0) != trial.spec.sample_key(1.0)
     rescored = changed(trial, score__judge="another")
-    assert rescored.sample_key(1.0) == trial.sample_key(1.0) and rescored.key != trial.key
-    for path in ("train__seed", "train__init_salt", "train__recipe", "train__data__fingerprint"):
-        assert changed(trial, **{path: "other"}).train_key != trial.train_key, path
+    assert rescored.spec.sample_key(1.0) == trial.spec.sample_key(1.0)
+    assert rescored.key != trial.key
+    changes = {
+        "train__seed": 7,
+        "train__init_salt": "other",
+        "train__recipe": 99,
+        "train__data__fingerprint": "other",
+    }
+    for path, value in changes.items():
+        assert changed(trial, **{path: value}).spec.train_key != trial.spec.train_key, path
     assert dataclasses.replace(trial, arm="renamed").key == trial.key
-    assert dataclasses.replace(trial, snapshots={}).key == trial.key
+    assert dataclasses.replace(trial, snapshot_every=1, keep_state=False).key == trial.key
 
 
 def test_forced_kernels_are_part_of_the_key(tiny_plan):
     forced = plan(tiny_plan.file, read_scale("scale.yaml"), kernels={"depthwise": "loop"})
     free = plan(tiny_plan.file, read_scale("scale.yaml"), kernels={})
-    assert free.trials[0].train_key == tiny_plan.trials[0].train_key
-    assert forced.trials[0].train_key != free.trials[0].train_key
+    assert free.trials[0].spec.train_key == tiny_plan.trials[0].spec.train_key
+    assert forced.trials[0].spec.train_key != free.trials[0].spec.train_key
 
 
 def test_the_environment_forces_kernels_of_a_run(tiny, monkeypatch):
     monkeypatch.setenv("CABENCH_KERNELS", "depthwise=loop")
     prepared = prepare(tiny / "tiny.yaml", Options(scale="scale.yaml", device="cpu"))
-    assert prepared.plan.trials[0].spec["train"]["kernels"] == {"depthwise": "loop"}
+    assert prepared.plan.trials[0].spec.train.kernels == {"depthwise": "loop"}
 
 
 def test_a_key_does_not_depend_on_the_order_of_seeds(placement):
@@ -81,9 +85,9 @@ def test_a_key_does_not_depend_on_the_order_of_seeds(placement):
 
 def test_the_manifest_says_what_was_asked(placement):
     content = manifest(placement)
-    assert {t["key"] for t in content["trials"]} == {t.key for t in placement.trials}
-    assert content["metrics"]["kid"]["label"] == "KID-lite0@2000"
-    assert next(a for a in content["arms"] if a["name"] == "unconditional")["bound"]
+    assert {t.key for t in content.trials} == {t.key for t in placement.trials}
+    assert content.metrics["kid"].label == "KID-lite0@2000"
+    assert content.arm("unconditional").bound
 
 
 def test_a_study_runs_on_each_of_its_backbones(tiny):
@@ -99,10 +103,7 @@ def test_a_study_runs_on_each_of_its_backbones(tiny):
     for name, p in plans.items():
         assert p.models["native+dw"].spec.backbone.kind == name
     assert len({t.key for p in plans.values() for t in p.trials}) == 3 * 6
-    commands = {
-        name: command(read_manifest(manifest(p), Path("manifest.json")))
-        for name, p in plans.items()
-    }  # as the report prints
+    commands = {name: command(manifest(p)) for name, p in plans.items()}  # as the report prints
     assert "--backbone" not in commands["dit"] and "--backbone cat" in commands["cat"]
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
+from cabench.records.schema import Record
 from cabench.runtime.files import LOG
 
 
@@ -57,10 +57,9 @@ class Finished:
     images_per_s: float  # in training
 
     @classmethod
-    def of(cls, record: Mapping[str, Any]) -> Finished:
-        timing = record.get("timing", {})
-        seconds, rate = timing.get("trial_s", 0.0), timing.get("train_images_per_s", 0.0)
-        return cls(record["key"], record["error"], seconds, rate)
+    def of(cls, record: Record) -> Finished:
+        seconds = record.timing.get("trial_s", 0.0)
+        return cls(record.key, record.error, seconds, record.timing.get("train_images_per_s", 0.0))
 
 
 @dataclass(frozen=True)

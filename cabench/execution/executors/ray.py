@@ -39,6 +39,7 @@ from cabench.execution.tuning import DIVERGED, ArmSearches, evaluate
 from cabench.models.kernels import VARIABLE as KERNELS
 from cabench.planning.trials import Trial
 from cabench.planning.tuning import Search
+from cabench.records.schema import Record, SearchOutcome
 from cabench.records.store import Store
 from cabench.runtime.threads import ONE_ARENA
 
@@ -144,7 +145,7 @@ def run(trials: Sequence[Trial], store: Store, pool: Pool, device: str, listener
 
 def search(
     searches: Sequence[Search], store: Store, pool: Pool, device: str, listener: Listener
-) -> dict[str, dict[str, Any]]:
+) -> dict[str, SearchOutcome]:
     """Run learning-rate searches, arms side by side; return their outcomes by arm."""
     arms = ArmSearches(searches)
     options = {"search_alg": _Suggest(arms), "num_samples": arms.evaluations}
@@ -249,7 +250,7 @@ def _evaluate(config: dict[str, Any], searches: list[Search], store: Store) -> N
                 raise
             tune.report({LOSS: DIVERGED, FAULT: describe(error)})
             return
-        lr = search.at(factor)["training"]["lr"]
+        lr = search.at(factor).training.lr
         seconds = time.perf_counter() - began
         tune.report({LOSS: loss, MESSAGE: Evaluated(search.key, lr, loss, seconds)})
 
@@ -342,17 +343,16 @@ class _Driver(tune.Callback):
         elif isinstance(ours := self.trials[trial.config["trial"]], Trial):
             self._pass_on(Finished.of(self._failed(ours)))
 
-    def _failed(self, trial: Trial) -> dict[str, Any]:
+    def _failed(self, trial: Trial) -> Record:
         """The record of a trial whose workers died, unless another process completed it."""
-        from cabench.execution.trial import failed
+        from cabench.execution.trial import begun, failed
 
         error = f"its worker process died {DEATHS} times (out of memory, or killed)"
         with self.store.lock(trial.key):
             record = self.store.record(trial.key)
             if record is not None and record.complete:
-                return record.dump()
-            content = {"key": trial.key, "spec": trial.spec, "environment": {}}
-            return self.store.write_record(failed(content, error)).dump()
+                return record
+            return self.store.write_record(failed(begun(trial), error))
 
 
 def _last_error(trial: Any) -> str:
