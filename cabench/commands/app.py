@@ -282,17 +282,17 @@ def _usage(error: typer.TyperException) -> str:
     command = context.command if context else None
     text = error.message[:1].lower() + error.message[1:]
     if hasattr(error, "possibilities"):  # an unknown option
-        known = [name for option in command.params for name in option.opts] if command else []
-        text = f"{error.option_name}: no such option{near(error.option_name, known)}"
+        option = getattr(error, "option_name", "")
+        known = [name for each in command.params for name in each.opts] if command else []
+        text = f"{option}: no such option{near(option, known)}"
     elif (parameter := getattr(error, "param", None)) is not None:
         is_option = parameter.opts[0].startswith("-")
         name = max(parameter.opts, key=len) if is_option else parameter.name.upper()
         text = f"{name}: {text}" if text else f"{name} is missing"
-    elif hasattr(command, "commands") and "command" in error.format_message():
+    elif (commands := getattr(command, "commands", None)) and "command" in error.format_message():
         words = [word for word in sys.argv[1:] if not word.startswith("-")]
         word = next(iter(words[len(path.split()) - 1 :]), "")
-        known = [*command.commands]
-        text = f"unknown command {shown(word)}{near(word, known)}; commands: {listed(known)}"
+        text = f"unknown command {shown(word)}{near(word, commands)}; commands: {listed(commands)}"
     return f"{text.rstrip('.')}; see {path} --help"
 
 

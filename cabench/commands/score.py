@@ -227,10 +227,10 @@ def export_real(path: Path, scorer: metrics.SampleScorer) -> None:
 def _write_features(
     path: Path, features: dict[str, dict[str, np.ndarray]], labels: np.ndarray
 ) -> None:
-    arrays = {
+    arrays = {"labels": labels} | {
         f"{extractor}/{layer}": values
         for extractor, layers in features.items()
         for layer, values in layers.items()
     }
     with atomic_path(path) as part, open(part, "wb") as file:
-        np.savez(file, labels=labels, **arrays)
+        np.savez(file, allow_pickle=False, **arrays)

@@ -37,6 +37,16 @@ class Latents:
 
 
 @dataclass(frozen=True)
+class VaeSource:
+    """The VAE that latents were encoded with: where it is, its hash, and how they are scaled."""
+
+    path: str  # a directory in diffusers' format, or a name on the hub
+    sha256: str  # of the weights
+    scale: float
+    shift: float
+
+
+@dataclass(frozen=True)
 class Split:
     """Images and their conditions; row i of every stream and text belongs to image i."""
 
@@ -75,7 +85,7 @@ class Dataset:
     flip: bool                                  # whether mirrored images are in the distribution
     splits: dict[str, Split]                    # one per name in SPLITS, optionally UNSEEN
     fingerprint: str = ""                       # sha256 of the content; computed if not given
-    vae: dict[str, str | float] | None = None   # of latents: path, sha256, scale, shift
+    vae: VaeSource | None = None                # of latents
     # fmt: on
 
     def __post_init__(self) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from cabench.data.dataset import VaeSource
 from cabench.errors import CabenchError, DataMissing, cut, one_line
 from cabench.runtime.images import to_float, to_uint8
 
@@ -48,6 +49,11 @@ class VAE:
         self.channels: int = config.latent_channels
         self.factor = 2 ** (len(config.block_out_channels) - 1)  # image side / latent side
         self.network.to(device)
+
+    @classmethod
+    def of(cls, source: VaeSource, device: str = "cpu") -> VAE:
+        """The VAE that latents were encoded with; DataMissing if its weights are others."""
+        return cls(source.path, device, source.sha256, source.scale, source.shift)
 
     @property
     def facts(self) -> dict[str, str | float]:

@@ -105,8 +105,7 @@ class Assets:
         if dataset.vae is None:
             return to_uint8
         vae = dataset.vae
-        key = (device, *sorted(vae.items()))
-        return _keep(self._decoders, key, 1, lambda: VAE(device=device, **vae)).decode
+        return _keep(self._decoders, (device, vae), 1, lambda: VAE.of(vae, device)).decode
 
 
 ASSETS = Assets()  # of this process

@@ -248,11 +248,13 @@ def execute(prepared: Prepared) -> Prepared:
 
 def _check_vae(data: DataRef) -> None:
     """Refuse a run on latents whose samples could not be decoded in the end."""
-    if data.vae is not None:
-        from cabench.data import load_dataset
-        from cabench.data.vae import VAE
+    if data.vae is None:
+        return
+    from cabench.data import load_dataset
+    from cabench.data.vae import VAE
 
-        VAE(**(load_dataset(data.source, **data.options).vae or {}))
+    if (source := load_dataset(data.source, **data.options).vae) is not None:
+        VAE.of(source)
 
 
 def _run(prepared: Prepared, console: Console) -> None:

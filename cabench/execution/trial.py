@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from cabench import metrics
@@ -166,7 +166,7 @@ def _protocol(trial: Trial, dataset: Dataset, samples: list[Samples]) -> Json:
     if trial.tuning is not None:
         protocol["tuning"] = trial.tuning.dump()
     if dataset.vae is not None:
-        protocol["vae"] = dataset.vae
+        protocol["vae"] = asdict(dataset.vae)
     return protocol | {
         "data": dataset.name,
         "backbone": BACKBONES.get(backbone.kind).describe(backbone.dump()),

@@ -287,4 +287,5 @@ def _find_extractors(scale: Scale) -> tuple[dict[str, str], ConfigError | None]:
 def _vae(dataset: Dataset) -> VaeSpec | None:
     if dataset.vae is None:
         return None
-    return VaeSpec(**{k: v for k, v in dataset.vae.items() if k != "path"})
+    vae = dataset.vae
+    return VaeSpec(sha256=vae.sha256, scale=vae.scale, shift=vae.shift)

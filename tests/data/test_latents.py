@@ -268,7 +268,7 @@ def test_a_folder_holds_one_encoding(made, tmp_path):
         encode(Job(listed(made, size=17), vae_of(made), tmp_path / "x", 17))
     make_vae(tmp_path / "other", latent_channels=8)
     with pytest.raises(DataMissing, match="expected weights with sha256"):
-        VAE(str(tmp_path / "other"), sha256=latents(made).vae["sha256"])
+        VAE(str(tmp_path / "other"), sha256=latents(made).vae.sha256)
     with pytest.raises(DataMissing, match="no config.json"):
         VAE(str(made / "images"))
 

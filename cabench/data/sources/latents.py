@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from cabench.data.dataset import SPLITS, Dataset, Latents, Split
+from cabench.data.dataset import SPLITS, Dataset, Latents, Split, VaeSource
 from cabench.data.encode import FACTS, JOB, SCORED_WITH, VERSION
 from cabench.data.shards import Shards
 from cabench.errors import DataMissing
@@ -37,7 +37,7 @@ def latents(path: str, vae: str | None = None) -> Dataset:
         flip=facts["flip"],
         splits=splits,
         fingerprint=facts["fingerprint"],
-        vae={"path": vae or facts["vae_path"], **facts["vae"]},
+        vae=VaeSource(vae or facts["vae_path"], **facts["vae"]),
     )
 
 

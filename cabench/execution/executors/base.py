@@ -88,7 +88,8 @@ class _Forward(logging.Handler):
 @contextmanager
 def forward_log(send: Callable[[str], None]) -> Iterator[None]:
     """Pass cabench's log to `send` instead of its handlers."""
-    handlers, LOG.handlers = LOG.handlers, [_Forward(send)]
+    handlers = LOG.handlers
+    LOG.handlers = [_Forward(send)]
     propagate, LOG.propagate = LOG.propagate, False
     try:
         yield
