@@ -129,7 +129,7 @@ def make_study(
 def make_claims(baseline: str) -> list[Document]:
     """Two claims that can be tested, and one about an arm that is not run."""
     texts = {
-        "C1": ("CAN on the three kinds of layer beats the static model", "native+can-3", baseline),
+        "C1": ("CAN at three kinds of layer beats the static model", "native+can-3", baseline),
         "C2": ("CAN alone beats the native method", "can-3", baseline),
         "C3": (
             "The head is worth more than the attention's output",
