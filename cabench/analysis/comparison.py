@@ -153,25 +153,25 @@ def agreement(a: Side, b: Side) -> Agreement:
     """Compare the records of trials that both sides have."""
     ours, theirs = a.trials, b.trials
     keys = [key for key in ours if key in theirs]
-    found = Agreement(len(keys), (len(ours), len(theirs)))
+    agreement = Agreement(len(keys), (len(ours), len(theirs)))
     environments: dict[str, Difference] = {}
     for key in keys:
         one, other = a.results.records.get(key), b.results.records.get(key)
         if not (one and other and one.complete and other.complete):
             continue
-        found.both += 1
+        agreement.both += 1
         arm, seed = ours[key]
         one, other = one.dump(), other.dump()
         for part in PARTS:
             if _bits(one[part]) == _bits(other[part]):
-                found.equal[part] += 1
+                agreement.equal[part] += 1
                 continue
             unequal = differences(one[part], other[part])
-            found.faults.append(f"{arm}, seed {seed} ({key}), {part}: {_shortened(unequal)}")
+            agreement.faults.append(f"{arm}, seed {seed} ({key}), {part}: {_shortened(unequal)}")
             for d in differences(one["environment"], other["environment"]):
                 environments[d.path] = d
-    found.environments = list(environments.values())
-    return found
+    agreement.environments = list(environments.values())
+    return agreement
 
 
 def _bits(content: Any) -> str:

@@ -265,28 +265,28 @@ def _protocol(unequal: list[Difference]) -> Text:
     )
 
 
-def _agreement(found: Agreement) -> list[Text]:
+def _agreement(agreement: Agreement) -> list[Text]:
     """'30 of 30 trials are the same; 30 have equal metrics to the bit, ...', then the faults."""
-    if not found.same:
+    if not agreement.same:
         return []
-    verb = "is" if found.same == 1 else "are"
-    text = f"{_of(found.same, found.of)} trials {verb} the same"
-    if found.both < found.same:
-        text += f", {found.both} of them complete in both"
-    if not found.both:
+    verb = "is" if agreement.same == 1 else "are"
+    text = f"{_of(agreement.same, agreement.of)} trials {verb} the same"
+    if agreement.both < agreement.same:
+        text += f", {agreement.both} of them complete in both"
+    if not agreement.both:
         return [Text(f"{text}.")]
-    counts = found.equal
+    counts = agreement.equal
     text += (
         f"; {counts['metrics']} have the same metrics to the bit, {counts['spec']} the same "
         f"spec, {counts['cost']} the same cost."
     )
-    if not found.faults:
+    if not agreement.faults:
         return [Text(text, style="green")]
-    lines = [f"MISMATCH: {line}" for line in found.faults[:FAULTS]]
-    if len(found.faults) > FAULTS:
-        lines.append(f"MISMATCH: and {len(found.faults) - FAULTS} more")
-    if found.environments:
-        environments = "; ".join(map(str, found.environments))
+    lines = [f"MISMATCH: {line}" for line in agreement.faults[:FAULTS]]
+    if len(agreement.faults) > FAULTS:
+        lines.append(f"MISMATCH: and {len(agreement.faults) - FAULTS} more")
+    if agreement.environments:
+        environments = "; ".join(map(str, agreement.environments))
         lines.append(f"Environments of mismatching trials differ: {environments}")
     return [Text(line, style="bold red") for line in [text, *lines]]
 

@@ -38,7 +38,7 @@ def sample_grids(results: Results, store: Store) -> Grids | None:
     by_seed = {}
     for seed in results.manifest.seeds:
         images = {arm: _images(records.get((arm, seed)), store) for arm in results.arms}
-        by_seed[seed] = {arm: found for arm, found in images.items() if found is not None}
+        by_seed[seed] = {arm: grid for arm, grid in images.items() if grid is not None}
     seed = max(by_seed, key=lambda s: len(by_seed[s]), default=None)
     if seed is None or not by_seed[seed]:
         return None

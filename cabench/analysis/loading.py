@@ -104,8 +104,8 @@ def load_curves(
         >>> heldout = curves[curves["kind"] == "heldout"]
         >>> heldout.pivot_table(index="images", columns="arm", values="loss")
     """
-    found = Results.of(_find(study, scale, results), with_curves=True)
-    return _named(loss_frame(found), found, CURVE_COLUMNS)
+    results_of_run = Results.of(_find(study, scale, results), with_curves=True)
+    return _named(loss_frame(results_of_run), results_of_run, CURVE_COLUMNS)
 
 
 def load_weights(
@@ -134,8 +134,8 @@ def load_weights(
 
         Trials without weight generators have no rows.
     """
-    found = Results.of(_find(study, scale, results), with_curves=True)
-    return _named(weight_frame(found), found, WEIGHT_COLUMNS)
+    results_of_run = Results.of(_find(study, scale, results), with_curves=True)
+    return _named(weight_frame(results_of_run), results_of_run, WEIGHT_COLUMNS)
 
 
 def _find(study: str, scale: str | None, results: str | Path) -> Run:

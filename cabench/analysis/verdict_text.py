@@ -145,6 +145,6 @@ def _outcome_of_tests(words: Sequence[str], suffix: str) -> str:
 
 def _outcome_of_counts(words: Sequence[str], suffix: str) -> str:
     kinds = {"by construction": "true", "contradicted": "false", "not tested": "not counted"}
-    found = [f"{words.count(word)} {text}" for word, text in kinds.items() if word in words]
+    counts = [f"{words.count(word)} {text}" for word, text in kinds.items() if word in words]
     nouns = plural(len(words), "claim") + suffix
-    return f"Counting decides {nouns} about cost: {', '.join(found)}."
+    return f"Counting decides {nouns} about cost: {', '.join(counts)}."

@@ -89,7 +89,7 @@ def markdown(rows: list[AuditRow], command: str) -> str:
         shifts = " | ".join(f"{c.shift:+.1f}{'' if c.agrees else ' (!)'}" for c in cells)
         table.append(f"| {label} | {cells[0].intact:.4g} | {shifts} |")
     unexpected = [
-        f"- {row.label}, {row.corruption}: expected {row.expected}, found {row.found} "
+        f"- {row.label}, {row.corruption}: expected {row.expected}, got {row.effect} "
         f"({row.intact:.4g} to {row.corrupted:.4g})"
         for row in rows
         if not row.agrees

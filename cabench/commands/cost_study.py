@@ -285,7 +285,7 @@ def layers_table(layers: Rows) -> Table:
 
 def claims_table(verdicts: Rows) -> Table:
     screen = new_table()
-    for title in ("claim", "what is tested", "found", "verdict"):
+    for title in ("claim", "what is tested", "measured", "verdict"):
         screen.add_column(title)
     for row in verdicts:
         screen.add_row(row["id"], row["says"], row["found"], row["verdict"])

@@ -101,9 +101,9 @@ def superiority(
         return Verdict(claim, "not tested", reason, evidence)
     metrics = study_metrics(manifest)
     differences = {part.metric: part.difference for part in evidence if part.difference}
-    gains = [metrics[name].is_better(found.mean) for name, found in differences.items()]
+    gains = [metrics[name].is_better(difference.mean) for name, difference in differences.items()]
     word: Word = "supported" if all(gains) else "unresolved" if any(gains) else "contradicted"
-    largest = max(found.p for found in differences.values())
+    largest = max(difference.p for difference in differences.values())
     return Verdict(claim, word, _fewer_seeds(claim, manifest, evidence), evidence, largest)
 
 

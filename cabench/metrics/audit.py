@@ -64,12 +64,12 @@ class AuditRow:
     label: str        # of the metric, in tables
     corruption: str
     expected: str     # WORSE, FLAT, NOT_WORSE, or "" where nothing is expected
-    found: str        # WORSE, FLAT or BETTER
+    effect: str       # WORSE, FLAT or BETTER
     shift: float      # in standard deviations; positive is worse
     intact: float     # mean score of uncorrupted sets
     corrupted: float  # mean score of corrupted sets
     sd: float         # of the uncorrupted sets' scores
-    agrees: bool      # found is as expected
+    agrees: bool      # the effect is as expected
     n: int            # images in a set
     sets: int
     data: str
@@ -193,7 +193,7 @@ def shifts(scores: Scores, chosen: tuple[str, ...], scorer: metrics.SampleScorer
                     label=str(metrics.describe(metric, scorer.n)["label"]),
                     corruption=corruption,
                     expected=expectation,
-                    found=effect,
+                    effect=effect,
                     shift=shift,
                     intact=mean,
                     corrupted=float(values.mean()),

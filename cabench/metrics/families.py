@@ -6,6 +6,7 @@ Inception's have the plain titles FID, KID and IS. All labels hold n, since the 
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import ClassVar
 
 import numpy as np
@@ -19,7 +20,7 @@ from cabench.registry import EXTRACTORS, METRICS
 INCEPTION = "inception-v3-compat"
 
 
-class FeatureMetric:
+class FeatureMetric(ABC):
     """A score of generated and real features from one layer of one feature extractor."""
 
     version = 1
@@ -37,13 +38,13 @@ class FeatureMetric:
         first_line = (type(self).__doc__ or "").split("\n")[0]
         self.__doc__ = f"{first_line[:-1]}; features of {extractor}."
 
+    @abstractmethod
     def least(self, width: int) -> int:
         """The smallest number of samples, for features (n, width)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def score(self, generated: np.ndarray, reference: np.ndarray) -> float:
         """The score of features (n, D) of samples, given those of real images."""
-        raise NotImplementedError
 
     def compute(
         self,

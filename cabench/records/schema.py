@@ -189,7 +189,7 @@ class Record(Frozen):
         return self.status == "complete"
 
 
-# ---- what a study asked for ---------------------------------------------------------------------
+# ---- what a run asks for ---------------------------------------------------------------------
 
 
 class ManifestArm(Frozen):
@@ -240,7 +240,7 @@ class PluginFile(Frozen):
 
 
 class Manifest(Frozen):
-    """What a run asked for, so that later commands need neither the study file nor its plugins."""
+    """What a run asks for, so that later commands need neither the study file nor its plugins."""
 
     format: int | None = None
     study: SafeName
@@ -292,9 +292,9 @@ def read_manifest(content: Any, path: Path) -> Manifest:
 
 
 def _read(model: type[Document], content: Any, path: Path, what: str) -> Document:
-    found = content.get("format", 1) if isinstance(content, dict) else FORMAT
-    if found != FORMAT:
-        raise CabenchError(f"{path}: expected a {what} of format {FORMAT}, got {found!r}")
+    version = content.get("format", 1) if isinstance(content, dict) else FORMAT
+    if version != FORMAT:
+        raise CabenchError(f"{path}: expected a {what} of format {FORMAT}, got {version!r}")
     try:
         return model.model_validate(content)
     except ValidationError as error:

@@ -2,7 +2,7 @@
 
 results/records/KEY.json           what one trial measured. Beside it KEY.curves.json, KEY.png (its
                                    sample grid), KEY.near.png (samples nearest to training images)
-results/STUDY.SCALE/manifest.json  what a run asked for: arms, seeds, keys
+results/STUDY.SCALE/manifest.json  what a run asks for: arms, seeds, keys
 .cabench/                          the cache: training runs, samples, features, locks
 
 A record holds its own checksum and those of the files beside it. A corrupted file counts as

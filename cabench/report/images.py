@@ -113,7 +113,7 @@ def _neighbours_text(of_seeds: list[Neighbours]) -> str:
 def _nearest(
     arm: str, record: Record, neighbours: Neighbours, store: Store, path: Path, text: str
 ) -> Strip:
-    found = store.whole_beside(record, NEAR)
-    if found is None:
+    grid_path = store.whole_beside(record, NEAR)
+    if grid_path is None:
         return Strip(arm, text=text)
-    return _strip(arm, read_grid(found, neighbours.sheet), path, text)
+    return _strip(arm, read_grid(grid_path, neighbours.sheet), path, text)

@@ -1,4 +1,4 @@
-"""The machine and the library versions that a record or a timing was made with."""
+"""The machine and the library versions behind a record or a timing."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 from typing import Self
 
 from rich.console import Console, Group
@@ -11,11 +12,10 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-LINE_EVERY = 10.0  # seconds between lines where there is no terminal
 WIDTH = 100  # columns of a bar, at most
 
 
-class LiveView:
+class LiveView(ABC):
     """A context in which `render` is shown on a terminal; `line` prints text that stays."""
 
     def __init__(self, console: Console):
@@ -39,8 +39,9 @@ class LiveView:
     def line(self, text: str) -> None:
         self.console.print(text, soft_wrap=True)
 
+    @abstractmethod
     def render(self) -> Group:
-        raise NotImplementedError
+        """What the terminal shows now."""
 
     def bar(self, fraction: float) -> Table:
         """A progress bar as wide as the terminal."""

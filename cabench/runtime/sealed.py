@@ -69,7 +69,7 @@ def load_or_make(
     make: Callable[[Path], None],
     errors: tuple[type[Exception], ...] = (),
 ) -> T:
-    """What `read` returns of a file or directory, made by `make` if it is absent or corrupted."""
+    """What `read` returns of `path`, which `make` creates if it is absent or corrupted."""
     value = read_valid(path, read, errors)
     if value is not None:
         return value
@@ -102,7 +102,7 @@ def cached_file(path: Path, write: Callable[[Path], None]) -> Path:
 
 
 def cached_arrays(path: Path, make: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """The arrays in the .npz file `path`, made if it is absent or corrupted; never unpickles."""
+    """The arrays in the .npz file `path`, created if it is absent or corrupted; never unpickles."""
     import numpy as np
 
     def write(temporary: Path) -> None:

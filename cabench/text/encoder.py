@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -28,7 +29,7 @@ WEIGHTS = "model.safetensors"
 DOWNLOADS = ("*.json", "*.txt", WEIGHTS)  # files fetched from a repository on the hub
 
 
-class TextEncoder:
+class TextEncoder(ABC):
     """An encoder from the `transformers` library, run on the CPU in float32.
 
     A subclass loads its network. The folder holds config.json, model.safetensors and a tokenizer.
@@ -46,9 +47,9 @@ class TextEncoder:
         """The folder with weights and tokenizer; DataMissing if there is none."""
         return folder_of(self.path, self.name)
 
+    @abstractmethod
     def network(self) -> nn.Module:
         """The loaded network; the features are its output's `last_hidden_state`."""
-        raise NotImplementedError
 
     @cached_property
     def fingerprint(self) -> str:

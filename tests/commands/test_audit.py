@@ -14,11 +14,11 @@ def test_the_matrix_agrees_with_known_properties_of_kid_and_accuracy(tmp_path):
     done = spawn("audit", "digits", *options, cwd=tmp_path)
     assert done.code == 0, done.err
     frame = pd.read_csv(out / "audit.digits.csv")
-    found = {(r.metric, r.corruption): r.found for r in frame.itertuples()}
-    assert found["kid", "shuffled labels"] == "flat"
-    assert found["condition_accuracy", "shuffled labels"] == "worse"
-    assert found["kid", "blur"] == found["condition_accuracy", "blur"] == "worse"
-    assert found["memorised", "memorised"] == "worse"
+    effects = {(r.metric, r.corruption): r.effect for r in frame.itertuples()}
+    assert effects["kid", "shuffled labels"] == "flat"
+    assert effects["condition_accuracy", "shuffled labels"] == "worse"
+    assert effects["kid", "blur"] == effects["condition_accuracy", "blur"] == "worse"
+    assert effects["memorised", "memorised"] == "worse"
     assert {p.suffix for p in out.iterdir()} == {".csv", ".md", ".png", ".svg"}
     kid = frame[(frame.metric == "kid") & (frame.corruption == "blur")].iloc[0]
     assert kid["shift"] == pytest.approx((kid["corrupted"] - kid["intact"]) / kid["sd"], rel=1e-6)

@@ -44,7 +44,8 @@ def workers_of(driver: psutil.Process) -> list[psutil.Process]:
     return found
 
 
-@pytest.mark.parametrize("kills", [2, pytest.param(20, marks=pytest.mark.full)])
+@pytest.mark.full
+@pytest.mark.parametrize("kills", [2, 20])
 def test_random_kills_of_driver_and_workers(tiny, undisturbed, kills):
     """SIGKILL at random moments of a run on Ray, alternately of the driver and of a worker."""
     moments, killed = random.Random(0), {"driver": 0, "worker": 0}

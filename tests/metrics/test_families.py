@@ -132,7 +132,7 @@ def inception(tmp_path_factory):
 N, NAME = 40, "inception-v3-compat"
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_inception_equals_torch_fidelitys_command_line(
     inception, digits, cache, tmp_path, monkeypatch
 ):

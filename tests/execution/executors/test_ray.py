@@ -19,6 +19,7 @@ from cabench.execution.run import Options, prepare
 pytestmark = pytest.mark.slow
 
 
+@pytest.mark.full
 def test_a_cluster_that_loses_a_node_ends_the_study_all_the_same(tiny, undisturbed):
     """Two nodes on one machine, one killed while its worker trains: nothing lost, nothing twice."""
     from ray.cluster_utils import Cluster
