@@ -237,6 +237,8 @@ def _base(name: str) -> str:
 
 @dataclass(frozen=True)
 class CostRow:
+    """A cost of two arms, such as their MACs."""
+
     name: str
     a: int
     b: int
@@ -278,6 +280,8 @@ class ArmRow:
 
 @dataclass(frozen=True)
 class Arms:
+    """The arms of two runs: in both, and in one only."""
+
     common: list[str]
     only_a: list[str]
     only_b: list[str]

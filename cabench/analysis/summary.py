@@ -22,6 +22,8 @@ SWEPT = re.compile(r"(?P<metric>.+)/g(?P<guidance>\d+(?:\.\d+)?)")  # 'kid/g2': 
 
 @dataclass(frozen=True)
 class Cell:
+    """A table cell: text, the seeds behind it, and the word of its test."""
+
     text: str  # '2.45 ± 0.07', '-0.20 [-0.32, -0.09]'; NONE without a value
     # fmt: off
     n: int | None = None    # seeds behind it, where a table states them
@@ -31,6 +33,8 @@ class Cell:
 
 @dataclass(frozen=True)
 class Column:
+    """A titled column of cells, one per row."""
+
     title: str
     cells: tuple[Cell, ...]  # one per row
     together: int = 1  # so many columns from here on stay in one block, where they fit
@@ -38,6 +42,8 @@ class Column:
 
 @dataclass(frozen=True)
 class Row:
+    """A row's arm and how complete it is."""
+
     name: str
     # fmt: off
     status: str = ""            # 'failed (1 of 3)'; '' when all trials are complete
@@ -48,6 +54,8 @@ class Row:
 
 @dataclass(frozen=True)
 class TextTable:
+    """A table as text, before a terminal, Markdown or PDF lays it out."""
+
     rows: tuple[Row, ...]
     columns: tuple[Column, ...]
 
@@ -105,6 +113,7 @@ def _primary_first(results: Results) -> list[Metric]:
 
 
 def difference_title(metric: Metric) -> str:
+    """The title of a column of differences to the baseline."""
     return f"diff. {metric.title}"
 
 

@@ -41,6 +41,7 @@ def claim_rows(results: Results) -> list[ClaimRow]:
 
 
 def claim_id(verdict: Verdict) -> str:
+    """The claim's id, marked when the command line added it."""
     return f"{verdict.claim.id} (added)" if verdict.claim.added else verdict.claim.id
 
 

@@ -130,6 +130,7 @@ def rows(study: CostStudy, models: Models) -> Rows:
 
 
 def describe(model: Model, resolved: ResolvedModel) -> str:
+    """The model's size in words."""
     return BACKBONES.get(model.backbone).describe(resolved.spec.backbone.dump())
 
 
@@ -173,6 +174,7 @@ def add_times(study: CostStudy, table: Rows, ratios: Ratios) -> None:
 
 
 def layer_rows(ratios: Ratios) -> Rows:
+    """A row per ratio between two forms of a layer."""
     return [
         {
             "layer": of[0],
@@ -217,10 +219,12 @@ def within(claim: Claim, ratio: float) -> bool:
 
 
 def cell(ratio: Ratio) -> str:
+    """'1.06x [1.00, 1.12]'."""
     return f"{ratio.median:.2f}x [{ratio.low:.2f}, {ratio.high:.2f}]"
 
 
 def note_on_times(ratios: Ratios) -> str:
+    """How times are measured; empty if nothing is timed."""
     rounds = {ratio.rounds for ratio in ratios.values()}
     return TIMES.format(few=min(rounds), many=max(rounds)) if rounds else ""
 
@@ -236,6 +240,7 @@ def show(
     notes: list[str],
     console: Console,
 ) -> None:
+    """Print the tables, verdicts and notes of a cost study."""
     if table:
         console.print("", arms_table(study, table), sep="\n")
     if layers:
@@ -247,10 +252,12 @@ def show(
 
 
 def new_table() -> Table:
+    """An empty table without borders."""
     return Table(box=None, pad_edge=False, header_style="bold")
 
 
 def arms_table(study: CostStudy, table: Rows) -> Table:
+    """Costs of every model and arm."""
     screen = new_table()
     screen.add_column("model", no_wrap=True)
     screen.add_column("arm", no_wrap=True)
@@ -273,6 +280,7 @@ def arms_table(study: CostStudy, table: Rows) -> Table:
 
 
 def layers_table(layers: Rows) -> Table:
+    """Ratios between the forms of each layer."""
     screen = new_table()
     for title in ("layer", "of / over"):
         screen.add_column(title, no_wrap=True)
@@ -284,6 +292,7 @@ def layers_table(layers: Rows) -> Table:
 
 
 def claims_table(verdicts: Rows) -> Table:
+    """Claims with their measured ratios and verdicts."""
     screen = new_table()
     for title in ("claim", "what is tested", "measured", "verdict"):
         screen.add_column(title)

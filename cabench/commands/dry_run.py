@@ -84,6 +84,7 @@ def estimate_arms(prepared: Prepared, stated: bool) -> list[ArmEstimate]:
 
 
 def arms_table(arms: list[ArmEstimate], stated: bool) -> Table:
+    """Trials, cost and time of each arm."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("arm", no_wrap=True)
     time = "GPU hours" if stated else "time per trial"
@@ -134,6 +135,7 @@ def notes(prepared: Prepared, arms: list[ArmEstimate], stated: bool) -> list[str
 
 
 def time_text(prepared: Prepared, arms: list[ArmEstimate], side: int, stated: bool) -> str:
+    """The estimated time in words, and what it rests on."""
     total = sum(each.seconds * each.to_run for each in arms)
     if not stated:
         return (

@@ -19,14 +19,17 @@ from cabench.runtime.console import screen
 
 
 def first_line(thing: object) -> str:
+    """The first line of an object's docstring."""
     return (thing.__doc__ or "").strip().split("\n")[0]
 
 
 def scale_line(scale: Scale) -> str:
+    """Seeds, training images and purpose of a scale."""
     return f"{scale.seeds} seeds, {scale.training.images:,} images a trial; {scale.about}"
 
 
 def backbone_line(backbone: type) -> str:
+    """Presets, sites and hooks of a backbone."""
     parts = {"presets": backbone.presets, "sites": backbone.sites, "hooks": backbone.hooks}
     return "; ".join(f"{title}: {', '.join(names)}" for title, names in parts.items())
 
@@ -46,6 +49,7 @@ def fits(method: type, backbone: type) -> str:
 
 
 def study_line(path: Path) -> str:
+    """A study's question, or why its file cannot be read."""
     try:
         return one_line(str(Document.read(path, "study").content.get("question", "")))
     except CabenchError as error:
@@ -53,6 +57,7 @@ def study_line(path: Path) -> str:
 
 
 def show_known() -> None:
+    """Print everything that a study file can name."""
     sections = {
         "studies": {str(p): study_line(p) for p in sorted(Path("studies").glob("*.yaml"))},
         "scales": {name: scale_line(read_scale(name).scale) for name in scale_names()},

@@ -33,6 +33,7 @@ def output_file(path: Path | None) -> Path | None:
 
 
 def count(text: str) -> int:
+    """A positive integer of the command line; BadParameter otherwise."""
     if not (text.isascii() and text.isdigit() and 0 < int(text[:9]) <= MOST_JOBS):
         raise typer.BadParameter(f"expected an integer from 1 to {MOST_JOBS}, got {shown(text)}")
     return int(text)

@@ -79,6 +79,7 @@ def scale() -> JsonSchemaValue:
 
 
 def base(model: type[BaseModel]) -> JsonSchemaValue:
+    """A model's JSON schema with its dialect."""
     return {"$schema": DIALECT} | model.model_json_schema()
 
 

@@ -115,6 +115,8 @@ def kind_of(path: Path) -> str:
 
 @dataclass(frozen=True)
 class CostFile:
+    """A cost study and the document it was read from."""
+
     study: CostStudy  # with the arms of the command line
     document: Document
 

@@ -48,6 +48,8 @@ def _is_names(metric: Any) -> Any:
 
 
 class Part(BaseModel):
+    """A part of a study or scale file: frozen, finite numbers, no unknown keys."""
+
     model_config = ConfigDict(
         extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
     )

@@ -40,6 +40,8 @@ class StudyFile:
 
 @dataclass(frozen=True)
 class ScaleFile:
+    """A scale and the document it was read from."""
+
     scale: Scale
     document: Document
 
@@ -92,6 +94,8 @@ def _on_backbone(study: Study, backbone: str, added: Iterable[str]) -> Study:
 
 
 class AddedArm(NamedTuple):
+    """An arm of the command line."""
+
     arm: Arm
     text: str  # YAML as given
 
@@ -116,6 +120,7 @@ def read_arms(texts: Iterable[str], taken: Iterable[str]) -> dict[str, AddedArm]
 
 
 def with_arms(arms: Mapping[str, Arm], added: Mapping[str, AddedArm]) -> dict[str, Arm]:
+    """The study's arms, then the added ones."""
     return {**arms, **{name: one.arm for name, one in added.items()}}
 
 
@@ -235,6 +240,7 @@ def read_scale(name: str) -> ScaleFile:
 
 
 def is_file(path: Path) -> bool:
+    """Whether `path` is a file; False for a name that is too long."""
     try:
         return path.is_file()
     except OSError:  # the name is too long for the file system

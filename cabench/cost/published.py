@@ -211,6 +211,7 @@ def cells(r: dict[str, Any]) -> list[str]:
 
 
 def ratio_line(r: dict[str, Any]) -> str:
+    """A ratio of `ratios` as a line of text."""
     return (
         f"{r['of']} / {r['over']} at {r['latent']}: {r['ours']:.1f}x "
         f"(paper: {r['paper']:g}x; ours by construction)"

@@ -118,6 +118,7 @@ class Trainer:
 
 
 def autocast(device: str, precision: str) -> torch.autocast:
+    """A context that computes in bfloat16 if `precision` says so."""
     return torch.autocast(device.split(":")[0], torch.bfloat16, enabled=precision == "bfloat16")
 
 

@@ -13,6 +13,8 @@ SUPPORT = "heldout_loss"  # printed beside every primary metric: it supports, it
 
 @dataclass(frozen=True)
 class Metric:
+    """How a metric is printed and which direction is better."""
+
     # fmt: off
     name: str                       # key in a record's metrics
     label: str                      # as printed: "KID@2000"

@@ -74,6 +74,8 @@ def failed(content: Json, error: str) -> Json:
 
 @dataclass(frozen=True)
 class Trained:
+    """The outcome of the training stage."""
+
     snapshot: Path  # the averaged network
     curve: Json  # losses and weight diagnostics, by images seen
     seconds: float

@@ -89,6 +89,8 @@ def _trained_loss(
 
 @dataclass(frozen=True)
 class Suggestion:
+    """A learning rate to evaluate."""
+
     place: int  # of the arm's search
     factor: float  # of the scale's rate
     trial: Any  # Optuna's

@@ -55,6 +55,7 @@ def mark(p: nn.Parameter, rule: Rule) -> nn.Parameter:
 
 
 def rule_of(p: Tensor) -> Rule | None:
+    """The rule that initialises a parameter, if it has one."""
     return getattr(p, "rule", None)
 
 

@@ -34,6 +34,8 @@ PLAIN = {"linear": "bmm", "depthwise": "grouped", "conv": "grouped"}
 
 
 def register(kind: str, name: str) -> Callable[[Form], Form]:
+    """Register a form of a per-sample layer: kind 'linear' or 'depthwise'."""
+
     def add(form: Form) -> Form:
         FORMS[kind][name] = form
         return form
@@ -73,6 +75,7 @@ def choose(
 
 
 def overridden_form(kind: str) -> str | None:
+    """The form of a kind of layer that the environment forces, if any."""
     return overrides(os.environ.get(VARIABLE, "")).get(kind)
 
 

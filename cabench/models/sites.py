@@ -206,6 +206,8 @@ class Site:
 
 @dataclass(frozen=True)
 class NormHook:
+    """A norm that a method may modulate."""
+
     address: str
     width: int
     gated: bool
@@ -213,6 +215,8 @@ class NormHook:
 
 @dataclass(frozen=True)
 class BranchHook:
+    """A place in a block for a context to attend to, or for a branch beside the FFN."""
+
     # fmt: off
     address: str
     hook: str   # context or ffn

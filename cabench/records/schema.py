@@ -32,6 +32,8 @@ class GridLayout(Frozen):
 
 
 class Environment(Frozen):
+    """The machine and libraries behind a record."""
+
     python: str
     system: str
     processor: str
@@ -41,6 +43,8 @@ class Environment(Frozen):
 
 
 class ReferenceSet(Frozen):
+    """The real images that samples are compared with."""
+
     split: str
     labels: str
 
@@ -124,6 +128,8 @@ class Macs(Frozen):
 
 
 class Params(Frozen):
+    """Numbers of learned parameters."""
+
     backbone: int
     embedder: int
     methods: int
@@ -131,6 +137,8 @@ class Params(Frozen):
 
 
 class Cost(Frozen):
+    """What a model costs."""
+
     macs: Macs
     params: Params
 
@@ -145,6 +153,8 @@ class Neighbours(Frozen):
 
 
 class Diagnostics(Frozen):
+    """Weights after training, and how close samples are to training images."""
+
     weights: dict[str, dict[str, float | None]]  # site -> measure -> value, after training
     neighbours: Neighbours | None = None
 
@@ -193,6 +203,8 @@ class Record(Frozen):
 
 
 class ManifestArm(Frozen):
+    """An arm as the study describes it."""
+
     name: SafeName
     extra: bool = False
     bound: bool = False  # a lower bound, printed without a verdict
@@ -202,6 +214,8 @@ class ManifestArm(Frozen):
 
 
 class ManifestTrial(Frozen):
+    """A trial and the key of its record."""
+
     arm: SafeName
     seed: int
     key: Key
@@ -217,6 +231,8 @@ class MetricInfo(Frozen):
 
 
 class ManifestClaim(Frozen):
+    """A claim that the study tests."""
+
     id: str
     says: str
     paper: str = ""
@@ -278,6 +294,7 @@ class Manifest(Frozen):
 
 
 def read_record(content: Any, path: Path) -> Record:
+    """The record; CabenchError in one line where it has another format or is not valid."""
     return _read(Record, content, path, "record")
 
 

@@ -81,6 +81,8 @@ class EmbedderSpec(Frozen):
 
 
 class MethodSpec(Frozen):
+    """A conditioning method with all its options."""
+
     kind: str
     version: int
     plugin: str | None = None  # sha256 of the plugin that registered it
@@ -97,12 +99,16 @@ class ModelSpec(Frozen):
 
 
 class VaeSpec(Frozen):
+    """The VAE that latents are encoded with."""
+
     sha256: str  # of its weights
     scale: float
     shift: float
 
 
 class DataSpec(Frozen):
+    """The images of a trial."""
+
     source: str
     fingerprint: str | None  # None: the data is absent (a dry run)
     flip: bool  # random horizontal flips
@@ -124,11 +130,15 @@ class RecipeSpec(Frozen):
 
 
 class DiffusionSpec(Frozen):
+    """The network's target and the noise schedule."""
+
     prediction: Literal["eps", "v", "flow"]
     schedule: Literal["linear", "sqrt_linear", "cosine"]
 
 
 class TextSpec(Frozen):
+    """The text encoder and how many tokens the model sees."""
+
     encoder: str
     version: int
     plugin: str | None = None
@@ -155,6 +165,8 @@ class TrainSpec(Frozen):
 
 
 class SampleSpec(Frozen):
+    """Sampler, steps, number of samples and batch."""
+
     recipe: int  # version of the sampling code
     sampler: str
     steps: int
@@ -179,11 +191,15 @@ class HeldoutSpec(Frozen):
 
 
 class ClipSpec(Frozen):
+    """The CLIP behind clip_score, and its prompt template."""
+
     fingerprint: str
     template: str | None
 
 
 class ScoreSpec(Frozen):
+    """Metrics with their versions and feature extractors."""
+
     judge: str  # fingerprint of the default feature extractor
     judges: dict[str, str] | None = None  # fingerprints of further ones, by name
     metrics: dict[str, int | MetricVersion]

@@ -169,6 +169,8 @@ def _heldout(spec: TrialSpec, measured: Protocol | None) -> str:
 
 @dataclass(frozen=True)
 class ArmDescription:
+    """An arm in the methods section."""
+
     name: str
     about: str  # what the study says of it
     model: str  # its methods, and where else it differs from the baseline

@@ -19,6 +19,8 @@ from cabench.analysis.figures.curves import heldout
 from cabench.analysis.figures.forest import limits
 from cabench.evidence.statistics import paired_difference
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def drawn(monkeypatch):

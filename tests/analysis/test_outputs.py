@@ -7,6 +7,8 @@ from cabench.analysis import figures
 from cabench.analysis.outputs import write_outputs
 from cabench.evidence.results import Results
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def run(tmp_path):

@@ -104,6 +104,7 @@ def test_any_text_as_an_arm(tiny, text):
 MARKUP = r"[/bold] [red]x[/red] :boom: \[y] $\frac$ {z}"
 
 
+@pytest.mark.slow
 def test_markup_is_printed_as_it_is_written(tiny):
     quoted = json.dumps(MARKUP)
     text = TINY_STUDY.replace("Does it run?", quoted).replace(

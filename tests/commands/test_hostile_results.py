@@ -20,6 +20,8 @@ import cabench as package
 from cabench.errors import CabenchError
 from cabench.plugins import load_plugins, read_plugins
 
+pytestmark = pytest.mark.slow
+
 CODE = "from pathlib import Path\n\nPath({marker!r}).touch()\n"
 YAML = '!!python/object/apply:os.system ["touch {marker}"]\n'
 COMMANDS = {

@@ -65,7 +65,7 @@ def test_the_line_is_that_of_the_claim_on_every_backbone(tiny):
 
 def test_ids_of_added_arms_are_reserved(tiny):
     arms = [f"{{mine{i}: {{methods: [can]}}}}" for i in range(11)]
-    ids = [claim["id"] for claim in added_claims(read_study(tiny / "tiny.yaml", arms))]
+    ids = [claim.id for claim in added_claims(read_study(tiny / "tiny.yaml", arms))]
     assert ids == [f"A{i}" for i in range(1, 12)]
     for name in ids:
         path = put(tiny / "c.yaml", TINY_STUDY.lstrip().replace("id: C1", f"id: {name}"))

@@ -20,6 +20,8 @@ from cabench.config.study import read_scale, read_study, scale_names
 from cabench.planning import data as planning_data
 from cabench.planning.trials import manifest, plan
 
+pytestmark = pytest.mark.slow
+
 STUDY = (ROOT / "studies" / "layer_placement.yaml").read_text()
 TUNE = "tune: {trials: 8, budget: 0.2, range: [0.1, 10], start: [1.0, 0.3], seed: 1000}\n"
 SCALES = {  # under new names: those of the packaged scales are taken
@@ -121,7 +123,7 @@ claims:""",
 def planned(path: Path, scale: Path) -> None:
     """Everything that a run does before it trains: plan, keys, manifest."""
     planned_run = plan(read_study(path), read_scale(str(scale)), all_arms=True)
-    json.dumps([[t.key for t in planned_run.trials], manifest(planned_run)], allow_nan=False)
+    json.dumps([[t.key for t in planned_run.trials], manifest(planned_run).dump()], allow_nan=False)
 
 
 def valid(folder: Path) -> tuple[Path, Path]:

@@ -40,6 +40,7 @@ def test_every_committed_study_can_be_planned_at_large_scales(scale):
     assert planned
 
 
+@pytest.mark.slow
 def test_gpu_hours_follow_from_macs_images_and_sampling(tmp_path, monkeypatch, capsys):
     """Of one arm by hand; and no step is timed on a machine that has no such GPU."""
     monkeypatch.setattr(dryrun, "seconds_per_image", None)
@@ -71,6 +72,7 @@ def test_a_run_without_the_data_says_how_to_get_it():
     assert "cifar-10-python.tar.gz" in err and "no network" in err
 
 
+@pytest.mark.slow
 def test_absent_weights_of_an_extractor_are_named_and_nothing_runs(tmp_path, monkeypatch):
     """The plan stands, for dry runs; a run stops in one line that says where they are wanted."""
     monkeypatch.setenv("CABENCH_WEIGHTS", str(tmp_path))

@@ -9,6 +9,7 @@ from cabench.cost.published import MODELS, published_spec, ratios, rows
 from cabench.errors import CabenchError
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("backbone", "name"), ON)
 def test_fvcore_equals_flop_counter_mode(backbone, name):
     spec = model_spec(**METHODS[name], preset="nano", backbone=backbone)

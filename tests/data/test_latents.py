@@ -36,6 +36,8 @@ from cabench.records.sample_grid import COLUMNS, read_grid, write_grid
 from cabench.records.store import Store
 from cabench.report.methods_section import protocol
 
+pytestmark = pytest.mark.slow
+
 KEPT = encoding.KEPT  # before fixtures patch it
 SIZE = 16  # pixels; latents of 4x8x8
 

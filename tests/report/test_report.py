@@ -17,6 +17,8 @@ from cabench.records.store import CURVES, SHEET
 from cabench.report.report import compile_pdf, write_report
 from cabench.runtime.files import read_json
 
+pytestmark = pytest.mark.slow
+
 
 def test_the_answer_is_on_the_first_page(made, text_of, tmp_path):
     def with_paper(manifest, records):

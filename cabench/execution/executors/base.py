@@ -26,16 +26,22 @@ class Pool:
 
 @dataclass(frozen=True)
 class Workers:
+    """The workers have started."""
+
     count: int  # trials side by side
 
 
 @dataclass(frozen=True)
 class Started:
+    """A trial has started."""
+
     key: str
 
 
 @dataclass(frozen=True)
 class Progressed:
+    """A trial has progressed within a stage."""
+
     key: str
     stage: str  # train, sample, score
     fraction: float  # of the stage, in [0, 1]
@@ -44,6 +50,8 @@ class Progressed:
 
 @dataclass(frozen=True)
 class Logged:
+    """A worker has logged a line."""
+
     text: str  # a line to keep, such as a warning about a corrupted file
 
 

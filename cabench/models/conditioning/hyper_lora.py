@@ -19,6 +19,8 @@ from cabench.registry import METHODS
 
 
 class HyperLoRAOptions(MethodOptions):
+    """Options of `hyper_lora`."""
+
     sites: LinearSites = Field(
         ["attn_qkv", "attn_out"], description="kinds of linear layer to adapt"
     )

@@ -22,6 +22,8 @@ from cabench.registry import METHODS
 
 
 class KernelMixtureOptions(SiteOptions):
+    """Options of `kernel_mixture`."""
+
     kernels: Annotated[int, Field(ge=2, le=64)] = Field(4, description="K, basis kernels per layer")
     form: Literal["add", "condconv", "convex"] = Field(
         "add",

@@ -18,6 +18,8 @@ from cabench.registry import METHODS
 
 
 class LoRAOptions(MethodOptions):
+    """Options of `lora`."""
+
     sites: LinearSites = Field(
         ["attn_qkv", "attn_out"], description="kinds of linear layer to adapt"
     )

@@ -22,6 +22,8 @@ from cabench.registry import METHODS
 
 
 class MoEOptions(MethodOptions):
+    """Options of `moe`."""
+
     source: str | list[str] = Field("timestep", description="what the router is conditioned on")
     experts: Annotated[int, Field(ge=2, le=256)] = 4
     top: Annotated[int, Field(ge=1, le=256)] = Field(2, description="experts per sample")

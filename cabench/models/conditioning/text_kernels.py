@@ -23,6 +23,8 @@ from cabench.registry import METHODS
 
 
 class TextKernelsOptions(MethodOptions):
+    """Options of `text_kernels`."""
+
     source: str | list[str] = Field(
         "text",
         description="streams whose tokens it is conditioned on; a label or timestep is one token",

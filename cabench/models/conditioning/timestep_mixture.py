@@ -17,6 +17,8 @@ from cabench.registry import METHODS
 
 
 class TimestepMixtureOptions(KernelMixtureOptions):
+    """Options of `timestep_mixture`."""
+
     source: Literal["timestep"] | list[Literal["timestep"]] = "timestep"
     sites: Sites = Field(
         ["attn_qkv", "attn_out", "ffn_in", "ffn_out"], description="kinds of layer to mix"

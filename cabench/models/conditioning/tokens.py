@@ -20,6 +20,8 @@ from cabench.registry import METHODS
 
 
 class TokensOptions(MethodOptions):
+    """Options of `tokens`."""
+
     count: Annotated[int, Field(ge=1, le=1024)] = Field(1, description="tokens of each stream")
     start: Annotated[int, Field(ge=0)] | Literal["middle"] = Field(
         0, description="the block before which they join"
