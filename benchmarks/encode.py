@@ -1,11 +1,11 @@
-"""What it takes to list, check and encode many pictures.
+"""Time and memory to list, check and encode many images.
 
-    python benchmarks/encode.py [--pictures 2000] [--files 100000] [--sd 4] [--folder DIR]
+    python benchmarks/encode.py [--images 2000] [--files 100000] [--sd 4] [--folder DIR]
 
-In a temporary folder (or DIR, where it stays): PNG files of 64 px, drawn from Fashion-MNIST and the
-emoji, encoded with a small VAE of random weights; so many small files, listed and checked, each in
-a process of its own for its peak memory; and a few pictures of 256 px encoded with Stable
-Diffusion's architecture (random weights: the time is the same). One thread.
+In a temporary directory (or DIR, which is not deleted): encodes PNG files of 64 px from
+Fashion-MNIST and the emoji with a small VAE of random weights; lists and checks many small files,
+each in its own process for its peak memory; encodes a few images of 256 px with Stable Diffusion's
+architecture (random weights take the same time). One thread.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from pathlib import Path
 from cabench.data import open_catalogue
 from cabench.data.catalogue import check
 
-def peak():  # of this process alone, kB; getrusage's is at least that of the one that started it
+def peak():  # kB of this process alone; getrusage's is at least that of the parent process
     return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
 
 start = peak()
@@ -47,11 +47,12 @@ if sys.argv[3] == "check":
     assert not check(listing).lines
 ended = time.perf_counter()
 count = sum(map(len, listing.splits.values()))
-told = f"listed in {listed - began:.1f} s"
+text = f"listed in {listed - began:.1f} s"
 if sys.argv[3] == "check":
-    told += f", checked in {ended - listed:.1f} s ({count / (ended - listed):,.0f}/s)"
-told += f", processor time {time.process_time():.1f} s"
-print(f"{count:,} files {told}; peak memory {peak() / 1024:,.0f} MB, {start / 1024:,.0f} before")
+    text += f", checked in {ended - listed:.1f} s ({count / (ended - listed):,.0f}/s)"
+text += f", processor time {time.process_time():.1f} s"
+memory = f"peak memory {peak() / 1024:,.0f} MB, {start / 1024:,.0f} MB of it at the start"
+print(f"{count:,} files {text}; {memory}")
 """
 
 
@@ -72,18 +73,18 @@ def save_vae(folder: Path, block_out_channels: tuple[int, ...], norm_num_groups:
 
 
 def draw(folder: Path, count: int, side: int) -> None:
-    """`count` PNG files in two classes, from the packaged pictures."""
+    """Write `count` PNG files in two classes, from the packaged images."""
     for k, source in enumerate(("fashion16", "emoji")):
         images = load_dataset(source).split("generator-train").images
         (folder / source).mkdir(parents=True, exist_ok=True)
         for i in range(count // 2):
-            picture = np.broadcast_to(images[i % len(images)], (3, *images.shape[2:]))
-            image = Image.fromarray(np.ascontiguousarray(picture.transpose(1, 2, 0)))
+            pixels = np.broadcast_to(images[i % len(images)], (3, *images.shape[2:]))
+            image = Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0)))
             image.resize((side, side)).save(folder / source / f"{k}{i:06}.png")
 
 
 def copies(folder: Path, count: int) -> None:
-    """`count` files of 8x8 pixels in 100 classes."""
+    """Write `count` files of 8x8 pixels in 100 classes."""
     r = np.random.RandomState(0)
     kinds = [folder.parent / f"{k}.png" for k in range(100)]
     for path in kinds:
@@ -95,53 +96,53 @@ def copies(folder: Path, count: int) -> None:
         (folder / f"class{i % 100:03}" / f"{i:07}.png").write_bytes(contents[i * 7 % 100])
 
 
-def timed(name: str, pictures: Path, vae: VAE, out: Path, size: int, batch: int) -> None:
+def timed(name: str, images: Path, vae: VAE, out: Path, size: int, batch: int) -> None:
     began, worked = time.perf_counter(), time.process_time()
-    catalogue = open_catalogue("folder", path=str(pictures), size=size, flip=True)
+    catalogue = open_catalogue("folder", path=str(images), size=size, flip=True)
     done = encode(Job(catalogue, vae, out, size, batch))
     spent, worked = time.perf_counter() - began, time.process_time() - worked
     size_of = sum(p.stat().st_size for p in out.iterdir()) / done.images
     print(
-        f"{name}: {done.images:,} pictures of {size} px in {done.seconds:.1f} s, "
-        f"{done.images / done.seconds:,.2f} pictures/s; {spent - done.seconds:.1f} s of listing "
-        f"and checking before; processor time of all {worked:.1f} s; "
-        f"{size_of / 1024:,.1f} KB a picture on disk"
+        f"{name}: {done.images:,} images of {size} px in {done.seconds:.1f} s, "
+        f"{done.images / done.seconds:,.2f} images/s; {spent - done.seconds:.1f} s of listing "
+        f"and checking before; processor time {worked:.1f} s in all; "
+        f"{size_of / 1024:,.1f} KB per image on disk"
     )
     start = time.perf_counter()
     vae.decode(torch.randn(2, vae.channels, size // vae.factor, size // vae.factor))
-    print(f"  decoding: {2 / (time.perf_counter() - start):,.2f} pictures/s")
+    print(f"  decoding: {2 / (time.perf_counter() - start):,.2f} images/s")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--pictures", type=int, default=2000)
+    parser.add_argument("--images", type=int, default=2000)
     parser.add_argument("--files", type=int, default=100_000)
-    parser.add_argument("--sd", type=int, default=20, help="for SD's architecture; 0: none")
+    parser.add_argument("--sd", type=int, default=20, help="images for SD's architecture; 0: none")
     parser.add_argument("--folder", type=Path)
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     torch.set_num_threads(1)
-    with tempfile.TemporaryDirectory() as made:
-        root = asked.folder or Path(made)
-        if asked.pictures:
-            draw(root / "pictures", asked.pictures, SIDE)
+    with tempfile.TemporaryDirectory() as temporary:
+        root = arguments.folder or Path(temporary)
+        if arguments.images:
+            draw(root / "images", arguments.images, SIDE)
             timed(
                 "small VAE",
-                root / "pictures",
+                root / "images",
                 save_vae(root / "small", **SMALL),
                 root / "latents",
                 SIDE,
                 32,
             )
-        if asked.files:
-            copies(root / "files", asked.files)
+        if arguments.files:
+            copies(root / "files", arguments.files)
             for what in ("list", "check"):
                 call = [sys.executable, "-c", MEASURED, str(root / "files"), "8", what]
-                told = subprocess.run(
+                done = subprocess.run(
                     call, env={**os.environ}, capture_output=True, text=True, check=True
                 )
-                print(told.stdout.strip())
-        if asked.sd:
-            draw(root / "large", asked.sd, 256)
+                print(done.stdout.strip())
+        if arguments.sd:
+            draw(root / "large", arguments.sd, 256)
             vae = save_vae(root / "sd", **STABLE_DIFFUSION)
             timed("Stable Diffusion's VAE", root / "large", vae, root / "large-latents", 256, 2)
 

@@ -1,20 +1,20 @@
-"""Layers with a weight per sample against the static layer, in every form, as ratios of time.
+"""Time of layers with a weight per sample, in every form, relative to the static layer.
 
     python benchmarks/kernels.py [--kinds linear,depthwise,ffn,conv] [--batches 1,16,64,250]
         [--widths 64,384] [--tokens 16,64,256] [--rounds 9] [--memory] [--csv FILE]
 
-One thread. The static layer and all forms take turns; a ratio is the median over the rounds of a
-form's time by the static layer's of the same round (CPU time of the thread: what else runs on the
-machine disturbs it less). A step is forward and backward to input, weight and bias; batch 1 is
-forward alone. The weights lie as a generator makes them, (B, numbers), and their gradient has to
-arrive so: a form that leaves it transposed pays for the copy. `auto` is what runs where no form is
-named: that of `choose`, or the static layer at batch 1. The regret is its time by that of the
-fastest form in this run. The static layer is the fastest known: channels last for the depthwise
-convolution, the better order of the two for a full one.
+One thread. The static layer and all forms alternate. A ratio is the median over rounds of a form's
+time over the static layer's in the same round, in CPU time of the thread, which other processes
+disturb less. A step is forward and backward to input, weight and bias; at batch 1 it is forward
+alone. Weights have a generator's layout, (B, numbers), and so must their gradient: a form that
+leaves it transposed includes the copy. `auto` is the form used by default: the one of `choose`, or
+the static layer at batch 1. The regret is its time over that of the fastest form in this run. The
+static layer is the fastest known: channels last for the depthwise convolution, the faster of both
+memory layouts for a full convolution.
 
-`ffn` is DiT's feed-forward network with the depthwise convolution inside: `wide` hands on rows that
-don't lie in order, and here what follows pays for that. `ordered` is `wide` where the whole network
-works on tokens before samples, so that two copies of a quarter of the size do for four.
+`ffn` is DiT's feed-forward network with the depthwise convolution inside: `wide` returns rows that
+are not contiguous, and the time of what follows is included. `ordered` is `wide` with the whole
+network on tokens before samples, so that two copies of a quarter of the size replace four.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ from cabench.runtime.threads import keep_memory
 
 KINDS = ("linear", "depthwise", "ffn", "conv")
 KERNEL = 3
-LARGEST = 2e9  # bytes of tensors; above that a shape is left out
-SLOW = 4  # times the fastest: such a form isn't repeated after two rounds
+LARGEST = 2e9  # bytes of tensors; larger shapes are left out
+SLOW = 4  # times the fastest; slower forms stop after two rounds
 LAST = "channels last"
 Step = Callable[[], object]
 
@@ -61,7 +61,7 @@ class Case:
     kind: str
     batch: int
     tokens: int  # a square grid
-    width: int  # channels in; as many go out
+    width: int  # input channels, and as many output channels
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -96,7 +96,7 @@ class Case:
         return choose(self.of, self.batch, self.tokens, self.width, self.width, *kernel)
 
     def forms(self) -> list[str]:
-        """What is timed beside 'static'."""
+        """The forms that are timed beside 'static'."""
         return [*FORMS[self.of], *(["ordered"] if self.kind == "ffn" else []), "auto"]
 
     def step(self, form: str) -> Step:
@@ -166,7 +166,7 @@ class Case:
 def times(steps: dict[str, Step], rounds: int) -> dict[str, list[float]]:
     """Seconds by form and round, taken in turn."""
     for step in steps.values():
-        step()  # what is made at the first call isn't measured
+        step()  # warm-up
     taken: dict[str, list[float]] = {name: [] for name in steps}
     running = dict(steps)
     for r in range(rounds):
@@ -193,15 +193,15 @@ def measure(case: Case, rounds: int) -> tuple[float, dict[str, float]]:
 
 
 def resident(what: str) -> int:
-    """kB of memory: VmRSS now, VmHWM at most."""
+    """kB of memory: VmRSS is the current value, VmHWM the peak."""
     with open("/proc/self/status") as f:
         return next(int(line.split()[1]) for line in f if line.startswith(what))
 
 
 def added(work: Callable[[], object]) -> float:
-    """MB of memory that `work` needs at most, beside what the process holds."""
+    """Peak MB of `work` above what the process holds."""
     with open("/proc/self/clear_refs", "w") as f:
-        f.write("5")  # the high-water mark starts anew
+        f.write("5")  # resets the high-water mark
     before = resident("VmRSS")
     work()
     return (resident("VmHWM") - before) / 1e3
@@ -254,7 +254,7 @@ def kinds(text: str) -> list[str]:
     for kind in text.split(","):
         if kind not in KINDS:
             raise CabenchError(
-                f"--kinds: found '{kind}'{near(kind, KINDS)}; allowed: {', '.join(KINDS)}"
+                f"--kinds: expected {', '.join(KINDS)}, got '{kind}'{near(kind, KINDS)}"
             )
     return text.split(",")
 
@@ -270,28 +270,28 @@ def main() -> None:
     parser.add_argument("--memory", action="store_true", help="peak memory of a step as well")
     parser.add_argument("--csv", help="also write the table to a file")
     parser.add_argument("--peak", nargs=2, help=argparse.SUPPRESS)
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     torch.set_num_threads(1)
-    if asked.peak:
-        kind, *shape = asked.peak[0].split(",")
-        return print(peak(Case(kind, *map(int, shape)), asked.peak[1]))
+    if arguments.peak:
+        kind, *shape = arguments.peak[0].split(",")
+        return print(peak(Case(kind, *map(int, shape)), arguments.peak[1]))
 
     keep_memory()  # as in a process that trains
     rows = []
-    for kind in kinds(asked.kinds):
-        print(heading(kind, Case(kind, 1, 1, 4).forms(), asked.memory))
-        for width in asked.widths:
-            for tokens in asked.tokens:
-                for batch in asked.batches:
+    for kind in kinds(arguments.kinds):
+        print(heading(kind, Case(kind, 1, 1, 4).forms(), arguments.memory))
+        for width in arguments.widths:
+            for tokens in arguments.tokens:
+                for batch in arguments.batches:
                     channels = 4 * width if kind in ("depthwise", "ffn") else width
                     line, cells = row(
-                        Case(kind, batch, tokens, channels), asked.rounds, asked.memory
+                        Case(kind, batch, tokens, channels), arguments.rounds, arguments.memory
                     )
                     print(line, flush=True)
                     rows.append(cells)
-    if asked.csv:
+    if arguments.csv:
         columns = list(dict.fromkeys(name for cells in rows for name in cells))
-        with open(asked.csv, "w", newline="") as f:
+        with open(arguments.csv, "w", newline="") as f:
             writer = csv.DictWriter(f, columns, restval="")
             writer.writeheader()
             writer.writerows(rows)

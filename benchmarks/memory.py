@@ -1,10 +1,10 @@
-"""Peak memory of a training step and of a sampling run, beside the static control's.
+"""Peak memory of a training step and of a sampling run, relative to the static control's.
 
     python benchmarks/memory.py [--study studies/kernel_fusion.yaml] [--csv FILE]
 
-Each model x arm of a study of kind `timing` in a process of its own, on one thread, at the study's
-batch: MB at most, beside what the process held after a small run. The step's holds the model, its
-gradients, AdamW's two moments, activations; the sampling run's the model and activations.
+Runs each model and arm of a study of kind `timing` in its own process, on one thread, at the
+study's batch, and prints the peak above what the process holds after a small run. A step needs the
+model, its gradients, AdamW's two moments and activations; a sampling run the model and activations.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ STUDY = Path(__file__).parent.parent / "studies" / "kernel_fusion.yaml"
 
 
 def measure(study: Path, model: str, arm: str, run: str) -> float:
-    """MB at most over two runs: AdamW's moments are there from the second on."""
+    """Peak MB over two runs; AdamW's moments exist from the second on."""
     cost_study = read_cost_study(study).study
     spec, batch = resolve(cost_study)[model, arm].spec, cost_study.models[model].batch
     with one_thread():
@@ -41,24 +41,33 @@ def twice(work: timing.Work) -> None:
 
 
 def main() -> None:
-    asked = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    asked.add_argument("--study", type=Path, default=STUDY)
-    asked.add_argument("--csv")
-    asked.add_argument("--one", nargs=3, help=argparse.SUPPRESS)
-    asked = asked.parse_args()
-    if asked.one:
-        return print(measure(asked.study, *asked.one))
-    study = read_cost_study(asked.study).study
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--study", type=Path, default=STUDY)
+    parser.add_argument("--csv")
+    parser.add_argument("--one", nargs=3, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.one:
+        return print(measure(arguments.study, *arguments.one))
+    study = read_cost_study(arguments.study).study
     rows = []
     for model, about in study.models.items():
         for run in RUNS if about.batch else ():
-            found = {}
+            peaks = {}
             for arm in arms_on(study, about):
-                one = [sys.executable, __file__, "--study", asked.study, "--one", model, arm, run]
+                one = [
+                    sys.executable,
+                    __file__,
+                    "--study",
+                    arguments.study,
+                    "--one",
+                    model,
+                    arm,
+                    run,
+                ]
                 done = subprocess.run(one, stdout=subprocess.PIPE, text=True, check=True)
-                found[arm] = float(done.stdout)
-            for arm, mb in found.items():
-                ratio = mb / found[study.baseline]
+                peaks[arm] = float(done.stdout)
+            for arm, mb in peaks.items():
+                ratio = mb / peaks[study.baseline]
                 rows.append(
                     {
                         "model": model,
@@ -73,8 +82,8 @@ def main() -> None:
                     f"{model:12} batch {about.batch} {run:9} {arm:14} {mb:8.0f} MB  {ratio:.2f}x",
                     flush=True,
                 )
-    if asked.csv:
-        with open(asked.csv, "w", newline="") as f:
+    if arguments.csv:
+        with open(arguments.csv, "w", newline="") as f:
             writer = csv.DictWriter(f, list(rows[0]))
             writer.writeheader()
             writer.writerows(rows)

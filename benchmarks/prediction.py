@@ -1,11 +1,11 @@
-"""Which prediction and noise schedule tells arms apart best per minute, at a scale.
+"""Which prediction and noise schedule separates arms best, at a scale.
 
     python benchmarks/prediction.py [--scale quick] [--images 20000] [--seeds 3] [--jobs 2]
         [--batch 32] [--lr 3e-3]
 
-Trains the control (native+dw) and can-3 under each setting on paired seeds, and
-prints for every metric the paired difference in units of its own standard deviation over seeds.
-The setting with the largest is the most sensitive. Trials are kept in .cabench/bench.
+Trains the control (native+dw) and can-3 under each setting on paired seeds, and prints for every
+metric the paired difference in units of its own standard deviation over seeds. The setting with the
+largest value is the most sensitive. Trials are stored in .cabench/bench.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import numpy as np
 from cabench.config.schema import Diffusion, Sweep
 from cabench.config.study import read_scale, read_study
 from cabench.execution.executors import ray
+from cabench.execution.executors.base import Pool
 from cabench.execution.progress import Progress
 from cabench.execution.run import cores
 from cabench.planning.trials import plan
@@ -31,7 +32,7 @@ SETTINGS = [
     ("eps", "linear"),
 ]
 CONTROL, ARMS = "native+dw", ("can-3",)
-FIRST_SEED = 1000  # choices are made on other seeds than those that test claims
+FIRST_SEED = 1000  # not a seed that tests claims
 METRICS = ("kid", "condition_accuracy", "heldout_loss")
 
 
@@ -43,14 +44,14 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=cores())
     parser.add_argument("--batch", type=int, help="instead of the scale's")
     parser.add_argument("--lr", type=float, help="instead of the scale's")
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
 
-    study, base = read_study(Path("studies/layer_placement.yaml")), read_scale(asked.scale)
+    study, base = read_study(Path("studies/layer_placement.yaml")), read_scale(arguments.scale)
     store = Store(Path(".cabench/bench/results"), Path(".cabench/bench"))
-    seeds = [FIRST_SEED + i for i in range(asked.seeds)]
+    seeds = [FIRST_SEED + i for i in range(arguments.seeds)]
     trials = {}
     for prediction, schedule in SETTINGS:
-        recipe = {"images": asked.images, "batch": asked.batch, "lr": asked.lr}
+        recipe = {"images": arguments.images, "batch": arguments.batch, "lr": arguments.lr}
         recipe = {name: value for name, value in recipe.items() if value}
         scale = base.scale.model_copy(
             update={
@@ -69,20 +70,20 @@ def main() -> None:
         from rich.console import Console
 
         with Progress(Console(), names, dict.fromkeys(names, 1.0)) as view:
-            ray.run(missing, store, ray.Pool(asked.jobs), "cpu", view.receive)
+            ray.run(missing, store, Pool(arguments.jobs), "cpu", view.receive)
 
     titles = f"{'control':>9}{'paired difference':>20}{'|d|/sd':>8}"
     print(f"{'setting':<14}{'arm':<14}{'metric':<20}{titles}")
     for setting in SETTINGS:
         name = " ".join(setting)
-        found = {
+        records = {
             arm: [store.record(trials[setting, arm, s].key) for s in seeds]
             for arm in (CONTROL, *ARMS)
         }
         for arm in ARMS:
             for metric in METRICS:
                 ours, control = (
-                    np.array([r["metrics"][metric] for r in found[a]]) for a in (arm, CONTROL)
+                    np.array([r.metrics[metric] for r in records[a]]) for a in (arm, CONTROL)
                 )
                 d = ours - control
                 spread = d.std(ddof=1)
@@ -91,11 +92,11 @@ def main() -> None:
                     f"{d.mean():>+11.4f} sd {spread:.4f}{abs(d.mean()) / spread:>8.1f}"
                 )
         seconds = [
-            sum(v for k, v in r["timing"].items() if "_s" in k and "per" not in k)
-            for a in found.values()
+            sum(v for k, v in r.timing.items() if "_s" in k and "per" not in k)
+            for a in records.values()
             for r in a
         ]
-        print(f"{name:<14}{np.mean(seconds):.0f} s a trial\n")
+        print(f"{name:<14}{np.mean(seconds):.0f} s per trial\n")
 
 
 if __name__ == "__main__":

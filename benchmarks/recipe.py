@@ -2,7 +2,7 @@
 
     python benchmarks/recipe.py [--scale quick] [--images 25600] [--seed 1000]
 
-Both arms must want the same recipe, else one recipe for all would decide the comparison.
+Both arms should be best at the same recipe; otherwise a common recipe decides the comparison.
 """
 
 from __future__ import annotations
@@ -59,11 +59,11 @@ def main() -> None:
     parser.add_argument("--scale", default="quick")
     parser.add_argument("--images", type=int, default=25600)
     parser.add_argument("--seed", type=int, default=1000)
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     with ProcessPoolExecutor(cores(), mp_context=get_context("spawn")) as pool:
         jobs = {
             (recipe, arm): pool.submit(
-                heldout_loss, asked.scale, arm, *recipe, asked.images, asked.seed
+                heldout_loss, arguments.scale, arm, *recipe, arguments.images, arguments.seed
             )
             for recipe in RECIPES
             for arm in ARMS

@@ -1,12 +1,12 @@
-"""How much of one thread's matmul peak a training step reaches, and what could raise it.
+"""The share of one thread's matmul peak that a training step reaches, and what raises it.
 
     python benchmarks/step.py [--rounds 9] [--forms float32,...] [--models "S/2, 64 tokens"]
         [--give-back] [--csv FILE]
 
-Ratios of one run, alternating, on one thread; a step is a trial's: noise, forward, backward, AdamW,
-EMA. It counts as three times the forward's MACs. `torch's gelu` is the step without
-cabench.models.activations; with --give-back, freed memory goes back to the system as glibc does it
-by itself (cabench.runtime.threads.keep_memory).
+Ratios of alternating work in one run, on one thread. A step is a trial's: noise, forward, backward,
+AdamW, EMA. It counts as three times the MACs of a forward pass. `torch's gelu` is the step without
+cabench.models.activations. With --give-back, freed memory returns to the system, as is glibc's
+default (see cabench.runtime.threads.keep_memory).
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from cabench.models.backbones import dit
 from cabench.records.spec import ModelSpec
 from cabench.runtime import threads as process
 
-SIDE = 1024  # of the matrices that tell the peak
-MODELS = {  # name: preset, patch, side of the picture, channels, batch
+SIDE = 1024  # of the matrices that measure the peak
+MODELS = {  # name: preset, patch, side of the image, channels, batch
     "nano, 16 tokens": ("nano", 4, 16, 1, 64),
     "nano, 64 tokens": ("nano", 2, 16, 1, 64),
     "S/2, 64 tokens": ("S", 2, 16, 4, 32),
@@ -54,7 +54,7 @@ def spec_of(preset: str, patch: int, side: int, channels: int, arm: str) -> Mode
 
 
 def bandwidth() -> float:
-    """Bytes/s of one thread in a copy, read and written, of what no cache holds."""
+    """Bytes/s, read and written, of one thread that copies more than the caches hold."""
     torch.set_num_threads(1)
     a = torch.zeros(2**26)
     b = torch.ones_like(a)
@@ -99,14 +99,14 @@ FORMS = ("float32", "torch's gelu", "bf16 inside", "bfloat16", "compiled")
 
 
 def main() -> None:
-    asked = argparse.ArgumentParser(description=__doc__)
-    asked.add_argument("--rounds", type=int, default=9)
-    asked.add_argument("--forms", default=",".join(FORMS[:4]))
-    asked.add_argument("--models", default=";".join(MODELS))
-    asked.add_argument("--give-back", action="store_true")
-    asked.add_argument("--csv")
-    asked = asked.parse_args()
-    if asked.give_back:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--forms", default=",".join(FORMS[:4]))
+    parser.add_argument("--models", default=";".join(MODELS))
+    parser.add_argument("--give-back", action="store_true")
+    parser.add_argument("--csv")
+    arguments = parser.parse_args()
+    if arguments.give_back:
         process.keep_memory = lambda: None
     float32, bfloat16 = peak(torch.float32), peak(torch.bfloat16)
     print(
@@ -114,13 +114,13 @@ def main() -> None:
         f"copy {bandwidth() / 1e9:.1f} GB/s"
     )
     rows = []
-    for name in asked.models.split(";"):
+    for name in arguments.models.split(";"):
         preset, patch, side, channels, batch = MODELS[name]
         for arm in ARMS:
             spec = spec_of(preset, patch, side, channels, arm)
             macs = 3 * batch * meta_macs(spec).total
-            work = {form: step_of(spec, batch, form) for form in asked.forms.split(",")}
-            spent = alternate(work, asked.rounds)
+            work = {form: step_of(spec, batch, form) for form in arguments.forms.split(",")}
+            spent = alternate(work, arguments.rounds)
             base = float(np.median(spent["float32"]))
             for form, seconds in spent.items():
                 middle = float(np.median(seconds))
@@ -142,8 +142,8 @@ def main() -> None:
                     f"{r['share_of_float32_peak']:.0%} of the float32 peak",
                     flush=True,
                 )
-    if asked.csv:
-        with open(asked.csv, "w", newline="") as f:
+    if arguments.csv:
+        with open(arguments.csv, "w", newline="") as f:
             writer = csv.DictWriter(f, list(rows[0]))
             writer.writeheader()
             writer.writerows(rows)

@@ -1,8 +1,8 @@
-"""Example of your own method: a generated gate for each channel of a depthwise convolution.
+"""An example plugin: a generated gate for each channel of a depthwise convolution.
 
-CAN generates a 3x3 kernel for every channel. Is a single number per channel enough? Here the static
-kernel of channel i is multiplied by 1 + g_i(c), where g starts at zero: one generated number where
-CAN generates nine. Run it beside the arms of a study; those are not trained again:
+CAN generates a 3x3 kernel for every channel. Is one number per channel enough? Here the static
+kernel of channel i is multiplied by 1 + g_i(c), where g starts at zero: one generated number
+instead of nine. Run it with the arms of a study; finished arms are not trained again:
 
     cabench run studies/layer_placement.yaml --plugin examples/gated_kernels.py \
         --arm '{native+gated-dw: {methods: [native, gated_kernels]}}'

@@ -1,4 +1,4 @@
-"""What the shell completes: study files, scales, runs and their arms. Light, and never an error.
+"""Shell completion of study files, scales, runs and arms. Imports little and never fails.
 
 A callback takes typer's context and the word so far; typer keeps what starts with that word.
 """
@@ -15,13 +15,13 @@ from pathlib import Path
 
 import typer
 
-COLON = "_CABENCH_COLON"  # what stands before the colon in the word that bash cut in two
+COLON = "_CABENCH_COLON"  # the part before the colon of the word that bash split
 
 Complete = Callable[[typer.Context, str], list[str]]
 
 
 def quietly(complete: Complete) -> Complete:
-    """Whatever goes wrong, there is nothing to complete: a traceback would fill the prompt."""
+    """Return no completions on any error: a traceback would fill the prompt."""
 
     @wraps(complete)
     def safe(ctx: typer.Context, incomplete: str) -> list[str]:
@@ -83,7 +83,7 @@ def _results(ctx: typer.Context) -> Path:
 
 
 def _names(results: Path, word: str) -> list[str]:
-    """STUDY; also STUDY.SCALE where there are several scales, or the word has come to the point."""
+    """STUDY, and STUDY.SCALE if there are several scales or the word has reached the dot."""
     from cabench.records.runs import all_runs
 
     runs = all_runs(results)
@@ -98,10 +98,10 @@ def _needs_scale(study: str, studies: list[str], word: str) -> bool:
 
 
 def join_colons(environ: MutableMapping[str, str]) -> None:
-    """Mends what bash says of the line: its words break at a colon, 'a:b' comes as 'a', ':', 'b'.
+    """Join the words that bash splits at colons: 'a:b' arrives as 'a', ':', 'b'.
 
-    The last word stays cut, as bash replaces only what follows the colon: the part before it goes
-    to `COLON`.
+    The last word stays split, since bash replaces only what follows the colon; the part before it
+    goes to `COLON`.
     """
     if environ.get("_CABENCH_COMPLETE") != "complete_bash":
         return

@@ -1,4 +1,4 @@
-"""The verb `list`: what a study can name."""
+"""The command `list`: everything that a study can name."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def first_line(thing: object) -> str:
 
 def scale_line(scale: Scale) -> str:
     """Seeds, training images and purpose of a scale."""
-    return f"{scale.seeds} seeds, {scale.training.images:,} images a trial; {scale.about}"
+    return f"{scale.seeds} seeds, {scale.training.images:,} images per trial; {scale.about}"
 
 
 def backbone_line(backbone: type) -> str:
@@ -38,11 +38,11 @@ def fits(method: type, backbone: type) -> str:
     """'yes', or what the backbone lacks for a method with its default options."""
     missing = [h for h in method.hooks if h not in backbone.hooks]
     try:
-        wanted = method.sites(method.Options(), backbone.sites)
-        missing += [s for s in wanted if s not in backbone.sites]
-        needed = method.Options().source
-        if not missing and needed not in ("both", "timestep", "label"):
-            return f"needs {needed}"
+        sites = method.sites(method.Options(), backbone.sites)
+        missing += [s for s in sites if s not in backbone.sites]
+        source = method.Options().source
+        if not missing and source not in ("both", "timestep", "label"):
+            return f"needs {source}"
     except Exception:  # whatever a plugin's code raises
         return "?"
     return f"no {', '.join(missing)}" if missing else "yes"

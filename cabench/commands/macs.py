@@ -13,8 +13,8 @@ from cabench.runtime.files import write_csv
 
 
 def show_published(path: Path | None, pdf: Path | None = None) -> int:
-    """Prints the table; 1 when a count is off by more than the tolerance."""
-    found = rows()
+    """Print the table; return 1 if a count differs by more than the tolerance."""
+    counts = rows()
     console = wide_screen()
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("model", no_wrap=True)
@@ -22,7 +22,7 @@ def show_published(path: Path | None, pdf: Path | None = None) -> int:
     for title in ("M params (p.)", "GMACs (publ.)", "off by"):
         table.add_column(title, justify="right", no_wrap=True)
     table.add_column("figure", no_wrap=True)
-    for r in found:
+    for r in counts:
         model, latent, params, of, macs, published, off_by, _, _, source = cells(r)
         table.add_row(
             model,
@@ -33,14 +33,14 @@ def show_published(path: Path | None, pdf: Path | None = None) -> int:
             source.replace("published", "publ."),
         )
     console.print(table)
-    for r in ratios(found):
+    for r in ratios(counts):
         console.print(ratio_line(r), soft_wrap=True)
     for note in NOTES:
         console.print(note, soft_wrap=True)
     if path is not None:
-        write_csv(path, found)
+        write_csv(path, counts)
         console.print(f"written: {path}", soft_wrap=True)
     if pdf is not None:
-        write_pdf(pdf, [cells(r) for r in found], [ratio_line(r) for r in ratios(found)], NOTES)
+        write_pdf(pdf, [cells(r) for r in counts], [ratio_line(r) for r in ratios(counts)], NOTES)
         console.print(f"written: {pdf}", soft_wrap=True)
-    return int(any(map(off, found)))
+    return int(any(map(off, counts)))
