@@ -1,4 +1,4 @@
-"""Wrong inputs made of sound ones: strategies that mutate YAML as a tree and as text."""
+"""Invalid inputs derived from valid ones: strategies that mutate YAML as a tree and as text."""
 
 from __future__ import annotations
 
@@ -175,12 +175,12 @@ def dump(tree: Any) -> str:
 def places(tree: Any, where: tuple = ()) -> list[tuple]:
     """Paths to everything inside a tree."""
     inner = tree.items() if isinstance(tree, dict) else enumerate(tree)
-    found = []
+    paths = []
     for key, value in inner:
-        found.append((*where, key))
+        paths.append((*where, key))
         if isinstance(value, dict | list):
-            found += places(value, (*where, key))
-    return found
+            paths += places(value, (*where, key))
+    return paths
 
 
 def at(tree: Any, where: tuple) -> Any:

@@ -1,4 +1,4 @@
-"""Runs on disk for tests of the verbs that read manifests and records: the real ones, edited."""
+"""Runs on disk for tests of the commands that read manifests and records: the reference, edited."""
 
 from __future__ import annotations
 

@@ -84,11 +84,11 @@ PLUGINS = {
 
 @pytest.mark.parametrize("case", PLUGINS)
 def test_wrong_plugins(tiny, case):
-    source, wanted = PLUGINS[case]
+    source, pattern = PLUGINS[case]
     before = [r.names() for r in REGISTRIES]
     put(tiny / "mine.py", source)
     text = refused(*DRY, "--plugin", "mine.py")
-    assert re.match("mine.py" + wanted, text), text
+    assert re.match("mine.py" + pattern, text), text
     assert [r.names() for r in REGISTRIES] == before  # nothing of it is left
 
 

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 WIDTH = 24  # of the text half
-SIZE = 32  # pixels of the picture half
+SIZE = 32  # pixels of the image encoder
 
 
 def byte_letters() -> list[str]:

@@ -1,7 +1,7 @@
 """Made-up studies for tables and figures."""
 
 import pytest
-from made_study import CLASSES, LONG, make_study
+from example_study import CLASSES, LONG, make_study
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made_study import read_results
+from example_study import read_results
 from rundir import fail, reference
 from scipy import stats
 
@@ -52,8 +52,8 @@ def test_differences_are_scipys_paired_t_test():
         ours, theirs = (values(records, a, row.metric.name) for a in ("native+can-dw", "native+dw"))
         test = stats.ttest_rel(ours, theirs)
         low, high = test.confidence_interval(0.95)
-        found = row.difference
-        assert [found.mean, found.low, found.high, found.p] == pytest.approx(
+        actual = row.difference
+        assert [actual.mean, actual.low, actual.high, actual.p] == pytest.approx(
             [np.mean(ours - theirs), low, high, test.pvalue]
         )
         half = stats.t.ppf(0.975, 2) * np.std(ours, ddof=1) / math.sqrt(3)
@@ -90,9 +90,9 @@ def test_only_shared_seeds_are_paired():
 def test_cost_is_a_ratio():
     _, records = reference()
     ours, theirs = (records[arm, 0]["cost"] for arm in ("can-3", "native+dw"))
-    found = {row.name: row.ratio for row in cost_rows(*pair("can-3", "native+dw"))}
-    assert found["MACs"] == ours["macs"]["total"] / theirs["macs"]["total"]
-    assert found["params"] == ours["params"]["total"] / theirs["params"]["total"]
+    actual = {row.name: row.ratio for row in cost_rows(*pair("can-3", "native+dw"))}
+    assert actual["MACs"] == ours["macs"]["total"] / theirs["macs"]["total"]
+    assert actual["params"] == ours["params"]["total"] / theirs["params"]["total"]
     against_none = {row.name: row.ratio for row in cost_rows(*pair("can-3", "unconditional"))}
     assert math.isnan(against_none["conditioning MACs"])
 
@@ -154,10 +154,10 @@ def test_arms_of_one_run_have_one_protocol():
 
 def test_models_differ_method_by_method():
     records = {pair: typed(record) for pair, record in reference()[1].items()}
-    found = {d.path: d for d in model_differences(records["native", 0], records["can-dw", 0])}
-    assert set(found) == {"backbone.depthwise", "backbone.norm_affine", "adaln_zero", "can"}
-    assert (found["backbone.depthwise"].a, found["backbone.depthwise"].b) == (False, True)
-    assert found["adaln_zero"].b is ABSENT and found["can"].a is ABSENT
+    actual = {d.path: d for d in model_differences(records["native", 0], records["can-dw", 0])}
+    assert set(actual) == {"backbone.depthwise", "backbone.norm_affine", "adaln_zero", "can"}
+    assert (actual["backbone.depthwise"].a, actual["backbone.depthwise"].b) == (False, True)
+    assert actual["adaln_zero"].b is ABSENT and actual["can"].a is ABSENT
     (sites,) = model_differences(records["can-dw", 0], records["can-dw-pe", 1])
     assert str(sites) == "can.sites ([depthwise] / [depthwise, patch_embed])"
     salted = edited(reference()[1]["native", 0], "train.init_salt", "b")
@@ -169,8 +169,8 @@ def test_a_method_that_is_used_twice():
     twice = reference()[1]["can-dw", 0]
     methods = twice["spec"]["train"]["model"]["methods"]
     methods.append({**methods[0], "options": {**methods[0]["options"], "sites": ["head"]}})
-    (found,) = model_differences(typed(records["can-dw", 0]), typed(twice))
-    assert found.path == "can (2)" and found.a is ABSENT and found.b["sites"] == ["head"]
+    (actual,) = model_differences(typed(records["can-dw", 0]), typed(twice))
+    assert actual.path == "can (2)" and actual.a is ABSENT and actual.b["sites"] == ["head"]
 
 
 @pytest.mark.parametrize(
@@ -207,9 +207,9 @@ def test_metrics_that_no_table_lists_have_a_title():
 
 
 def test_a_run_agrees_with_itself():
-    found = agreement(side(*reference()), side(*reference()))
-    assert (found.same, found.of, found.both) == (30, (30, 30), 30)
-    assert found.equal == {"metrics": 30, "spec": 30, "cost": 30} and not found.faults
+    actual = agreement(side(*reference()), side(*reference()))
+    assert (actual.same, actual.of, actual.both) == (30, (30, 30), 30)
+    assert actual.equal == {"metrics": 30, "spec": 30, "cost": 30} and not actual.faults
 
 
 def test_the_last_bit_of_one_number_is_seen():
@@ -218,12 +218,12 @@ def test_the_last_bit_of_one_number_is_seen():
     before = record["metrics"]["kid"]
     record["metrics"]["kid"] = math.nextafter(before, math.inf)
     record["environment"]["packages"]["torch"] = "0.1"
-    found = agreement(side(*reference()), side(manifest, records))
-    assert found.equal == {"metrics": 29, "spec": 30, "cost": 30}
-    (line,) = found.faults
+    actual = agreement(side(*reference()), side(manifest, records))
+    assert actual.equal == {"metrics": 29, "spec": 30, "cost": 30}
+    (line,) = actual.faults
     assert line.startswith(f"can-3, seed 1 ({record['key']}), metrics: kid")
     assert repr(before) in line and repr(record["metrics"]["kid"]) in line
-    assert [d.path for d in found.environments] == ["packages.torch"]
+    assert [d.path for d in actual.environments] == ["packages.torch"]
 
 
 def test_another_key_is_another_trial_and_an_unfinished_one_is_not_compared():
@@ -234,8 +234,8 @@ def test_another_key_is_another_trial_and_an_unfinished_one_is_not_compared():
             trial["key"] = moved["key"] = "0" * 16
     fail(records["native", 1])
     del records["native", 2]
-    found = agreement(side(*reference()), side(manifest, records))
-    assert (found.same, found.both, found.equal["metrics"]) == (29, 27, 27)
+    actual = agreement(side(*reference()), side(manifest, records))
+    assert (actual.same, actual.both, actual.equal["metrics"]) == (29, 27, 27)
 
 
 def test_arms_that_only_one_run_has():
@@ -246,8 +246,8 @@ def test_arms_that_only_one_run_has():
     for arm in manifest["arms"]:
         if arm["name"] == "can-3":
             arm["name"] = "can-new"
-    found = arms(side(*reference()), side(manifest, records))
-    assert (found.only_a, found.only_b, len(found.common)) == (["can-3"], ["can-new"], 9)
+    actual = arms(side(*reference()), side(manifest, records))
+    assert (actual.only_a, actual.only_b, len(actual.common)) == (["can-3"], ["can-new"], 9)
 
 
 def test_a_difference_reads_as_key_and_both_values():

@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
-from made_study import make_weights
+from example_study import make_weights
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
@@ -51,10 +51,10 @@ def _inside(figure, texts):
 
 
 def test_every_chart_is_a_png_and_an_svg(study, tmp_path):
-    made = study(["native", "native+dw", "can-3"])
-    for key, curves in made.curves.items():
+    example = study(["native", "native+dw", "can-3"])
+    for key, curves in example.curves.items():
         curves["weights"] = make_weights(key.partition("@")[0])
-    results = made.results()
+    results = example.results()
     for figure in figures.STUDY_FIGURES:
         written = figure.draw(tmp_path / "v1.2" / figure.name, results, figures.SCREEN)
         png, svg = written
@@ -75,9 +75,9 @@ def test_forest_rows_and_small_print(study, tmp_path, drawn):
 
 
 def test_forest_says_which_way_is_better(study, tmp_path, drawn):
-    made = study()
-    made.manifest["primary"] = "condition_accuracy"
-    figures.forest(tmp_path / "f", made.results())
+    example = study()
+    example.manifest["primary"] = "condition_accuracy"
+    figures.forest(tmp_path / "f", example.results())
     assert drawn[0].axes[0].get_xlabel().endswith("(better →)")
 
 
@@ -123,22 +123,22 @@ def test_svg_has_the_same_bytes_each_time(study, tmp_path):
 
 
 def test_curves_of_one_seed_one_point_and_none(study, tmp_path, drawn):
-    made = study(["native", "native+dw", "can-3"], seeds=1)
-    assert len(figures.curves(tmp_path / "one", made.results())) == 2
-    for curve in made.curves.values():
+    example = study(["native", "native+dw", "can-3"], seeds=1)
+    assert len(figures.curves(tmp_path / "one", example.results())) == 2
+    for curve in example.curves.values():
         curve["heldout"] = {"images": [7000], "loss": curve["heldout"]["loss"][:1]}
-    assert len(figures.curves(tmp_path / "point", made.results())) == 2
-    made.curves.clear()
-    assert figures.curves(tmp_path / "none", made.results()) == []
-    assert heldout(made.results()).empty
+    assert len(figures.curves(tmp_path / "point", example.results())) == 2
+    example.curves.clear()
+    assert figures.curves(tmp_path / "none", example.results()) == []
+    assert heldout(example.results()).empty
 
 
 def test_curves_on_the_right_are_paired_differences(study, tmp_path, drawn):
-    made = study(["native", "native+dw", "can-3"], seeds=2)
+    example = study(["native", "native+dw", "can-3"], seeds=2)
     for s in range(2):
-        base = made.curves[f"native+dw@{s}"]["heldout"]["loss"]
-        made.curves[f"can-3@{s}"]["heldout"]["loss"] = [v - 0.25 for v in base]
-    figures.curves(tmp_path / "c", made.results())
+        base = example.curves[f"native+dw@{s}"]["heldout"]["loss"]
+        example.curves[f"can-3@{s}"]["heldout"]["loss"] = [v - 0.25 for v in base]
+    figures.curves(tmp_path / "c", example.results())
     flat = [line for line in drawn[0].axes[1].lines if np.allclose(line.get_ydata(), -0.25)]
     assert len(flat) == 3  # the mean and two seeds
 
@@ -154,16 +154,16 @@ def test_spread_keeps_order_and_distance():
 
 
 def test_bins_are_relative_to_the_baseline(study, tmp_path):
-    made = study(["static", "native", "native+dw", "can-3"], seeds=2)
+    example = study(["static", "native", "native+dw", "can-3"], seeds=2)
     for s in range(2):
-        made.records[f"native+dw@{s}"]["metrics"]["heldout_loss/bin4"] = 0.4 + 0.1 * s
-        made.records[f"can-3@{s}"]["metrics"]["heldout_loss/bin4"] = (0.4 + 0.1 * s) * 0.9
-    table = by_bin(made.results())
+        example.records[f"native+dw@{s}"]["metrics"]["heldout_loss/bin4"] = 0.4 + 0.1 * s
+        example.records[f"can-3@{s}"]["metrics"]["heldout_loss/bin4"] = (0.4 + 0.1 * s) * 0.9
+    table = by_bin(example.results())
     assert list(table.index) == ["native", "can-3"] and list(table.columns) == list(range(10))
     assert table.loc["can-3", 4] == pytest.approx(-10)
-    for record in made.records.values():
+    for record in example.records.values():
         record["metrics"] = {"kid": 1.0}
-    assert figures.bins(tmp_path / "b", made.results()) == []
+    assert figures.bins(tmp_path / "b", example.results()) == []
 
 
 def _flat(colours, size=8):
@@ -254,27 +254,27 @@ def test_a_figure_for_a_page_leaves_its_words_beside_it(study, tmp_path):
 @pytest.mark.parametrize("many", [False, True])
 @pytest.mark.parametrize("look", [figures.SCREEN, figures.PAGE])
 def test_quality_against_cost_names_every_arm_once(study, long_names, tmp_path, drawn, many, look):
-    made = study(long_names) if many else study()
-    figures.cost(tmp_path / "cost", made.results(), look)
+    example = study(long_names) if many else study()
+    figures.cost(tmp_path / "cost", example.results(), look)
     left, right = drawn[0].axes
     names = [t.get_text() for t in right.texts]
-    inside = made.results().contenders  # the lower bound is far outside
+    inside = example.results().contenders  # the lower bound is far outside
     assert sorted(names) == sorted(inside)
     assert not _texts_overlap(drawn[0], right.texts) and _inside(drawn[0], right.texts)
     marks = [line for line in left.lines if len(line.get_xdata()) == 1]
     assert sum(line.get_marker() == "s" for line in marks) == 1  # the baseline
     for arm, line in zip(inside, marks, strict=True):
-        values = [made.records[f"{arm}@{s}"]["metrics"]["kid"] for s in range(3)]
+        values = [example.records[f"{arm}@{s}"]["metrics"]["kid"] for s in range(3)]
         assert line.get_ydata()[0] == pytest.approx(1000 * sum(values) / 3)
-        assert line.get_xdata()[0] == made.records[f"{arm}@0"]["cost"]["macs"]["total"]
+        assert line.get_xdata()[0] == example.records[f"{arm}@0"]["cost"]["macs"]["total"]
 
 
 def test_the_floor_is_a_line_when_it_is_near(study, tmp_path, drawn):
-    made = study(["native", "native+dw", "can-3"])
-    figures.cost(tmp_path / "far", made.results())
-    for record in made.records.values():
+    example = study(["native", "native+dw", "can-3"])
+    figures.cost(tmp_path / "far", example.results())
+    for record in example.records.values():
         record["protocol"]["floor"]["kid"] = 0.0115
-    figures.cost(tmp_path / "near", made.results())
+    figures.cost(tmp_path / "near", example.results())
     far, near = drawn
     assert "outside the panel" in far.get_supxlabel() and "dashed line" in near.get_supxlabel()
     dashed = [line for line in near.axes[0].lines if list(line.get_ydata()) == [11.5, 11.5]]
@@ -282,10 +282,10 @@ def test_the_floor_is_a_line_when_it_is_near(study, tmp_path, drawn):
 
 
 def test_cost_without_counts_draws_nothing(study, tmp_path):
-    made = study()
-    for record in made.records.values():
+    example = study()
+    for record in example.records.values():
         record["cost"] = {}
-    assert figures.cost(tmp_path / "c", made.results()) == []
+    assert figures.cost(tmp_path / "c", example.results()) == []
 
 
 def _history(images, **measures):
@@ -293,13 +293,13 @@ def _history(images, **measures):
 
 
 def test_weights_are_means_over_seeds_and_their_ratio(study, tmp_path, drawn):
-    made = study(["native", "native+dw", "can-3"])
-    assert figures.weights(tmp_path / "w", made.results()) == []
+    example = study(["native", "native+dw", "can-3"])
+    assert figures.weights(tmp_path / "w", example.results()) == []
     for s, generated in enumerate([1.0, 2.0, 6.0]):
-        made.curves[f"can-3@{s}"]["weights"] = _history(
+        example.curves[f"can-3@{s}"]["weights"] = _history(
             [7000, 14000], static=[9.0, 1.5], generated=[0.0, generated]
         )
-    figures.weights(tmp_path / "w", made.results())
+    figures.weights(tmp_path / "w", example.results())
     axes = drawn[0].axes[0]
     assert [t.get_text() for t in axes.texts] == ["3 / 1.5"]  # of the last point
     assert axes.collections[0].get_array().data.ravel()[0] == pytest.approx(1.0)  # log2 of 2
@@ -307,11 +307,11 @@ def test_weights_are_means_over_seeds_and_their_ratio(study, tmp_path, drawn):
 
 
 def test_weight_curves_are_the_measures_by_images(study, tmp_path, drawn):
-    made = study(["native", "native+dw", "can-3"], seeds=2)
-    assert figures.weight_curves(tmp_path / "w", made.results()) == []
+    example = study(["native", "native+dw", "can-3"], seeds=2)
+    assert figures.weight_curves(tmp_path / "w", example.results()) == []
     images = [7000, 14000, 21000]
     for s in range(2):
-        made.curves[f"can-3@{s}"]["weights"] = _history(
+        example.curves[f"can-3@{s}"]["weights"] = _history(
             images,
             static=[0, 2, 4],
             generated=[1, 2 + s, 8],
@@ -319,7 +319,7 @@ def test_weight_curves_are_the_measures_by_images(study, tmp_path, drawn):
             spread_time=[None, 0.0, 0.0],
             effective_rank=[9, 8 - s, 7],
         )
-    figures.weight_curves(tmp_path / "w", made.results())
+    figures.weight_curves(tmp_path / "w", example.results())
     *panels, key = drawn[0].axes
     means = [panel.lines[-1] for panel in panels]  # after those of the seeds
     assert [list(line.get_xdata()) for line in means] == [images[1:]] * 3 + [images]
@@ -335,20 +335,20 @@ def test_weight_curves_are_the_measures_by_images(study, tmp_path, drawn):
     assert low < 0.2 and 0.3 < high < 3
     assert [t.get_text() for t in key.get_legend().get_texts()] == ["can-3"]
     assert panels[0].get_title() == "depthwise"
-    loss = arm_styles(made.results(), ["native", "native+dw", "can-3"])["can-3"]["color"]
+    loss = arm_styles(example.results(), ["native", "native+dw", "can-3"])["can-3"]["color"]
     assert means[0].get_color() == loss  # as in the figure of losses
 
 
 @pytest.mark.parametrize("look", [figures.SCREEN, figures.PAGE])
 @pytest.mark.parametrize("many", [False, True])
 def test_weight_curves_fit_their_page(study, long_names, tmp_path, drawn, many, look):
-    made = study([*long_names, "can-all"] if many else None)
-    for trial in made.manifest["trials"]:
-        made.curves[trial["key"]]["weights"] = make_weights(trial["arm"], trial["seed"])
-    figures.weight_curves(tmp_path / "w", made.results(), look)
+    example = study([*long_names, "can-all"] if many else None)
+    for trial in example.manifest["trials"]:
+        example.curves[trial["key"]]["weights"] = make_weights(trial["arm"], trial["seed"])
+    figures.weight_curves(tmp_path / "w", example.results(), look)
     *panels, key = drawn[0].axes
     names = key.get_legend().get_texts()
-    assert len(names) == len([arm for arm in made.results().arms if "can" in arm])
+    assert len(names) == len([arm for arm in example.results().arms if "can" in arm])
     titles = [panel.title for panel in panels[:7]]
     below = [panel.xaxis.label for panel in panels if panel.get_xlabel()]
     ticks = [t for panel in panels[-7:] for t in panel.get_xticklabels() if t.get_text() != "80K"]

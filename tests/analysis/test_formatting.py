@@ -37,8 +37,8 @@ def test_p_values():
 
 
 def test_primary_must_be_a_metric(study):
-    made = study()
-    made.manifest["primary"] = "kids"
-    results = made.results()
+    example = study()
+    example.manifest["primary"] = "kids"
+    results = example.results()
     with pytest.raises(CabenchError, match="did you mean 'kid'"):
         _ = results.primary

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from cli import cabench as command
-from made_study import make_weights
+from example_study import make_weights
 from rundir import REFERENCE, fail, reference, write_run
 
 import cabench
@@ -74,8 +74,10 @@ def half_done(tmp_path):
 
 
 def test_failed_and_missing_trials_keep_their_rows(half_done):
-    found = cabench.load("layer_placement.quick", results=half_done)
-    rows = found[(found["arm"] == "can-3") & (found["metric"] == "kid") & (found["guidance"] == 1)]
+    actual = cabench.load("layer_placement.quick", results=half_done)
+    rows = actual[
+        (actual["arm"] == "can-3") & (actual["metric"] == "kid") & (actual["guidance"] == 1)
+    ]
     assert rows.set_index("seed")["status"].to_dict() == {0: "complete", 1: "failed", 2: "missing"}
     assert rows["value"].isna().tolist() == [False, True, True]
     assert rows["n"].isna().tolist() == rows["params"].isna().tolist() == [False, True, True]
@@ -83,30 +85,30 @@ def test_failed_and_missing_trials_keep_their_rows(half_done):
 
 
 def test_curves_are_the_points_on_disk():
-    found = cabench.load_curves("layer_placement", scale="quick", results=REFERENCE)
-    for (key, kind), rows in found.groupby(["key", "kind"]):
+    actual = cabench.load_curves("layer_placement", scale="quick", results=REFERENCE)
+    for (key, kind), rows in actual.groupby(["key", "kind"]):
         stored = json.loads((REFERENCE / "records" / f"{key}.curves.json").read_text())
         stored = stored if kind == "train" else stored["heldout"]
         assert rows["images"].tolist() == stored["images"]
         assert rows["loss"].tolist() == stored["loss"]
-    assert set(found["kind"]) == {"train", "heldout"} and found["key"].nunique() == 30
-    last = found[found["kind"] == "heldout"].groupby("key")["images"].max()
+    assert set(actual["kind"]) == {"train", "heldout"} and actual["key"].nunique() == 30
+    last = actual[actual["kind"] == "heldout"].groupby("key")["images"].max()
     assert (last == 22400).all()
 
 
 def test_generated_weights_are_the_points_on_disk(tmp_path):
-    held = set(cabench.load_weights("layer_placement", results=REFERENCE)["arm"])
-    assert held == {a["name"] for a in reference()[0]["arms"] if "can" in a["name"]}
+    arms_with_weights = set(cabench.load_weights("layer_placement", results=REFERENCE)["arm"])
+    assert arms_with_weights == {a["name"] for a in reference()[0]["arms"] if "can" in a["name"]}
     manifest, records = reference()
     history = make_weights("can-dw-pe")
     write_run(tmp_path, manifest, records, {records["can-3", 1]["key"]: {"weights": history}})
-    found = cabench.load_weights("layer_placement", results=tmp_path)
-    assert found.columns[:2].tolist() == ["study", "scale"]
-    assert set(found["arm"]) == {"can-3"} and set(found["seed"]) == {1}
-    for (site, measure), rows in found.groupby(["site", "measure"]):
+    actual = cabench.load_weights("layer_placement", results=tmp_path)
+    assert actual.columns[:2].tolist() == ["study", "scale"]
+    assert set(actual["arm"]) == {"can-3"} and set(actual["seed"]) == {1}
+    for (site, measure), rows in actual.groupby(["site", "measure"]):
         assert rows["images"].tolist() == history["images"]
         assert rows["value"].tolist() == history["sites"][site][measure]
-    assert len(found) == 2 * 5 * len(history["images"])
+    assert len(actual) == 2 * 5 * len(history["images"])
 
 
 @pytest.fixture
@@ -123,9 +125,9 @@ def corrupted(tmp_path):
 
 def test_corrupted_curves_are_reported_once_and_left_out(corrupted, tmp_path, caplog):
     intact = cabench.load_curves("layer_placement", results=REFERENCE)
-    found = cabench.load_curves("layer_placement", results=tmp_path)
+    actual = cabench.load_curves("layer_placement", results=tmp_path)
     key = corrupted.name.removesuffix(".curves.json")
-    assert found.equals(intact[intact["key"] != key].reset_index(drop=True)) and len(found) > 0
+    assert actual.equals(intact[intact["key"] != key].reset_index(drop=True)) and len(actual) > 0
     assert caplog.messages == [f"{corrupted} is corrupted; `cabench run` regenerates it"]
     caplog.clear()
     assert len(cabench.load("layer_placement", results=tmp_path)) > 0 and not caplog.messages

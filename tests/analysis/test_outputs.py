@@ -1,7 +1,7 @@
 """The files that a run leaves beside its manifest."""
 
 import pytest
-from made_study import make_study, write_run
+from example_study import make_study, write_run
 
 from cabench.analysis import figures
 from cabench.analysis.outputs import write_outputs
@@ -27,11 +27,11 @@ def test_files_are_written_again_only_for_other_results(run):
     results = Results.of(run, with_curves=True)
     paths = write_outputs(results, run.store)
     table = run.folder / "table.md"
-    table.write_text("kept")
-    assert write_outputs(results, run.store) == paths and table.read_text() == "kept"
+    table.write_text("unchanged")
+    assert write_outputs(results, run.store) == paths and table.read_text() == "unchanged"
     fewer = Results(results.manifest, dict(list(results.records.items())[:-1]), results.curves)
     write_outputs(fewer, run.store)
-    assert table.read_text() != "kept"
+    assert table.read_text() != "unchanged"
 
 
 def test_a_lost_file_is_drawn_again(run):

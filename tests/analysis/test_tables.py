@@ -21,15 +21,15 @@ CASES = {
 
 @pytest.fixture(params=[*CASES, "long"])
 def case(request, study, long_names):
-    made = study(long_names) if request.param == "long" else study(**CASES[request.param])
-    return made.results()
+    example = study(long_names) if request.param == "long" else study(**CASES[request.param])
+    return example.results()
 
 
 def column(results, title):
     """A column's cells by arm."""
     table = summary(results)
-    (found,) = (column for column in table.columns if column.title == title)
-    return dict(zip([row.name for row in table.rows], found.cells, strict=True))
+    (actual,) = (column for column in table.columns if column.title == title)
+    return dict(zip([row.name for row in table.rows], actual.cells, strict=True))
 
 
 def texts(results, title):
@@ -48,11 +48,11 @@ def test_no_line_too_wide_and_no_number_cut(case):
 
 
 def test_cells_hold_mean_half_width_and_n(study):
-    made = study()
+    example = study()
     for s, kid in enumerate((0.010, 0.011, 0.012)):  # sd .001
-        made.records[f"can-3@{s}"]["metrics"]["kid"] = kid
-        made.records[f"native+dw@{s}"]["metrics"]["kid"] = kid + 0.002 + 0.0001 * (s - 1)
-    results = made.results()
+        example.records[f"can-3@{s}"]["metrics"]["kid"] = kid
+        example.records[f"native+dw@{s}"]["metrics"]["kid"] = kid + 0.002 + 0.0001 * (s - 1)
+    results = example.results()
     level = column(results, KID)["can-3"]
     mean, half = re.fullmatch(r"(\S+) ± (\S+)", level.text).groups()
     assert (float(mean), level.n) == (11, 3)
@@ -110,9 +110,9 @@ def test_failures_are_counted_and_explained(study):
 
 
 def test_a_cell_states_n_where_it_is_not_its_rows(study):
-    made = study()
-    del made.records["can-3@1"]["metrics"]["kid"]
-    table = summary(made.results()).with_n_column()
+    example = study()
+    del example.records["can-3@1"]["metrics"]["kid"]
+    table = summary(example.results()).with_n_column()
     row = [row.name for row in table.rows].index("can-3")
     cells = {column.title: column.cells[row] for column in table.columns}
     assert cells["n"].text == "3"
@@ -139,40 +139,40 @@ def test_the_footnotes_state_the_protocol(study):
 
 
 def test_trials_measured_differently_are_called_out(study):
-    made = study()
-    made.records["can-3@0"]["protocol"]["n"] = 500
-    text = tables.plain(made.results(), 160)
+    example = study()
+    example.records["can-3@0"]["protocol"]["n"] = 500
+    text = tables.plain(example.results(), 160)
     assert "WARNING: trials differ in protocol 'n' (2000 / 500)" in text
 
 
 def test_other_guidance_is_compared_on_the_same_seeds(study):
-    made = study()
-    table = guidance(made.results())
+    example = study()
+    table = guidance(example.results())
     row = [row.name for row in table.rows].index("can-3")
     cells = {column.title: column.cells[row].text for column in table.columns}
-    kid = 1000 * made.records["can-3@0"]["metrics"]["kid"]
+    kid = 1000 * example.records["can-3@0"]["metrics"]["kid"]
     before, after = map(float, cells[KID].split(" -> "))
     assert cells["seeds"] == "0" and before == pytest.approx(kid, abs=0.06)
     assert after == pytest.approx(1.4 * kid, abs=0.06)
-    for record in made.records.values():
+    for record in example.records.values():
         record["metrics"] = {k: v for k, v in record["metrics"].items() if "/g" not in k}
-    assert guidance(made.results()) is None
+    assert guidance(example.results()) is None
 
 
 def test_csv_holds_numbers_in_stored_units(study, tmp_path):
-    made = study()
-    table = pd.read_csv(tables.to_csv(made.results(), tmp_path / "t.csv"))
-    kid = [made.records[f"can-3@{s}"]["metrics"]["kid"] for s in range(3)]
+    example = study()
+    table = pd.read_csv(tables.to_csv(example.results(), tmp_path / "t.csv"))
+    kid = [example.records[f"can-3@{s}"]["metrics"]["kid"] for s in range(3)]
     row = table[(table["arm"] == "can-3") & (table["metric"] == "kid")].iloc[0]
     assert row["mean"] == pytest.approx(sum(kid) / 3) and row["n"] == 3
-    assert row["params"] == made.records["can-3@0"]["cost"]["params"]["total"]
+    assert row["params"] == example.records["can-3@0"]["cost"]["params"]["total"]
     assert "heldout_loss/bin9" in set(table["metric"])
 
 
 def test_markdown_rows_have_as_many_cells_as_the_head(study):
-    made = study()
-    made.manifest["claims"][0]["says"] = "a | b"
-    text = tables.to_markdown(made.results())
+    example = study()
+    example.manifest["claims"][0]["says"] = "a | b"
+    text = tables.to_markdown(example.results())
     for block in re.findall(r"(?:^\|.*\n)+", text, flags=re.M):
         cells = [len(re.findall(r"(?<!\\)\|", line)) for line in block.splitlines()]
         assert len(set(cells)) == 1
@@ -198,9 +198,9 @@ def test_colour_on_a_terminal_only_for_what_is_significant(study):
 
 
 def test_nothing_run_yet(study, tmp_path):
-    made = study()
-    made.records.clear()
-    results = made.results()
+    example = study()
+    example.records.clear()
+    results = example.results()
     text = tables.plain(results, 80)
     assert "not run (3 of 3)" in text and "has not run yet" in text.replace("\n", " ")
     assert "not run (3 of 3)" in tables.to_markdown(results)

@@ -30,11 +30,13 @@ def test_tensorboard_reads_back_the_records(run, tmp_path):
     key = next(t.key for t in run.manifest.trials if (t.arm, t.seed) == ("native+can-dw", 0))
     curves = json.loads((REFERENCE / "records" / f"{key}.curves.json").read_text())
     record = json.loads((REFERENCE / "records" / f"{key}.json").read_text())
-    found = read(tmp_path / "native+can-dw" / "seed-0")
+    actual = read(tmp_path / "native+can-dw" / "seed-0")
     for tag, part in (("loss/train", curves), ("loss/heldout", curves["heldout"])):
-        assert [step for step, _ in found[tag]] == part["images"]
-        assert [value for _, value in found[tag]] == pytest.approx(part["loss"], rel=1e-6)
-    scores = {tag.removeprefix("score/"): points for tag, points in found.items() if "score" in tag}
+        assert [step for step, _ in actual[tag]] == part["images"]
+        assert [value for _, value in actual[tag]] == pytest.approx(part["loss"], rel=1e-6)
+    scores = {
+        tag.removeprefix("score/"): points for tag, points in actual.items() if "score" in tag
+    }
     assert set(scores) == set(record["metrics"])
     for name, points in scores.items():  # event files hold float32
         assert points == [(22400, pytest.approx(record["metrics"][name], rel=1e-6))]
@@ -71,9 +73,9 @@ def test_generated_weights_are_curves_too(tmp_path):
     }
     write_run(tmp_path, manifest, records, {key: {"images": [], "loss": [], "weights": weights}})
     write_tensorboard(find_run(tmp_path, "layer_placement"), tmp_path / "board")
-    found = read(tmp_path / "board" / "can-3" / "seed-0")
-    assert found["weights/depthwise/generated"] == [(4, 1.0), (8, 2.0)]
-    assert found["weights/depthwise/spread_class"] == [(8, 0.5)]
+    actual = read(tmp_path / "board" / "can-3" / "seed-0")
+    assert actual["weights/depthwise/generated"] == [(4, 1.0), (8, 2.0)]
+    assert actual["weights/depthwise/spread_class"] == [(8, 0.5)]
 
 
 def test_the_command(tmp_path):

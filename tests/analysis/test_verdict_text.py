@@ -1,7 +1,7 @@
 """Verdicts in words."""
 
 import pytest
-from made_study import make_claim
+from example_study import make_claim
 
 from cabench.analysis import tables
 from cabench.analysis.verdict_text import claim_rows, outcome
@@ -50,13 +50,13 @@ def test_counts_and_added_claims_have_sentences_of_their_own():
 
 
 def test_evidence_names_every_metric(study):
-    made = study()
-    made.manifest["claims"] = [
+    example = study()
+    example.manifest["claims"] = [
         make_claim("can-3", "native+dw", ["kid", "condition_accuracy"], id="M"),
         make_claim("can-3", "native+dw", "params", id="F", test="by_construction", ratio=2.5),
         make_claim("can-all", "native+dw", id="X", added=True),
     ]
-    results = made.results()
+    results = example.results()
     rows = {row.id: row for row in claim_rows(results)}
     text = rows["M"].evidence
     assert "KID x10^3 @2000 ↓: can-3 - native+dw = " in text and "condition accuracy ↑: " in text

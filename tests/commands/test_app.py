@@ -26,9 +26,9 @@ def records(root: Path) -> dict[str, dict]:
 def test_a_study_from_file_to_figures(tiny):
     code, text, _ = cabench(*STUDY)
     assert code == 0, text
-    found = records(tiny)
-    assert len(found) == 4 and {r["status"] for r in found.values()} == {"complete"}
-    for record in found.values():
+    all_records = records(tiny)
+    assert len(all_records) == 4 and {r["status"] for r in all_records.values()} == {"complete"}
+    for record in all_records.values():
         assert set(record) == {
             "key",
             "status",
@@ -49,17 +49,17 @@ def test_a_study_from_file_to_figures(tiny):
         assert len(json.dumps(record)) < 20_000
         curve = tiny / "results" / "records" / f"{record['key']}.curves.json"
         followed = json.loads(curve.read_text())["weights"]
-        told = record["diagnostics"]["weights"]
+        sites = record["diagnostics"]["weights"]
         aware = any(m["kind"] == "can" for m in record["spec"]["train"]["model"]["methods"])
-        assert set(told) == ({"depthwise", "patch_embed", "attn_out"} if aware else set())
+        assert set(sites) == ({"depthwise", "patch_embed", "attn_out"} if aware else set())
         if aware:
             assert followed["images"] == [96, 192]
-            for site, entry in told.items():
+            for site, entry in sites.items():
                 assert entry == {m: v[-1] for m, v in followed["sites"][site].items()}
         assert str(tiny) not in json.dumps(record)
     folder = tiny / "results" / "tiny.tiny"
-    pictures = ("forest.png", "curves.png", "samples.png", "weights.png", "weight_curves.png")
-    for name in ("manifest.json", "table.csv", "table.md", *pictures):
+    figures = ("forest.png", "curves.png", "samples.png", "weights.png", "weight_curves.png")
+    for name in ("manifest.json", "table.csv", "table.md", *figures):
         assert (folder / name).stat().st_size > 0
     assert "native+dw" in text and "can-3" in text and "real vs real" in text
 

@@ -17,10 +17,10 @@ CABENCH = "import sys; sys.argv = ['cabench']; from cabench.commands.app import 
 def complete(*words: str, shell: str = "bash", cwd=ROOT) -> list[str]:
     """What the shell is offered for the last of the words."""
     line = " ".join(["cabench", *words])
-    told = {"COMP_WORDS": line, "COMP_CWORD": str(len(words))}
+    variables = {"COMP_WORDS": line, "COMP_CWORD": str(len(words))}
     if shell == "fish":
-        told = {"_TYPER_COMPLETE_ARGS": line, "_TYPER_COMPLETE_FISH_ACTION": "get-args"}
-    environ = os.environ | told | {"_CABENCH_COMPLETE": f"complete_{shell}"}
+        variables = {"_TYPER_COMPLETE_ARGS": line, "_TYPER_COMPLETE_FISH_ACTION": "get-args"}
+    environ = os.environ | variables | {"_CABENCH_COMPLETE": f"complete_{shell}"}
     done = subprocess.run(
         [sys.executable, "-c", CABENCH], env=environ, cwd=cwd, capture_output=True, text=True
     )
@@ -71,12 +71,12 @@ def test_targets_with_a_folder(shell):
 
 
 def test_arms_in_a_shell_that_leaves_words_whole():
-    found = complete("compare", *THERE, "layer_placement:", shell="fish")
-    assert set(found) == {f"layer_placement:{arm}" for arm in ARMS}
-    found = complete(
+    completions = complete("compare", *THERE, "layer_placement:", shell="fish")
+    assert set(completions) == {f"layer_placement:{arm}" for arm in ARMS}
+    completions = complete(
         "compare", *THERE, "layer_placement:can-3", "layer_placement.quick:native+d", shell="fish"
     )
-    assert found == ["layer_placement.quick:native+dw"]
+    assert completions == ["layer_placement.quick:native+dw"]
 
 
 def test_arms_in_bash_which_cuts_words_at_colons():

@@ -49,16 +49,16 @@ def test_counts_are_those_of_the_generator(tmp_path, monkeypatch):
     write(tmp_path / "small.yaml", COST)
     code, out, err = command("run", "small.yaml")
     assert code == 0 and not err
-    told = json.loads((tmp_path / "results" / "small" / "result.json").read_text())
-    found = {(r["model"], r["arm"]): r for r in told["rows"]}
-    assert ("tiny/2", "tokens") not in found and len(found) == 5
+    result = json.loads((tmp_path / "results" / "small" / "result.json").read_text())
+    actual = {(r["model"], r["arm"]): r for r in result["rows"]}
+    assert ("tiny/2", "tokens") not in actual and len(actual) == 5
     added = 32 * 32 * 32  # width of the condition times one shared 32x32 weight
     for model in ("tiny/4", "tiny/2"):
-        static, can = found[model, "static"], found[model, "can"]
+        static, can = actual[model, "static"], actual[model, "can"]
         assert can["macs"] - static["macs"] in (added, added + 256 * 32 + 32 * 32)
         assert can["params"] - static["params"] == added
         assert can["macs_ratio"] == can["macs"] / static["macs"]
-    assert [c["verdict"] for c in told["claims"]] == [
+    assert [c["verdict"] for c in result["claims"]] == [
         "contradicted by counting",
         "supported by counting",
     ]
@@ -72,21 +72,21 @@ def test_a_timing_study_measures_steps_sampling_and_layers(tmp_path, monkeypatch
     write(tmp_path / "small.yaml", TIMING)
     code, _, err = command("run", "small.yaml")
     assert code == 0 and not err
-    told = json.loads((tmp_path / "results" / "small" / "result.json").read_text())
-    for r in told["rows"]:
+    result = json.loads((tmp_path / "results" / "small" / "result.json").read_text())
+    for r in result["rows"]:
         timed = r["model"] == "tiny/4"
         for metric in ("step", "sampling", "latency"):
             assert (f"{metric}_ratio" in r) is timed
         if timed:
             assert r["step_low"] <= r["step_ratio"] <= r["step_high"]
             assert r["arm"] != "static" or r["step_ratio"] == 1
-    assert {(r["of"], r["over"]) for r in told["layers"]} == {
+    assert {(r["of"], r["over"]) for r in result["layers"]} == {
         ("fused", "static"),
         ("loop", "fused"),
         ("loop", "static"),
     }
     assert "dw" in (tmp_path / "results" / "small" / "layers.csv").read_text()
-    verdicts = {c["id"]: c["verdict"] for c in told["claims"]}
+    verdicts = {c["id"]: c["verdict"] for c in result["claims"]}
     assert verdicts["C7"] == "supported, on this machine"
     assert verdicts["C6"] == "contradicted, on this machine"
 
@@ -104,8 +104,8 @@ def test_an_idea_of_ones_own_is_counted(tmp_path):
     plugin = ["--plugin", str(ROOT / "examples" / "gated_kernels.py")]
     code, _, err = command("run", path, "--results", str(tmp_path), *plugin, *idea)
     assert code == 0, err
-    told = json.loads((tmp_path / "small" / "result.json").read_text())
-    assert "gated" in {r["arm"] for r in told["rows"]}
+    result = json.loads((tmp_path / "small" / "result.json").read_text())
+    assert "gated" in {r["arm"] for r in result["rows"]}
     for wrong, said in (
         (["--arm", "{can: {methods: []}}"], "--arm: the study already has an arm 'can'"),
         (["--arm", "{new: {methods: [cann]}}"], "unknown method 'cann' (did you mean 'can'?)"),
@@ -192,8 +192,8 @@ def test_forms_that_are_timed_do_the_same(layer):
 
 def test_an_interval_covers_at_least_95_percent():
     for n in range(6, 31):
-        told = ratio(np.arange(1.0, n + 1), np.ones(n))
-        outside = int(told.low) - 1  # of the n ordered values, at each end
+        result = ratio(np.arange(1.0, n + 1), np.ones(n))
+        outside = int(result.low) - 1  # of the n ordered values, at each end
         assert 1 - 2 * binom.cdf(outside, n, 0.5) >= 0.95, n
 
 
@@ -202,8 +202,8 @@ def test_an_interval_holds_the_median_as_often_as_it_says():
     g = np.random.default_rng(0)
     held = 0
     for _ in range(400):
-        found = ratio(np.exp(g.standard_normal(15)), np.ones(15))
-        held += found.low <= 1 <= found.high
+        actual = ratio(np.exp(g.standard_normal(15)), np.ones(15))
+        held += actual.low <= 1 <= actual.high
     assert held / 400 >= 0.94
 
 
@@ -231,8 +231,8 @@ def test_rounds_go_on_for_the_seconds_asked_but_not_for_ever():
 )
 def test_a_measured_claim_goes_by_its_interval(limit, low, high, word):
     claim = Claim(id="C", says="s", of="m:a", over="m:b", metric="step", **limit)
-    found = verdict(claim, [], {("step", ("m", "a"), ("m", "b")): Ratio(low, low, high, 9)})
-    assert found["verdict"].startswith(word)
+    actual = verdict(claim, [], {("step", ("m", "a"), ("m", "b")): Ratio(low, low, high, 9)})
+    assert actual["verdict"].startswith(word)
     assert verdict(claim, [], {})["verdict"] == "not tested"
 
 

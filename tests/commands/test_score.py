@@ -40,11 +40,11 @@ def test_saved_samples_get_other_scores_and_nothing_is_trained(run):
     assert {p: p.read_bytes() for p in (run / "results/records").iterdir()} == records
     rows = list(csv.DictReader((run / "results/two.smoke/scores.csv").read_text().splitlines()))
     assert {r["metric"] for r in rows} == {"kid", "precision_lite0", "memorised"}
-    told = json.loads((run / "results/two.smoke/scores.json").read_text())
-    for key, scores in told["scores"].items():
-        held = json.loads((run / f"results/records/{key}.json").read_text())
-        assert scores["kid"] == held["metrics"]["kid"]  # the same samples
-        assert scores["memorised"] == held["diagnostics"]["neighbours"]["memorised"]
+    scored = json.loads((run / "results/two.smoke/scores.json").read_text())
+    for key, scores in scored["scores"].items():
+        record = json.loads((run / f"results/records/{key}.json").read_text())
+        assert scores["kid"] == record["metrics"]["kid"]  # the same samples
+        assert scores["memorised"] == record["diagnostics"]["neighbours"]["memorised"]
     arrays = np.load(run / "f/can.seed-0.npz")
     assert arrays["efficientnet-lite0/1280"].shape == (256, 1280)
     assert np.array_equal(np.sort(arrays["labels"]), np.sort(np.load(run / "f/real.npz")["labels"]))

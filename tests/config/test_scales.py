@@ -1,4 +1,4 @@
-"""The scales that need a GPU: every study can be planned there, and its cost told from MACs."""
+"""The scales that need a GPU: every study can be planned, and its cost follows from MACs."""
 
 import pytest
 from cli import cabench
@@ -34,8 +34,8 @@ def test_every_committed_study_can_be_planned_at_large_scales(scale):
             file = read_study(path, backbone=backbone)
             if file.study.needs != [LARGE[scale]]:
                 continue
-            found = plan(file, read_scale(scale))
-            assert found.data.missing and found.arms == list(file.study.arms)
+            at_scale = plan(file, read_scale(scale))
+            assert at_scale.data.missing and at_scale.arms == list(file.study.arms)
             planned += 1
     assert planned
 
@@ -74,7 +74,7 @@ def test_a_run_without_the_data_says_how_to_get_it():
 
 @pytest.mark.slow
 def test_absent_weights_of_an_extractor_are_named_and_nothing_runs(tmp_path, monkeypatch):
-    """The plan stands, for dry runs; a run stops in one line that says where they are wanted."""
+    """A dry run succeeds; a run stops with one line that says where the weights are expected."""
     monkeypatch.setenv("CABENCH_WEIGHTS", str(tmp_path))
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setattr("torch.hub.download_url_to_file", _offline)

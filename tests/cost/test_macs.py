@@ -16,14 +16,14 @@ def test_fvcore_equals_flop_counter_mode(backbone, name):
     assert macs.fvcore_macs(spec) == macs.meta_macs(spec)
 
 
-@pytest.mark.parametrize("told", ONE_STREAM)
-def test_they_agree_where_a_stream_is_not_told(told):
-    spec = model_spec(**ONE_STREAM[told], preset="nano")
+@pytest.mark.parametrize("case", ONE_STREAM)
+def test_counters_agree_where_a_stream_is_unused(case):
+    spec = model_spec(**ONE_STREAM[case], preset="nano")
     assert macs.fvcore_macs(spec) == macs.meta_macs(spec)
 
 
 @pytest.mark.slow
-def test_they_agree_on_published_models():
+def test_counters_agree_on_published_models():
     for model in (MODELS[0], next(m for m in MODELS if m.text)):
         spec = published_spec(model)
         assert macs.fvcore_macs(spec) == macs.meta_macs(spec)
@@ -31,19 +31,19 @@ def test_they_agree_on_published_models():
 
 @pytest.mark.slow
 def test_published_models_within_half_a_per_cent_and_budgets_within_one():
-    found = rows()
-    assert len(found) == 24
-    for row in found:
+    counts_of_models = rows()
+    assert len(counts_of_models) == 24
+    for row in counts_of_models:
         cat = row["model"].startswith("CaT")
         assert abs(row["difference"]) < (0.01 if cat else 0.005), row
         if row["published_params_M"] is not None:
             assert row["params_M"] == pytest.approx(row["published_params_M"], rel=0.005), row
-    for ratio in ratios(found):
+    for ratio in ratios(counts_of_models):
         assert ratio["ours"] == pytest.approx(ratio["paper"], rel=0.011), ratio
 
 
 def test_nanos_cost_the_same():
-    """Each backbone with its native method on the pictures of `quick`, within 3 %."""
+    """Each backbone with its native method on the images of `quick`, within 3 %."""
     counts = []
     for backbone, native in (("dit", "adaln_zero"), ("uvit", "tokens"), ("cat", "adaln")):
         spec = model_spec(

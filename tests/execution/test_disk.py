@@ -32,8 +32,8 @@ class Disk:
 
     def leave(self, free: int) -> None:
         """Room for `free` more bytes."""
-        found = os.statvfs(self.path)
-        used = (found.f_blocks - found.f_bfree) * found.f_frsize
+        actual = os.statvfs(self.path)
+        used = (actual.f_blocks - actual.f_bfree) * actual.f_frsize
         self._mount("-o", f"remount,size={used + free}")
 
     def read_only(self, on: bool) -> None:
@@ -48,13 +48,13 @@ def disk(tiny):
     """Mounted where the tiny study's results and cache go."""
     (tiny / "disk").mkdir()
     try:
-        made = Disk(tiny / "disk")
+        small_disk = Disk(tiny / "disk")
     except FileNotFoundError:
         pytest.skip("there is no mount here")
     except subprocess.CalledProcessError as error:
         pytest.skip(f"no file system can be mounted: {error.stderr.strip()}")
-    yield made
-    subprocess.run(["umount", "--lazy", made.path], check=True)
+    yield small_disk
+    subprocess.run(["umount", "--lazy", small_disk.path], check=True)
 
 
 ARGUMENTS = (
@@ -85,10 +85,10 @@ def run_alone() -> tuple[int, str]:
 
 
 def named(code: int, err: str) -> str:
-    """The file that the one line on stderr names as the one that found no room."""
-    found = re.fullmatch(re.escape(SAID.format("FILE", FULL)).replace("FILE", "(.*)"), err)
-    assert code == 2 and found, err
-    return found[1]
+    """The file that the line on stderr names as too large for the disk."""
+    actual = re.fullmatch(re.escape(SAID.format("FILE", FULL)).replace("FILE", "(.*)"), err)
+    assert code == 2 and actual, err
+    return actual[1]
 
 
 def taken(folder: Path) -> int:
@@ -109,8 +109,8 @@ def test_a_disk_too_small_and_then_enlarged(undisturbed, disk):
     disk.leave(ROOM)
     code, out, err = run()
     assert code == 0 and err == "", out + err
-    found = outcome(disk.path / "results")
-    assert len(found) == 2 and found.items() <= undisturbed.outcome.items()
+    actual = outcome(disk.path / "results")
+    assert len(actual) == 2 and actual.items() <= undisturbed.outcome.items()
     assert not list(disk.path.rglob(f"*{PART}"))
 
 
@@ -164,5 +164,5 @@ def test_full_at_each_kind_of_file_that_a_run_writes(undisturbed, disk, monkeypa
         "results/tiny.tiny/*.md",
         "results/tiny.tiny/*.png",
     }
-    found = outcome(disk.path / "results")
-    assert len(found) == 2 and found.items() <= undisturbed.outcome.items()
+    actual = outcome(disk.path / "results")
+    assert len(actual) == 2 and actual.items() <= undisturbed.outcome.items()

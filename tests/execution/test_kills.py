@@ -25,12 +25,12 @@ def test_killed_at_each_write_it_ends_with_the_same_bits(tiny, undisturbed, ever
     done = subprocess.run(call, cwd=tiny, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) >= 10 // every
-    found = outcome(tiny / "results")
-    assert len(found) == 2 and found.items() <= undisturbed.outcome.items()
+    actual = outcome(tiny / "results")
+    assert len(actual) == 2 and actual.items() <= undisturbed.outcome.items()
 
 
 def workers_of(driver: psutil.Process) -> list[psutil.Process]:
-    found = []
+    actual = []
     try:
         children = driver.children(recursive=True)
     except psutil.NoSuchProcess:
@@ -38,10 +38,10 @@ def workers_of(driver: psutil.Process) -> list[psutil.Process]:
     for process in children:
         try:
             if process.cmdline()[:1] == ["ray::ImplicitFunc.train"]:
-                found.append(process)
+                actual.append(process)
         except psutil.Error:
             pass
-    return found
+    return actual
 
 
 @pytest.mark.full
@@ -87,13 +87,13 @@ def test_random_kills_of_driver_and_workers(tiny, undisturbed, kills):
 COUNTED = """
 import os, sys
 from cabench.commands import app as cli
-from cabench.execution import trial
-measure = trial.measure
-def counted(asked, *rest):
+from cabench.execution import trial as stages
+measure = stages.measure
+def counted(trial, *rest):
     with open("begun.txt", "a") as log:
-        log.write(asked.key + "\\n")
-    return measure(asked, *rest)
-trial.measure = counted
+        log.write(trial.key + "\\n")
+    return measure(trial, *rest)
+stages.measure = counted
 sys.argv[0] = "cabench"
 cli.main()
 """

@@ -91,16 +91,16 @@ def planned(folder, backbone=None, **changes):
 def run(folder):
     """Each backbone and each arm at least once: plan and records."""
     store = Store(folder / "results", folder / "cache")
-    found = {}
+    runs = {}
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     arms = {"uvit": ["native", "can"], "dit": ["can"], "cat": ["native", "kernels"]}
     for backbone, chosen in arms.items():
-        made = planned(folder, backbone)
-        trials = [t for t in made.trials if t.arm in chosen]
-        found[backbone] = made, {t.arm: run_trial(t, store) for t in trials}
+        study_plan = planned(folder, backbone)
+        trials = [t for t in study_plan.trials if t.arm in chosen]
+        runs[backbone] = study_plan, {t.arm: run_trial(t, store) for t in trials}
     torch.set_num_threads(threads)
-    return store, found
+    return store, runs
 
 
 def test_the_whole_path_runs_on_every_backbone(run):
@@ -116,10 +116,10 @@ def test_the_whole_path_runs_on_every_backbone(run):
             assert all(np.isfinite(value) for value in measured.values())
 
 
-def test_the_text_is_told(run, folder):
+def test_text_features_reach_the_model(run, folder):
     """Other texts, other predictions; and the source `both` is timestep and text."""
-    made, _ = run[1]["uvit"]
-    for arm, resolved in made.models.items():
+    study_plan, _ = run[1]["uvit"]
+    for arm, resolved in study_plan.models.items():
         spec = resolved.spec.dump()
         assert spec["embedder"]["text"] == {"text": WIDTH} and spec["embedder"]["classes"] == {}
         model = build_initialised(resolved.spec, 0)
@@ -142,19 +142,19 @@ def test_the_text_is_told(run, folder):
         drop = torch.tensor([True, True])
         null = model(x, t, {"text": (features, mask)}, drop)
         assert torch.allclose(null[0], null[1], atol=1e-5), arm
-    assert made.models["native"].spec.methods[0].options["source"] == ["timestep", "text"]
+    assert study_plan.models["native"].spec.methods[0].options["source"] == ["timestep", "text"]
 
 
 def test_keys_hold_the_encoder_and_labels_know_nothing_of_it(run, folder):
-    made, records = run[1]["uvit"]
+    study_plan, records = run[1]["uvit"]
     spec = records["can"].spec
-    assert spec.train.text.fingerprint == made.data.text.fingerprint
-    assert spec.train.text.tokens == made.data.text.tokens <= 77
+    assert spec.train.text.fingerprint == study_plan.data.text.fingerprint
+    assert spec.train.text.tokens == study_plan.data.text.tokens <= 77
     assert spec.images == 64 and spec.sample.n == 100
     assert spec.score.clip.template is None
     other = save_clip(folder / "other", seed=3)
     changed = planned(folder, clip=(str(folder / "clip"), str(other)))
-    assert changed.trials[0].train_key != made.trials[0].train_key
+    assert changed.trials[0].train_key != study_plan.trials[0].train_key
     study = write(
         folder / "labels.yaml",
         STUDY.replace("needs: [text]", "needs: [label]").replace(
@@ -178,39 +178,39 @@ def test_keys_hold_the_encoder_and_labels_know_nothing_of_it(run, folder):
 
 
 def test_the_same_trial_again_has_the_same_bits(run, folder, tmp_path):
-    made, records = run[1]["dit"]
-    shutil.copytree(folder / "cache" / "judge", tmp_path / "cache" / "judge")  # of real pictures
-    trial = next(t for t in made.trials if t.arm == "can")
+    study_plan, records = run[1]["dit"]
+    shutil.copytree(folder / "cache" / "judge", tmp_path / "cache" / "judge")  # of real images
+    trial = next(t for t in study_plan.trials if t.arm == "can")
     again = run_trial(trial, Store(tmp_path / "results", tmp_path / "cache"))
     for part in ("spec", "metrics", "cost"):
         assert getattr(again, part) == getattr(records["can"], part)
 
 
 def test_the_sheet_shows_prompts_below_their_samples(run):
-    store, found = run
-    made, records = found["uvit"]
+    store, runs = run
+    study_plan, records = runs["uvit"]
     layout = records["can"].protocol.sheet.dump()
     assert len(layout["prompts"]) == sum(PROMPTS.values()) == layout["columns"]
     assert layout["unseen"].count(True) == PROMPTS["unseen"] and layout["rows"] == 2
     assert any("style" in prompt for prompt in layout["prompts"])
-    grids = sample_grids(Results.of(Run(manifest(made), store)), store)
+    grids = sample_grids(Results.of(Run(manifest(study_plan), store)), store)
     assert list(grids.columns) == layout["prompts"]
     from cabench.data import load_dataset
 
     report = load_dataset("emoji", split="both").split("report")
     row = report.texts["text"].index(layout["prompts"][0])
     assert np.array_equal(grids.real[0, 0], report.images[row])
-    path = store.beside(made.trials[0].key, ".png")
+    path = store.beside(study_plan.trials[0].key, ".png")
     assert Image.open(path).size == (16 * 32, 2 * 32)
 
 
 def test_the_grid_and_the_report_show_the_prompts(run, tmp_path):
-    store, found = run
-    made, _ = found["uvit"]
-    planned = Run(manifest(made), store)
+    store, runs = run
+    study_plan, _ = runs["uvit"]
+    planned = Run(manifest(study_plan), store)
     paths = write_outputs(Results.of(planned), store)
     image = Image.open(next(p for p in paths if p.name == "samples.png"))
-    blocks = 1 + len(made.arms)
+    blocks = 1 + len(study_plan.arms)
     assert image.height > 2 * blocks * 112 and image.width > 8 * 112
     text = next(p for p in paths if p.name == "table.md").read_text()
     assert "(unseen)" in text and "CLIP score" in text
@@ -222,28 +222,28 @@ def test_the_grid_and_the_report_show_the_prompts(run, tmp_path):
 
 
 def test_style_is_a_stream_of_its_own(run, folder):
-    """Label and style, without text; a study of style alone is told that by `both`."""
+    """Label and style, without text; in a study of style alone `both` includes the style."""
     arms = "{can: {methods: [{adaln_zero: {source: both}}, {can: {source: style}}]}}"
-    told = f"""
+    content = f"""
     study: styles
     question: Does it run?
     needs: [label, style]
     baseline: can
     arms: {arms}
     """
-    study = write(folder / "styles.yaml", told)
-    made = plan(read_study(study), read_scale(str(folder / "scale.yaml")))
-    spec = made.trials[0].spec.train.dump()
+    study = write(folder / "styles.yaml", content)
+    study_plan = plan(read_study(study), read_scale(str(folder / "scale.yaml")))
+    spec = study_plan.trials[0].spec.train.dump()
     assert spec["model"]["embedder"]["classes"] == {"label": 9, "style": 3}
     assert "text" not in spec and "text" not in spec["model"]["embedder"]
     sources = [m["options"]["source"] for m in spec["model"]["methods"]]
     assert sources == [["timestep", "label"], ["style"]]
     torch.set_num_threads(1)
-    record = run_trial(made.trials[0], run[0])
+    record = run_trial(study_plan.trials[0], run[0])
     assert record.complete, record.error
     assert 0 <= record.metrics["style_accuracy/unseen"] <= 1
     assert record.protocol.floor["style_accuracy"] > 0.5
-    alone = write(folder / "alone.yaml", told.replace("[label, style]", "[style]"))
+    alone = write(folder / "alone.yaml", content.replace("[label, style]", "[style]"))
     models = plan(read_study(alone), read_scale(str(folder / "scale.yaml"))).models
     assert models["can"].spec.methods[0].options["source"] == ["timestep", "style"]
 
@@ -346,9 +346,11 @@ def test_what_is_wrong_is_said_in_a_line(folder, tmp_path):
 
 def test_an_absent_encoder_stops_a_run_and_not_a_look_ahead(folder):
     clip = str(folder / "clip")
-    made = planned(folder, a=(f"encoder: clip, path: {clip}", "encoder: clip, path: /no, width: 9"))
-    assert "no such folder: /no" in str(made.data.missing) and made.data.text.width == 9
-    assert made.models["can"].spec.embedder.text == {"text": 9}
+    study_plan = planned(
+        folder, a=(f"encoder: clip, path: {clip}", "encoder: clip, path: /no, width: 9")
+    )
+    assert "no such folder: /no" in str(study_plan.data.missing) and study_plan.data.text.width == 9
+    assert study_plan.models["can"].spec.embedder.text == {"text": 9}
     with pytest.raises(ConfigError, match=r"data\.1\.text: .*no such folder: /no"):
         planned(folder, a=(f"encoder: clip, path: {clip}", "encoder: clip, path: /no"))
     absent = planned(folder, a=(f"\nclip: {{path: {clip}}}", "\nclip: {path: /no}"))
@@ -360,7 +362,10 @@ def test_the_studies_can_be_planned(monkeypatch):
     for study, backbones in (("text_to_image", ["uvit", "cat"]), ("style_control", ["dit"])):
         for backbone in backbones:
             for scale in ("quick", "cpu"):
-                made = plan(
+                study_plan = plan(
                     read_study(Path(f"studies/{study}.yaml"), backbone=backbone), read_scale(scale)
                 )
-                assert not made.data.missing and made.file.study.baseline in made.arms
+                assert (
+                    not study_plan.data.missing
+                    and study_plan.file.study.baseline in study_plan.arms
+                )

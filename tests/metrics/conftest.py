@@ -28,7 +28,7 @@ def scorer(digits, cache):
 
 @pytest.fixture(scope="session")
 def real(digits, scorer):
-    """256 pictures of generator-train and their labels: samples of a perfect generator."""
+    """256 images of generator-train and their labels: samples of a perfect generator."""
     split = digits.split("generator-train")
     chosen = matched(split.streams["label"], scorer.labels, "generator-train")
     return split.images[chosen], split.streams["label"][chosen]

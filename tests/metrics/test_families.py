@@ -61,16 +61,19 @@ def test_inception_score_by_its_definition():
 
 def test_class_wise_kid_is_the_mean_of_the_classes_and_sees_wrong_labels(scorer, real):
     images, labels = real
-    made = SampleScorer(
+    few = SampleScorer(
         scorer.dataset, scorer.n, scorer._folder.parent, metrics=["kid", "kid_classwise"]
     )
-    scores = made.score(images, labels)
-    features, truth = made.features(images)["1280"], made.reference_features()["1280"]
+    scores = few.score(images, labels)
+    features, truth = (
+        few.features(images)["1280"],
+        few.reference_features()["1280"],
+    )
     by_class = [
-        fidelity.kid(features[labels == c], truth[made.reference_labels == c], 2) for c in range(10)
+        fidelity.kid(features[labels == c], truth[few.reference_labels == c], 2) for c in range(10)
     ]
     assert scores["kid_classwise"] == pytest.approx(np.mean(by_class), rel=1e-9)
-    wrong = made.score(images, np.random.RandomState(0).permutation(labels))
+    wrong = few.score(images, np.random.RandomState(0).permutation(labels))
     assert wrong["kid"] == scores["kid"]
     assert wrong["kid_classwise"] > scores["kid_classwise"] + 5
 
@@ -86,7 +89,7 @@ def test_nearest_neighbours_by_search_of_all_pairs():
 
 
 def test_copies_of_training_pictures_are_seen(scorer, real):
-    """Of training pictures nearly all count as copies, of new real ones about one in a hundred."""
+    """Nearly all training images count as copies, and about one in a hundred new real images."""
     copied = scorer.neighbours(scorer.features(real[0])["1280"])
     new = scorer.dataset.split("judge-train").images[scorer.chosen["judge-train"]]
     fresh = scorer.neighbours(scorer.features(new)["1280"])
@@ -123,9 +126,9 @@ def inception(tmp_path_factory):
     torch.save({}, path)
     torch.manual_seed(0)
     with mock.patch.object(FeatureExtractorInceptionV3, "load_state_dict"):
-        made = FeatureExtractorInceptionV3("x", ["2048"], feature_extractor_weights_path=str(path))
-    made.fc.weight *= 1e8  # so that its classes differ
-    torch.save(made.state_dict(), path)
+        few = FeatureExtractorInceptionV3("x", ["2048"], feature_extractor_weights_path=str(path))
+    few.fc.weight *= 1e8  # so that its classes differ
+    torch.save(few.state_dict(), path)
     return path
 
 
@@ -136,13 +139,13 @@ N, NAME = 40, "inception-v3-compat"
 def test_inception_equals_torch_fidelitys_command_line(
     inception, digits, cache, tmp_path, monkeypatch
 ):
-    """Our scores of saved samples, and the program `fidelity` on the same pictures as PNGs."""
+    """Our scores of saved samples, and the program `fidelity` on the same images as PNGs."""
     monkeypatch.setenv(VARIABLE, str(inception.parent))
     names = ["precision_inception", "recall_inception", "isc_inception"]
     wide = np.kron(digits.split("generator-train").images[: 3 * N], np.ones((1, 1, 2, 2), np.uint8))
 
     class Few:
-        """N pictures a split: Inception reads ten a second."""
+        """N images per split: Inception reads ten per second."""
 
         name, shape, classes, fingerprint = "few", (3, 16, 16), {"label": ["a"]}, "few"
 
@@ -153,7 +156,7 @@ def test_inception_equals_torch_fidelitys_command_line(
             return mock.Mock(images=images, streams={"label": np.zeros(N, np.int64)})
 
     ours = SampleScorer(Few, N, tmp_path, metrics=names)
-    # some near real pictures, some far off
+    # some close to real images, some far away
     real = Few.split("report").images[ours.chosen["report"]]
     noise = np.random.RandomState(0).randint(-30, 31, real.shape)
     samples = np.clip(real.astype(int) + noise, 0, 255).astype(np.uint8)
@@ -200,7 +203,7 @@ def test_inception_equals_torch_fidelitys_command_line(
     assert scores["isc_inception"] == pytest.approx(theirs["inception_score_mean"], rel=1e-5)
     assert theirs["inception_score_mean"] > 1.01
     assert 0 < theirs["precision"] < 1 and 0 < theirs["recall"] < 1
-    one = 1.01 / N  # of the pictures: theirs are distances in float32
+    one = 1.01 / N  # of the images: torch-fidelity computes distances in float32
     assert scores["precision_inception"] == pytest.approx(theirs["precision"], abs=one)
     assert scores["recall_inception"] == pytest.approx(theirs["recall"], abs=one)
     # theirs adds up kernels of about 1 in float32, so that KID is good to some 1e-6

@@ -31,8 +31,8 @@ def real(emoji, tmp_path_factory):
     """Features and sentence embeddings of 240 images of 80 unseen concepts or more."""
     cache = tmp_path_factory.mktemp("image_text")
     unseen = emoji.split("unseen")
-    kept = sorted(set(unseen.texts["hexcode"]))[:80]
-    rows = [i for i, code in enumerate(unseen.texts["hexcode"]) if code in kept]
+    chosen_codes = sorted(set(unseen.texts["hexcode"]))[:80]
+    rows = [i for i, code in enumerate(unseen.texts["hexcode"]) if code in chosen_codes]
     texts = [unseen.texts["text"][i] for i in rows]
     features = Lite0(cache).features(unseen.images[rows])
     concept = np.unique([unseen.texts["hexcode"][i] for i in rows], return_inverse=True)[1]
@@ -43,11 +43,11 @@ def test_the_heads_find_concepts_they_never_saw(real):
     """By another computation than the score's; chance is 12.5 % of 80, and what is stored is less
     than what 80 concepts give, being of 286.
     """
-    features, told, concept = real
+    features, text_features, concept = real
     h = heads()
     x = np.hstack([features["1280"], features["112"]]).astype(float)
     a = (x - h.mean) / h.scale @ h.image
-    prompts = np.stack([told[concept == k].mean(0) for k in range(80)]).astype(float)
+    prompts = np.stack([text_features[concept == k].mean(0) for k in range(80)]).astype(float)
     b = (prompts - h.text_mean) @ h.text
     cosine = np.array([[u @ v / np.linalg.norm(u) / np.linalg.norm(v) for v in b] for u in a])
     better = (cosine > cosine[np.arange(len(x)), concept][:, None]).sum(1)
@@ -56,22 +56,22 @@ def test_the_heads_find_concepts_they_never_saw(real):
 
 
 def test_real_prompts_score_higher_than_others_and_corruption_lowers_the_score(real):
-    features, told, _concept = real
+    features, text_features, _concept = real
     h = heads()
-    own = h.score(features, told)
-    shuffled = np.random.RandomState(0).permutation(len(told))
-    assert own > h.score(features, told[shuffled]) + 5
-    cosines = (h.images(features) * h.prompts(told)).sum(1)
+    own = h.score(features, text_features)
+    shuffled = np.random.RandomState(0).permutation(len(text_features))
+    assert own > h.score(features, text_features[shuffled]) + 5
+    cosines = (h.images(features) * h.prompts(text_features)).sum(1)
     assert own == pytest.approx(100 * cosines.mean()) and abs(cosines).max() <= 1
 
 
 def test_the_committed_file_is_small_and_says_how_it_was_made():
     assert image_text.FILE.stat().st_size < 1_000_000
-    told = heads().about
-    assert told["trained_on"].startswith("emoji judge-train: 811 pictures, 287 concepts")
+    text_features = heads().about
+    assert text_features["trained_on"].startswith("emoji judge-train: 811 pictures, 287 concepts")
     for name in ("image_text_score", "prompt_retrieval"):
         note = describe(name, 400)["note"]
-        assert f"{100 * told['r10']:.1f} %" in note and "not a CLIP score" in note
+        assert f"{100 * text_features['r10']:.1f} %" in note and "not a CLIP score" in note
         assert "CLIP" not in describe(name, 400)["label"]
 
 
@@ -98,7 +98,7 @@ def test_heads_that_find_nothing_carry_no_verdict(monkeypatch, tiny):
         check_study(read_study(path).written)
 
 
-def test_other_data_and_damaged_heads_are_refused(tmp_path):
+def test_other_data_and_corrupted_heads_are_refused(tmp_path):
     with pytest.raises(CabenchError, match="its heads are trained on emoji"):
         SampleScorer(load_dataset("digits"), 100, tmp_path, metrics=["image_text_score"])
     with pytest.raises(CabenchError, match="has no stream 'style'"):
@@ -144,17 +144,19 @@ def plain_score(folder, images, prompts):
     model.eval()
     cosines = []
     for image, prompt in zip(images, prompts, strict=True):
-        picture = Image.fromarray(image.transpose(1, 2, 0).squeeze())
-        told = processor(
+        pil_image = Image.fromarray(image.transpose(1, 2, 0).squeeze())
+        text_features = processor(
             text=[prompt],
-            images=picture.convert("RGB"),
+            images=pil_image.convert("RGB"),
             return_tensors="pt",
             truncation=True,
             max_length=77,
         )
         with torch.no_grad():
-            text = model.text_model(told["input_ids"], told["attention_mask"]).pooler_output
-            seen = model.vision_model(told["pixel_values"]).pooler_output
+            text = model.text_model(
+                text_features["input_ids"], text_features["attention_mask"]
+            ).pooler_output
+            seen = model.vision_model(text_features["pixel_values"]).pooler_output
             a = model.text_projection(text)[0].double()
             b = model.visual_projection(seen)[0].double()
         cosines.append((a @ b / a.norm() / b.norm()).item())
@@ -166,9 +168,9 @@ def test_clip_score_is_the_plain_computation(clip_folder, shape):
     g = np.random.RandomState(0)
     images = g.randint(0, 256, (37, *shape)).astype(np.uint8)
     prompts = [f"a photo of a {'cat' * (i % 5)} {i}" for i in range(36)] + ["long " * 90]
-    found = Clip(str(clip_folder)).score(images, prompts)
-    assert found == pytest.approx(plain_score(clip_folder, images, prompts), abs=1e-3)
-    assert found != pytest.approx(plain_score(clip_folder, images, prompts[::-1]), abs=1e-3)
+    actual = Clip(str(clip_folder)).score(images, prompts)
+    assert actual == pytest.approx(plain_score(clip_folder, images, prompts), abs=1e-3)
+    assert actual != pytest.approx(plain_score(clip_folder, images, prompts[::-1]), abs=1e-3)
 
 
 def test_prompts_are_class_names_in_a_template_or_the_texts(clip_folder, emoji, tmp_path):

@@ -39,7 +39,7 @@ def test_two_fits_have_the_same_bits_and_survive_storage(tmp_path):
 
 def test_a_feature_almost_dead_in_training_cannot_decide():
     (train, y), (features, labels) = clusters(300, [0, 1, 2], 0), clusters(200, [0, 1, 2], 1)
-    train["112"][:, 0] = 1e-4 * (y == 0)  # tells a class, but real pictures hardly excite it
+    train["112"][:, 0] = 1e-4 * (y == 0)  # tells a class, but real images hardly excite it
     fitted = probe.fit(train, y, features, labels)
     features["112"][:, 0] = np.linspace(0, 1, 200)
     assert fitted.accuracy(features, labels) > 0.95

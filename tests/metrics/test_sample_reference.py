@@ -42,13 +42,13 @@ def test_depends_on_the_multiset_only():
     assert np.array_equal(report_labels(shuffled, 33), report_labels(SPLIT, 33))
 
 
-def test_matched_are_different_pictures_with_the_labels_wanted():
+def test_matched_images_are_distinct_and_have_the_given_labels():
     split = np.random.RandomState(0).permutation(SPLIT)
-    wanted = report_labels(SPLIT, 33)
-    chosen = matched(split, wanted, "here")
+    labels_of_samples = report_labels(SPLIT, 33)
+    chosen = matched(split, labels_of_samples, "here")
     assert len(set(chosen)) == 33
-    assert np.array_equal(np.sort(split[chosen]), np.sort(wanted))
-    assert np.array_equal(chosen, matched(split, wanted[::-1], "here"))
+    assert np.array_equal(np.sort(split[chosen]), np.sort(labels_of_samples))
+    assert np.array_equal(chosen, matched(split, labels_of_samples[::-1], "here"))
 
 
 def test_a_split_with_too_few_is_refused():

@@ -47,7 +47,7 @@ def test_worse_pictures_score_worse(scorer, real):
     assert much["kid"] > little["kid"] and much["fid_lite0_112"] > little["fid_lite0_112"]
 
 
-def test_accuracy_is_about_the_labels_asked_for(scorer, real):
+def test_accuracy_refers_to_the_given_labels(scorer, real):
     images, labels = real
     right, shuffled = scorer.score(images, labels), np.random.RandomState(0).permutation(labels)
     wrong = scorer.score(images, shuffled)
@@ -141,13 +141,15 @@ def test_a_plugins_metric_is_scored_with_ours(digits, cache, real, monkeypatch):
 
 
 def test_conditions_are_rows_of_the_report_split_in_the_labels_order():
-    """Samples are told whole rows, so that streams that go together stay together."""
+    """Samples are conditioned on whole rows, so that the streams of an image stay together."""
     from cabench.data import load_dataset
 
     emoji = load_dataset("emoji")
-    made = metrics.SampleScorer(emoji, 240, Path("unused"))
-    assert np.array_equal(made.conditions["label"], made.labels)
+    of_emoji = metrics.SampleScorer(emoji, 240, Path("unused"))
+    assert np.array_equal(of_emoji.conditions["label"], of_emoji.labels)
     report = emoji.split("report").streams
     names = ("label", "style", "subgroup")
     rows = {tuple(row) for row in zip(*(report[n] for n in names), strict=True)}
-    assert {tuple(row) for row in zip(*(made.conditions[n] for n in names), strict=True)} <= rows
+    assert {
+        tuple(row) for row in zip(*(of_emoji.conditions[n] for n in names), strict=True)
+    } <= rows

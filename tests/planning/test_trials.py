@@ -83,7 +83,7 @@ def test_a_key_does_not_depend_on_the_order_of_seeds(placement):
     assert there == back
 
 
-def test_the_manifest_says_what_was_asked(placement):
+def test_the_manifest_holds_trials_labels_and_arms(placement):
     content = manifest(placement)
     assert {t.key for t in content.trials} == {t.key for t in placement.trials}
     assert content.metrics["kid"].label == "KID-lite0@2000"

@@ -12,7 +12,7 @@ DAMAGE = {
     "record": "results/records/" + "[0-9a-f]" * 16 + ".json",
     "curves": "results/records/*.curves.json",
     "sheet": "results/records/" + "[0-9a-f]" * 16 + ".png",
-    "real pictures": "results/records/data-*.png",
+    "real images": "results/records/data-*.png",
     "manifest": "results/*/manifest.json",
     "outputs": "results/*/outputs.json",
     "snapshot": ".cabench/training/*/ema-0000000192.safetensors",
@@ -45,7 +45,7 @@ SPOILT = [(what, (half, flipped)[i % 2]) for i, what in enumerate(DAMAGE)]  # in
 
 
 @pytest.mark.parametrize(("what", "spoil"), SPOILT, ids=[f"{w}, {s.__name__}" for w, s in SPOILT])
-def test_what_is_damaged_is_named_and_made_again(whole, undisturbed, monkeypatch, what, spoil):
+def test_a_corrupted_file_is_named_and_regenerated(whole, undisturbed, monkeypatch, what, spoil):
     from cabench.execution.assets import ASSETS
 
     monkeypatch.chdir(whole)

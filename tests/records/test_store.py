@@ -41,18 +41,18 @@ def content(key: str, **changes) -> dict:
     )
 
 
-def test_a_damaged_record_is_named_and_counts_as_absent(tmp_path, caplog):
+def test_a_corrupted_record_is_named_and_counts_as_absent(tmp_path, caplog):
     store = Store(tmp_path, tmp_path / "cache")
     store.write_record(content("abc", metrics={"kid": 0.25}))
-    path, whole = store.record_path("abc"), store.record_path("abc").read_text()
+    path, intact = store.record_path("abc"), store.record_path("abc").read_text()
     assert store.record("abc").metrics == {"kid": 0.25} and not caplog.messages
-    for damaged in (whole[:40], whole.replace("0.25", "0.24"), "[]", "{}", ""):
-        path.write_text(damaged)
+    for corrupted in (intact[:40], intact.replace("0.25", "0.24"), "[]", "{}", ""):
+        path.write_text(corrupted)
         assert store.record("abc") is None and store.sound("abc") is None
         assert f"{path} is corrupted" in caplog.messages[-1]
 
 
-def test_a_damaged_file_beside_a_record_is_named(tmp_path, caplog):
+def test_a_corrupted_file_beside_a_record_is_named(tmp_path, caplog):
     store = Store(tmp_path, tmp_path / "cache")
     for suffix in (".png", ".curves.json"):
         store.beside("abc", suffix).parent.mkdir(exist_ok=True)
@@ -66,7 +66,7 @@ def test_a_damaged_file_beside_a_record_is_named(tmp_path, caplog):
     assert store.sound("abc") is None and "abc.png is missing" in caplog.messages[-1]
 
 
-def test_damaged_curves_are_named_and_left_out(tmp_path, caplog):
+def test_corrupted_curves_are_named_and_left_out(tmp_path, caplog):
     store = Store(tmp_path, tmp_path / "cache")
     for key in ("whole", "bent", "half", "lost"):
         write_json(store.beside(key, CURVES), {"images": [4, 8], "loss": [1.0, 0.5]})

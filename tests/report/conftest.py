@@ -2,11 +2,11 @@
 
 import pypdfium2
 import pytest
-from made_study import make_study, write_run
+from example_study import make_study, write_run
 
 
 @pytest.fixture
-def made(tmp_path):
+def make_run(tmp_path):
     """make(edit=None, weights=False, **study options) -> Run, written below tmp_path."""
 
     def make(

@@ -6,7 +6,7 @@ import sys
 import pandas as pd
 import pytest
 from cli import cabench
-from made_study import make_failed
+from example_study import make_failed
 
 from cabench.commands.app import app
 from cabench.commands.report import show_report
@@ -20,12 +20,12 @@ from cabench.runtime.files import read_json
 pytestmark = pytest.mark.slow
 
 
-def test_the_answer_is_on_the_first_page(made, text_of, tmp_path):
+def test_the_answer_is_on_the_first_page(make_run, text_of, tmp_path):
     def with_paper(manifest, records):
         manifest["claims"][1]["paper"] = "CAN beats adaptive normalisation"
         manifest["caveat"] = "Small networks only."
 
-    run = made(edit=with_paper)
+    run = make_run(edit=with_paper)
     pages = text_of(write_report(run, tmp_path / "out")[0])
     first = pages[0]
     order = [
@@ -56,7 +56,7 @@ def test_the_answer_is_on_the_first_page(made, text_of, tmp_path):
         "adaln_zero(source timestep + label)",
         "No trial failed.",
         "Assumptions where the paper is silent",
-        "cabench run studies/made.yaml --scale quick --seeds 3",
+        "cabench run studies/example.yaml --scale quick --seeds 3",
         "torch 2.15.0",
         "EPYC",
         "No figures of generated weights: none were recorded.",
@@ -65,8 +65,8 @@ def test_the_answer_is_on_the_first_page(made, text_of, tmp_path):
     assert f"1 / {len(pages)}" in first and "layer_placement · scale quick" in pages[1]
 
 
-def test_numbers_in_the_report_are_those_of_the_records(made, text_of, tmp_path):
-    run = made()
+def test_numbers_in_the_report_are_those_of_the_records(make_run, text_of, tmp_path):
+    run = make_run()
     records = run.records()
     can, base = (
         [1000 * records[f"{arm}@{s}"].metrics["kid"] for s in range(3)]
@@ -78,8 +78,8 @@ def test_numbers_in_the_report_are_those_of_the_records(made, text_of, tmp_path)
         assert number in page, number
 
 
-def test_equal_records_give_equal_bytes_wherever_they_lie(made, tmp_path, monkeypatch):
-    one, two = made(folder="a", weights=True), made(folder="elsewhere/b", weights=True)
+def test_equal_records_give_equal_bytes_wherever_they_lie(make_run, tmp_path, monkeypatch):
+    one, two = make_run(folder="a", weights=True), make_run(folder="elsewhere/b", weights=True)
     first = write_report(one, tmp_path / "x")
     again = write_report(one, tmp_path / "y")
     monkeypatch.chdir(tmp_path)
@@ -88,11 +88,11 @@ def test_equal_records_give_equal_bytes_wherever_they_lie(made, tmp_path, monkey
         assert a.read_bytes() == b.read_bytes() == c.read_bytes(), a.name
 
 
-def test_another_record_gives_other_bytes(made):
+def test_another_record_gives_other_bytes(make_run):
     def worse(manifest, records):
         records["can-3@0"]["metrics"]["kid"] *= 1.5
 
-    assert pdf(made(folder="a")) != pdf(made(folder="b", edit=worse))
+    assert pdf(make_run(folder="a")) != pdf(make_run(folder="b", edit=worse))
 
 
 def pdf(run):
@@ -102,7 +102,7 @@ def pdf(run):
 HOSTILE = '#panic("x") *bold* _it_ $x$ @ref <label> [link]() = head `raw` \\ // /* {1} "q"'
 
 
-def test_texts_are_set_and_never_evaluated(made, text_of, tmp_path):
+def test_texts_are_set_and_never_evaluated(make_run, text_of, tmp_path):
     def spoil(manifest, records):
         manifest["question"] = f"Q {HOSTILE}"
         manifest["caveat"] = f"K {HOSTILE}"
@@ -112,23 +112,23 @@ def test_texts_are_set_and_never_evaluated(made, text_of, tmp_path):
         for seed in range(3):
             records[f"native@{seed}"] = make_failed("native", seed, f"E {HOSTILE}")
 
-    pages = text_of(write_report(made(edit=spoil), tmp_path)[0])
+    pages = text_of(write_report(make_run(edit=spoil), tmp_path)[0])
     text = " ".join(pages)
     for mark in "QKASE":
         assert f"{mark} {HOSTILE}" in text, mark
     assert "#K*D*" in text and "#c*1" in text
 
 
-def test_letters_without_a_glyph_do_not_stop_it(made, text_of, tmp_path):
+def test_letters_without_a_glyph_do_not_stop_it(make_run, text_of, tmp_path):
     def foreign(manifest, records):
         manifest["question"] = "Größe, déjà vu, 中文, 🙂 — and " + "x" * 300
 
-    page = text_of(write_report(made(edit=foreign), tmp_path)[0])[0]
+    page = text_of(write_report(make_run(edit=foreign), tmp_path)[0])[0]
     assert "Größe, déjà vu" in page and page.count("x") >= 300
 
 
-def test_failed_and_missing_trials_are_reported(made, text_of, tmp_path, capsys):
-    run = made(failed=[("can-3", 1)], missing=[("native", 0), ("native", 2)])
+def test_failed_and_missing_trials_are_reported(make_run, text_of, tmp_path, capsys):
+    run = make_run(failed=[("can-3", 1)], missing=[("native", 0), ("native", 2)])
     show_report("layer_placement", None, run.store.results, tmp_path / "out")
     printed = capsys.readouterr().out
     notice = "6 of 9 trials are complete: 1 failed, 2 have not run."
@@ -145,15 +145,15 @@ def test_failed_and_missing_trials_are_reported(made, text_of, tmp_path, capsys)
         assert part in text, part
 
 
-def test_no_finished_trial_still_makes_a_report(made, text_of, tmp_path):
-    run = made(failed=[(a, s) for a in ("native", "native+dw", "can-3") for s in range(3)])
+def test_no_finished_trial_still_makes_a_report(make_run, text_of, tmp_path):
+    run = make_run(failed=[(a, s) for a in ("native", "native+dw", "can-3") for s in range(3)])
     text = " ".join(text_of(write_report(run, tmp_path)[0]))
     assert "No trial is complete: 9 failed." in text and "No forest plot" in text
     assert "native+dw failed (3 of 3)" in text and "No samples recorded." in text
 
 
-def test_one_seed_has_no_interval(made, text_of, tmp_path):
-    text = " ".join(text_of(write_report(made(seeds=1), tmp_path)[0]))
+def test_one_seed_has_no_interval(make_run, text_of, tmp_path):
+    text = " ".join(text_of(write_report(make_run(seeds=1), tmp_path)[0]))
     assert (
         "One seed: no interval" in text
         and "needs 2 seeds" in text
@@ -161,47 +161,47 @@ def test_one_seed_has_no_interval(made, text_of, tmp_path):
     )
 
 
-def test_a_study_without_claims(made, text_of, tmp_path):
-    run = made(edit=lambda manifest, records: manifest.update(claims=[]))
+def test_a_study_without_claims(make_run, text_of, tmp_path):
+    run = make_run(edit=lambda manifest, records: manifest.update(claims=[]))
     assert "The study states no claims." in text_of(write_report(run, tmp_path)[0])[0]
 
 
-def test_weights_are_shown_where_they_were_recorded(made, text_of, tmp_path):
-    text = " ".join(text_of(write_report(made(weights=True), tmp_path)[0]))
+def test_weights_are_shown_where_they_were_recorded(make_run, text_of, tmp_path):
+    text = " ".join(text_of(write_report(make_run(weights=True), tmp_path)[0]))
     assert "Frobenius norms, generated / static" in text and "Effective rank: exp" in text
     assert "No figures of generated weights" not in text
 
 
-def test_no_record_is_one_line(made, tmp_path):
+def test_no_record_is_one_line(make_run, tmp_path):
     everything = [(a, s) for a in ("native", "native+dw", "can-3") for s in range(3)]
-    run = made(missing=everything)
+    run = make_run(missing=everything)
     with pytest.raises(CabenchError, match="layer_placement.quick has no records.*cabench run"):
         write_report(run, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
-def test_csv_has_a_row_per_arm_seed_and_metric(made, tmp_path):
-    run = made(failed=[("can-3", 1)])
+def test_csv_has_a_row_per_arm_seed_and_metric(make_run, tmp_path):
+    run = make_run(failed=[("can-3", 1)])
     _, long, arms, markdown = write_report(run, tmp_path)
-    found = pd.read_csv(long)
-    one = found[(found["arm"] == "native") & (found["seed"] == 2) & (found["metric"] == "kid")]
+    actual = pd.read_csv(long)
+    one = actual[(actual["arm"] == "native") & (actual["seed"] == 2) & (actual["metric"] == "kid")]
     assert one["value"].item() == pytest.approx(run.records()["native@2"].metrics["kid"])
-    assert not found.duplicated(["arm", "seed", "metric"]).any()
-    lost = found[(found["arm"] == "can-3") & (found["seed"] == 1)]
+    assert not actual.duplicated(["arm", "seed", "metric"]).any()
+    lost = actual[(actual["arm"] == "can-3") & (actual["seed"] == 1)]
     assert set(lost["status"]) == {"failed"} and lost["value"].isna().all() and len(lost) == 4
     means = pd.read_csv(arms).set_index(["arm", "metric"])
     assert means.loc[("native", "kid"), "mean"] == pytest.approx(
-        found[(found["arm"] == "native") & (found["metric"] == "kid")]["value"].mean()
+        actual[(actual["arm"] == "native") & (actual["metric"] == "kid")]["value"].mean()
     )
     assert "The one tested claim" in markdown.read_text() and "## Claims" in markdown.read_text()
 
 
-def test_the_command_names_seeds_that_are_no_count(made, text_of, tmp_path):
-    run = made()
+def test_the_command_names_seeds_that_are_no_count(make_run, text_of, tmp_path):
+    run = make_run()
     update = {"seeds": (7,), "scale": "mine", "scale_file": "mine.yaml"}
     run = Run(run.manifest.model_copy(update=update), run.store)
     text = " ".join(text_of(write_report(run, tmp_path)[0]))
-    assert "cabench run studies/made.yaml --scale mine.yaml --seeds 7," in text
+    assert "cabench run studies/example.yaml --scale mine.yaml --seeds 7," in text
 
 
 def test_the_committed_run_has_its_report(text_of, tmp_path):
@@ -213,10 +213,10 @@ def test_the_committed_run_has_its_report(text_of, tmp_path):
     assert "real images" in " ".join(pages)  # the grid of real images was read
 
 
-def test_a_figure_half_written_is_never_seen(made, tmp_path, monkeypatch):
+def test_a_figure_half_written_is_never_seen(make_run, tmp_path, monkeypatch):
     from cabench.analysis import figures
 
-    results = Results.of(made())
+    results = Results.of(make_run())
     target = tmp_path / "forest.svg"
     figures.forest(tmp_path / "forest", results)
     before = target.read_bytes()
@@ -232,8 +232,8 @@ def test_a_figure_half_written_is_never_seen(made, tmp_path, monkeypatch):
     assert not list(tmp_path.glob(".*"))
 
 
-def test_the_command_needs_neither_torch_nor_ray(made, tmp_path):
-    run = made()
+def test_the_command_needs_neither_torch_nor_ray(make_run, tmp_path):
+    run = make_run()
     code = (
         "import sys; from cabench.commands.app import app; "
         f"app(['report', 'layer_placement', '--results', {str(run.store.results)!r}, "
@@ -248,8 +248,8 @@ def test_the_command_needs_neither_torch_nor_ray(made, tmp_path):
 
 
 @pytest.mark.parametrize("suffix", [CURVES, SHEET])
-def test_a_corrupted_file_beside_a_record_is_reported_and_not_drawn(made, tmp_path, suffix):
-    run = made(weights=True)
+def test_a_corrupted_file_beside_a_record_is_reported_and_not_drawn(make_run, tmp_path, suffix):
+    run = make_run(weights=True)
     intact = pdf(run)
     victim = run.store.beside("can-3@0", suffix)
     content = victim.read_bytes()
@@ -263,8 +263,8 @@ def test_a_corrupted_file_beside_a_record_is_reported_and_not_drawn(made, tmp_pa
     assert without == pdf(run) != intact
 
 
-def test_a_corrupted_grid_of_real_images_is_reported_and_left_out(made, tmp_path):
-    run = made()
+def test_a_corrupted_grid_of_real_images_is_reported_and_left_out(make_run, tmp_path):
+    run = make_run()
     without = pdf(run)
     fingerprint = run.records()["can-3@0"].spec.train.data.fingerprint
     path = run.store.beside(f"data-{fingerprint[:16]}", SHEET)

@@ -102,7 +102,7 @@ def test_only_errors_of_unreadable_content_count_as_corruption(tmp_path, caplog)
     assert read_valid(path, fail(OSError("gone")), errors=(OSError,)) is None
 
 
-def test_a_corrupted_folder_is_made_anew(tmp_path):
+def test_a_corrupted_folder_is_regenerated(tmp_path):
     folder = tmp_path / "set"
 
     def read(path):

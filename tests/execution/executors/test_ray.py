@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.mark.full
-def test_a_cluster_that_loses_a_node_ends_the_study_all_the_same(tiny, undisturbed):
+def test_a_study_survives_the_loss_of_a_node(tiny, undisturbed):
     """Two nodes on one machine, one killed while its worker trains: nothing lost, nothing twice."""
     from ray.cluster_utils import Cluster
 
@@ -49,11 +49,11 @@ def test_a_cluster_that_loses_a_node_ends_the_study_all_the_same(tiny, undisturb
     assert outcome(tiny / "results") == undisturbed.outcome
 
 
-def test_what_no_node_has_is_refused(tiny):
+def test_resources_that_no_node_has_are_refused(tiny):
     text = (tiny / "scale.yaml").read_text()
     write(tiny / "large.yaml", text + "resources: {cpus: 64}\n")
-    made = prepare(tiny / "tiny.yaml", Options(scale="large.yaml"))
-    assert made.jobs == 1 and made.executor == "local"
+    prepared = prepare(tiny / "tiny.yaml", Options(scale="large.yaml"))
+    assert prepared.jobs == 1 and prepared.executor == "local"
     from ray.cluster_utils import Cluster
 
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2})
@@ -63,28 +63,28 @@ def test_what_no_node_has_is_refused(tiny):
     finally:
         cluster.shutdown()
     assert done.code == 2
-    said = "resources: a trial takes 64 CPUs and 0 GPUs, the largest node has 2 and 0"
-    assert done.err == f"cabench: {said}\n"
+    message = "resources: a trial takes 64 CPUs and 0 GPUs, the largest node has 2 and 0"
+    assert done.err == f"cabench: {message}\n"
 
 
 def test_no_cluster_at_the_address(tiny):
-    for address, said in (
+    for address, message in (
         ("127.0.0.1:1", "--ray-address '127.0.0.1:1': can't connect"),
         ("[::1]:1", "--ray-address '[::1]:1': can't connect"),
     ):
         text = finish(tiny, "--ray-address", address, code=2)
-        assert said in text.splitlines()[-1] and "Traceback" not in text, text
+        assert message in text.splitlines()[-1] and "Traceback" not in text, text
 
 
 @pytest.mark.parametrize("address", ["somewhere", "::1:6379", "[::1]", "a:b:80", "h:123456", ""])
-def test_what_is_no_address(tiny, address):
-    said = f"--ray-address: expected HOST:PORT, [IPV6]:PORT or auto, got '{address}'"
-    with pytest.raises(CabenchError, match=re.escape(said)):
+def test_invalid_addresses_are_refused(tiny, address):
+    message = f"--ray-address: expected HOST:PORT, [IPV6]:PORT or auto, got '{address}'"
+    with pytest.raises(CabenchError, match=re.escape(message)):
         prepare(tiny / "tiny.yaml", Options(scale="scale.yaml", ray_address=address))
 
 
 @pytest.mark.parametrize(("host", "family"), [("127.0.0.1", AF_INET), ("::1", AF_INET6)])
-def test_another_program_at_the_address_is_told_soon(host, family):
+def test_another_program_at_the_address_is_reported_soon(host, family):
     """It takes the connection and says nothing, as many do that wait for their own protocol."""
     try:
         server = create_server((host, 0), family=family)
@@ -94,8 +94,8 @@ def test_another_program_at_the_address_is_told_soon(host, family):
         port = server.getsockname()[1]
         address = f"[{host}]:{port}" if family == AF_INET6 else f"{host}:{port}"
         began = time.monotonic()
-        said = re.escape(f"--ray-address '{address}': ") + "(not a|no) Ray"
-        with pytest.raises(CabenchError, match=said), started(Pool(jobs=1, address=address)):
+        message = re.escape(f"--ray-address '{address}': ") + "(not a|no) Ray"
+        with pytest.raises(CabenchError, match=message), started(Pool(jobs=1, address=address)):
             pass
         assert time.monotonic() - began < 20
 
@@ -107,14 +107,16 @@ def test_each_arm_is_tuned_with_the_same_effort(tiny):
     write(tiny / "tiny.yaml", (tiny / "tiny.yaml").read_text() + TUNE)
     text = finish(tiny, "--jobs", "2")
     assert "searching the learning rates of 2 arms, 4 evaluations of 96 images each" in text
-    told = json.loads((tiny / "results/tiny.tiny/manifest.json").read_text())["tuning"]
+    searches = json.loads((tiny / "results/tiny.tiny/manifest.json").read_text())["tuning"]
     for arm in ("native+dw", "can-3"):
-        tried = told[arm]["tried"]
+        tried = searches[arm]["tried"]
         assert len(tried) == 4 and [rate for rate, _ in tried[:2]] == [0.002, 0.004]
         assert all(0.0005 <= rate <= 0.008 for rate, _ in tried)
-        assert told[arm]["lr"] == min(tried, key=lambda pair: pair[1])[0]
-        assert told[arm]["seed"] == 1000
-    assert len({tuple(rate for rate, _ in told[a]["tried"][:3]) for a in told}) == 1  # alike so far
+        assert searches[arm]["lr"] == min(tried, key=lambda pair: pair[1])[0]
+        assert searches[arm]["seed"] == 1000
+    assert (
+        len({tuple(rate for rate, _ in searches[a]["tried"][:3]) for a in searches}) == 1
+    )  # alike so far
     for path in (tiny / "results/records").glob("*.json"):
         if "." not in path.stem:
             record = json.loads(path.read_text())
@@ -126,22 +128,22 @@ def test_each_arm_is_tuned_with_the_same_effort(tiny):
     assert "searching" not in finish(tiny, "--jobs", "2")
     finish(tiny, "--jobs", "1", "--results", "other", "--cache", "other-cache")
     other = json.loads((tiny / "other/tiny.tiny/manifest.json").read_text())["tuning"]
-    assert other == told
+    assert other == searches
 
 
 def test_a_search_on_a_seed_of_the_trials_is_refused(tiny):
     text = (tiny / "tiny.yaml").read_text() + TUNE.replace("start", "seed: 1, start")
     write(tiny / "tiny.yaml", text)
-    said = finish(tiny, code=2)
-    assert "tiny.yaml:10: tune.seed: expected a seed that no trial uses" in said
+    message = finish(tiny, code=2)
+    assert "tiny.yaml:10: tune.seed: expected a seed that no trial uses" in message
 
 
 @pytest.mark.parametrize(("gpus", "fit"), [(0, 2), (1, None)])
 def test_places_are_what_the_machine_offers(gpus, fit):
     pool = Pool(jobs=2, cpus=1, gpus=gpus)
     if fit is None:
-        said = "takes 1 CPUs and 1 GPUs, the largest node has 2"
-        with pytest.raises(CabenchError, match=said), started(pool):
+        message = "takes 1 CPUs and 1 GPUs, the largest node has 2"
+        with pytest.raises(CabenchError, match=message), started(pool):
             pass
     else:
         with started(pool) as places:
@@ -165,7 +167,7 @@ class Deadly(Method):
 """
 
 
-def test_an_arm_that_kills_its_workers_fails_and_the_rest_goes_on(tiny):
+def test_an_arm_that_kills_its_workers_fails_alone(tiny):
     write(tiny / "deadly.py", DEADLY)
     arm = "{deadly: {methods: [native, deadly]}}"
     text = finish(

@@ -12,8 +12,8 @@ from cabench.metrics.extractors import lite0 as module
 from cabench.metrics.extractors.lite0 import resize_matrix, weights_path
 
 
-def pictures(n, channels=3, height=20, width=28):
-    """Smooth random pictures: noise upsampled, so that the network has something to see."""
+def smooth_images(n, channels=3, height=20, width=28):
+    """Smooth random images: noise upsampled, so that the network has something to see."""
     rng = np.random.RandomState(0)
     coarse = torch.from_numpy(rng.rand(n, channels, 4, 4)).float()
     fine = F.interpolate(coarse, size=(height, width), mode="bicubic").clamp(0, 1)
@@ -40,13 +40,13 @@ def eager(images):
 
 @pytest.mark.parametrize("shape", [(1, 16, 16), (3, 20, 28), (3, 100, 90)])
 def test_features_are_those_of_the_network_in_torch(extractor, shape):
-    images = pictures(5, *shape)
+    images = smooth_images(5, *shape)
     features, (stage, final) = extractor.features(images), eager(images)
     assert features["112"].shape == (5, 112) and features["1280"].shape == (5, 1280)
     assert features["112"].dtype == features["1280"].dtype == np.float32
     np.testing.assert_allclose(features["112"], stage, atol=2e-4)
     np.testing.assert_allclose(features["1280"], final, atol=2e-4)
-    assert np.ptp(features["1280"], axis=0).max() > 0.1  # pictures differ, so features must
+    assert np.ptp(features["1280"], axis=0).max() > 0.1  # images differ, so features must
 
 
 @pytest.mark.parametrize("n", [8, 16, 63, 64, 65, 224])
@@ -58,7 +58,7 @@ def test_resize_matrix_is_torchs_antialiased_bilinear(n):
 
 
 def test_same_picture_same_bits_wherever_it_stands(extractor, cache):
-    images = pictures(70, 1, 16, 16)
+    images = smooth_images(70, 1, 16, 16)
     whole = extractor.features(images)
     order = np.random.RandomState(1).permutation(70)
     shuffled, alone = extractor.features(images[order]), extractor.features(images[41:42])
@@ -70,7 +70,7 @@ def test_same_picture_same_bits_wherever_it_stands(extractor, cache):
 
 
 def test_a_grey_picture_is_its_colour_copy(extractor):
-    grey = pictures(3, 1, 16, 16)
+    grey = smooth_images(3, 1, 16, 16)
     colour = np.repeat(grey, 3, axis=1)
     assert np.array_equal(extractor.features(grey)["1280"], extractor.features(colour)["1280"])
 
@@ -94,16 +94,16 @@ def test_the_session_keeps_to_its_threads(cache):
 
 
 def test_fingerprint_changes_with_what_decides_features(monkeypatch, tmp_path):
-    found = {lite0_fingerprint.__wrapped__()}
+    actual = {lite0_fingerprint.__wrapped__()}
     for name, value in {"SIZE": 96, "OPSET": 18, "VERSION": -1}.items():
         with monkeypatch.context() as patch:
             patch.setattr(module, name, value)
-            found.add(lite0_fingerprint.__wrapped__())
+            actual.add(lite0_fingerprint.__wrapped__())
     other = tmp_path / "weights.pth"
     other.write_bytes(b"other")
     monkeypatch.setattr(module, "weights_path", lambda: other)
-    found.add(lite0_fingerprint.__wrapped__())
-    assert len(found) == 5
+    actual.add(lite0_fingerprint.__wrapped__())
+    assert len(actual) == 5
 
 
 def test_a_missing_wheel_says_what_to_install(monkeypatch):

@@ -159,7 +159,7 @@ def make_manifest(
         "study": "layer_placement",
         "question": "Which layers should be condition-aware?",
         "scale": "quick",
-        "study_file": "studies/made.yaml",
+        "study_file": "studies/example.yaml",
         "study_sha256": "a9232d1b61e6ff5001b1",
         "backbone": "dit",
         "baseline": baseline,
