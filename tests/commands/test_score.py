@@ -85,7 +85,7 @@ def test_a_scale_without_the_data_of_the_records_is_refused(run, tmp_path):
         assert done.code == 2 and text in done.err and done.err.count("\n") == 1
 
 
-def test_the_nearest_training_pictures_stand_beside_the_record_and_in_the_report(run):
+def test_the_nearest_training_images_stand_beside_the_record_and_in_the_report(run):
     keys = [p.name.removesuffix(".near.png") for p in (run / "results/records").glob("*.near.png")]
     assert len(keys) == 2
     for key in keys:

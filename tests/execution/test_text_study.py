@@ -186,7 +186,7 @@ def test_the_same_trial_again_has_the_same_bits(run, folder, tmp_path):
         assert getattr(again, part) == getattr(records["can"], part)
 
 
-def test_the_sheet_shows_prompts_below_their_samples(run):
+def test_the_sample_grid_shows_prompts_below_their_samples(run):
     store, runs = run
     study_plan, records = runs["uvit"]
     layout = records["can"].protocol.sheet.dump()
@@ -248,7 +248,7 @@ def test_style_is_a_stream_of_its_own(run, folder):
     assert models["can"].spec.methods[0].options["source"] == ["timestep", "style"]
 
 
-def test_large_pictures_are_shrunk_to_a_sheet():
+def test_large_images_are_shrunk_to_a_sample_grid():
     images = np.full((8, 3, 128, 128), 7, np.uint8)
     small = halved_to_fit(images)
     assert small.nbytes <= LIMIT and (small == 7).all() and small.shape[1] == 3

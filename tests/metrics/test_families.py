@@ -88,7 +88,7 @@ def test_nearest_neighbours_by_search_of_all_pairs():
     assert distance[3] == 0 and index[3] == 7
 
 
-def test_copies_of_training_pictures_are_seen(scorer, real):
+def test_copies_of_training_images_are_seen(scorer, real):
     """Nearly all training images count as copies, and about one in a hundred new real images."""
     copied = scorer.neighbours(scorer.features(real[0])["1280"])
     new = scorer.dataset.split("judge-train").images[scorer.chosen["judge-train"]]

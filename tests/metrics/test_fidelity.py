@@ -69,7 +69,7 @@ def test_fid_is_the_frechet_distance():
     assert fid(x, y) == pytest.approx(expected, rel=1e-7)
 
 
-def test_too_few_pictures_are_refused():
+def test_too_few_images_are_refused():
     rng = np.random.RandomState(0)
     with pytest.raises(CabenchError, match="at least 224"):
         fid(rng.randn(223, 112), rng.randn(300, 112))

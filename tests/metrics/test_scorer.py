@@ -26,7 +26,7 @@ def noisy(images, sigma):
     return np.clip(np.rint(images + noise), 0, 255).astype(np.uint8)
 
 
-def test_real_pictures_score_like_the_floor(scorer, real):
+def test_real_images_score_like_the_floor(scorer, real):
     floor, score = scorer.floor(), scorer.score(*real)
     assert set(floor) == set(score) == NAMES
     assert abs(score["kid"] - floor["kid"]) < 0.2  # two draws; the least noise below gives 2
@@ -34,7 +34,7 @@ def test_real_pictures_score_like_the_floor(scorer, real):
     assert score["condition_accuracy"] > 0.75 and floor["condition_accuracy"] > 0.75
 
 
-def test_worse_pictures_score_worse(scorer, real):
+def test_worse_images_score_worse(scorer, real):
     images, labels = real
     missing = images.copy()
     missing[labels == 3] = images[labels == 5][: (labels == 3).sum()]

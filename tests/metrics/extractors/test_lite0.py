@@ -57,7 +57,7 @@ def test_resize_matrix_is_torchs_antialiased_bilinear(n):
     np.testing.assert_allclose(resize_matrix(n) @ line, expected.numpy(), atol=1e-6)
 
 
-def test_same_picture_same_bits_wherever_it_stands(extractor, cache):
+def test_same_image_same_bits_wherever_it_stands(extractor, cache):
     images = smooth_images(70, 1, 16, 16)
     whole = extractor.features(images)
     order = np.random.RandomState(1).permutation(70)
@@ -69,13 +69,13 @@ def test_same_picture_same_bits_wherever_it_stands(extractor, cache):
         assert np.array_equal(two_threads[name], whole[name])
 
 
-def test_a_grey_picture_is_its_colour_copy(extractor):
+def test_a_grey_image_is_its_colour_copy(extractor):
     grey = smooth_images(3, 1, 16, 16)
     colour = np.repeat(grey, 3, axis=1)
     assert np.array_equal(extractor.features(grey)["1280"], extractor.features(colour)["1280"])
 
 
-def test_no_pictures_give_no_features(extractor):
+def test_no_images_give_no_features(extractor):
     assert extractor.features(np.zeros((0, 1, 8, 8), np.uint8))["112"].shape == (0, 112)
 
 
