@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cabench.config.schema import Diffusion, Sweep
+from cabench.config.scale import Diffusion, Sweep
 from cabench.config.study import read_scale, read_study
 from cabench.execution.executors import ray
 from cabench.execution.executors.base import Pool

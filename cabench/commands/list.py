@@ -9,7 +9,7 @@ from rich.table import Table
 
 from cabench import data as _data  # noqa: F401  (registers)
 from cabench import metrics as _metrics  # noqa: F401  (registers)
-from cabench.config.schema import Scale
+from cabench.config.scale import Scale
 from cabench.config.study import read_scale, scale_names
 from cabench.config.yaml import Document
 from cabench.errors import CabenchError, one_line

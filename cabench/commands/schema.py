@@ -16,7 +16,8 @@ from pydantic.json_schema import JsonSchemaValue
 
 from cabench import metrics
 from cabench.config.cost_study import CostStudy
-from cabench.config.schema import COUNTS, Scale, Study
+from cabench.config.scale import Scale
+from cabench.config.schema import COUNTS, Study
 from cabench.data import options_model
 from cabench.errors import CabenchError, unknown
 from cabench.models import model as _model  # noqa: F401  (registers backbones and methods)

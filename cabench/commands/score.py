@@ -15,7 +15,7 @@ import numpy as np
 
 from cabench import metrics
 from cabench.analysis import tables
-from cabench.config.schema import Scale
+from cabench.config.scale import Scale
 from cabench.config.study import read_scale
 from cabench.data import Dataset, load_dataset
 from cabench.diffusion.checkpoints import load

@@ -13,7 +13,8 @@ from typing import NamedTuple
 
 from ruamel.yaml.comments import CommentedMap
 
-from cabench.config.schema import ADDED_ID, COUNTS, AddedArms, Arm, Claim, Scale, Study
+from cabench.config.scale import Scale
+from cabench.config.schema import ADDED_ID, COUNTS, AddedArms, Arm, Claim, Study
 from cabench.config.yaml import Document, located
 from cabench.errors import CabenchError, ConfigError, Where, listed, near, shown, unknown
 

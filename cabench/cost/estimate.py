@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import torch
 
-from cabench.config.schema import Resources
+from cabench.config.scale import Resources
 from cabench.cost.timing import Work, step_of
 from cabench.records.spec import ModelSpec
 from cabench.runtime.threads import one_thread

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from cabench import metrics
-from cabench.config.schema import DataChoice, Scale, TextChoice
+from cabench.config.scale import DataChoice, Scale, TextChoice
 from cabench.data import Dataset, load_dataset, options_model
 from cabench.data.dataset import UNSEEN
 from cabench.data.texts import distinct_texts

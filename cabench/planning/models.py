@@ -11,7 +11,8 @@ from typing import Any, Literal
 import torch
 from pydantic import ValidationError
 
-from cabench.config.schema import Arm, Match, Scale, Study
+from cabench.config.scale import Scale
+from cabench.config.schema import Arm, Match, Study
 from cabench.cost.macs import count_parameters
 from cabench.errors import (
     CabenchError,

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 
 from cabench import metrics
 from cabench.config.cost_study import CostStudy
-from cabench.config.schema import Claim, Scale, Study
+from cabench.config.scale import Scale
+from cabench.config.schema import Claim, Study
 from cabench.errors import ConfigError, Where, listed, unknown
 from cabench.models import model as _model  # noqa: F401  (registers backbones and methods)
 from cabench.registry import BACKBONES, METRICS

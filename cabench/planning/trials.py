@@ -9,7 +9,8 @@ from functools import cached_property
 from typing import Any
 
 from cabench import metrics
-from cabench.config.schema import ADDED_ID, Arm, Scale, Study
+from cabench.config.scale import Scale
+from cabench.config.schema import ADDED_ID, Arm, Study
 from cabench.config.study import ScaleFile, StudyFile
 from cabench.config.yaml import Document, located
 from cabench.cost import macs

@@ -12,7 +12,8 @@ from mutations import load
 from specs import ROOT, write
 
 from cabench.config.cost_study import kind_of
-from cabench.config.schema import Scale, Study
+from cabench.config.scale import Scale
+from cabench.config.schema import Study
 from cabench.config.study import scale_names
 from cabench.registry import METHODS
 

@@ -1,0 +1,248 @@
+"""What a scale may contain: its YAML file as frozen models. Imports no torch.
+
+The docstring below a field is its description in the JSON schema (`cabench schema`).
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    Field,
+    model_validator,
+)
+
+from cabench.config.schema import (
+    MOST_SEEDS,
+    Classes,
+    FolderName,
+    Part,
+    Pixels,
+    Positive,
+    Rate,
+)
+
+
+class TextChoice(Part):
+    """The text encoder. The hash of its weights is part of the trials' keys."""
+
+    encoder: str
+    """name of a registered text encoder"""
+    path: str | None = None
+    """directory with its weights, or a name on the Hugging Face hub"""
+    width: Positive | None = None
+    """width of its features; needed for dry runs without the encoder or the data"""
+
+
+class TrainingHere(Part):
+    """Values that replace the scale's `training` on one data source."""
+
+    images: Positive | None = None
+    warmup: Annotated[int, Field(ge=0)] | None = None
+    ema_half_life: Positive | None = None
+    snapshot_every: Positive | None = None
+
+
+class SamplingHere(Part):
+    """Values that replace the scale's `sampling` on one data source."""
+
+    n: Annotated[int, Field(gt=0, le=1_000_000)] | None = None
+    steps: Annotated[int, Field(gt=0, le=1000)] | None = None
+    batch: Positive | None = None
+
+
+class HeldoutHere(Part):
+    """Values that replace the scale's `heldout` on one data source."""
+
+    images: Positive | None = None
+    bins: Positive | None = None
+    repeats: Positive | None = None
+
+
+class DataChoice(Part):
+    """A data source, and the condition inputs (streams) that it offers."""
+
+    streams: list[str]
+    """streams that the source offers; a study takes the first source that has all it needs"""
+    source: str
+    """name of a registered data set"""
+    options: dict[str, Any] = {}
+    """options of the data set"""
+    shape: tuple[Pixels, Pixels, Pixels] | None = None
+    """C, H, W of an image or latent; needed for dry runs without the data"""
+    classes: dict[str, Classes] | None = None
+    """number of classes of each stream; needed for dry runs without the data"""
+    text: TextChoice | None = None
+    """encoder of the stream `text`"""
+    patch: Positive | None = None
+    """patch size on this source, for all backbones"""
+    training: TrainingHere = TrainingHere()
+    """values that replace the scale's `training` on this source"""
+    sampling: SamplingHere = SamplingHere()
+    """values that replace the scale's `sampling` on this source"""
+    heldout: HeldoutHere = HeldoutHere()
+    """values that replace the scale's `heldout` on this source"""
+    metrics: Annotated[list[str], Field(min_length=1)] | None = None
+    """metrics on this source"""
+    unseen: Positive | None = None
+    """samples conditioned on the split `unseen`, scored separately"""
+
+
+class BackboneChoice(Part):
+    """A backbone at one size."""
+
+    preset: str
+    """published or small size of the backbone, such as S"""
+    patch: Positive
+    """side of a patch in pixels (of the latent, where data are latents)"""
+
+
+class Training(Part):
+    """AdamW with linear warm-up to a constant rate. Lengths are in images, not steps."""
+
+    images: Positive
+    """training images seen, with repetition"""
+    batch: Positive
+    """images per step"""
+    lr: Annotated[float, Field(gt=0)]
+    """learning rate"""
+    warmup: Annotated[int, Field(ge=0)] = 0
+    """images until the learning rate is reached"""
+    ema_half_life: Positive
+    """half-life of the exponential moving average of the weights, in images"""
+    label_dropout: Rate = 0.1
+    """probability of dropping all streams but the timestep, for classifier-free guidance"""
+    betas: tuple[Rate, Rate] = (0.9, 0.999)
+    """AdamW's betas"""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    """AdamW's weight decay"""
+    clip: Annotated[float, Field(gt=0)] | None = None
+    """largest norm of the gradient; no clipping by default"""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """precision of forward and backward passes"""
+    snapshot_every: Positive
+    """images between snapshots, which a stopped run resumes from"""
+    keep_state: bool = True
+    """keep the optimiser's state at the end, so that a longer run extends this one"""
+
+
+class Diffusion(Part):
+    """The diffusion process and what the network predicts."""
+
+    prediction: Literal["eps", "v", "flow"]
+    """noise, velocity, or rectified flow"""
+    schedule: Literal["linear", "sqrt_linear", "cosine"] = "linear"
+    """noise schedule; sqrt_linear is Stable Diffusion's"""
+
+    @model_validator(mode="after")
+    def flow_is_linear(self) -> Diffusion:
+        if self.prediction == "flow" and self.schedule != "linear":
+            raise ValueError(f"schedule: expected linear with prediction flow, got {self.schedule}")
+        return self
+
+
+class Sweep(Part):
+    """Further guidance values, scored in addition to the primary one."""
+
+    guidance: list[Annotated[float, Field(ge=0)]] = []
+    """guidance values"""
+    seeds: Annotated[int, Field(ge=0)] = 1
+    """number of seeds that are swept, from the first"""
+
+
+class Sampling(Part):
+    """How samples are drawn."""
+
+    sampler: Literal["dpmpp_2m", "unipc", "ddim", "ddpm"] = "dpmpp_2m"
+    """prediction flow takes dpmpp_2m or unipc"""
+    steps: Annotated[int, Field(gt=0, le=1000)]
+    """sampling steps"""
+    n: Annotated[int, Field(gt=0, le=1_000_000)]
+    """number of samples"""
+    batch: Positive = 250
+    """samples per batch; part of the key, since it changes the last bits"""
+    guidance: Annotated[float, Field(ge=0)] = 1.0
+    """classifier-free guidance of the primary scores; 1 is none"""
+    sweep: Sweep = Sweep()
+    """further guidance values"""
+
+
+class Heldout(Part):
+    """The denoising loss on images of the report split."""
+
+    images: Positive
+    """number of images"""
+    bins: Positive = 10
+    """bins of the timestep, averaged with equal weights"""
+    repeats: Positive = 1
+    """noise draws per image"""
+
+    @model_validator(mode="after")
+    def every_bin_has_an_image(self) -> Heldout:
+        if self.bins > self.images:
+            raise ValueError(f"bins: expected at most {self.images} (images), got {self.bins}")
+        return self
+
+
+class ClipChoice(Part):
+    """The CLIP of the metric clip_score. Its hash and the template are part of the keys."""
+
+    path: str
+    """directory saved by transformers, or a name on the Hugging Face hub"""
+    template: str | None = None
+    """prompt with {} for the class name; by default the data's text"""
+
+    @model_validator(mode="after")
+    def template_names_the_class(self) -> ClipChoice:
+        if self.template is not None and re.findall(r"[{}]+", self.template) != ["{}"]:
+            raise ValueError("template: expected exactly one {}, which stands for the class name")
+        return self
+
+
+class Resources(Part):
+    """What one trial takes of a machine or cluster."""
+
+    cpus: Positive = 1
+    """CPU cores per trial"""
+    gpus: Annotated[float, Field(ge=0)] = 0.0
+    """GPUs per trial, where trials run on CUDA; may be a fraction"""
+    peak_tflops: Annotated[float, Field(gt=0)] | None = None
+    """peak of one GPU in TFLOP/s; with it --dry-run estimates GPU hours"""
+    utilisation: Annotated[float, Field(gt=0, le=1)] = 0.4
+    """fraction of the peak that estimates assume"""
+
+
+class Scale(Part):
+    """How big a run is: data, backbone size, training, sampling and evaluation."""
+
+    scale: FolderName
+    """name of the scale"""
+    about: str = ""
+    """one line for lists and reports"""
+    data: Annotated[list[DataChoice], Field(min_length=1)]
+    """data sources; a study takes the first that has the streams it needs"""
+    backbones: dict[str, BackboneChoice]
+    """size of each backbone that the scale supports"""
+    training: Training
+    """optimiser and training length"""
+    diffusion: Diffusion
+    """diffusion process and prediction"""
+    sampling: Sampling
+    """sampler and number of samples"""
+    metrics: list[str]
+    """metrics that are measured"""
+    heldout: Heldout
+    """the denoising loss on the report split"""
+    seeds: Annotated[int, Field(gt=0, le=MOST_SEEDS)]
+    """number of seeds 0, 1, ...; every arm has one trial per seed"""
+    max_params: Positive = 100_000_000
+    """arms with more parameters are refused, or narrowed to `bottleneck`"""
+    bottleneck: Positive | None = None
+    """rank given to full weight generators in arms that exceed max_params"""
+    extra_arms: bool = False
+    """run the arms that a study marks as extra"""
+    resources: Resources = Resources()
+    """what one trial takes of a machine"""
+    clip: ClipChoice | None = None
+    """CLIP of the metric clip_score"""
