@@ -112,7 +112,7 @@ def test_the_whole_path_runs_on_every_backbone(run):
                 assert {name, f"{name}/g2", f"{name}/unseen"} <= set(measured)
                 assert {name, f"{name}/unseen"} <= set(record.protocol.floor)
             assert "heldout_loss/unseen" in measured
-            assert len(json.dumps(record)) < 20_000
+            assert len(json.dumps(record.dump())) < 20_000
             assert all(np.isfinite(value) for value in measured.values())
 
 
@@ -154,7 +154,7 @@ def test_keys_hold_the_encoder_and_labels_know_nothing_of_it(run, folder):
     assert spec.score.clip.template is None
     other = save_clip(folder / "other", seed=3)
     changed = planned(folder, clip=(str(folder / "clip"), str(other)))
-    assert changed.trials[0].train_key != study_plan.trials[0].train_key
+    assert changed.trials[0].spec.train_key != study_plan.trials[0].spec.train_key
     study = write(
         folder / "labels.yaml",
         STUDY.replace("needs: [text]", "needs: [label]").replace(

@@ -105,7 +105,7 @@ TUNE = "tune: {trials: 4, budget: 0.5, range: [0.25, 4], start: [1, 2]}\n"
 
 def test_each_arm_is_tuned_with_the_same_effort(tiny):
     write(tiny / "tiny.yaml", (tiny / "tiny.yaml").read_text() + TUNE)
-    text = finish(tiny, "--jobs", "2")
+    text = finish(tiny, "--jobs", "2", "--seeds", "1")
     assert "searching the learning rates of 2 arms, 4 evaluations of 96 images each" in text
     searches = json.loads((tiny / "results/tiny.tiny/manifest.json").read_text())["tuning"]
     for arm in ("native+dw", "can-3"):
@@ -122,11 +122,11 @@ def test_each_arm_is_tuned_with_the_same_effort(tiny):
             record = json.loads(path.read_text())
             lr = record["spec"]["train"]["training"]["lr"]
             assert record["protocol"]["tuning"]["lr"] == lr
-            assert record["spec"]["train"]["seed"] in (0, 1)
+            assert record["spec"]["train"]["seed"] == 0
 
     # the search is not repeated, and alone it finds the same
-    assert "searching" not in finish(tiny, "--jobs", "2")
-    finish(tiny, "--jobs", "1", "--results", "other", "--cache", "other-cache")
+    assert "searching" not in finish(tiny, "--jobs", "2", "--seeds", "1")
+    finish(tiny, "--jobs", "1", "--seeds", "1", "--results", "other", "--cache", "other-cache")
     other = json.loads((tiny / "other/tiny.tiny/manifest.json").read_text())["tuning"]
     assert other == searches
 
