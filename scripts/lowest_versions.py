@@ -15,7 +15,8 @@ def main() -> None:
     ]
     for requirement in project["dependencies"] + project["optional-dependencies"]["text"]:
         name, version = requirement.split(">=")
-        print(f"{name.split('[')[0]}=={version}")
+        local = f",!={version}+cpu" if name == "torch" else ""  # torchvision would not load
+        print(f"{name.split('[')[0]}=={version}{local}")
 
 
 if __name__ == "__main__":
