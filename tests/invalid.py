@@ -79,6 +79,12 @@ SCALES = {  # edits of conftest.TINY_SCALE
         3, "data.0.options.flip",
     ),
     "sampler": Invalid("steps: 3", "sampler: ddim, steps: 3", 8, "sampling.sampler"),
+    "steps without a grid": Invalid("steps: 3", "steps: 999", 8, "sampling.steps"),
+    "sampler of cosine": Invalid(
+        "diffusion: {prediction: flow}\nsampling: {steps: 3",
+        "diffusion: {prediction: eps, schedule: cosine}\nsampling: {sampler: unipc, steps: 3",
+        8, "sampling.sampler"
+    ),
     "patch": Invalid("patch: 4", "patch: 3", 5, "backbones.dit.patch"),
     "preset": Invalid("preset: micro", "preset: mikro", 5, "backbones.dit.preset"),
 }

@@ -101,6 +101,29 @@ def test_an_error_in_a_plugin_fails_its_trial_only(tiny, what):
     assert code == 2 and "arms.idea: its forward pass fails: " in err, err
 
 
+UNCOUNTABLE = """
+import torch
+from cabench.models.conditioning.base import Method
+from cabench.models.operations import Conditioning, ExtraTokens
+from cabench.registry import METHODS
+
+@METHODS.register("running_sum")
+class RunningSum(Method):
+    hooks = ("tokens",)
+
+    def forward(self, embedded):
+        return Conditioning(tokens=[ExtraTokens(embedded["timestep"].cumsum(1).unsqueeze(1), 0)])
+"""
+
+
+def test_an_arm_whose_macs_cannot_be_counted_is_refused_before_training(tiny):
+    write(tiny / "idea.py", UNCOUNTABLE)
+    arm = ("--arm", "{idea: {methods: [native, running_sum]}}", "--seeds", "1")
+    code, _, err = cabench(*STUDY, "--plugin", "idea.py", *arm)
+    assert code == 2 and "arms.idea: MACs: no rule to count aten::cumsum" in err, err
+    assert not (tiny / "results/records").exists() and not (tiny / ".cabench/training").exists()
+
+
 @pytest.mark.parametrize("module", ["execution.run", "commands.schema", "commands.cost_study"])
 def test_modules_that_load_plugins_import_every_contract(module):
     program = f"""

@@ -158,6 +158,10 @@ def _inputs(spec: ModelSpec, device: str) -> tuple[torch.Tensor, ...]:
     return (x, torch.zeros(1, device=device), *streams)
 
 
+class Uncounted(CabenchError):
+    """A model uses an operator without a counting rule."""
+
+
 @dataclass(frozen=True)
 class MacCount:
     """MACs of one forward pass at batch 1."""
@@ -171,7 +175,7 @@ class MacCount:
 
 
 def fvcore_macs(spec: ModelSpec) -> MacCount:
-    """MACs of real forward passes, by fvcore. CabenchError on an operator without a rule."""
+    """MACs of real forward passes, by fvcore; Uncounted on an operator without a rule."""
     return _split(_fvcore_total, spec)
 
 
@@ -224,7 +228,7 @@ class _Operators(TorchDispatchMode):
 
 def _refuse(unknown: set[str]) -> None:
     if unknown:
-        raise CabenchError(
+        raise Uncounted(
             f"MACs: no rule to count {', '.join(sorted(unknown))}; add a handle or, for an "
             "element-wise operator, its name to cabench.cost.macs.UNCOUNTED"
         )

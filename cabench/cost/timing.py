@@ -18,7 +18,8 @@ from scipy.stats import binom
 from cabench.config.cost_study import Layer
 from cabench.data.dataset import Split
 from cabench.diffusion.batches import Data, Order
-from cabench.diffusion.process import Process, sample
+from cabench.diffusion.process import Process
+from cabench.diffusion.sampling import sample
 from cabench.diffusion.training import RECIPE, Trainer
 from cabench.models.embedding import TEXT_TOKENS
 from cabench.models.model import build_initialised

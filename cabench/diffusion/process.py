@@ -1,22 +1,14 @@
-"""The diffusion process, x_t = alpha(t) x_0 + sigma(t) eps, its prediction target, and sampling.
-
-The solvers are diffusers' schedulers.
-"""
+"""The diffusion process, x_t = alpha(t) x_0 + sigma(t) eps, and its prediction target."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from cabench.errors import CabenchError
-from cabench.models.embedding import Cache
-from cabench.models.streams import Streams, distinct, length, take
-from cabench.runtime.images import to_uint8
-from cabench.runtime.rng import generator
 
 STEPS = 1000  # discrete noise levels of the variance-preserving schedules; t runs over [0, STEPS)
 PREDICTIONS = ("eps", "v", "flow")
@@ -98,106 +90,3 @@ class Process:
             num_train_timesteps=STEPS,
             timestep_spacing="trailing",
         )
-
-
-def _dpmpp_2m(process: Process) -> Any:
-    from diffusers import DPMSolverMultistepScheduler  # pyright: ignore[reportPrivateImportUsage]
-
-    options = process.scheduler_options()
-    if process.prediction != "flow":
-        options["lambda_min_clipped"] = -5.1  # the cosine schedule ends at -inf (diffusers' docs)
-    return DPMSolverMultistepScheduler(algorithm_type="dpmsolver++", solver_order=2, **options)
-
-
-def _unipc(process: Process) -> Any:
-    from diffusers import UniPCMultistepScheduler  # pyright: ignore[reportPrivateImportUsage]
-
-    return UniPCMultistepScheduler(**process.scheduler_options())
-
-
-def _ddim(process: Process) -> Any:
-    from diffusers import DDIMScheduler  # pyright: ignore[reportPrivateImportUsage]
-
-    return DDIMScheduler(clip_sample=False, **process.scheduler_options())
-
-
-def _ddpm(process: Process) -> Any:
-    from diffusers import DDPMScheduler  # pyright: ignore[reportPrivateImportUsage]
-
-    return DDPMScheduler(clip_sample=False, **process.scheduler_options())
-
-
-SAMPLERS: dict[str, Callable[[Process], Any]] = {
-    "dpmpp_2m": _dpmpp_2m,
-    "unipc": _unipc,
-    "ddim": _ddim,
-    "ddpm": _ddpm,
-}
-FLOW_SAMPLERS = ("dpmpp_2m", "unipc")
-
-
-class Guide:
-    """Classifier-free guidance over all streams but the timestep: u + g (c - u); 1 is no guidance.
-
-    For one sampling trajectory. Called with x (B, C, H, W) and one t for the whole batch. Equal
-    conditions are embedded once.
-    """
-
-    def __init__(self, model: nn.Module, guidance: float, streams: Streams, device: str):
-        self.model, self.guidance = model, guidance
-        rows, index = distinct(streams)
-        self.streams, self.drop = take(streams, rows, device), None
-        if guidance != 1:  # one more condition, the null one, for a second copy of all samples
-            rows = torch.cat([rows, rows[:1]])
-            self.streams = take(streams, rows, device)
-            self.drop = (torch.arange(len(rows)) == len(rows) - 1).to(device)
-            index = torch.cat([index, torch.full_like(index, len(rows) - 1)])
-        self.index, self.count = index.to(device), len(rows)
-        self.cache: Cache = {}  # the model's: what stays the same through the trajectory
-
-    def __call__(self, x: Tensor, t: Tensor) -> Tensor:
-        t = t.expand(self.count)
-        if self.guidance == 1:
-            return self.model(x, t, self.streams, self.drop, self.index, self.cache)
-        both = self.model(torch.cat([x, x]), t, self.streams, self.drop, self.index, self.cache)
-        conditional, unconditional = both.chunk(2)  # (B, C, H, W) each
-        return unconditional + self.guidance * (conditional - unconditional)
-
-
-@torch.no_grad()
-def sample(
-    model: nn.Module,
-    process: Process,
-    streams: Streams,  # n rows each
-    shape: tuple[int, int, int],  # C, H, W
-    seed: int,
-    sampler: str = "dpmpp_2m",
-    steps: int = 20,
-    guidance: float = 1.0,
-    batch: int = 250,
-    device: str = "cpu",
-    progress: Callable[[int], None] = lambda done: None,
-    decode: Callable[[Tensor], Tensor] = to_uint8,  # images or latents -> images, uint8
-) -> Tensor:
-    """n samples, uint8 (n, C, H, W). The noise of sample i depends on (seed, i) only."""
-    n, images = length(streams), torch.empty(0, dtype=torch.uint8)
-    for start in range(0, n, batch):
-        index = range(start, min(start + batch, n))
-        guide = Guide(model, guidance, take(streams, slice(start, start + batch)), device)
-        generators = [generator(seed, "sample", i) for i in index]
-        x = torch.stack([torch.randn(shape, generator=g) for g in generators]).to(device)
-        scheduler = SAMPLERS[sampler](process)
-        scheduler.set_timesteps(steps)
-        x = x * getattr(scheduler, "init_noise_sigma", 1.0)
-        noise = {"generator": generators} if sampler == "ddpm" else {}
-        for i, t in enumerate(scheduler.timesteps):
-            # diffusers truncates the times of a flow to integers; the network trained on exact ones
-            exact = scheduler.sigmas[i] * STEPS if process.prediction == "flow" else t.float()
-            predicted = guide(x, exact.to(device))
-            x = scheduler.step(predicted, t, x, **noise).prev_sample
-        decoded = decode(x).cpu()  # (b, C, H, W)
-        if start == 0:  # allocated once: images of 256 pixels take gigabytes
-            images = torch.empty((n, *decoded.shape[1:]), dtype=torch.uint8)
-        images[start : index.stop] = decoded
-        progress(index.stop)
-    return images

@@ -12,8 +12,9 @@ from rich.console import Console
 
 from cabench.config.schema import MOST_SEEDS
 from cabench.config.study import read_scale, read_study
-from cabench.cost.macs import meta_macs
-from cabench.errors import CabenchError, DataMissing, near, shown
+from cabench.config.yaml import located
+from cabench.cost.macs import Uncounted, cost, meta_macs
+from cabench.errors import CabenchError, ConfigError, DataMissing, near, shown
 from cabench.execution.executors import local
 from cabench.execution.executors.base import Pool
 from cabench.execution.progress import Progress
@@ -241,6 +242,7 @@ def execute(prepared: Prepared) -> Prepared:
     prepared.store.sweep()
     if prepared.remaining.trials:
         _check_vae(prepared.plan.data)
+        _check_counts(prepared)
         _run(prepared, console)
     _write_real_images(prepared)
     return prepared
@@ -255,6 +257,21 @@ def _check_vae(data: DataRef) -> None:
 
     if (source := load_dataset(data.source, **data.options).vae) is not None:
         VAE.of(source)
+
+
+def _check_counts(prepared: Prepared) -> None:
+    """Refuse arms of plugins whose MACs cannot be counted in the end; tests count the others."""
+    for arm in dict.fromkeys(trial.arm for trial in prepared.remaining.trials):
+        spec = prepared.plan.models[arm].spec
+        if not any(part.plugin for part in (spec.backbone, *spec.methods)):
+            continue
+        try:
+            cost(spec)
+        except Uncounted as error:
+            with located(*prepared.plan.documents):
+                raise ConfigError("study", ("arms", arm), str(error)) from None
+        except (Exception, SystemExit):  # its trials fail, and say why in their records
+            continue
 
 
 def _run(prepared: Prepared, console: Console) -> None:

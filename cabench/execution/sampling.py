@@ -13,7 +13,8 @@ import torch
 from cabench.data import Dataset
 from cabench.diffusion.batches import Data
 from cabench.diffusion.checkpoints import load, load_ema, save
-from cabench.diffusion.process import Process, sample
+from cabench.diffusion.process import Process
+from cabench.diffusion.sampling import sample
 from cabench.execution.assets import Decoder
 from cabench.metrics.scorer import REFERENCE, SampleScorer
 from cabench.planning.trials import Trial

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from cabench.models.model import ConditionalModel
 
 
+LARGEST = 1e3  # a network that predicts zero has a loss of about 1
+
+
 @METRICS.register("heldout_loss")
 class HeldoutLoss:
     """Denoising loss (mean squared error) on the report split; in [0, inf), lower is better.
@@ -34,13 +37,17 @@ class HeldoutLoss:
         heldout: dict[str, int],
         device: str,
     ) -> dict[str, float]:
-        """`heldout`: images, bins, repeats, as in the scale."""
+        """`heldout`: images, bins, repeats, as in the scale. Diverged if a loss exceeds LARGEST."""
         from cabench.diffusion.batches import Data
         from cabench.diffusion.losses import denoising_loss
+        from cabench.diffusion.training import Diverged
 
         def loss(split: str):
             data = Data(dataset.split(split), (*model.embedder.categories, *model.embedder.texts))
-            return denoising_loss(model, process, data, device=device, **heldout)  # (bins,)
+            bins = denoising_loss(model, process, data, device=device, **heldout)  # (bins,)
+            if not bins.max() < LARGEST:
+                raise Diverged(f"the denoising loss on {split} is {bins.max():.3g}")
+            return bins
 
         bins = loss("report")
         unseen = {"heldout_loss/unseen": loss(UNSEEN).mean()} if UNSEEN in dataset.splits else {}

@@ -14,8 +14,8 @@ from cabench.config.schema import ADDED_ID, Arm, Study
 from cabench.config.study import ScaleFile, StudyFile
 from cabench.config.yaml import Document, located
 from cabench.cost import macs
-from cabench.diffusion import process as diffusion
-from cabench.diffusion import training
+from cabench.diffusion import sampling, training
+from cabench.diffusion.process import Process
 from cabench.errors import ConfigError, listed
 from cabench.metrics import probe
 from cabench.metrics.extractors.lite0 import lite0_fingerprint
@@ -150,11 +150,12 @@ def _check_scale(study: Study, scale: Scale) -> None:
         text = f"scale '{scale.scale}' does not measure '{study.primary}'"
         text = f"{text}; it measures {listed(scale.metrics)}"
         raise ConfigError("study", ("primary",), text)
-    sampler, flow = scale.sampling.sampler, scale.diffusion.prediction == "flow"
-    if flow and sampler not in diffusion.FLOW_SAMPLERS:
-        samplers = listed(diffusion.FLOW_SAMPLERS)
-        text = f"expected {samplers} with prediction flow, got '{sampler}'"
-        raise ConfigError("scale", ("sampling", "sampler"), text)
+    process = Process(scale.diffusion.prediction, scale.diffusion.schedule)
+    sampler, steps = scale.sampling.sampler, scale.sampling.steps
+    if (reason := sampling.misfit(process, sampler)) is not None:
+        raise ConfigError("scale", ("sampling", "sampler"), reason)
+    if (reason := sampling.no_grid(process, sampler, steps)) is not None:
+        raise ConfigError("scale", ("sampling", "steps"), reason)
 
 
 def _run_arms(file: StudyFile, scale: Scale, all_arms: bool) -> list[str]:
@@ -243,8 +244,13 @@ def _train_spec(
 
 
 def _sample_spec(scale: Scale) -> SampleSpec:
-    sampling = scale.sampling.model_dump(exclude={"guidance", "sweep"})
-    return SampleSpec(recipe=SAMPLE_RECIPE, **sampling)
+    options = scale.sampling.model_dump(exclude={"guidance", "sweep"})
+    version = sampling.SAMPLERS[scale.sampling.sampler].version
+    return SampleSpec(
+        recipe=SAMPLE_RECIPE,
+        **options,
+        **({"sampler_version": version} if version > 1 else {}),
+    )
 
 
 def _score_spec(scale: Scale, data: DataRef) -> ScoreSpec:

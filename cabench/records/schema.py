@@ -113,6 +113,7 @@ class Protocol(Frozen):
     sampler: str
     steps: int
     batch: int
+    sampler_version: int | None = None
     heldout_split: str
     heldout_pictures: int
     sheet: GridLayout

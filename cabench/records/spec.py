@@ -172,6 +172,7 @@ class SampleSpec(Frozen):
     steps: int
     n: int
     batch: int
+    sampler_version: int | None = None  # where it is above 1
 
 
 class MetricVersion(Frozen):

@@ -15,8 +15,11 @@ from cabench.diffusion import batches, training
 from cabench.diffusion.batches import Data, Order
 from cabench.diffusion.checkpoints import load_ema, load_existing, save
 from cabench.diffusion.losses import denoising_loss
+from cabench.diffusion.process import Process
 from cabench.diffusion.training import Diverged, Trainer, ema_decay, marks, train
 from cabench.diffusion.weight_diagnostics import generated_weights, last_point
+from cabench.metrics.model_metrics import HeldoutLoss
+from cabench.models.model import build_initialised
 
 
 def spec(name="can-3", **options):
@@ -181,6 +184,16 @@ def test_denoising_loss_by_hand(digits):
 def test_divergence_is_an_error(tmp_path, digits):
     with pytest.raises(Diverged, match="after [0-9]+ images"):
         train(spec(lr=1e30), 640, digits, tmp_path, snapshot_every=640)
+
+
+@pytest.mark.parametrize("scale", [1e14, float("nan")])
+def test_a_huge_heldout_loss_is_divergence(digits, scale):
+    model = build_initialised(model_spec(**METHODS["can-3"]), 0)
+    for p in model.backbone.head.parameters():
+        torch.nn.init.constant_(p, scale)
+    options = {"images": 20, "bins": 2, "repeats": 1}
+    with pytest.raises(Diverged, match="the denoising loss on report is"):
+        HeldoutLoss.compute(model, Process("flow", "linear"), digits, options, "cpu")
 
 
 def test_without_keep_state_the_state_is_deleted_at_the_end_only(tmp_path, digits):

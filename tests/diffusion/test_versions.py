@@ -3,6 +3,7 @@
 See pins.py for what to do when a test here fails.
 """
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,8 @@ from cabench.diffusion import batches, process, training
 from cabench.diffusion.batches import Data, Order
 from cabench.diffusion.checkpoints import load_existing
 from cabench.diffusion.losses import denoising_loss
-from cabench.diffusion.process import FLOW_SAMPLERS, SAMPLERS, Process, sample
+from cabench.diffusion.process import Process
+from cabench.diffusion.sampling import SAMPLERS, misfit, sample
 from cabench.diffusion.training import Trainer, train
 from cabench.diffusion.weight_diagnostics import generated_weights
 from cabench.models import embedding
@@ -42,8 +44,13 @@ TRAINED = {
         arm="lora", recipe={"clip": 0.01, "weight_decay": 0.1, "label_dropout": 0.5}
     ),
 }
-SAMPLED = [("flow", "linear", sampler) for sampler in FLOW_SAMPLERS]
-SAMPLED += [(p, s, x) for p in ("eps", "v") for s in process.SCHEDULES for x in SAMPLERS]
+SAMPLED = [
+    (p, s, x)
+    for p in process.PREDICTIONS
+    for s in (["linear"] if p == "flow" else process.SCHEDULES)
+    for x in SAMPLERS
+    if misfit(Process(p, s), x) is None
+]
 
 
 def spec_of(arm, recipe=None, **options):
@@ -136,6 +143,8 @@ def check_sampling(prediction, schedule, sampler, guidance=1.0):
     )
     numbers = pins.statistics("values", torch.cat(values))
     versions = {"trials.SAMPLE_RECIPE": trials.SAMPLE_RECIPE, **versions_of(spec)}
+    if (version := SAMPLERS[sampler].version) > 1:
+        versions[f"version of sampler {sampler}"] = version
     name = f"sampling: {prediction} {schedule} {sampler}, guidance {guidance}"
     pins.check(PINS, name, versions, numbers, rel=1e-5)
     numbers = {"mean pixel": pixels.double().mean().item()}
@@ -273,7 +282,7 @@ def test_a_change_of_a_sampler_is_caught(prediction, schedule, sampler, monkeypa
     original = SAMPLERS[sampler]
 
     def changed(process):
-        scheduler = original(process)
+        scheduler = original.build(process)
         step = scheduler.step
 
         def larger(predicted, *args, **options):
@@ -282,6 +291,6 @@ def test_a_change_of_a_sampler_is_caught(prediction, schedule, sampler, monkeypa
         scheduler.step = larger
         return scheduler
 
-    monkeypatch.setitem(SAMPLERS, sampler, changed)
+    monkeypatch.setitem(SAMPLERS, sampler, dataclasses.replace(original, build=changed))
     with pytest.raises(AssertionError, match=r"no version did.*trials.SAMPLE_RECIPE"):
         check_sampling(prediction, schedule, sampler)

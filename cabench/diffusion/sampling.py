@@ -1,0 +1,198 @@
+"""Sampling: solvers on the time grid of a process, guidance, and the loop that draws samples.
+
+The solvers are diffusers' schedulers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from cabench.diffusion.process import STEPS, Process
+from cabench.errors import CabenchError
+from cabench.models.embedding import Cache
+from cabench.models.streams import Streams, distinct, length, take
+from cabench.runtime.images import to_uint8
+from cabench.runtime.rng import generator
+
+ALWAYS = 400  # up to so many steps, every sampler has a grid
+CLIPPED = -5.1  # log(alpha / sigma) of the first step; the cosine schedule starts at -inf
+
+
+# ---- solvers ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """A solver: how its diffusers scheduler is built, and what it can integrate."""
+
+    # fmt: off
+    build: Callable[[Process], Any]
+    version: int = 1            # raise it when this sampler alone would give other samples
+    flow: bool = False          # integrates rectified flows
+    clipped: bool = False       # starts where log(alpha / sigma) is CLIPPED
+    any_times: bool = True      # its scheduler takes a list of times
+    # fmt: on
+
+
+def _dpm_solver(order: int) -> Callable[[Process], Any]:
+    """DPM-Solver++ (arXiv 2211.01095, multistep); the first order is DDIM (appendix B there)."""
+
+    def build(process: Process) -> Any:
+        from diffusers import (  # pyright: ignore[reportPrivateImportUsage]
+            DPMSolverMultistepScheduler,
+        )
+
+        options = process.scheduler_options()
+        if process.prediction != "flow":
+            options["lambda_min_clipped"] = CLIPPED
+        return DPMSolverMultistepScheduler(
+            algorithm_type="dpmsolver++", solver_order=order, **options
+        )
+
+    return build
+
+
+def _unipc(process: Process) -> Any:
+    from diffusers import UniPCMultistepScheduler  # pyright: ignore[reportPrivateImportUsage]
+
+    return UniPCMultistepScheduler(**process.scheduler_options())
+
+
+def _ddpm(process: Process) -> Any:
+    from diffusers import DDPMScheduler  # pyright: ignore[reportPrivateImportUsage]
+
+    return DDPMScheduler(clip_sample=False, **process.scheduler_options())
+
+
+SAMPLERS: dict[str, Sampler] = {
+    "dpmpp_2m": Sampler(_dpm_solver(order=2), flow=True, clipped=True),
+    "unipc": Sampler(_unipc, flow=True, any_times=False),
+    "ddim": Sampler(_dpm_solver(order=1), version=2, clipped=True),
+    "ddpm": Sampler(_ddpm),
+}
+
+
+def solver(process: Process, sampler: str, steps: int) -> Any:
+    """The scheduler of a sampler, with `steps` distinct times. CabenchError if it cannot be right.
+
+    The times are evenly spaced from the first to 0 ("trailing", arXiv 2305.08891, table 2).
+    diffusers rounds them, so that some numbers of steps come out one too long or too short; these
+    grids are set here.
+    """
+    if (reason := misfit(process, sampler)) is not None:
+        raise CabenchError(reason)
+    entry = SAMPLERS[sampler]
+    scheduler = entry.build(process)
+    scheduler.set_timesteps(steps)
+    if process.prediction != "flow" and len(scheduler.timesteps) != steps:
+        first = int(scheduler.timesteps[0]) + 1
+        times = np.round(first - np.arange(steps) * first / steps).astype(np.int64) - 1
+        if entry.any_times and first >= steps:
+            scheduler = entry.build(process)
+            scheduler.set_timesteps(timesteps=times.tolist())
+    if not steps == len(scheduler.timesteps) == len(torch.unique(scheduler.timesteps)):
+        raise CabenchError(f"{sampler} has no grid of {steps} distinct times")
+    return scheduler
+
+
+def misfit(process: Process, sampler: str) -> str | None:
+    """Why this sampler cannot draw from this process, or None."""
+    entry = SAMPLERS[sampler]
+    if process.prediction == "flow" and not entry.flow:
+        expected = " or ".join(name for name, other in SAMPLERS.items() if other.flow)
+        return f"expected {expected} with prediction flow, got '{sampler}'"
+    if process.prediction == "eps" and process.schedule == "cosine" and not entry.clipped:
+        expected = " or ".join(name for name, other in SAMPLERS.items() if other.clipped)
+        return (
+            f"expected {expected} with prediction eps on the cosine schedule, got '{sampler}', "
+            "whose first step divides by alpha = 0.00005"
+        )
+    return None
+
+
+def no_grid(process: Process, sampler: str, steps: int) -> str | None:
+    """Why a sampler that fits this process has no grid of so many steps, or None."""
+    if steps <= ALWAYS:  # without importing diffusers
+        return None
+    try:
+        solver(process, sampler, steps)
+    except CabenchError as error:
+        return str(error)
+    return None
+
+
+# ---- guidance and the loop ----------------------------------------------------------------------
+
+
+class Guide:
+    """Classifier-free guidance over all streams but the timestep: u + g (c - u); 1 is no guidance.
+
+    For one sampling trajectory. Called with x (B, C, H, W) and one t for the whole batch. Equal
+    conditions are embedded once.
+    """
+
+    def __init__(self, model: nn.Module, guidance: float, streams: Streams, device: str):
+        self.model, self.guidance = model, guidance
+        rows, index = distinct(streams)
+        self.streams, self.drop = take(streams, rows, device), None
+        if guidance != 1:  # one more condition, the null one, for a second copy of all samples
+            rows = torch.cat([rows, rows[:1]])
+            self.streams = take(streams, rows, device)
+            self.drop = (torch.arange(len(rows)) == len(rows) - 1).to(device)
+            index = torch.cat([index, torch.full_like(index, len(rows) - 1)])
+        self.index, self.count = index.to(device), len(rows)
+        self.cache: Cache = {}  # the model's: what stays the same through the trajectory
+
+    def __call__(self, x: Tensor, t: Tensor) -> Tensor:
+        t = t.expand(self.count)
+        if self.guidance == 1:
+            return self.model(x, t, self.streams, self.drop, self.index, self.cache)
+        both = self.model(torch.cat([x, x]), t, self.streams, self.drop, self.index, self.cache)
+        conditional, unconditional = both.chunk(2)  # (B, C, H, W) each
+        return unconditional + self.guidance * (conditional - unconditional)
+
+
+@torch.no_grad()
+def sample(
+    model: nn.Module,
+    process: Process,
+    streams: Streams,  # n rows each
+    shape: tuple[int, int, int],  # C, H, W
+    seed: int,
+    sampler: str = "dpmpp_2m",
+    steps: int = 20,
+    guidance: float = 1.0,
+    batch: int = 250,
+    device: str = "cpu",
+    progress: Callable[[int], None] = lambda done: None,
+    decode: Callable[[Tensor], Tensor] = to_uint8,  # images or latents -> images, uint8
+) -> Tensor:
+    """n samples, uint8 (n, C, H, W). The noise of sample i depends on (seed, i) only."""
+    n, images = length(streams), torch.empty(0, dtype=torch.uint8)
+    for start in range(0, n, batch):
+        index = range(start, min(start + batch, n))
+        guide = Guide(model, guidance, take(streams, slice(start, start + batch)), device)
+        generators = [generator(seed, "sample", i) for i in index]
+        x = torch.stack([torch.randn(shape, generator=g) for g in generators]).to(device)
+        scheduler = solver(process, sampler, steps)
+        x = x * getattr(scheduler, "init_noise_sigma", 1.0)
+        noise = {"generator": generators} if sampler == "ddpm" else {}
+        for i, t in enumerate(scheduler.timesteps):
+            # diffusers truncates the times of a flow to integers; the network trained on exact ones
+            exact = scheduler.sigmas[i] * STEPS if process.prediction == "flow" else t.float()
+            predicted = guide(x, exact.to(device))
+            x = scheduler.step(predicted, t, x, **noise).prev_sample
+        if not torch.isfinite(x).all():
+            raise CabenchError(f"samples are not finite after {steps} steps of {sampler}")
+        decoded = decode(x).cpu()  # (b, C, H, W)
+        if start == 0:  # allocated once: images of 256 pixels take gigabytes
+            images = torch.empty((n, *decoded.shape[1:]), dtype=torch.uint8)
+        images[start : index.stop] = decoded
+        progress(index.stop)
+    return images
