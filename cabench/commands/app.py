@@ -185,13 +185,31 @@ def audit(
     metrics: Annotated[
         str | None, typer.Option(help="Comma-separated; default: those of the scales")
     ] = None,
+    graded: Annotated[
+        bool, typer.Option("--graded", help="Each corruption at several strengths")
+    ] = False,
+    shorter: Annotated[
+        str | None, typer.Option(help="[DIRECTORY/]STUDY[.SCALE]:ARM trained on fewer images")
+    ] = None,
+    longer: Annotated[
+        str | None, typer.Option(help="The same arm on more images; gives the unit of --graded")
+    ] = None,
     cache: options.Cache = CACHE,
     out: options.Reports = REPORTS,
 ) -> None:
     """Measure each metric on corrupted real images: blur, noise, missing classes, ..."""
-    from cabench.commands.audit import show_audit
+    from cabench.commands.audit import check, show_audit
 
-    raise typer.Exit(show_audit(data, n, sets, metrics, cache, out))
+    chosen, images = check(data, n, sets, metrics)
+    if not graded and (shorter or longer):
+        raise CabenchError("--shorter, --longer: expected with --graded only")
+    if graded:
+        from cabench.commands.audit_graded import show_graded
+
+        code = show_graded(data, images, sets, chosen, shorter, longer, Path("results"), cache, out)
+    else:
+        code = show_audit(data, images, sets, chosen, cache, out)
+    raise typer.Exit(code)
 
 
 @app.command("list")

@@ -19,15 +19,13 @@ from cabench.runtime.console import screen
 from cabench.runtime.files import atomic_path
 
 
-def show_audit(
+def check(
     data: str,  # a data set
     n: int | None,  # images in a set; None: a quarter of the report split, at most 1000
     draws: int,  # sets
     metric_names: str | None,  # comma-separated; None: the usual ones
-    cache: Path,
-    out: Path,  # directory
-) -> int:
-    """Prints the matrix of metrics and corruptions; writes it as CSV, Markdown and figure."""
+) -> tuple[tuple[str, ...], int]:
+    """The metrics and the number of images in a set; CabenchError where the arguments are wrong."""
     if data not in DATASETS:
         raise CabenchError(
             f"unknown data set '{data}'{near(data, DATASETS.names())}; "
@@ -36,9 +34,18 @@ def show_audit(
     chosen = parse_metrics(metric_names, data)
     if draws < 3:
         raise CabenchError(f"--sets: expected at least 3, for a standard deviation, got {draws}")
-    dataset = load_dataset(data)
     least = max(METRICS.get(name).min_samples for name in chosen)
-    n = n or min(1000, max(least, len(dataset.split("report")) // 4))
+    return chosen, n or min(1000, max(least, len(load_dataset(data).split("report")) // 4))
+
+
+def show_audit(
+    data: str, n: int, draws: int, chosen: tuple[str, ...], cache: Path, out: Path
+) -> int:
+    """Print the matrix of metrics and corruptions; write it as CSV, Markdown and figure to `out`.
+
+    The arguments are as in `check`.
+    """
+    dataset = load_dataset(data)
     console = screen()
     began = time.perf_counter()
     rows = measure(
