@@ -20,7 +20,7 @@ from cabench.models.streams import Streams, distinct, length, take
 from cabench.runtime.images import to_uint8
 from cabench.runtime.rng import generator
 
-ALWAYS = 400  # up to so many steps, every sampler has a grid
+USUAL = 200  # up to so many steps, diffusers' grids are right
 CLIPPED = -5.1  # log(alpha / sigma) of the first step; the cosine schedule starts at -inf
 
 
@@ -90,7 +90,7 @@ def solver(process: Process, sampler: str, steps: int) -> Any:
     entry = SAMPLERS[sampler]
     scheduler = entry.build(process)
     scheduler.set_timesteps(steps)
-    if process.prediction != "flow" and len(scheduler.timesteps) != steps:
+    if _has_wrong_grid(process, scheduler, steps):
         first = int(scheduler.timesteps[0]) + 1
         times = np.round(first - np.arange(steps) * first / steps).astype(np.int64) - 1
         if entry.any_times and first >= steps:
@@ -99,6 +99,20 @@ def solver(process: Process, sampler: str, steps: int) -> Any:
     if not steps == len(scheduler.timesteps) == len(torch.unique(scheduler.timesteps)):
         raise CabenchError(f"{sampler} has no grid of {steps} distinct times")
     return scheduler
+
+
+def _has_wrong_grid(process: Process, scheduler: Any, steps: int) -> bool:
+    return process.prediction != "flow" and len(scheduler.timesteps) != steps
+
+
+def version(process: Process, sampler: str, steps: int) -> int:
+    """The version of a sampler; one higher where its grid is set here instead of by diffusers."""
+    entry = SAMPLERS[sampler]
+    if steps <= USUAL or not entry.any_times:
+        return entry.version
+    scheduler = entry.build(process)
+    scheduler.set_timesteps(steps)
+    return entry.version + _has_wrong_grid(process, scheduler, steps)
 
 
 def misfit(process: Process, sampler: str) -> str | None:
@@ -118,7 +132,7 @@ def misfit(process: Process, sampler: str) -> str | None:
 
 def no_grid(process: Process, sampler: str, steps: int) -> str | None:
     """Why a sampler that fits this process has no grid of so many steps, or None."""
-    if steps <= ALWAYS:  # without importing diffusers
+    if steps <= USUAL:  # without importing diffusers
         return None
     try:
         solver(process, sampler, steps)

@@ -245,7 +245,8 @@ def _train_spec(
 
 def _sample_spec(scale: Scale) -> SampleSpec:
     options = scale.sampling.model_dump(exclude={"guidance", "sweep"})
-    version = sampling.SAMPLERS[scale.sampling.sampler].version
+    process = Process(scale.diffusion.prediction, scale.diffusion.schedule)
+    version = sampling.version(process, scale.sampling.sampler, scale.sampling.steps)
     return SampleSpec(
         recipe=SAMPLE_RECIPE,
         **options,

@@ -5,7 +5,16 @@ import torch
 from specs import METHODS, model_spec
 
 from cabench.diffusion.process import SCHEDULES, Process, alphas_cumprod
-from cabench.diffusion.sampling import ALWAYS, SAMPLERS, Guide, misfit, no_grid, sample, solver
+from cabench.diffusion.sampling import (
+    SAMPLERS,
+    USUAL,
+    Guide,
+    misfit,
+    no_grid,
+    sample,
+    solver,
+    version,
+)
 from cabench.errors import CabenchError
 from cabench.models.model import build_initialised
 from cabench.models.streams import distinct
@@ -91,12 +100,23 @@ def test_every_sampler_has_a_grid_of_every_usual_number_of_steps():
         if not misfit(process, sampler)
     ]
     for process, sampler in fitting:
-        for steps in (*range(1, 61), *range(70, ALWAYS + 1, 30), ALWAYS):
-            assert len(solver(process, sampler, steps).timesteps) == steps
+        for steps in (*range(1, 61), *range(70, USUAL, 30), USUAL):
+            scheduler = SAMPLERS[sampler].build(process)
+            scheduler.set_timesteps(steps)
+            assert torch.equal(scheduler.timesteps, solver(process, sampler, steps).timesteps)
+            assert len(scheduler.timesteps) == steps
     assert no_grid(Process("v", "linear"), "unipc", 499) and not no_grid(
         Process("v", "linear"), "ddpm", 499
     )
     assert no_grid(Process("v", "cosine"), "dpmpp_2m", 1000)  # its first time is 996
+
+
+def test_a_grid_that_is_set_here_has_a_version_of_its_own():
+    cosine, linear = Process("v", "cosine"), Process("v", "linear")
+    assert version(cosine, "dpmpp_2m", 12) == version(cosine, "dpmpp_2m", 249) == 1
+    assert version(cosine, "dpmpp_2m", 250) == 2  # diffusers' has 249
+    assert version(linear, "dpmpp_2m", 250) == 1 and version(linear, "dpmpp_2m", 499) == 2
+    assert version(linear, "ddim", 30) == 2 and version(linear, "ddim", 499) == 3
 
 
 @pytest.mark.parametrize("steps", [10, 30, 334])
