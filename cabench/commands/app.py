@@ -194,6 +194,9 @@ def audit(
     longer: Annotated[
         str | None, typer.Option(help="The same arm on more images; gives the unit of --graded")
     ] = None,
+    samples: Annotated[
+        bool, typer.Option("--samples", help="With --graded: corrupt the samples of --longer")
+    ] = False,
     cache: options.Cache = CACHE,
     out: options.Reports = REPORTS,
 ) -> None:
@@ -201,12 +204,14 @@ def audit(
     from cabench.commands.audit import check, show_audit
 
     chosen, images = check(data, n, sets, metrics)
-    if not graded and (shorter or longer):
-        raise CabenchError("--shorter, --longer: expected with --graded only")
+    if not graded and (shorter or longer or samples):
+        raise CabenchError("--shorter, --longer, --samples: expected with --graded only")
     if graded:
         from cabench.commands.audit_graded import show_graded
 
-        code = show_graded(data, images, sets, chosen, shorter, longer, Path("results"), cache, out)
+        code = show_graded(
+            data, images, sets, chosen, shorter, longer, samples, Path("results"), cache, out
+        )
     else:
         code = show_audit(data, images, sets, chosen, cache, out)
     raise typer.Exit(code)

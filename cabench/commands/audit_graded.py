@@ -10,10 +10,20 @@ import pandas as pd
 
 from cabench.analysis.figures.graded import graded
 from cabench.commands.compare import find_side, parse
-from cabench.data import load_dataset
+from cabench.data import Dataset, load_dataset
+from cabench.diffusion.checkpoints import load
 from cabench.errors import CabenchError
 from cabench.evidence.statistics import Estimate, paired_difference
-from cabench.metrics.graded import GRADED, GradedRow, measure_graded, strength_that_costs
+from cabench.metrics.graded import (
+    GRADED,
+    GradedRow,
+    Sets,
+    measure_graded,
+    real_sets,
+    strength_that_costs,
+)
+from cabench.metrics.scorer import SampleScorer
+from cabench.records.store import Store
 from cabench.registry import METRICS
 from cabench.runtime.console import screen
 from cabench.runtime.files import atomic_path
@@ -28,6 +38,7 @@ def show_graded(
     chosen: tuple[str, ...],  # metrics
     shorter: str | None,  # an arm trained on fewer images, [DIRECTORY/]STUDY[.SCALE]:ARM
     longer: str | None,  # the same arm trained on more
+    of_samples: bool,  # corrupt the saved samples of `longer`, a set per seed, not real images
     results: Path,
     cache: Path,
     out: Path,  # directory
@@ -35,30 +46,59 @@ def show_graded(
     """Print the changes of each metric; write them as CSV, Markdown and figure."""
     if (shorter is None) != (longer is None):
         raise CabenchError("--shorter, --longer: expected both or neither")
+    if of_samples and longer is None:
+        raise CabenchError("--samples: expected --longer, the arm whose samples are corrupted")
     costs, unit = {}, ""
     if shorter is not None and longer is not None:
         costs, unit = training_costs(shorter, longer, chosen, results)
     console = screen()
     began = time.perf_counter()
-    rows = measure_graded(
-        load_dataset(data), n, draws, cache, chosen, lambda text: console.print(text)
-    )
-    csv, md = (out / f"graded.{data}.{end}" for end in ("csv", "md"))
+    dataset = load_dataset(data)
+    if of_samples and longer is not None:
+        scorer, sets = saved_sets(longer, dataset, chosen, results, cache)
+    else:
+        scorer, sets = real_sets(dataset, n, draws, cache, chosen)
+    rows = measure_graded(scorer, sets, lambda text: console.print(text))
+    name = f"graded{'.samples' if of_samples else ''}.{data}"
+    csv, md = (out / f"{name}.{end}" for end in ("csv", "md"))
     frame = pd.DataFrame([asdict(row) for row in rows])
     with atomic_path(csv) as part:
         frame.to_csv(part, index=False)
-    words = f" --shorter {shorter} --longer {longer}" if costs else ""
-    command = f"cabench audit {data} --graded --n {n} --sets {draws}{words}"
-    text = markdown(rows, command, costs, unit)
+    command = f"cabench audit {data} --graded"
+    command += " --samples" if of_samples else f" --n {n} --sets {draws}"
+    command += f" --shorter {shorter} --longer {longer}" if costs else ""
+    what = "real images from one half of the report split, compared with the other half"
+    if of_samples:
+        what = f"samples of {longer}, a set per seed"
+    text = markdown(rows, command, what, costs, unit)
     with atomic_path(md) as part:
         part.write_text(text, encoding="utf-8")
-    figures = graded(out / f"graded.{data}", frame, {k: e.mean for k, e in costs.items()})
+    figures = graded(out / name, frame, what, {k: e.mean for k, e in costs.items()})
     console.print(text.split("\n## Scores")[0], soft_wrap=True)
     console.print(f"measured in {time.perf_counter() - began:.0f} s", soft_wrap=True)
     console.print(
         "Written:", *(f"  {path}" for path in (csv, md, *figures)), sep="\n", soft_wrap=True
     )
     return 0
+
+
+def saved_sets(
+    text: str, dataset: Dataset, chosen: tuple[str, ...], results: Path, cache: Path
+) -> tuple[SampleScorer, Sets]:
+    """The saved samples of an arm, a set per seed, and their scorer."""
+    side = find_side(parse(text, results))
+    store = Store(results, cache)
+    sizes, images = set(), []
+    for record in side.complete:
+        if record.spec.train.data.fingerprint != dataset.fingerprint:
+            raise CabenchError(f"--longer: {side.name} has other data than '{dataset.name}'")
+        saved = load(store.samples(record.spec.sample_key(record.spec.guidance)))
+        if saved is None:
+            raise CabenchError(f"--samples: those of {side.name} are not in {cache}")
+        sizes.add(record.spec.sample.n)
+        images.append(saved[0]["images"].numpy())
+    scorer = SampleScorer(dataset, sizes.pop(), cache, metrics=chosen)
+    return scorer, [(each, scorer.labels) for each in images]
 
 
 def training_costs(
@@ -92,20 +132,18 @@ def training_costs(
     return costs, f"{1 - few / many:.0%} less training ({few:,} instead of {many:,} images)"
 
 
-def markdown(rows: list[GradedRow], command: str, costs: Costs, unit: str) -> str:
+def markdown(rows: list[GradedRow], command: str, what: str, costs: Costs, unit: str) -> str:
     """The strengths that cost as much as shorter training, then the changes at every strength."""
     one = rows[0]
-    head = (
-        f"# Graded corruptions on {one.data}\n\n`{command}`: {one.sets} sets of n = {one.n:,} real "
-        "images from one half of the report split, compared with the other half."
-    )
-    sections = [head]
+    sections = [
+        f"# Graded corruptions on {one.data}",
+        f"`{command}`: {one.sets} sets of n = {one.n:,} {what}.",
+    ]
     if costs:
         sections.append(
             f"## As much as {unit}\n\nThe strength of each corruption that makes a metric worse by "
-            "as much. A small number means that the metric is sensitive to that corruption. The "
-            "corruptions act on real images, the training on samples.\n\n"
-            + strengths_table(rows, costs)
+            "as much; a small strength means a sensitive metric. In brackets: the 95 % interval of "
+            "the change with less training over seeds.\n\n" + strengths_table(rows, costs)
         )
     sections.append("## Scores by strength\n\n" + changes_table(rows))
     described = {name: (entry.apply.__doc__ or "").split("\n")[0] for name, entry in GRADED.items()}

@@ -13,7 +13,7 @@ from rich.console import Console
 from cabench.config.schema import MOST_SEEDS
 from cabench.config.study import read_scale, read_study
 from cabench.config.yaml import located
-from cabench.cost.macs import Uncounted, cost, meta_macs
+from cabench.cost.macs import Uncounted, meta_macs
 from cabench.errors import CabenchError, ConfigError, DataMissing, near, shown
 from cabench.execution.executors import local
 from cabench.execution.executors.base import Pool
@@ -266,7 +266,7 @@ def _check_counts(prepared: Prepared) -> None:
         if not any(part.plugin for part in (spec.backbone, *spec.methods)):
             continue
         try:
-            cost(spec)
+            meta_macs(spec)  # runs nothing: a plugin's forward pass may end this process
         except Uncounted as error:
             with located(*prepared.plan.documents):
                 raise ConfigError("study", ("arms", arm), str(error)) from None

@@ -1,9 +1,9 @@
 """Graded corruptions: how strong must each be to cost a metric as much as shorter training?
 
-Real images of one half of the report split take the place of samples; the other half is the
-reference, as in `metrics.audit`. Each corruption has several strengths in one unit: grey levels,
-pixels, or a share of the images. A metric that is moved more by grain of a few grey levels than by
-wrong shapes measures grain.
+The corruptions act on saved samples, or on real images of one half of the report split with the
+other half as the reference, as in `metrics.audit`. Each has several strengths in one unit: grey
+levels, pixels, or a share of the images. A metric that is moved more by grain of a few grey levels
+than by wrong shapes measures grain.
 """
 
 from __future__ import annotations
@@ -55,6 +55,14 @@ def background_noise(
     noisy = images + strength * rng.standard_normal(images.shape)
     noisy = np.clip(np.rint(noisy), 0, 255).astype(np.uint8)
     return np.where(images < BACKGROUND, noisy, images)
+
+
+@graded("black level", "grey levels", 4, 8, 16, 25)
+def black_level(
+    images: np.ndarray, labels: np.ndarray, strength: float, rng: np.random.RandomState
+) -> np.ndarray:
+    """Pixels darker than the strength become black, which removes faint noise from a background."""
+    return np.where(images < strength, 0, images).astype(np.uint8)
 
 
 @graded("grain", "grey levels", 1, 2, 4, 8, 16)
@@ -160,29 +168,42 @@ class GradedRow:
     # fmt: on
 
 
-def measure_graded(
+Sets = list[tuple[np.ndarray, np.ndarray]]  # images (n, C, H, W) uint8 and labels (n,)
+
+
+def real_sets(
     dataset: Dataset,
     n: int,  # images in a set
     draws: int,  # sets
     cache: Path,
     chosen: tuple[str, ...],  # metrics that read no prompts
-    progress: Callable[[str], None],  # prints a line after each set
-) -> list[GradedRow]:
-    """The change of each metric under each corruption at each strength."""
+) -> tuple[metrics.SampleScorer, Sets]:
+    """Sets of real images from one half of the report split, and a scorer with the other half."""
     half, samples = halves(dataset)
     scorer = metrics.SampleScorer(half, n, cache, metrics=chosen)
+    sets = []
+    for draw in range(draws):
+        index = matched(samples.streams["label"], scorer.labels, "half of split 'report'", draw)
+        sets.append((samples.images[index], samples.streams["label"][index]))
+    return scorer, sets
+
+
+def measure_graded(
+    scorer: metrics.SampleScorer,
+    sets: Sets,
+    progress: Callable[[str], None],  # prints a line after each set
+) -> list[GradedRow]:
+    """The change of each of the scorer's metrics under each corruption at each strength."""
     scorer.prepare()
     cases = [("", 0.0), *((name, s) for name, entry in GRADED.items() for s in entry.strengths)]
     scores: dict[tuple[str, float], list[dict[str, float]]] = {case: [] for case in cases}
-    for draw in range(draws):
-        index = matched(samples.streams["label"], scorer.labels, "half of split 'report'", draw)
-        images, labels = samples.images[index], samples.streams["label"][index]
+    for draw, (images, labels) in enumerate(sets):
         for name, strength in cases:
             rng = np.random.RandomState(draw)  # one draw of noise, scaled by the strength
             changed = GRADED[name].apply(images, labels, strength, rng) if name else images
             scores[name, strength].append(scorer.score(changed, labels))
-        progress(f"set {draw + 1} of {draws}")
-    return [row for metric in chosen for row in _rows(metric, scores, scorer, draws)]
+        progress(f"set {draw + 1} of {len(sets)}")
+    return [row for metric in scorer.metrics for row in _rows(metric, scores, scorer, len(sets))]
 
 
 def _rows(

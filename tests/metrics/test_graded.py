@@ -34,6 +34,8 @@ def touched(real, changed):
 @pytest.mark.parametrize("name", GRADED)
 def test_every_strength_is_stronger_than_the_last(name, real):
     labels = real[1]
+    if name == "black level":  # faint noise all over
+        real = np.random.RandomState(0).randint(1, 60, real[0].shape).astype(np.uint8), labels
     sizes = []
     for strength in GRADED[name].strengths:
         difference = apply(name, real, strength).astype(float) - real[0]

@@ -15,12 +15,17 @@ COLUMNS = 3
 
 
 def graded(
-    path: str | Path, frame: pd.DataFrame, costs: Mapping[str, float], look: Look = SCREEN
+    path: str | Path,
+    frame: pd.DataFrame,
+    what: str,
+    costs: Mapping[str, float],
+    look: Look = SCREEN,
 ) -> list[Path]:
     """A panel per corruption, a line per metric.
 
-    `frame`: the rows of metrics.graded, one column per field. `costs`: what shorter training costs
-    each metric; changes are in units of it, or without it in standard deviations.
+    `frame`: the rows of metrics.graded, one column per field. `what`: the images that are
+    corrupted. `costs`: what shorter training costs each metric; changes are in units of it, or
+    without it in standard deviations.
     """
     intact = frame[frame["corruption"] == ""].set_index("metric")["score"].abs()
     floor = 1e-3 * frame["metric"].map(intact)  # the sets may all have the same score
@@ -58,6 +63,6 @@ def graded(
             path,
             look,
             f"Graded corruptions on {one['data']}",
-            f"Change of the mean score over {one['sets']} sets of n = {one['n']:,} real images, in "
-            f"units of {unit}; the grey line is one unit.",
+            f"Change of the mean score over {one['sets']} sets of n = {one['n']:,} {what}. "
+            f"Unit: {unit}, the grey line.",
         )
