@@ -44,9 +44,7 @@ def _dpm_solver(order: int) -> Callable[[Process], Any]:
     """DPM-Solver++ (arXiv 2211.01095, multistep); the first order is DDIM (appendix B there)."""
 
     def build(process: Process) -> Any:
-        from diffusers import (  # pyright: ignore[reportPrivateImportUsage]
-            DPMSolverMultistepScheduler,
-        )
+        from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
 
         options = process.scheduler_options()
         if process.prediction != "flow":

@@ -247,11 +247,9 @@ def _sample_spec(scale: Scale) -> SampleSpec:
     options = scale.sampling.model_dump(exclude={"guidance", "sweep"})
     process = Process(scale.diffusion.prediction, scale.diffusion.schedule)
     version = sampling.version(process, scale.sampling.sampler, scale.sampling.steps)
-    return SampleSpec(
-        recipe=SAMPLE_RECIPE,
-        **options,
-        **({"sampler_version": version} if version > 1 else {}),
-    )
+    if version > 1:
+        options["sampler_version"] = version
+    return SampleSpec(recipe=SAMPLE_RECIPE, **options)
 
 
 def _score_spec(scale: Scale, data: DataRef) -> ScoreSpec:

@@ -27,10 +27,14 @@ def graded(
     corrupted. `costs`: what shorter training costs each metric; changes are in units of it, or
     without it in standard deviations.
     """
-    intact = frame[frame["corruption"] == ""].set_index("metric")["score"].abs()
-    floor = 1e-3 * frame["metric"].map(intact)  # the sets may all have the same score
-    units = frame["metric"].map(costs) if costs else np.maximum(frame["sd"], floor)
-    frame = frame.assign(change=frame["change"] / units)[(units > 0) & (frame["corruption"] != "")]
+    intact = frame[frame["corruption"] == ""].set_index("metric")["score"].abs().to_dict()
+    unit_of = dict(costs)
+    if not costs:  # the sets may all have the same score
+        sd = frame.set_index("metric")["sd"].to_dict()
+        unit_of = {str(metric): max(sd[metric], 1e-3 * intact[metric]) for metric in sd}
+    units = np.array([unit_of.get(metric, np.nan) for metric in frame["metric"]])
+    frame = frame.assign(change=frame["change"] / units)
+    frame = pd.DataFrame(frame[(units > 0) & (frame["corruption"] != "").to_numpy()])
     corruptions = list(dict.fromkeys(frame["corruption"]))
     labels = list(dict.fromkeys(frame["label"]))
     palette = dict(zip(labels, seaborn.color_palette("colorblind", len(labels)), strict=True))
@@ -38,7 +42,7 @@ def graded(
     with new_figure(10.5, 1.4 + 2.7 * lines, look) as figure:
         panels = figure.subplots(lines, COLUMNS, sharey=True, squeeze=False).flat
         for axes, corruption in zip(panels, corruptions, strict=False):
-            part = frame[frame["corruption"] == corruption]
+            part = pd.DataFrame(frame[frame["corruption"] == corruption])
             seaborn.lineplot(
                 part,
                 x="strength",
@@ -51,7 +55,9 @@ def graded(
             )
             axes.axhline(1, color="0.6", linewidth=0.8)
             axes.set_yscale("symlog", linthresh=1)
-            axes.set(title=corruption, xlabel=part["unit"].iloc[0], ylabel="change (up is worse)")
+            axes.set(
+                title=corruption, xlabel=next(iter(part["unit"])), ylabel="change (up is worse)"
+            )
         if (legend := panels[0].get_legend()) is not None:
             legend.set_title(None)
         for axes in list(panels)[len(corruptions) :]:
