@@ -12,8 +12,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from cabench.models.conditioning.base import Method, MethodOptions
-from cabench.models.embedding import Embedded, gather
+from cabench.models.conditioning.base import Method, VectorOptions
+from cabench.models.embedding import Embedded
 from cabench.models.init import tag
 from cabench.models.operations import Conditioning, Operation
 from cabench.models.sites import Layout
@@ -31,13 +31,13 @@ class ScaledOutput(Operation):
         return self.gain.unsqueeze(1) * y  # (B, N, C)
 
 
-class Options(MethodOptions):
-    bias: bool = True  # whether the linear maps of the gates have a bias
+class Options(VectorOptions):
+    bias: bool = False  # a bias in the maps of the gates; W already has a term without condition
 
 
 @METHODS.register("gated_kernels")
 class GatedKernels(Method):
-    """One zero-initialised linear map per depthwise layer: condition -> a gain per channel."""
+    """SiLU, then a zero-initialised linear map per depthwise layer -> a gain per channel."""
 
     Options = Options
 
@@ -55,6 +55,6 @@ class GatedKernels(Method):
         )
 
     def forward(self, embedded: Embedded) -> Conditioning:
-        c = gather(embedded, self.source)  # (B, width)
+        c = self.condition(embedded)  # (B, width): sum / sqrt(k), then SiLU
         pairs = zip(self.addresses, self.maps, strict=True)
         return Conditioning(operations={a: [ScaledOutput(linear(c))] for a, linear in pairs})

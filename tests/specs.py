@@ -105,6 +105,8 @@ METHODS = {
     "can-unshared": dict(methods=[method("can", shared=False)], affine=True),
     "can-bias": dict(methods=[method("can", bias=True)], affine=True),
     "can-bottleneck": dict(methods=[method("can", generator="bottleneck", rank=5)], affine=True),
+    "can-linear": dict(methods=[method("can", activation="none", sum_scale="one")], affine=True),
+    "can-fan-in": dict(methods=[method("can", scale="fan_in")], affine=True),
     "can-mlp": dict(methods=[method("can", generator="mlp")], affine=True),
     "native+can-3": dict(methods=[method("adaln_zero"), method("can")]),
     "can-gate": dict(methods=[method("can")], affine=True, static_gate=True),
@@ -117,16 +119,25 @@ METHODS = {
         methods=[method("timestep_mixture", TIMESTEP), method("can", ["label"])], affine=True
     ),
     "lora": dict(methods=[method("lora", bases=3)], affine=True),
+    "lora-mlp": dict(
+        methods=[method("lora", bases=3, coefficients="mlp", activation="none")], affine=True
+    ),
     "hyper_lora": dict(methods=[method("hyper_lora")], affine=True),
     "text_kernels": dict(methods=[method("text_kernels")], affine=True),
+    "text_kernels-mlp": dict(methods=[method("text_kernels", generator="mlp")], affine=True),
     "adaln": dict(methods=[method("adaln")]),
+    "adaln-mlp": dict(methods=[method("adaln", generator="mlp", rank=7)]),
     "adaln-gate": dict(methods=[method("adaln")], static_gate=True),
     "adaln_single": dict(methods=[method("adaln_single")]),
+    "adaln_single-pixart": dict(methods=[method("adaln_single", form="pixart")]),
+    "film-ffn": dict(methods=[method("film", norms="ffn")], affine=True),
     "film": dict(methods=[method("film")], affine=True),
     "tokens": dict(methods=[method("tokens")], affine=True),
     "tokens-late": dict(methods=[method("tokens", count=3, start="middle")], affine=True),
     "cross_attention": dict(methods=[method("cross_attention")], affine=True),
-    "moe": dict(methods=[method("moe", top=1), method("adaln", ["label"])]),
+    "timestep_moe": dict(
+        methods=[method("timestep_moe", TIMESTEP, top=1), method("adaln", ["label"])]
+    ),
     "many": dict(
         methods=[
             method("adaln_single"),
@@ -134,7 +145,7 @@ METHODS = {
             method("lora"),
             method("tokens"),
             method("cross_attention"),
-            method("moe", SOURCE),
+            method("timestep_moe", SOURCE),
         ],
     ),
 }
@@ -155,7 +166,7 @@ ELSEWHERE = (
     "film",
     "tokens-late",
     "cross_attention",
-    "moe",
+    "timestep_moe",
     "many",
 )
 TOKENS = ("tokens-late", "many")  # which cat does not support

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import runpy
 import shlex
 from pathlib import Path
 from typing import Any
@@ -216,3 +217,9 @@ def test_the_metric_in_the_docs_is_a_plugin(tmp_path):
         inspect.signature(METRICS.get("kid").compute).parameters
     )
     load_plugins([])
+
+
+def test_the_tables_of_conventions_are_those_of_the_code():
+    script = runpy.run_path(str(ROOT / "scripts" / "conventions.py"))
+    page = script["PAGE"].read_text(encoding="utf-8")
+    assert page == script["with_tables"](page), "run: python scripts/conventions.py"

@@ -131,6 +131,11 @@ def load_weights(
           effective_rank              exp of the entropy of the normalised squared singular values
                                       of the matrix [conditions x generated weights], centred over
                                       conditions
+          share_class, share_time,    shares of the variance over conditions that are due to the
+            share_both                class, the timestep, and the interaction of the two
+          step_static                 RMS change per element of the static weight in one step of
+                                      the optimiser
+          step_generated              the same of the generated weight, mean over conditions
 
         Trials without weight generators have no rows.
     """

@@ -98,6 +98,7 @@ def resolve(study: CostStudy) -> Models:
             shape=model.shape,
             classes={"label": model.classes},
             needs=["label"],
+            profile=study.profile,
             embedder=study.embedder,
         )
         arms = {arm: study.arms[arm] for arm in arms_on(study, model)}

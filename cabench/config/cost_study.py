@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from cabench.config.schema import Arm, Name, Part, Pixels, Positive
+from cabench.config.schema import Arm, Embedder, Name, Part, Pixels, Positive, Profile
 from cabench.config.study import check_arms, check_ids, is_file, read_arms, with_added, with_arms
 from cabench.config.yaml import Document, located
 from cabench.errors import CabenchError, ConfigError, listed, near, unknown
@@ -84,8 +84,11 @@ class CostStudy(Part):
     """cost counts MACs and parameters; timing also measures"""
     question: str
     """the question that the study asks, in one sentence"""
-    embedder: Literal["shared", "native"] = "shared"
-    """condition embedder: one for all methods, or the one published with the backbone"""
+    profile: Profile = "uniform"
+    """uniform: one convention for all methods; as_published: each method's and backbone's own"""
+    embedder: Embedder | None = None
+    """condition embedder: shared (the default form of `uniform`), normalised, gain, raw, or native
+    (published with the backbone; the default of `as_published`)"""
     models: dict[str, Model] = {}
     """backbones and sizes, by name"""
     baseline: str = ""

@@ -99,7 +99,7 @@ class BackboneChoice(Part):
 
 
 class Training(Part):
-    """AdamW with linear warm-up to a constant rate. Lengths are in images, not steps."""
+    """AdamW: linear warm-up, a constant rate, a linear decay to 0. Lengths are in images."""
 
     images: Positive
     """training images seen, with repetition"""
@@ -109,6 +109,8 @@ class Training(Part):
     """learning rate"""
     warmup: Annotated[int, Field(ge=0)] = 0
     """images until the learning rate is reached"""
+    decay: Rate = 0.0
+    """share of the images, at the end, over which the learning rate falls linearly to 0"""
     ema_half_life: Positive
     """half-life of the exponential moving average of the weights, in images"""
     label_dropout: Rate = 0.1

@@ -28,6 +28,8 @@ Factor = Annotated[float, Field(ge=1e-6, le=1e6)]
 Rate = Annotated[float, Field(ge=0, lt=1)]
 
 ADDED_ID = "A{}"  # id of the claim of the nth arm added on the command line
+Profile = Literal["uniform", "as_published"]
+Embedder = Literal["shared", "normalised", "gain", "raw", "native"]
 COUNTS = ("macs", "params")  # what a claim by construction may be about
 FUTURE_TESTS = ("equivalence", "non_inferiority", "difference_of_differences")
 
@@ -74,6 +76,12 @@ class Arm(Part):
     """static: a learned gate on each residual branch"""
     match: Match | None = None
     """choose a size so that this arm has another arm's parameter count"""
+    profile: Profile | None = None
+    """the study's by default"""
+    embedder: Embedder | None = None
+    """the study's by default"""
+    backbone: dict[str, Any] = {}
+    """further options of the backbone, such as {depthwise_at: before}"""
     init_salt: str = ""
     """any text: other initial values with the same data and noise, as a paired null"""
     extra: bool = False
@@ -156,8 +164,11 @@ class Study(Part):
     """backbones that the study can run on: the first, or the one given with --backbone"""
     primary: str = "kid"
     """the metric that ranks the arms"""
-    embedder: Literal["shared", "native"] = "shared"
-    """condition embedder: one for all methods, or the one published with the backbone"""
+    profile: Profile = "uniform"
+    """uniform: one convention for all methods; as_published: each method's and backbone's own"""
+    embedder: Embedder | None = None
+    """condition embedder: shared (the default form of `uniform`), normalised, gain, raw, or native
+    (published with the backbone; the default of `as_published`)"""
     baseline: str
     """the arm that others are compared with"""
     arms: Annotated[dict[Name, Arm], Field(min_length=1)]

@@ -8,7 +8,7 @@ ratios (arXiv 2404.01143). `derived`: by arithmetic from the published network.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from cabench.cost.macs import meta_macs, parameter_counts
 from cabench.models.embedding import TEXT_TOKENS, embedder_options
@@ -92,12 +92,14 @@ METHODS_OF = {  # the native method; CaT has CAN beside it
 }
 OPTIONS_OF = {  # as published
     "dit": lambda model: {"out_channels": 8},
-    "uvit": lambda model: {"final_conv": model.preset == "L" or model.text},
+    "uvit": lambda model: {},
     "cat": lambda model: {"norm_affine": False},
 }
 
 
-def published_spec(model: Published, embedder: str = "native") -> ModelSpec:
+def published_spec(
+    model: Published, embedder: Literal["native", "normalised"] = "native"
+) -> ModelSpec:
     """The model as published, on 4-channel latents; `embedder` as in `models.embedding`."""
     backbone = BACKBONES.get(model.kind)
     sizes = backbone.sizes(model.preset, model.patch)
@@ -106,11 +108,16 @@ def published_spec(model: Published, embedder: str = "native") -> ModelSpec:
         {
             **entry,
             "version": METHODS.get(entry["kind"]).version,
-            "options": {**entry["options"], "source": streams},
+            "options": {
+                **METHODS.get(entry["kind"]).published,
+                **entry["options"],
+                "source": streams,
+            },
         }
         for entry in METHODS_OF[model.kind]
     ]
     text = {"text": {"text": CLIP_FEATURES}} if model.text else {}
+    width = backbone.condition_width(sizes)
     return ModelSpec.model_validate(
         {
             "backbone": {
@@ -122,10 +129,10 @@ def published_spec(model: Published, embedder: str = "native") -> ModelSpec:
             },
             "embedder": {
                 "version": 1,
-                "width": backbone.condition_width(sizes),
+                "width": width,
                 "classes": {} if model.text else {"label": CLASSES},
                 **text,
-                **embedder_options(embedder, backbone),
+                **embedder_options(embedder, width, streams[1:], backbone),
             },
             "methods": methods,
         }
@@ -134,7 +141,7 @@ def published_spec(model: Published, embedder: str = "native") -> ModelSpec:
 
 def row(model: Published) -> dict[str, Any]:
     """Our counts of a model beside the published ones."""
-    published, shared = (published_spec(model, embedder) for embedder in ("native", "shared"))
+    published, shared = (published_spec(model, embedder) for embedder in ("native", "normalised"))
     macs = meta_macs(published)
     params = parameter_counts(published).total
     return {

@@ -20,13 +20,21 @@ from cabench.diffusion.batches import Data, Order
 from cabench.diffusion.checkpoints import load, load_prefixed, prefixed, save, snapshot_path
 from cabench.diffusion.losses import denoising_loss
 from cabench.diffusion.process import Process
-from cabench.diffusion.weight_diagnostics import CLASSES, add_point, generated_weights
+from cabench.diffusion.weight_diagnostics import (
+    CLASSES,
+    Measured,
+    add_point,
+    generated_weights,
+    produced_weights,
+    step_sizes,
+)
 from cabench.errors import CabenchError
 from cabench.models.model import build_initialised
 from cabench.records.spec import TrainSpec
 from cabench.runtime.rng import generator
 
 RECIPE = 3  # raise it whenever the same spec would train to other weights
+STATE = "state.safetensors"
 CURVE = (1000, 10)  # report images and bins of the held-out loss in the curve
 
 Progress = Callable[[int, float], None]  # images seen, last loss
@@ -78,12 +86,16 @@ class Trainer:
         times = self.process.times(u).to(self.device)  # (B,)
         noised, target = self.process.noisy(x, noise.to(self.device), times)  # (B, C, H, W)
 
+        rate = recipe.lr * min(1.0, (self.seen + batch) / max(recipe.warmup, 1))
+        if recipe.decay is not None:
+            rate *= recipe.decay.factor(self.seen)
         for group in self.optimiser.param_groups:
-            group["lr"] = recipe.lr * min(1.0, (self.seen + batch) / max(recipe.warmup, 1))
+            group["lr"] = rate
         with autocast(self.device, recipe.precision):
-            predicted = self.model(noised, times, streams, drop.to(self.device))  # (B, C, H, W)
-        loss = (predicted.float() - target).square().mean()
-        loss.backward()
+            drop, penalties = drop.to(self.device), list[Tensor]()
+            predicted = self.model(noised, times, streams, drop, penalties=penalties)
+        loss = (predicted.float() - target).square().mean()  # of (B, C, H, W)
+        sum(penalties, loss).backward()
         if recipe.clip is not None:
             nn.utils.clip_grad_norm_(self.model.parameters(), recipe.clip)
         self.optimiser.step()
@@ -132,9 +144,21 @@ def marks(batch: int, every: int, images: int) -> list[int]:
 class TrainingRun:
     """A training run in its directory: trainer, data, curve, and how they are saved."""
 
-    def __init__(self, spec: TrainSpec, dataset: Dataset, folder: Path, device: str):
+    def __init__(
+        self,
+        spec: TrainSpec,
+        dataset: Dataset,
+        folder: Path,
+        device: str,
+        trunk: Path | None = None,  # directory of the same run at constant rate
+    ):
         names = spec.model.embedder.streams
-        self.folder, self.state_path = folder, folder / "state.safetensors"
+        self.folder, self.state_path = folder, folder / STATE
+        self.trunk_path = None if trunk is None else trunk / STATE
+        self.decay_begins = None
+        if spec.training.decay is not None:  # at a full batch
+            self.decay_begins = max(0, spec.training.decay.begin) // spec.training.batch
+            self.decay_begins *= spec.training.batch
         self.data = Data(dataset.split("generator-train"), names)
         self.report = Data(dataset.split("report"), names)
         self.order = Order(len(self.data), spec.training.batch, spec.seed)
@@ -145,22 +169,58 @@ class TrainingRun:
             "heldout": {"images": [], "loss": []},
             "weights": {},
         }
+        self.classes = spec.model.embedder.classes
+        self.texts = {}
+        if self.report.texts:
+            rows = torch.linspace(0, len(self.report) - 1, min(CLASSES, len(self.report))).long()
+            self.texts = {name: text.take(rows) for name, text in self.report.texts.items()}
+        self.steps: Measured = {}  # size of the last step that was measured
         self.seconds = 0.0  # of training alone
         self.saved = 0  # images seen by the state on disk
         self._began = time.perf_counter()
 
     def resume(self, end: int) -> None:
-        """Continues from the state on disk, unless that is past `end`."""
+        """Continues from the state on disk, unless that is past `end`.
+
+        A run with a decay that has no state yet continues from that of the trunk, unless the trunk
+        is past the point where the decay begins.
+        """
         checkpoint = load(self.state_path)
         if checkpoint is not None:
             tensors, metadata = checkpoint
             self.saved = metadata["seen"]
             if self.saved <= end:
-                self.trainer.restore(tensors, self.saved)
-                self.curve, self.seconds = metadata["curve"], metadata["seconds"]
+                self._restore(tensors, metadata)
             if self.saved == end:  # only its snapshot was lost
                 self._save_average()
+        elif self.trunk_path is not None and (checkpoint := load(self.trunk_path)) is not None:
+            tensors, metadata = checkpoint
+            if metadata["seen"] <= (self.decay_begins or 0):
+                self._restore(tensors, metadata)
         self._began = time.perf_counter()
+
+    def _restore(self, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:
+        self.trainer.restore(tensors, metadata["seen"])
+        self.curve, self.seconds = metadata["curve"], metadata["seconds"]
+
+    def leave_trunk(self) -> None:
+        """Saves the state at the start of the decay for longer runs, unless a later one is there."""
+        if self.trunk_path is None:
+            return
+        checkpoint = load(self.trunk_path)
+        if checkpoint is None or checkpoint[1]["seen"] < self.trainer.seen:
+            self._save_state(self.trunk_path)
+
+    def step(self, measured: bool) -> Tensor:
+        """One update; `measured`: with the size of its step of static and generated weights."""
+        if not measured:
+            return self.trainer.step(self.data, self.order)
+        model, device = self.trainer.model, self.trainer.device
+        before = produced_weights(model, self.classes, device, self.texts)
+        loss = self.trainer.step(self.data, self.order)
+        after = produced_weights(model, self.classes, device, self.texts)
+        self.steps = step_sizes(before, after)
+        return loss
 
     def log(self, losses: list[Tensor]) -> float:
         """Adds the mean of the last losses to the curve; returns it."""
@@ -178,19 +238,19 @@ class TrainingRun:
         errors = denoising_loss(trainer.ema, trainer.process, self.report, *CURVE, device=device)
         heldout["images"].append(trainer.seen)
         heldout["loss"].append(round(float(errors.mean()), 6))
-        texts = {}
-        if self.report.texts:
-            rows = torch.linspace(0, len(self.report) - 1, min(CLASSES, len(self.report))).long()
-            texts = {name: text.take(rows) for name, text in self.report.texts.items()}
-        classes = trainer.spec.model.embedder.classes
-        weights = generated_weights(trainer.ema, classes, device, texts)
+        weights = generated_weights(trainer.ema, self.classes, device, self.texts)
+        for site, steps in self.steps.items():
+            weights[site] |= steps
         history = self.curve.setdefault("weights", {})  # older states have none
         add_point(history, trainer.seen, weights)
         self._save_average()
         if trainer.seen > self.saved:
-            metadata = {"curve": self.curve, "seconds": self.seconds}
-            save(self.state_path, trainer.state(), seen=trainer.seen, **metadata)
+            self._save_state(self.state_path)
         self._began = time.perf_counter()
+
+    def _save_state(self, path: Path) -> None:
+        metadata = {"curve": self.curve, "seconds": self.seconds}
+        save(path, self.trainer.state(), seen=self.trainer.seen, **metadata)
 
     def _save_average(self) -> None:
         path = snapshot_path(self.folder, self.trainer.seen)
@@ -207,8 +267,12 @@ def train(
     keep_state: bool = True,  # after the end, too, so that a longer run can resume from it
     device: str = "cpu",
     progress: Progress = lambda seen, loss: None,
+    trunk: Path | None = None,  # directory of the same run at constant rate, if the rate decays
 ) -> Path:
     """Trains to `images`, resuming from the state in `folder`; returns the snapshot's path.
+
+    A run with a decay starts from the trunk's state where that helps, and leaves it the state at
+    which its decay began (with `keep_state`).
 
     The metadata of a snapshot holds `curve` (losses and diagnostics of generated weights, by images
     seen) and `seconds` (of training alone).
@@ -219,18 +283,22 @@ def train(
     final = snapshot_path(folder, end)
     if load(final) is not None:
         return final
-    run = TrainingRun(spec, dataset, folder, device)
+    run = TrainingRun(spec, dataset, folder, device, trunk if keep_state else None)
+    if run.decay_begins:
+        stops = sorted({*stops, run.decay_begins})
     run.resume(end)
     every = max(1, end // batch // 100)  # steps per point of the curve
     losses: list[Tensor] = []
     while run.trainer.seen < end:
-        losses.append(run.trainer.step(run.data, run.order))
+        losses.append(run.step(measured=run.trainer.seen + batch in stops))
         seen = run.trainer.seen
         if len(losses) == every or seen in stops:
             progress(seen, run.log(losses))
             losses = []
         if seen in stops:
             run.snapshot()
+        if seen == run.decay_begins:
+            run.leave_trunk()
     if not keep_state:
         run.state_path.unlink(missing_ok=True)
     return final

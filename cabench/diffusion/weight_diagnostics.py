@@ -6,7 +6,9 @@ of TIMES, from one Gram matrix of the conditions per layer. No random number is 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -14,12 +16,15 @@ from torch import Tensor
 
 from cabench.models.embedding import total
 from cabench.models.model import ConditionalModel
-from cabench.models.operations import Operation
+from cabench.models.operations import Conditioning, Operation
 from cabench.models.sites import SiteLayer
 from cabench.models.streams import Streams, length, take
 
 TIMES = (50.0, 275.0, 500.0, 725.0, 950.0)  # of 1000
 CLASSES = 16  # at most, evenly spaced
+FEW = 4  # classes or texts at each timestep, for the size of a step
+SHARES = ("share_class", "share_time", "share_both")
+RELATIVE = ("spread_class", "spread_time")  # divided by the mean static norm
 PART = 65536  # columns of weights that are in memory as float64 at a time
 ROUNDING = 1e-12  # variance, relative to the squared norms, below which it is float32 rounding
 
@@ -38,31 +43,83 @@ def generated_weights(
                     timestep, mean over timesteps, divided by `static` (None if that is zero)
     spread_time     the same over timesteps at one class, mean over classes
     effective_rank  number of directions in which the generated weights vary with the condition
+    share_class     share of the variance over conditions that is due to the class alone
+    share_time      the same of the timestep
+    share_both      the rest, the interaction of the two (shares: None if nothing varies)
 
     `texts`: text streams with up to CLASSES rows; there are then as many conditions per timestep.
     """
-    texts = texts or {}
-    count = length(texts) if texts else min(CLASSES, max(classes.values(), default=1))
-    t = torch.tensor(TIMES, device=device).repeat_interleave(count)
-    place = torch.arange(count, device=device).repeat(len(TIMES))
-    streams = {name: place * size // count for name, size in classes.items()}
-    streams |= take(texts, place, device)
-    cond = model.condition(t, streams, None)
-    by_site: dict[str, list[tuple[float, ...]]] = {}
+    cond, count = _condition(model, classes, device, texts or {}, CLASSES)
+    by_site: dict[str, list[dict[str, float]]] = {}
     for layer in (m for m in model.backbone.modules() if isinstance(m, SiteLayer)):
         weights = generated(layer, layer.operations(cond))  # (conditions, *static weight)
         if weights is not None:
             products = gram(weights)  # (conditions, conditions)
             grid = products.view(len(TIMES), count, len(TIMES), count)
+            static = layer.weight.norm().item()
             by_site.setdefault(layer.site, []).append(
-                (
-                    layer.weight.norm().item(),
-                    products.diagonal().sqrt().mean().item(),
-                    spread(grid.diagonal(dim1=0, dim2=2)),
-                    spread(grid.diagonal(dim1=1, dim2=3)),
-                    effective_rank(products),
-                )
+                {
+                    "static": static,
+                    "generated": products.diagonal().sqrt().mean().item(),
+                    "spread_class": spread(grid.diagonal(dim1=0, dim2=2)),
+                    "spread_time": spread(grid.diagonal(dim1=1, dim2=3)),
+                    "effective_rank": effective_rank(products),
+                    **shares(grid),
+                }
             )
+    return {kind: _means(layers) for kind, layers in by_site.items()}
+
+
+def _condition(
+    model: ConditionalModel, classes: dict[str, int], device: str, texts: Streams, most: int
+) -> tuple[Conditioning, int]:
+    """What the methods generate over the grid, timestep by timestep, and the classes at each."""
+    count = length(texts) if texts else min(most, max(classes.values(), default=1))
+    t = torch.tensor(TIMES, device=device).repeat_interleave(count)
+    place = torch.arange(count, device=device).repeat(len(TIMES))
+    streams = {name: place * size // count for name, size in classes.items()}
+    streams |= take(texts, place, device)
+    return model.condition(t, streams, None), count
+
+
+@dataclass(frozen=True)
+class Produced:
+    """Static and generated weights of each layer that has both, at one step of training."""
+
+    # fmt: off
+    site: str
+    static: Tensor      # (*weight)
+    generated: Tensor   # (conditions, *weight)
+    # fmt: on
+
+
+@torch.no_grad()
+def produced_weights(
+    model: ConditionalModel, classes: dict[str, int], device: str, texts: Streams | None = None
+) -> list[Produced]:
+    """The weights of all layers with generated ones, over a small grid of conditions."""
+    few = {name: take(texts, slice(FEW), device)[name] for name in texts or {}} if texts else {}
+    cond, _ = _condition(model, classes, device, few, FEW)
+    layers = []
+    for layer in (m for m in model.backbone.modules() if isinstance(m, SiteLayer)):
+        weights = generated(layer, layer.operations(cond))
+        if weights is not None:
+            layers.append(Produced(layer.site, layer.weight.detach().clone(), weights))
+    return layers
+
+
+def step_sizes(before: list[Produced], after: list[Produced]) -> Measured:
+    """{kind of site: RMS change per element of one step}, of the static and the generated weight.
+
+    step_static     of W
+    step_generated  of W_c, mean over conditions: under Adam it grows with the sum of |c|
+    """
+    by_site: dict[str, list[dict[str, float]]] = {}
+    for old, new in zip(before, after, strict=True):
+        static = (new.static - old.static).square().mean().sqrt().item()
+        each = (new.generated - old.generated).flatten(1).square().mean(1).sqrt()
+        sizes = {"step_static": static, "step_generated": each.mean().item()}
+        by_site.setdefault(old.site, []).append(sizes)
     return {kind: _means(layers) for kind, layers in by_site.items()}
 
 
@@ -97,14 +154,35 @@ def effective_rank(products: Tensor) -> float:
     return torch.special.entr(variances / variances.sum()).sum().exp().item()
 
 
-def _means(layers: list[tuple[float, ...]]) -> dict[str, float | None]:
-    static, size, over_class, over_time, rank = torch.tensor(layers, dtype=torch.float64).mean(0)
-    relative = {"spread_class": over_class / static, "spread_time": over_time / static}
-    named = {"static": static, "generated": size, **relative, "effective_rank": rank}
-    return {
-        name: None if name in relative and static == 0 else round(value.item(), 6)
-        for name, value in named.items()
-    }
+def shares(grid: Tensor) -> dict[str, float]:
+    """Two-way analysis of variance, from inner products (T, C, T, C): shares that add up to 1.
+
+    NaN where the variance is that of rounding.
+    """
+    t, c = grid.shape[:2]
+    mean = grid.mean()
+    total = grid.reshape(t * c, t * c).diagonal().mean() - mean
+    if total <= ROUNDING * grid.reshape(t * c, t * c).diagonal().mean():
+        return dict.fromkeys(SHARES, math.nan)
+    time = grid.mean((1, 3)).diagonal().mean() - mean  # of the means over classes
+    label = grid.mean((0, 2)).diagonal().mean() - mean
+    parts = torch.stack([label, time, total - label - time]).clamp(min=0) / total
+    return dict(zip(SHARES, parts.tolist(), strict=True))
+
+
+def _means(layers: list[dict[str, float]]) -> dict[str, float | None]:
+    """Means over the layers of a kind; of shares, over the layers where something varies."""
+    means: dict[str, float | None] = {}
+    for name in layers[0]:
+        values = [layer[name] for layer in layers if not math.isnan(layer[name])]
+        mean = math.fsum(values) / len(values) if values else None
+        if name in RELATIVE and mean is not None:
+            static = math.fsum(layer["static"] for layer in layers) / len(layers)
+            mean = mean / static if static else None
+        if mean is not None:
+            mean = float(f"{mean:.4g}") if name.startswith("step") else round(mean, 6)
+        means[name] = mean
+    return means
 
 
 def add_point(history: dict[str, Any], images: int, measured: Measured) -> None:

@@ -134,6 +134,7 @@ def _train(
     trial: Trial, dataset: Dataset, store: Store, device: str, progress: Progress
 ) -> Trained:
     spec, images = trial.spec.train, trial.spec.images
+    trunk = None if spec.trunk is None else store.training(spec.trunk.key)
     snapshot = train(
         spec,
         images,
@@ -143,6 +144,7 @@ def _train(
         snapshot_every=trial.snapshot_every,
         keep_state=trial.keep_state,
         progress=lambda seen, loss: progress("train", min(1, seen / images), f"loss {loss:.4f}"),
+        trunk=trunk,
     )
     _, metadata = load_existing(snapshot)
     return Trained(snapshot, metadata["curve"], metadata["seconds"])
@@ -185,8 +187,9 @@ def _protocol(trial: Trial, dataset: Dataset, samples: list[Samples]) -> Json:
 def _training(spec: TrialSpec, tuned: bool) -> str:
     recipe, diffusion = spec.train.training, spec.train.diffusion
     rate = "at a rate searched for each arm" if tuned else format(recipe.lr, "g")
+    decay = "" if recipe.decay is None else f" with decay over {recipe.decay.over:,} images"
     return (
-        f"{diffusion.prediction} prediction, {diffusion.schedule} schedule, AdamW {rate}, "
+        f"{diffusion.prediction} prediction, {diffusion.schedule} schedule, AdamW {rate}{decay}, "
         f"batch {recipe.batch}"
     )
 

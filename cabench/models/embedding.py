@@ -1,8 +1,9 @@
 """The condition embedder that all methods of a model share.
 
-Each stream's embedding is RMS-normalised, then the streams of a source are summed. So no method has
-an input scale of its own: a zero-initialised generator learns at a speed set by the size of its
-input.
+A zero-initialised map learns at a speed set by the size of its input, so no method has an input
+scale of its own. The embedder has three forms: `normalised` (each stream divided by its RMS),
+`gain` (the same times one learned number per stream, which starts at the RMS of the published
+model's embedding) and `raw` (as in published models).
 """
 
 from __future__ import annotations
@@ -10,19 +11,28 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Container, Iterable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cabench.models.init import constant, tag
+from cabench.models.init import constant, parameter, tag
 from cabench.models.streams import Values
 
 VERSION = 1  # raise it when the same embedder would give other numbers
 TEXT_TOKENS = 77  # tokens of a text, the length that CLIP pads to
 TIMESTEP = "timestep"
 
+SPREAD = 0.02  # of DiT's class tables and timestep MLP
+SMALLEST = 384  # width of the smallest published DiT
+# RMS of the embeddings of DiT-S/2 at the start, which the form `gain` starts from. The timestep's
+# depends on t little: tests/models/test_embedding.py
+GAINS = {TIMESTEP: 0.05}
+GAIN = 0.02  # of every other stream
+
+Form = Literal["normalised", "gain", "raw"]
+SHARED: Form = "normalised"  # the form of the profile `uniform`
 Cache = dict[Any, Any]  # by module: what stays the same through one sampling trajectory
 
 
@@ -39,7 +49,7 @@ class Sinusoid(nn.Module):
 
     scale: Tensor
 
-    def __init__(self, width: int):
+    def __init__(self, width: int, spread: float = SPREAD):
         super().__init__()
         self.register_buffer("scale", constant(frequencies, width // 2), persistent=False)
 
@@ -51,10 +61,11 @@ class Sinusoid(nn.Module):
 class TimestepEmbedding(Sinusoid):
     """DiT's embedding of the timestep: sinusoid, linear, SiLU, linear. t (B,) -> (B, width)."""
 
-    def __init__(self, width: int, sinusoid: int = 256):
+    def __init__(self, width: int, spread: float = SPREAD, sinusoid: int = 256):
         super().__init__(sinusoid)
         self.expand = tag(nn.Linear(sinusoid, width), weight="normal02", bias="zeros")
-        self.project = tag(nn.Linear(width, width), weight="normal02", bias="zeros")
+        self.project = tag(nn.Linear(width, width), bias="zeros")
+        tag(self.project, weight="normal02", scale=spread / SPREAD)
 
     def forward(self, t: Tensor) -> Tensor:
         return self.project(F.silu(self.expand(super().forward(t))))
@@ -66,12 +77,12 @@ TIMESTEPS = {"mlp": TimestepEmbedding, "sinusoid": Sinusoid}
 class CategoryEmbedding(nn.Module):
     """A table of classes and one null row: index (B,) int64, drop (B,) bool -> (B, width)."""
 
-    def __init__(self, classes: int, width: int, init: str = "normal02"):
+    def __init__(self, classes: int, width: int, init: str = "normal02", scale: float = 1):
         super().__init__()
         self.classes = classes
         # empty, as `initialise` fills it: torch's own draw takes seconds on the meta device
         self.table = nn.Embedding(classes + 1, width, _weight=torch.empty(classes + 1, width))
-        tag(self.table, weight=init)
+        tag(self.table, weight=init, scale=scale)
 
     def forward(self, index: Tensor, drop: Tensor | None) -> Tensor:
         return self.table(index if drop is None else torch.where(drop, self.classes, index))
@@ -83,9 +94,9 @@ class TextEmbedding(nn.Module):
     A dropped text has zero features, so the linear layer's bias is the learned null text.
     """
 
-    def __init__(self, features: int, width: int):
+    def __init__(self, features: int, width: int, init: str = "xavier"):
         super().__init__()
-        self.linear = tag(nn.Linear(features, width), weight="xavier", bias="zeros")
+        self.linear = tag(nn.Linear(features, width), weight=init, bias="zeros")
 
     def forward(self, features: Tensor, drop: Tensor | None) -> Tensor:
         if drop is not None:
@@ -111,14 +122,14 @@ class Embedded(dict[str, Tensor]):
         self,
         vectors: Mapping[str, Tensor],
         cache: Cache | None = None,
-        norm: Callable[[Tensor], Tensor] = lambda e: e,
+        norm: Callable[[str, Tensor], Tensor] = lambda name, e: e,
     ):
-        super().__init__({name: norm(vector) for name, vector in vectors.items()})
+        super().__init__({name: norm(name, vector) for name, vector in vectors.items()})
         self.sequences: dict[str, tuple[Tensor, Tensor]] = {}
         self.cache, self.norm = cache, norm
 
     def __missing__(self, name: str) -> Tensor:
-        self[name] = self.norm(mean_over(*self.sequences[name]))
+        self[name] = self.norm(name, mean_over(*self.sequences[name]))
         return self[name]
 
 
@@ -133,24 +144,41 @@ class ConditionEmbedder(nn.Module):
         self,
         width: int,  # channels of the embedding
         classes: Mapping[str, int],  # stream -> number of classes
-        normalise: bool = True,  # False: raw embeddings, as in published models
+        normalise: bool = True,  # divide each stream's embedding by its RMS
+        gains: Mapping[str, float] | None = None,  # stream -> start of its learned gain; None: no
+        spread: float = SPREAD,  # of the tables drawn as `normal02` and of the timestep's last map
         timestep: str = "mlp",  # one of TIMESTEPS
         text: Mapping[str, int] | None = None,  # text stream -> width of the encoder's features
         table: str = "normal02",  # initialisation of the class tables
+        projection: str = "xavier",  # initialisation of the text's linear layer
         used: Container[str] | None = None,  # streams that some method uses; None: all
     ):
         super().__init__()
         self.normalise = normalise
 
-        def only_used(sizes: Mapping[str, int]) -> dict[str, int]:
+        def only_used(sizes: Mapping[str, Any]) -> dict[str, Any]:
             return {name: n for name, n in sizes.items() if used is None or name in used}
 
-        self.timestep = TIMESTEPS[timestep](width) if only_used({TIMESTEP: 1}) else None
+        timed = only_used({TIMESTEP: TIMESTEPS[timestep]})
+        self.timestep = timed[TIMESTEP](width, spread) if timed else None
+        scale = spread / SPREAD if table == "normal02" else 1
         self.categories = nn.ModuleDict(
-            {name: CategoryEmbedding(n, width, table) for name, n in only_used(classes).items()}
+            {
+                name: CategoryEmbedding(n, width, table, scale)
+                for name, n in only_used(classes).items()
+            }
         )
         self.texts = nn.ModuleDict(
-            {name: TextEmbedding(size, width) for name, size in only_used(text or {}).items()}
+            {
+                name: TextEmbedding(size, width, projection)
+                for name, size in only_used(text or {}).items()
+            }
+        )
+        self.gains = nn.ParameterDict(
+            {
+                name: parameter(1, init="ones", scale=start)
+                for name, start in only_used(gains or {}).items()
+            }
         )
 
     def forward(
@@ -167,11 +195,12 @@ class ConditionEmbedder(nn.Module):
         for name, embedding in self.texts.items():
             features, mask = streams[name]
             mask = mask if drop is None else mask | drop.unsqueeze(1)  # a null text is not padded
-            embedded.sequences[name] = self._norm(embedding(features, drop)), mask
+            embedded.sequences[name] = self._norm(name, embedding(features, drop)), mask
         return embedded
 
-    def _norm(self, e: Tensor) -> Tensor:
-        return F.rms_norm(e, e.shape[-1:]) if self.normalise else e
+    def _norm(self, name: str, e: Tensor) -> Tensor:
+        e = F.rms_norm(e, e.shape[-1:]) if self.normalise else e
+        return e * self.gains[name] if name in self.gains else e
 
 
 def mean_over(tokens: Tensor, mask: Tensor) -> Tensor:
@@ -187,11 +216,6 @@ def mean_over(tokens: Tensor, mask: Tensor) -> Tensor:
 def total(tensors: Iterable[Tensor]) -> Tensor:
     """The sum of tensors of one shape, as additions: MAC counters refuse a sum over an axis."""
     return functools.reduce(torch.add, tensors)
-
-
-def gather(embedded: Mapping[str, Tensor], source: Iterable[str]) -> Tensor:
-    """The condition of a method as one vector: the sum of its source's streams, (B, width)."""
-    return total(embedded[name] for name in source)
 
 
 def sequence(embedded: Embedded, source: Iterable[str]) -> tuple[Tensor, Tensor | None]:
@@ -215,8 +239,20 @@ def sequence(embedded: Embedded, source: Iterable[str]) -> tuple[Tensor, Tensor 
     return torch.cat(tokens, 1), torch.cat(masked, 1)
 
 
-def embedder_options(kind: str, backbone: Any) -> dict[str, Any]:
-    """Options of the embedder that all arms share, or of the one published with the backbone."""
-    if kind == "shared":
-        return {"normalise": True}
-    return {"normalise": False} | getattr(backbone, "native_embedder", {})
+def embedder_options(
+    form: Form | Literal["shared", "native"], width: int, streams: Iterable[str], backbone: Any
+) -> dict[str, Any]:
+    """Options of an embedder in one of its forms, or of the one published with the backbone.
+
+    Below the width of the smallest published DiT the tables and the timestep's last map are drawn
+    wider, by fan-in, so that a map of the embedding starts with outputs of the same size.
+    """
+    if form == "native":
+        return {"normalise": False} | getattr(backbone, "native_embedder", {})
+    form = SHARED if form == "shared" else form
+    options: dict[str, Any] = {"normalise": form != "raw"}
+    if form == "gain":
+        options["gains"] = {name: GAINS.get(name, GAIN) for name in (TIMESTEP, *streams)}
+    if width < SMALLEST:
+        options["spread"] = round(SPREAD * math.sqrt(SMALLEST / width), 6)
+    return options

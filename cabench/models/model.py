@@ -25,6 +25,8 @@ class ConditionalModel(nn.Module):
 
     `cache` is a dictionary for one sampling trajectory: all rows share a timestep, and the other
     streams are those of the previous call, so what depends on these only is computed once.
+
+    `penalties` is a list that gets what the methods add to the loss in training.
     """
 
     def __init__(self, backbone: nn.Module, embedder: ConditionEmbedder, methods: nn.ModuleDict):
@@ -52,9 +54,13 @@ class ConditionalModel(nn.Module):
         drop: Tensor | None = None,
         index: Tensor | None = None,
         cache: Cache | None = None,
+        penalties: list[Tensor] | None = None,
     ) -> Tensor:
         if index is None:
-            return self.backbone(x, self.condition(t, streams, drop))
+            cond = self.condition(t, streams, drop)
+            if penalties is not None:
+                penalties.extend(penalty() for penalty in cond.penalties)
+            return self.backbone(x, cond)
         if all(method.distinct for method in self.methods.values()):
             return self.backbone(x, self.condition(t, streams, drop, cache).take(index))
         drop = None if drop is None else drop[index]

@@ -126,6 +126,7 @@ class Conditioning:
     modulation: dict[str, Modulation] = field(default_factory=dict)
     tokens: list[ExtraTokens] = field(default_factory=list)
     branches: dict[str, Branch] = field(default_factory=dict)
+    penalties: list[Callable[[], Tensor]] = field(default_factory=list)  # of the loss, in training
 
     def update(self, other: Conditioning) -> None:
         """Adds what another method returned."""
@@ -134,6 +135,7 @@ class Conditioning:
         self.modulation.update(other.modulation)
         self.tokens.extend(other.tokens)
         self.branches.update(other.branches)
+        self.penalties.extend(other.penalties)
 
     def take(self, index: Tensor) -> Conditioning:
         """From K distinct conditions to B samples, where sample i has condition index[i]."""

@@ -72,16 +72,22 @@ class SiteLinear(SiteLayer):
     """A linear layer: x (B, N, in) -> (B, N, out).
 
     init="torch": weight and bias as torch draws them for a linear layer or a convolution, uniform
-    within 1 / sqrt(inputs).
+    within 1 / sqrt(inputs). `scale` multiplies what other rules draw.
     """
 
     def __init__(
-        self, site: LinearSite, inputs: int, outputs: int, bias: bool = True, init: str = "xavier"
+        self,
+        site: LinearSite,
+        inputs: int,
+        outputs: int,
+        bias: bool = True,
+        init: str = "xavier",
+        scale: float = 1,
     ):
         super().__init__()
         self.site = site
         like_torch = init == "torch"
-        scale = inputs**-0.5 if like_torch else 1.0
+        scale = inputs**-0.5 if like_torch else scale
         init, bias_init = ("uniform", "uniform") if like_torch else (init, "zeros")
         self.weight = parameter(outputs, inputs, init=init, scale=scale)
         self.bias = parameter(outputs, init=bias_init, scale=scale) if bias else None

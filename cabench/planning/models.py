@@ -6,13 +6,13 @@ import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, get_type_hints
 
 import torch
-from pydantic import ValidationError
+from pydantic import ValidationError, create_model
 
 from cabench.config.scale import Scale
-from cabench.config.schema import Arm, Match, Study
+from cabench.config.schema import Arm, Embedder, Match, Profile, Study
 from cabench.cost.macs import count_parameters
 from cabench.errors import (
     CabenchError,
@@ -53,7 +53,8 @@ class Network:
     shape: tuple[int, int, int]               # C, H, W of an image or latent
     classes: Mapping[str, int]                # stream -> number of classes
     needs: Sequence[str]                      # streams of the study, without the timestep
-    embedder: Literal["shared", "native"] = "shared"
+    profile: Profile = "uniform"
+    embedder: Embedder | None = None          # None: the profile's
     text: TextRef | None = None               # encoder of the stream `text`
     # fmt: on
 
@@ -84,6 +85,7 @@ def network_of(study: Study, scale: Scale, backbone: str, data: DataRef) -> Netw
         shape=data.shape,
         classes=data.classes,
         needs=study.needs,
+        profile=study.profile,
         embedder=study.embedder,
         text=data.text,
     )
@@ -171,8 +173,15 @@ def _draft(arm: Arm, where: Where, network: Network) -> _Draft:
     methods = arm_methods(arm, where, network)
     _check_fit(arm, where, methods, network.backbone)
     sites = {site for kind, o in methods for site in METHODS.get(kind).sites(o, backbone.sites)}
+    profile = arm.profile or network.profile
     sizes = backbone.sizes(network.preset, network.patch)
+    if profile == "uniform":
+        sizes |= getattr(backbone, "uniform", lambda sizes: {})(sizes)
+    sizes |= _backbone_options(arm, where, network.backbone)
     always = getattr(backbone, "own_depthwise", False)
+    width = backbone.condition_width(sizes)
+    form = arm.embedder or network.embedder or ("native" if profile != "uniform" else "shared")
+    streams = (*network.classes, *([STREAM] if network.text else ()))
     return _Draft(
         where=where,
         backbone={
@@ -186,8 +195,8 @@ def _draft(arm: Arm, where: Where, network: Network) -> _Draft:
         },
         embedder={
             "version": condition.VERSION,
-            **embedder_options(network.embedder, backbone),
-            "width": backbone.condition_width(sizes),
+            **embedder_options(form, width, streams, backbone),
+            "width": width,
             "classes": dict(network.classes),
             **({"text": {STREAM: network.text.width}} if network.text else {}),
         },
@@ -246,15 +255,19 @@ def _matched(draft: _Draft, match: Match, target: int) -> ResolvedModel:
 def arm_methods(arm: Arm, where: Where, network: Network) -> Methods:
     """The arm's methods with validated options; `native` becomes the backbone's own methods."""
     methods: Methods = []
+    as_published = (arm.profile or network.profile) == "as_published"
     for i, entry in enumerate(arm.methods):
         here = (*where, "methods", i)
         for one in BACKBONES.get(network.backbone).native if entry == "native" else [entry]:
-            methods.append(_method(one, here, network.needs))
+            methods.append(_method(one, here, network.needs, as_published))
     return methods
 
 
 def _method(
-    entry: str | Mapping[str, dict[str, Any] | None], where: Where, needs: Sequence[str]
+    entry: str | Mapping[str, dict[str, Any] | None],
+    where: Where,
+    needs: Sequence[str],
+    as_published: bool,
 ) -> tuple[str, MethodOptions]:
     if isinstance(entry, str):
         kind, written = entry, {}
@@ -270,8 +283,9 @@ def _method(
         text = unknown("method", kind, ["native", *METHODS.names()])
         raise ConfigError("study", where, text)
     model = METHODS.get(kind).Options
+    defaults = METHODS.get(kind).published if as_published else {}
     try:
-        validated = validate(model, written)
+        validated = validate(model, {**defaults, **written})
     except ValidationError as error:
         inner, text = first_fault(error, model, written)
         raise ConfigError("study", (*where, kind, *inner), text) from None
@@ -280,6 +294,23 @@ def _method(
     except ValueError as error:
         raise ConfigError("study", (*where, kind, "source"), str(error)) from None
     return kind, validated
+
+
+def _backbone_options(arm: Arm, where: Where, name: str) -> dict[str, Any]:
+    """The arm's further options of the backbone, validated by its constructor's annotations."""
+    backbone, options = BACKBONES.get(name), {}
+    allowed = getattr(backbone, "options", ())
+    for key, value in arm.backbone.items():
+        here = (*where, "backbone", key)
+        if key not in allowed:
+            raise ConfigError("study", here, unknown(f"option of {name}", key, allowed))
+        annotation = get_type_hints(backbone.__init__)[key]
+        model = create_model("Option", **{key: (annotation, ...)})  # pyright: ignore
+        try:
+            options[key] = getattr(model.model_validate({key: value}, strict=True), key)
+        except ValidationError as error:
+            raise ConfigError("study", here, first_fault(error, model, {key: value})[1]) from None
+    return options
 
 
 def source_streams(source: str | list[str], needs: Sequence[str]) -> list[str]:

@@ -34,6 +34,7 @@ from cabench.records.schema import (
 )
 from cabench.records.spec import (
     DataSpec,
+    DecaySpec,
     DiffusionSpec,
     HeldoutSpec,
     ModelSpec,
@@ -44,6 +45,7 @@ from cabench.records.spec import (
     TrialSpec,
 )
 
+NOT_IN_RECIPE = {"images", "snapshot_every", "keep_state", "decay"}
 SAMPLE_RECIPE = 3  # raise it whenever the same network would give other samples
 
 
@@ -225,7 +227,10 @@ def _train_spec(
     model: ModelSpec,
     kernels: dict[str, str] | None,
 ) -> TrainSpec:
-    recipe = scale.training.model_dump(exclude={"images", "snapshot_every", "keep_state"})
+    recipe = scale.training.model_dump(exclude=NOT_IN_RECIPE)
+    if scale.training.decay:
+        end = scale.training.images
+        recipe["decay"] = DecaySpec(end=end, over=max(1, round(end * scale.training.decay)))
     return TrainSpec(
         recipe=training.RECIPE,
         **_present(kernels=kernels, text=data.text.spec if data.text else None),

@@ -83,10 +83,11 @@ def searches(plan: Plan) -> list[Search]:
 
 def _search(trial: Trial, tune: Tune) -> Search:
     train = trial.spec.train.model_copy(update={"seed": tune.seed})
+    images = max(train.training.batch, round(trial.spec.images * tune.budget))
     return Search(
         arm=trial.arm,
-        train=train,
-        images=max(train.training.batch, round(trial.spec.images * tune.budget)),
+        train=train.of_length(images),
+        images=images,
         options=tune,
         heldout=trial.spec.score.heldout,
         places=trial.places,

@@ -63,13 +63,17 @@ class BackboneSpec(Frozen):
 class EmbedderSpec(Frozen):
     """The condition embedder that all methods of an arm share.
 
-    `timestep` and `table` are set where an arm takes the embedder published with its backbone.
+    `timestep`, `table` and `projection` are set where an arm takes the embedder published with its
+    backbone.
     """
 
     version: int
     normalise: bool  # RMS-normalise each stream's embedding
+    gains: dict[str, float] | None = None  # stream -> start of the learned gain after that
+    spread: float | None = None  # of class tables and timestep MLP, where it is not 0.02
     timestep: str | None = None  # kind of timestep embedding
     table: str | None = None  # initialisation of the class tables
+    projection: str | None = None  # initialisation of the text's linear layer
     width: int  # channels of the embedding
     classes: dict[str, int]  # stream -> number of classes
     text: dict[str, int] | None = None  # stream -> width of its features
@@ -115,6 +119,21 @@ class DataSpec(Frozen):
     vae: VaeSpec | None = None  # of latents
 
 
+class DecaySpec(Frozen):
+    """The end of a training run: the rate falls linearly to 0 at `end`, after `over` images."""
+
+    end: int
+    over: int
+
+    @property
+    def begin(self) -> int:
+        return self.end - self.over
+
+    def factor(self, seen: int) -> float:
+        """Of the rate, in the step after `seen` images."""
+        return min(1.0, max(0.0, (self.end - seen) / self.over))
+
+
 class RecipeSpec(Frozen):
     """Optimiser and schedule of a training run; sizes in images."""
 
@@ -127,6 +146,7 @@ class RecipeSpec(Frozen):
     weight_decay: float
     clip: float | None  # norm of the gradient
     precision: str
+    decay: DecaySpec | None = None  # unset: the rate stays constant
 
 
 class DiffusionSpec(Frozen):
@@ -147,7 +167,7 @@ class TextSpec(Frozen):
 
 
 class TrainSpec(Frozen):
-    """What decides the bits of a training run, except its length."""
+    """What decides the bits of a training run, except its length where the rate is constant."""
 
     recipe: int  # version of the training code
     kernels: dict[str, str] | None = None  # forms of per-sample layers that were forced
@@ -162,6 +182,23 @@ class TrainSpec(Frozen):
     @property
     def key(self) -> str:
         return content_key("train", self.dump())
+
+    @property
+    def trunk(self) -> TrainSpec | None:
+        """The run at constant rate whose first part this one repeats, or None without a decay."""
+        if self.training.decay is None:
+            return None
+        recipe = {k: v for k, v in self.training.dump().items() if k != "decay"}
+        return self.model_copy(update={"training": RecipeSpec(**recipe)})
+
+    def of_length(self, images: int) -> TrainSpec:
+        """The same recipe for another length: the decay is the same share of it."""
+        decay = self.training.decay
+        if decay is None:
+            return self
+        over = max(1, round(images * decay.over / decay.end))
+        recipe = self.training.model_copy(update={"decay": DecaySpec(end=images, over=over)})
+        return self.model_copy(update={"training": recipe})
 
 
 class SampleSpec(Frozen):

@@ -17,55 +17,61 @@ ASSUMPTIONS = (
     ),
     (
         "can",
-        "The weight generator is one zero-initialised linear layer on the sum of the embedded "
-        "conditions, unless an arm says otherwise.",
+        "The weight generator is SiLU, then one zero-initialised linear layer without bias, on the "
+        "sum of the embedded conditions divided by the square root of their number, unless an arm "
+        "says otherwise. The paper states neither activation, bias nor initial values.",
     ),
     (
         "kernel_mixture",
         "The paper does not give the number of base kernels of adaptive kernel selection; it is "
         "an option of the arm. They are initialised as the layer's static kernel (where that is "
-        "zero, with standard deviation 1/sqrt(fan-in)). Coefficients are linear in the condition, "
-        "start at zero, and the mixture adds to the static kernel, unless an arm says otherwise.",
+        "zero, with standard deviation 1/sqrt(fan-in)). Coefficients are SiLU and a linear map of "
+        "the condition without bias, start at zero, and the mixture adds to the static kernel, "
+        "unless an arm says otherwise.",
     ),
     (
         "timestep_mixture",
-        "Remix-DiT has coefficients per interval of the timestep; here they are a softmax of a "
-        "linear map of the timestep's embedding, one map per layer. One of the K kernels is the "
-        "static one, initialised with 1/sqrt(K + 1) of the others' standard deviation, so that the "
-        "mixture starts with the standard deviation of one kernel.",
+        "Remix-DiT has coefficients per interval of the timestep, with a prior towards the "
+        "interval's own basis; here they are a softmax of SiLU and a linear map of the timestep's "
+        "embedding, one map per layer. One of the K kernels is the static one, initialised with "
+        "1/sqrt(K + 1) of the others' standard deviation, so that the mixture starts with the "
+        "standard deviation of one kernel.",
     ),
     (
         "lora",
-        "One layer of the MLP that weights the bases is shared by all layers of the backbone; the "
-        "other is per layer.",
+        "SiLU and a linear map of the condition without bias weight the bases. The published code "
+        "has an MLP per layer, a conditional bias of the layer, and another initial spread.",
     ),
     (
         "hyper_lora",
-        "Both low-rank factors are linear in the condition, in place of TC-LoRA's hypernetwork.",
+        "Both low-rank factors are SiLU and a linear map of the condition, in place of TC-LoRA's "
+        "hypernetwork.",
     ),
     (
         "text_kernels",
-        "DiCo's kernels of a text are the mean over its tokens of an MLP's output per token; they "
-        "add to the static kernel and start at zero.",
+        "DiCo's kernels of a text are the mean over its tokens of SiLU and a linear map of each; "
+        "they add to the static kernel and start at zero. DiCo has an MLP.",
     ),
     (
         "film",
-        "FiLM takes the form of AdaGN: one modulation per block, at its second norm, which keeps "
-        "its learned affine; it starts at zero.",
+        "FiLM modulates every norm, after its learned affine, by SiLU and a linear map without "
+        "bias that starts at zero. AdaGN has one modulation per residual block.",
     ),
     (
         "adaln_single",
-        "The map and the tables of adaLN-single start at zero; PixArt initialises the tables at "
-        "random.",
+        "The map of adaLN-single has no bias, and map and tables start at zero; PixArt initialises "
+        "both at random and adds the embedding itself to the last norm's table.",
     ),
     (
         "cross_attention",
-        "The output projection starts at zero; label and timestep are one token each.",
+        "The output projection starts at zero; label and timestep are one token each; keys and "
+        "values have no bias.",
     ),
     (
-        "moe",
-        "Experts with a quarter of the FFN's width are added beside it; Switch-DiT's loss on the "
-        "router is left out.",
+        "timestep_moe",
+        "Experts with a quarter of the FFN's width are added beside it and balanced by the loss of "
+        "Switch Transformers. Switch-DiT has linear experts that multiply the block's input, and a "
+        "diffusion-prior loss on the router.",
     ),
     (
         "dit",
@@ -78,6 +84,11 @@ ASSUMPTIONS = (
         "uvit",
         "U-ViT has no depthwise convolution: a 3x3 one is inserted in the FFN as in DiT; tokens "
         "that are not image patches bypass it.",
+    ),
+    (
+        "uvit",
+        "Below the width of the smallest published U-ViT (512), linear layers and positions are "
+        "drawn from a wider normal, 0.02 sqrt(512 / width), by fan-in.",
     ),
     (
         "cat",
@@ -98,7 +109,9 @@ ASSUMPTIONS = (
     (
         "",
         "Every arm has the same condition embedder, training recipe and learning rate; the paper "
-        "does not say how each arm was tuned.",
+        "does not say how each arm was tuned. Below the width of the smallest published DiT (384), "
+        "class tables and the timestep's last map are drawn from a wider normal, "
+        "0.02 sqrt(384 / width).",
     ),
     (
         "",

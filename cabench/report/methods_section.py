@@ -11,7 +11,7 @@ from typing import Any
 from cabench.analysis.formatting import plural
 from cabench.evidence.results import Results
 from cabench.records.schema import Environment, Manifest, ManifestArm, Protocol, Record
-from cabench.records.spec import DataSpec, EmbedderSpec, TextSpec, TrainSpec, TrialSpec
+from cabench.records.spec import DataSpec, EmbedderSpec, RecipeSpec, TextSpec, TrainSpec, TrialSpec
 
 IN_IMAGES = ("warmup", "ema_half_life")  # lengths that are counted in images seen
 SHORT = 16  # digits of a hash, as shown
@@ -46,7 +46,7 @@ def _rows(spec: TrialSpec, measured: Protocol | None, results: Results) -> list[
         ("VAE", _vae(train.data, measured)),
         ("Backbone", _backbone(train, measured)),
         ("Condition", _condition(train.model.embedder, train.text)),
-        ("Training", _joined(_images_seen(spec), "AdamW", listed(train.training.dump()))),
+        ("Training", _joined(_images_seen(spec), "AdamW", _recipe(train.training))),
         ("Diffusion", listed(train.diffusion.dump())),
         ("Sampling", _sampling(spec, results)),
     ]
@@ -97,10 +97,24 @@ def _condition(embedder: EmbedderSpec, text: TextSpec | None) -> str:
         ", ".join(streams),
         "timestep",
         f"embedded in {_value(embedder.width)} dimensions",
-        "each RMS-normalised, then summed"
-        if embedder.normalise
-        else "summed without normalisation",
+        _normalisation(embedder),
     )
+
+
+def _normalisation(embedder: EmbedderSpec) -> str:
+    if not embedder.normalise:
+        return "not normalised"
+    if not embedder.gains:
+        return "each RMS-normalised"
+    starts = listed({name: f"{gain:g}" for name, gain in embedder.gains.items()})
+    return f"each RMS-normalised, times a learned gain that starts at {starts}"
+
+
+def _recipe(recipe: RecipeSpec) -> str:
+    text = listed(recipe.dump(), skip=("decay",))
+    if recipe.decay is None:
+        return text
+    return f"{text}; the rate falls linearly to 0 over the last {recipe.decay.over:,} images"
 
 
 def _images_seen(spec: TrialSpec) -> str:

@@ -317,16 +317,21 @@ def test_weight_curves_are_the_measures_by_images(study, tmp_path, drawn):
             generated=[1, 2 + s, 8],
             spread_class=[None, 0.2, 0.3],
             spread_time=[None, 0.0, 0.0],
+            share_both=[None, 0.5, 0.25],
+            step_static=[0.5, 0.5, 0.5],
+            step_generated=[4, 2, 1],
             effective_rank=[9, 8 - s, 7],
         )
     figures.weight_curves(tmp_path / "w", example.results())
     *panels, key = drawn[0].axes
     means = [panel.lines[-1] for panel in panels]  # after those of the seeds
-    assert [list(line.get_xdata()) for line in means] == [images[1:]] * 3 + [images]
+    assert [list(line.get_xdata()) for line in means] == [images[1:]] * 4 + [images] * 2
     assert [list(line.get_ydata()) for line in means] == [
         [1.25, 2],
         [0.2, 0.3],
         [0, 0],
+        [0.5, 0.25],
+        [8, 4, 2],
         [9, 7.5, 7],
     ]
     assert all(len(panel.lines) == 3 for panel in panels)

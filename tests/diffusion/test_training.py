@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from specs import METHODS, model_spec, train_spec
+from specs import METHODS, method, model_spec, train_spec
 
 from cabench.data import SPLITS, Split, load_dataset
 from cabench.data.shards import Shards
@@ -65,6 +65,60 @@ def test_a_longer_run_extends_a_shorter_one_with_the_same_bits(tmp_path, digits)
     assert curve["images"] == sorted(curve["images"]) and curve["images"][-1] == 192
 
 
+DECAY = {"end": 192, "over": 64}
+
+
+def test_the_rate_falls_linearly_to_zero(digits):
+    trainer = Trainer(spec(decay={"end": 256, "over": 128}, warmup=64))
+    data, rates = Data(digits.split("generator-train"), ("label",)), []
+    for _ in range(8):
+        trainer.step(data, Order(len(data), 32, 0))
+        rates.append(trainer.optimiser.param_groups[0]["lr"] / trainer.recipe.lr)
+    assert rates == pytest.approx([0.5, 1, 1, 1, 1, 0.75, 0.5, 0.25])
+
+
+def test_a_run_with_a_decay_repeats_the_trunk_and_leaves_it_its_state(tmp_path, digits):
+    """Alone, from the trunk's state, and after a kill it has the same bits."""
+    alone = run(tmp_path / "alone", digits, 192, decay=DECAY)
+    run(tmp_path / "trunk", digits, 128)
+    steps = []
+
+    def decayed(folder, trunk, progress=lambda seen, loss: steps.append(seen)):
+        path = train(
+            spec(decay=DECAY), 192, digits, tmp_path / folder, snapshot_every=64,
+            progress=progress, trunk=tmp_path / trunk,
+        )  # fmt: skip
+        return load_file(path)
+
+    assert same(alone, decayed("from trunk", "trunk")) and steps == [160, 192]
+    with pytest.raises(Killed):
+        decayed("killed", "new trunk", die)
+    assert same(alone, decayed("killed", "new trunk"))
+    state, metadata = load_existing(tmp_path / "new trunk" / "state.safetensors")
+    constant, _ = load_existing(tmp_path / "trunk" / "state.safetensors")
+    assert metadata["seen"] == 128 and same(state, constant)
+    longer = run(tmp_path / "new trunk", digits, 192)
+    assert same(longer, run(tmp_path / "trunk", digits, 192))
+    assert not same(longer, alone)
+
+
+def test_a_trunk_past_the_start_of_the_decay_is_not_used(tmp_path, digits):
+    alone = run(tmp_path / "alone", digits, 192, decay=DECAY)
+    run(tmp_path / "trunk", digits, 160)
+    path = train(
+        spec(decay=DECAY), 192, digits, tmp_path / "a", snapshot_every=64, trunk=tmp_path / "trunk"
+    )
+    assert same(alone, load_file(path))
+    assert load_existing(tmp_path / "trunk" / "state.safetensors")[1]["seen"] == 160
+
+
+def test_a_spec_for_another_length_decays_over_the_same_share():
+    short = spec(decay=DECAY).of_length(96)
+    assert short.training.decay.dump() == {"end": 96, "over": 32}
+    assert spec().of_length(96) == spec() and spec().trunk is None
+    assert spec(decay=DECAY).trunk.key == spec().key
+
+
 def test_a_killed_run_resumes_with_the_same_bits(tmp_path, digits):
     with pytest.raises(Killed):
         train(spec(), 192, digits, tmp_path / "a", snapshot_every=64, progress=die)
@@ -85,10 +139,27 @@ def test_diagnostics_of_generated_weights_change_no_bit(tmp_path, digits, monkey
     sizes = history["sites"]["attn_out"]["generated"]
     assert 0 < sizes[0] < sizes[1] < sizes[2]
     averaged = load_ema(spec().model, path)
-    assert last_point(history) == generated_weights(averaged, {"label": 10}, "cpu")
+    last = last_point(history)
+    for site, measures in generated_weights(averaged, {"label": 10}, "cpu").items():
+        steps = {name: last[site].pop(name) for name in ("step_static", "step_generated")}
+        assert last[site] == measures and min(steps.values()) > 0
     monkeypatch.setattr(training, "generated_weights", lambda *_: {})
+    monkeypatch.setattr(training, "produced_weights", lambda *_: [])
     assert same(with_them, run(tmp_path / "b", digits, 192))
     assert load_existing(tmp_path / "b" / path.name)[1]["curve"]["weights"] == {}
+
+
+def test_the_penalty_of_a_method_reaches_its_gradient(digits):
+    """The router's gradient with and without its balance, whose size is the option's."""
+    gradients = []
+    for balance in (0.0, 1.0):
+        moe = method("timestep_moe", ["timestep"], balance=balance)
+        trainer = Trainer(train_spec(model_spec([moe], affine=True)))
+        router = trainer.model.methods["timestep_moe"].layers[0].router.weight
+        router.register_hook(lambda g: gradients.append(g.clone()))
+        trainer.step(Data(digits.split("generator-train"), ("label",)), Order(500, 32, 0))
+    assert not gradients[0].any()  # the experts' output starts at zero
+    assert gradients[1].abs().max() > 1e-4
 
 
 def test_a_state_without_diagnostics_resumes(tmp_path, digits):

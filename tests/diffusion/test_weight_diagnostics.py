@@ -11,12 +11,15 @@ from cabench.diffusion.weight_diagnostics import (
     generated_weights,
     gram,
     last_point,
+    produced_weights,
+    step_sizes,
 )
 from cabench.models.model import build_initialised
 from cabench.runtime.files import as_text
 
 TIMES = (50.0, 275.0, 500.0, 725.0, 950.0)
-MEASURES = {"static", "generated", "spread_class", "spread_time", "effective_rank"}
+SHARES = ("share_class", "share_time", "share_both")
+MEASURES = {"static", "generated", "spread_class", "spread_time", "effective_rank", *SHARES}
 
 
 def model_of(arm, std=0.1, **more):
@@ -51,11 +54,18 @@ def test_measures_by_hand(site):
         for i, t in enumerate(TIMES):
             for label in range(10):
                 embedded = model.embedder(torch.tensor([t]), {"label": torch.tensor([label])})
-                weights[i, label] = matrix @ (embedded["timestep"] + embedded["label"])[0]
+                c = (embedded["timestep"] + embedded["label"])[0] / 2**0.5
+                weights[i, label] = matrix @ torch.nn.functional.silu(c)
         weights = weights.detach().double().numpy()
         flat = weights.reshape(50, -1)
         p = np.linalg.svd(flat - flat.mean(0), compute_uv=False) ** 2
         p = p[p > 0] / p.sum()
+        centred = weights - weights.mean((0, 1))
+        time, label = centred.mean(1, keepdims=True), centred.mean(0, keepdims=True)
+        parts = [
+            (np.broadcast_to(part, centred.shape) ** 2).sum() / (centred**2).sum()
+            for part in (label, time, centred - time - label)
+        ]
         expected.append(
             [
                 model.backbone.get_parameter(f"{name}.weight").norm().item(),
@@ -63,16 +73,47 @@ def test_measures_by_hand(site):
                 np.sqrt(weights.var(axis=1).sum(-1)).mean(),
                 np.sqrt(weights.var(axis=0).sum(-1)).mean(),
                 np.exp(-(p * np.log(p)).sum()),
+                *parts,
             ]
         )
-    static, size, over_class, over_time, rank = np.mean(expected, axis=0)
+    static, size, over_class, over_time, rank, *parts = np.mean(expected, axis=0)
     assert measured == {
         "static": pytest.approx(static, rel=1e-4),
         "generated": pytest.approx(size, rel=1e-4),
         "spread_class": pytest.approx(over_class / static, rel=1e-4),
         "spread_time": pytest.approx(over_time / static, rel=1e-4),
         "effective_rank": pytest.approx(rank, rel=1e-4),
-    }
+    } | {name: pytest.approx(part, rel=1e-3) for name, part in zip(SHARES, parts, strict=True)}
+    assert sum(parts) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("generator", ["linear", "bottleneck"])
+def test_a_linear_generator_shows_no_interaction(generator):
+    """Label and timestep add up in it; with the SiLU before it, they interact."""
+    for activation, low, high in (("none", 0, 1e-6), ("silu", 0.02, 0.98)):
+        can = method("can", activation=activation, generator=generator, rank=6)
+        if generator == "linear":
+            del can["options"]["rank"]
+        measured = generated_weights(model_of(dict(methods=[can])), {"label": 10}, "cpu")
+        for entry in measured.values():
+            assert low <= entry["share_both"] <= high
+            assert sum(entry[name] for name in SHARES) == pytest.approx(1, abs=1e-4)
+
+
+def test_the_size_of_a_step_is_that_of_adam():
+    """Adam's first step moves W by the rate; W_c by the rate times the sum of |c|."""
+    model = model_of(METHODS["can-3"], std=0)
+    x, label = torch.randn(8, 1, 8, 8), torch.arange(8)
+    t = torch.full((8,), 500.0)
+    torch.nn.init.normal_(model.backbone.head.weight)
+    generators = model.methods.parameters()
+    optimiser = torch.optim.Adam([*generators, model.backbone.patch_embed.weight], lr=1e-3)
+    before = produced_weights(model, {"label": 10}, "cpu")
+    model(x, t, {"label": label}).square().mean().backward()
+    optimiser.step()
+    sizes = step_sizes(before, produced_weights(model, {"label": 10}, "cpu"))["patch_embed"]
+    assert sizes["step_static"] == pytest.approx(1e-3, rel=1e-2)
+    assert 2e-3 < sizes["step_generated"] < 1e-3 * 32  # signs of c agree only in part
 
 
 @pytest.mark.parametrize(("stream", "other"), [("label", "timestep"), ("timestep", "label")])
@@ -140,7 +181,7 @@ def test_a_history_has_every_point_and_stays_small():
         "loss": [0.123456] * 100,
         "heldout": {"images": history["images"], "loss": [0.123456] * 10},
     }
-    assert len(as_text(curve | {"weights": history})) < 10_000
+    assert len(as_text(curve | {"weights": history})) < 15_000
 
 
 def test_without_generators_a_history_is_empty():

@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from specs import METHODS, ON, ONE_STREAM, SOURCE, method, model_spec
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from cabench.models.conditioning.timestep_moe import imbalance
 from cabench.models.model import build_initialised
 from cabench.models.operations import Conditioning, DenseDelta
 from cabench.registry import METHODS as REGISTERED
@@ -34,6 +35,72 @@ def batch(n=6):
     g = torch.Generator().manual_seed(2)
     x = torch.randn(n, 1, 8, 8, generator=g)
     return x, torch.rand(n, generator=g) * 1000, torch.randint(0, 10, (n,), generator=g)
+
+
+def weights_over(model, times, labels):
+    """Generated weights or modulations at each pair of a time and a label, (T, L, numbers)."""
+    t = torch.tensor(times).repeat_interleave(len(labels))
+    label = torch.tensor(labels).repeat(len(times))
+    cond = model.condition(t, {"label": label}, None)
+    parts = [
+        o.dense(model.backbone.get_submodule(a).weight)
+        for a in cond.operations
+        for o in cond.operations[a]
+    ]
+    for m in cond.modulation.values():
+        parts += [p for p in (m.shift, m.scale, m.gate) if p is not None]
+    return torch.cat([p.flatten(1) for p in parts], 1).view(len(times), len(labels), -1)
+
+
+def interaction(model):
+    """Share of the variance over a grid of times and labels that is in neither main effect."""
+    y = weights_over(model, [50.0, 400.0, 800.0], [0, 3, 7, 9]).double()
+    rest = y - y.mean(0) - y.mean(1, keepdim=True) + y.mean((0, 1))
+    return (rest.square().sum() / (y - y.mean((0, 1))).square().sum()).item()
+
+
+ON_BOTH = [  # methods that map label and timestep together to weights or modulations
+    "adaln", "adaln_zero", "adaln_single", "film", "can-3", "can-bottleneck", "hyper_lora",
+    "lora", "mixture-add",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ON_BOTH)
+def test_label_and_timestep_interact_in_every_method(name):
+    """A linear map of their sum has no interaction; with the SiLU before it, all of them do."""
+    spec = model_spec(**METHODS[name])
+    assert interaction(noisy_model(spec)) > 0.02
+    linear = spec.dump()
+    linear["methods"][0]["options"]["activation"] = "none"
+    model = noisy_model(type(spec).model_validate(linear))
+    if name == "hyper_lora":  # a product of two linear maps
+        assert interaction(model) > 0.02
+    else:
+        assert interaction(model) < 1e-6
+
+
+@pytest.mark.parametrize("name", ON_BOTH)
+def test_a_source_of_several_streams_is_as_loud_as_one(name):
+    """The vector that a method maps has the same size for one stream and for two."""
+    sizes = []
+    for source in (SOURCE, ["label"], ["timestep"]):
+        options = METHODS[name]["methods"][0]["options"] | {"source": source, "activation": "none"}
+        kind = METHODS[name]["methods"][0]["kind"]
+        model = build_initialised(model_spec([method(kind, **options)]), 0)
+        _, t, label = batch(500)
+        c = next(iter(model.methods.values())).condition(model.embedder(t, {"label": label}))
+        sizes.append(c.square().mean().sqrt().item())
+    assert sizes == pytest.approx([1, 1, 1], rel=0.1)
+
+
+@pytest.mark.parametrize("probabilities", [[[0.25] * 4] * 4, [[0.7, 0.1, 0.1, 0.1]] * 4])
+def test_the_balance_of_experts_is_switch_transformers(probabilities):
+    """E sum_i f_i P_i of arXiv 2101.03961: 1 for an even load, up to E for a single expert."""
+    p = torch.tensor(probabilities)
+    even = torch.arange(4)[:, None]
+    one = torch.zeros(4, 1, dtype=torch.long)
+    assert imbalance(p, even).item() == pytest.approx(1)
+    assert imbalance(p, one).item() == pytest.approx(4 * p[0, 0].item())
 
 
 def test_every_registered_method_is_tested_here():
@@ -162,7 +229,7 @@ def test_kernel_mixture_is_the_sum_by_hand():
         spec = model_spec([method("kernel_mixture", form=form, kernels=kernels)], affine=True)
         model = noisy_model(spec)
         embedded = model.embedder(t, {"label": label})
-        c = embedded["timestep"] + embedded["label"]
+        c = F.silu((embedded["timestep"] + embedded["label"]) / 2**0.5)
         mixture = model.methods["kernel_mixture"].mixtures["patch_embed"]
         static = model.backbone.patch_embed.weight
         delta = (
@@ -180,13 +247,14 @@ def test_kernel_mixture_is_the_sum_by_hand():
 
 def test_experts_are_those_that_the_router_chose():
     """Slow reference: the top 2 of 4 experts, each a small FFN, weighted by the router's share."""
-    model = noisy_model(model_spec([method("moe")], affine=True))
-    experts = model.methods["moe"].layers[0]
+    model = noisy_model(model_spec([method("timestep_moe", ["timestep"])], affine=True))
+    experts = model.methods["timestep_moe"].layers[0]
     g = torch.Generator().manual_seed(3)
-    h, c = torch.randn(5, 7, 32, generator=g), torch.randn(5, 32, generator=g)
-    y = experts(h, *experts.route(c))
+    h, t = torch.randn(5, 7, 32, generator=g), torch.rand(5, generator=g) * 1000
+    embedded = model.embedder(t, {})
+    y = experts(h, *model.methods["timestep_moe"](embedded).branches["blocks.0.beside"].inputs)
     for i in range(5):
-        share = experts.router(c[i]).softmax(0)
+        share = experts.router(F.silu(embedded["timestep"][i])).softmax(0)
         expected = sum(
             share[k] * F.gelu(h[i] @ experts.expand[k].T, approximate="tanh") @ experts.project[k].T
             for k in share.argsort(descending=True)[:2].tolist()
@@ -208,7 +276,7 @@ STATIC_AT_FIRST = [
     "adaln",
     "film",
     "cross_attention",
-    "moe",
+    "timestep_moe",
 ]
 
 
@@ -321,11 +389,11 @@ def test_linear_attention_sums_in_float32_under_autocast():
     assert seen and set(seen) == {torch.float32} and y.dtype == torch.bfloat16
 
 
-def test_kernels_of_a_text_are_means_over_its_tokens():
+@pytest.mark.parametrize("generator", ["linear", "mlp"])
+def test_kernels_of_a_text_are_means_over_its_tokens(generator):
     """Slow reference: each text by itself, without padding. Computed once per trajectory."""
-    spec = model_spec(
-        [method("text_kernels", ["text"])], affine=True, classes={}, text={"text": 12}
-    )
+    methods = [method("text_kernels", ["text"], generator=generator)]
+    spec = model_spec(methods, affine=True, classes={}, text={"text": 12})
     model = noisy_model(spec)
     g = torch.Generator().manual_seed(5)
     lengths, features = (5, 3, 1), torch.randn(3, 5, 12, generator=g)
@@ -336,7 +404,10 @@ def test_kernels_of_a_text_are_means_over_its_tokens():
         tokens = model.embedder.texts["text"].linear(features[i, :length])
         tokens = tokens / tokens.square().mean(1, keepdim=True).sqrt()
         expected = torch.stack(
-            [module.out @ F.silu(module.hidden(token)) for token in tokens]
+            [
+                module.out @ F.silu(token if generator == "linear" else module.hidden(token))
+                for token in tokens
+            ]
         ).mean(0)
         torch.testing.assert_close(operation.delta[i].flatten(), expected, rtol=1e-4, atol=1e-5)
     cache = {}
@@ -359,17 +430,20 @@ def test_uvits_final_convolution_is_the_last_layer():
     torch.testing.assert_close(model(x, t, {"label": label}), expected)
 
 
-def test_adaln_zero_is_dits_formula():
+@pytest.mark.parametrize(("sum_scale", "divisor"), [("one", 1), ("sqrt", 2**0.5)])
+def test_adaln_zero_is_dits_formula(sum_scale, divisor):
     """One block by hand from DiT's section 3.2: x += gate * f(LN(x) (1 + scale) + shift)."""
-    model = noisy_model(model_spec([method("adaln_zero")], depthwise=False, depth=1))
+    methods = [method("adaln_zero", sum_scale=sum_scale)]
+    model = noisy_model(model_spec(methods, depthwise=False, depth=1))
     x, t, label = batch(2)
     embedded = model.embedder(t, {"label": label})
-    c = F.silu(embedded["timestep"] + embedded["label"])
+    c = F.silu((embedded["timestep"] + embedded["label"]) / divisor)
     maps = model.methods["adaln_zero"].maps
     block, b = model.backbone.blocks[0], model.backbone
 
     def modulated(h, linear):
-        shift, scale, *gate = linear(c)[:, None].chunk(3 if linear.out_features == 96 else 2, -1)
+        y = F.linear(c, linear.weight, linear.bias)[:, None]
+        shift, scale, *gate = y.chunk(y.shape[-1] // 32, -1)
         return F.layer_norm(h, (32,), eps=1e-6) * (1 + scale) + shift, *gate
 
     patches = x.reshape(2, 1, 4, 2, 4, 2).permute(0, 2, 4, 1, 3, 5).reshape(2, 16, 4)
@@ -437,9 +511,11 @@ def test_source_is_a_sum_of_normalised_streams():
 
 
 @pytest.mark.parametrize("source", [SOURCE, ["label"], ["timestep"]])
+@pytest.mark.parametrize("activation", ["silu", "none"])
 @pytest.mark.parametrize(("generator", "rank"), [("linear", None), ("bottleneck", 8), ("mlp", 8)])
-def test_generation_through_a_trajectory_is_split(source, generator, rank):
-    can = method("can", source, sites="all", generator=generator, rank=rank, bias=True)
+def test_generation_through_a_trajectory_is_split(source, activation, generator, rank):
+    options = dict(generator=generator, rank=rank, activation=activation, bias=True)
+    can = method("can", source, sites="all", **options)
     model = noisy_model(model_spec([can], affine=True))
     rows = []
     for module in model.methods["can"].generators.values():
@@ -455,7 +531,7 @@ def test_generation_through_a_trajectory_is_split(source, generator, rank):
         split = model(x, t, streams, None, index, cache)
         torch.testing.assert_close(split, full, rtol=1e-4, atol=1e-4)
         labels, time = ([3] * count if step == 0 else []), [1] * count
-        if generator == "mlp" and source == SOURCE:
+        if (generator == "mlp" or activation == "silu") and source == SOURCE:
             labels, time = [3] * count, []
         expected = labels * ("label" in source) + time * ("timestep" in source)
         assert sorted(rows) == sorted(expected)

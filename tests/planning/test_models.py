@@ -81,12 +81,64 @@ def test_the_native_embedder_is_the_published_one(tiny):
     assert shared.normalise
 
 
+def models_of(tiny, old, new, backbone="dit"):
+    path, scale = on_all(tiny, old, new)
+    return plan(read_study(path, backbone=backbone), scale, all_arms=True).models
+
+
+def test_the_profile_as_published_sets_options_and_embedder(tiny):
+    published = models_of(tiny, "question", "profile: as_published\nquestion")
+    uniform = models_of(tiny, "question", "question")
+    (native,) = published["native+dw"].spec.methods
+    assert native.options["sum_scale"] == "one" and not published["can-3"].spec.embedder.normalise
+    (native,) = uniform["native+dw"].spec.methods
+    assert native.options["sum_scale"] == "sqrt" and uniform["can-3"].spec.embedder.normalise
+
+
+def test_what_an_arm_writes_goes_before_its_profile(tiny):
+    arm = "{methods: [{film: {norms: all}}], profile: as_published, embedder: gain, extra: true}"
+    model = models_of(tiny, "{methods: [{can: {sites: all}}], extra: true}", arm)["can-all"].spec
+    assert model.methods[0].options["norms"] == "all"
+    assert model.methods[0].options["sum_scale"] == "one"
+    assert model.embedder.gains == {"timestep": 0.05, "label": 0.02}
+
+
+def test_uvit_below_the_published_width_is_drawn_by_fan_in(tiny):
+    spreads = {}
+    for profile in ("uniform", "as_published"):
+        models = models_of(tiny, "question", f"profile: {profile}\nquestion", "uvit")
+        spreads[profile] = models["can-3"].spec.backbone.sizes.get("spread", 0.02)
+    assert spreads == {"uniform": pytest.approx(0.02 * (512 / 32) ** 0.5), "as_published": 0.02}
+
+
+def test_an_arm_sets_options_of_its_backbone(tiny):
+    arm = "{methods: [can], backbone: {depthwise_at: before}, extra: true}"
+    spec = models_of(tiny, "{methods: [{can: {sites: all}}], extra: true}", arm)["can-all"].spec
+    assert spec.backbone.arguments["depthwise_at"] == "before"
+
+
+@pytest.mark.parametrize(
+    ("options", "key", "text"),
+    [
+        ("{depthwise_before: true}", "depthwise_before", "did you mean 'depthwise_at'?"),
+        ("{depthwise_at: middle}", "depthwise_at", "'after' or 'before'"),
+        ("{width: 32}", "width", "unknown option of dit 'width'"),
+    ],
+)
+def test_options_that_a_backbone_does_not_offer_are_refused(tiny, options, key, text):
+    arm = f"{{methods: [can], backbone: {options}, extra: true}}"
+    old = "{methods: [{can: {sites: all}}], extra: true}"
+    error = error_of(lambda: models_of(tiny, old, arm))
+    assert_at(error, tiny / "all.yaml", 8, f"arms.can-all.backbone.{key}")
+    assert text in str(error)
+
+
 # fmt: off
 UNFIT = {  # backbone, methods, text of the message
     "tokens on cat": ("cat", "tokens", "unknown cat hook 'tokens'"),
     "a late start": ("uvit", "{tokens: {start: 3}}", "tokens: start: "),
     "lora of kernels": ("dit", "{lora: {sites: [depthwise]}}", "attn_qkv"),
-    "too many experts": ("dit", "{moe: {experts: 2, top: 3}}", "top: "),
+    "too many experts": ("dit", "{timestep_moe: {experts: 2, top: 3}}", "top: "),
     "conditioned on the label": ("dit", "{timestep_mixture: {source: label}}", "'timestep'"),
     "a site of cat": ("dit", "{can: {sites: [agg]}}", "unknown dit site 'agg'"),
     "two contexts": ("dit", "cross_attention, cross_attention", "the hook 'context'"),

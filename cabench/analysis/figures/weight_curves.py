@@ -23,13 +23,15 @@ from cabench.analysis.figures.arms import (
 )
 from cabench.analysis.figures.curves import thousands
 from cabench.analysis.figures.style import FAINT, SCREEN, Look, finish, new_figure
-from cabench.analysis.training_curves import norms, weight_frame
+from cabench.analysis.training_curves import weight_frame
 from cabench.evidence.results import Results
 
 PANELS = {
     "ratio": "generated\n/ static",
     "spread_class": "spread over\nclasses",
     "spread_time": "spread over\ntimesteps",
+    "share_both": "share of\ninteraction",
+    "step": "step, generated\n/ static",
     "effective_rank": "effective\nrank",
 }
 NEGLIGIBLE = 1e4  # values this many times below the largest lie outside their panel
@@ -43,16 +45,17 @@ def weight_curves(path: str | Path, results: Results, look: Look = SCREEN) -> li
     if rows.empty:
         return []
     sites = list(dict.fromkeys(rows["site"]))
+    panels_of = {m: title for m, title in PANELS.items() if m in set(rows["measure"])}
     styles = arm_styles(results, results.arms)  # the same colours as in the figure of losses
     arms = [arm for arm in results.arms if arm in set(rows["arm"])]
     width = look.width or max(6.5, 1.2 + 1.5 * len(sites))
     across = max(1, int((width - 0.3) / (look.size * LETTER * (max(map(len, arms)) + 7))))
     panel, legend = 1.15, look.size * (0.12 + LINE * ceil(len(arms) / across))
-    height = len(PANELS) * panel + legend + (1.7 if look.titled else 0.6)
+    height = len(panels_of) * panel + legend + (1.7 if look.titled else 0.6)
     with new_figure(width, height, look) as figure:
-        ratios = [panel] * len(PANELS) + [legend]
-        grid = figure.add_gridspec(len(PANELS) + 1, len(sites), height_ratios=ratios)
-        for row, (measure, title) in enumerate(PANELS.items()):
+        ratios = [panel] * len(panels_of) + [legend]
+        grid = figure.add_gridspec(len(panels_of) + 1, len(sites), height_ratios=ratios)
+        for row, (measure, title) in enumerate(panels_of.items()):
             of_measure = where(rows, measure=measure)
             panels: list[Axes] = []
             for column, site in enumerate(sites):
@@ -62,7 +65,7 @@ def weight_curves(path: str | Path, results: Results, look: Look = SCREEN) -> li
                 of_site = where(of_measure, site=site)
                 for arm in arms:
                     draw_lines(axes, where(of_site, arm=arm), "value", styles[arm], 1.3, 3)
-                _dress(axes, max(rows["images"]), bottom=row == len(PANELS) - 1)
+                _dress(axes, max(rows["images"]), bottom=row == len(panels_of) - 1)
                 if row == 0:
                     axes.set_title(site)
                 axes.tick_params(labelleft=column == 0)
@@ -74,16 +77,30 @@ def weight_curves(path: str | Path, results: Results, look: Look = SCREEN) -> li
 
 
 def with_ratio(rows: pd.DataFrame) -> pd.DataFrame:
-    """The drawn measures: `ratio`, generated / static norm, in place of the two norms."""
-    sizes = norms(rows)
-    ratio = (sizes["generated"] / sizes["static"]).where(sizes["static"] > 0)
-    sizes = sizes.assign(measure="ratio", value=ratio).dropna(subset="value")
-    return pd.concat([sizes, rows.loc[rows["measure"].isin(list(PANELS))]], ignore_index=True)
+    """The drawn measures: `ratio`, generated / static norm, and `step`, the same of one step."""
+    pairs = [
+        quotient(rows, "ratio", "generated", "static"),
+        quotient(rows, "step", "step_generated", "step_static"),
+    ]
+    others = rows.loc[rows["measure"].isin(list(PANELS))]
+    return pd.concat([*pairs, others], ignore_index=True)
+
+
+def quotient(rows: pd.DataFrame, name: str, upper: str, lower: str) -> pd.DataFrame:
+    """A measure divided by another, where that is positive, as a measure of its own."""
+    index = [column for column in rows.columns if column not in ("measure", "value")]
+    wide = rows.loc[rows["measure"].isin([upper, lower])].pivot_table(
+        index=index, columns="measure", values="value", sort=False
+    )
+    if upper not in wide or lower not in wide:
+        return rows.head(0)
+    value = (wide[upper] / wide[lower]).where(wide[lower] > 0)
+    return value.rename("value").dropna().reset_index().assign(measure=name)[list(rows.columns)]
 
 
 def _scale(axes: Axes, measure: str, values: np.ndarray) -> None:
-    """A linear scale for ranks, a logarithmic one for ratios, which differ widely over sites."""
-    if measure == "effective_rank":
+    """A linear scale for ranks and shares, a logarithmic one for ratios, which differ widely."""
+    if measure in ("effective_rank", "share_both"):
         axes.set_ylim(bottom=0)
         axes.yaxis.set_major_locator(MaxNLocator(4))
         return

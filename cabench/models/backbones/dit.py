@@ -5,7 +5,6 @@ The conditioning is not part of it: it comes in through `cond` (see models/sites
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
@@ -13,15 +12,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cabench.models.activations import gelu_tanh
+from cabench.models.backbones.convolution import Convolution, Place
 from cabench.models.init import constant
 from cabench.models.operations import Conditioning
 from cabench.models.sites import (
     Hook,
     ModulatedNorm,
-    SiteDepthwise,
     SiteLinear,
     image_tokens,
-    on_image_tokens,
     plus,
     residual,
 )
@@ -59,27 +57,22 @@ class Attention(nn.Module):
 
 
 class FeedForward(nn.Module):
-    """Linear, GELU (tanh), optional 3x3 depthwise convolution as h + gelu(dw(h)), linear.
+    """Linear, GELU (tanh), optional 3x3 depthwise convolution, linear.
 
     (B, N, D) -> (B, N, D).
     """
 
-    def __init__(self, width: int, hidden: int, grid: tuple[int, int], depthwise: bool):
+    def __init__(self, width: int, hidden: int, conv: Convolution):
         super().__init__()
         self.expand = SiteLinear("ffn_in", width, hidden)
-        self.depthwise = SiteDepthwise(hidden, grid) if depthwise else None
+        self.depthwise = conv.build(hidden)
+        self.convolution = conv
         self.project = SiteLinear("ffn_out", hidden, width)
 
     def forward(self, x: Tensor, cond: Conditioning) -> Tensor:
-        h = gelu_tanh(self.expand(x, cond))  # (B, N, hidden)
-        if self.depthwise is not None:
-            n = math.prod(self.depthwise.grid)
-            h = on_image_tokens(self._convolve, h, n, cond)  # (B, N, hidden)
+        h = self.expand(x, cond)  # (B, N, hidden)
+        h = self.convolution.activate(gelu_tanh, self.depthwise, h, cond)  # (B, N, hidden)
         return self.project(h, cond)
-
-    def _convolve(self, h: Tensor, cond: Conditioning) -> Tensor:
-        assert self.depthwise is not None
-        return h + gelu_tanh(self.depthwise(h, cond))
 
 
 class Block(nn.Module):
@@ -90,8 +83,7 @@ class Block(nn.Module):
         width: int,
         heads: int,
         hidden: int,  # inner channels of the FFN
-        grid: tuple[int, int],
-        depthwise: bool,  # a depthwise convolution in the FFN
+        conv: Convolution,
         affine: bool,  # learned affine in the norms
         static_gate: bool,  # a learned gate on each residual branch
     ):
@@ -100,7 +92,7 @@ class Block(nn.Module):
         self.attn = Attention(width, heads)
         self.context = Hook("context", width, heads)
         self.norm2 = ModulatedNorm(width, affine, gated=True, static_gate=static_gate)
-        self.ffn = FeedForward(width, hidden, grid, depthwise)
+        self.ffn = FeedForward(width, hidden, conv)
         self.beside = Hook("ffn", width, hidden)
 
     def forward(self, x: Tensor, cond: Conditioning) -> Tensor:
@@ -130,6 +122,7 @@ class DiT(nn.Module):
         "L": dict(depth=24, width=1024, heads=16),
         "XL": dict(depth=28, width=1152, heads=16),
     }
+    options = ("depthwise_at",)
 
     def __init__(
         self,
@@ -143,6 +136,7 @@ class DiT(nn.Module):
         norm_affine: bool = False,  # learned affine in the norms (no modulator there)
         static_gate: bool = False,  # a learned, zero-initialised gate on each residual branch
         out_channels: int | None = None,  # C; 2C when sigma is learned
+        depthwise_at: Place = "after",  # of the FFN's activation
     ):
         super().__init__()
         channels, height, breadth = shape
@@ -154,9 +148,9 @@ class DiT(nn.Module):
         positions = constant(sincos_positions, width, *self.grid)
         self.register_buffer("positions", positions, persistent=False)
         self.patch_embed = SiteLinear("patch_embed", channels * patch**2, width)
+        conv = Convolution(self.grid if depthwise else None, depthwise_at)
         self.blocks = nn.ModuleList(
-            Block(width, heads, hidden, self.grid, depthwise, norm_affine, static_gate)
-            for _ in range(depth)
+            Block(width, heads, hidden, conv, norm_affine, static_gate) for _ in range(depth)
         )
         self.norm = ModulatedNorm(width, norm_affine, gated=False)
         self.head = SiteLinear("head", width, self.out_channels * patch**2, init="zeros")

@@ -1,7 +1,9 @@
 """U-ViT (Bao et al., arXiv 2209.12152): everything is a token, with long skips between blocks.
 
 Initial values follow the published code: linear layers and positions are drawn from a truncated
-normal of 0.02, the patch embedding and the final convolution as torch draws them.
+normal of 0.02, the patch embedding and the final convolution as torch draws them. Below the width
+of the smallest published model 0.02 is too small by fan-in; the profile `uniform` draws from a
+wider normal there.
 
 The condition's tokens come in through `cond` (method `tokens`, U-ViT's native one), as does any
 other conditioning (see models/sites.py).
@@ -16,31 +18,33 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cabench.models.backbones.convolution import Convolution, Place
 from cabench.models.init import parameter, tag
 from cabench.models.operations import Conditioning
 from cabench.models.sites import (
     Hook,
+    LinearSite,
     ModulatedNorm,
-    SiteDepthwise,
     SiteLinear,
     image_tokens,
-    on_image_tokens,
     plus,
     residual,
 )
 from cabench.registry import BACKBONES
 
 EPS = 1e-5  # of the norms
+SPREAD = 0.02  # of the truncated normal, as published
+SMALLEST = 512  # width of the smallest published model
 
 
 class Attention(nn.Module):
     """Multi-head self-attention, qkv without bias: (B, T + N, D) -> (B, T + N, D)."""
 
-    def __init__(self, width: int, heads: int):
+    def __init__(self, width: int, heads: int, spread: float):
         super().__init__()
         self.heads = heads
-        self.qkv = SiteLinear("attn_qkv", width, 3 * width, bias=False, init="trunc02")
-        self.out = SiteLinear("attn_out", width, width, init="trunc02")
+        self.qkv = linear("attn_qkv", width, 3 * width, spread, bias=False)
+        self.out = linear("attn_out", width, width, spread)
 
     def forward(self, x: Tensor, cond: Conditioning) -> Tensor:
         b, n, d = x.shape
@@ -56,22 +60,17 @@ class FeedForward(nn.Module):
     (B, T + N, D) -> (B, T + N, D).
     """
 
-    def __init__(self, width: int, hidden: int, grid: tuple[int, int], depthwise: bool):
+    def __init__(self, width: int, hidden: int, conv: Convolution, spread: float):
         super().__init__()
-        self.expand = SiteLinear("ffn_in", width, hidden, init="trunc02")
-        self.depthwise = SiteDepthwise(hidden, grid) if depthwise else None
-        self.project = SiteLinear("ffn_out", hidden, width, init="trunc02")
+        self.expand = linear("ffn_in", width, hidden, spread)
+        self.depthwise = conv.build(hidden)
+        self.convolution = conv
+        self.project = linear("ffn_out", hidden, width, spread)
 
     def forward(self, x: Tensor, cond: Conditioning) -> Tensor:
-        h = F.gelu(self.expand(x, cond))  # (B, T + N, hidden)
-        if self.depthwise is not None:
-            n = math.prod(self.depthwise.grid)
-            h = on_image_tokens(self._convolve, h, n, cond)  # (B, T + N, hidden)
+        h = self.expand(x, cond)  # (B, T + N, hidden)
+        h = self.convolution.activate(F.gelu, self.depthwise, h, cond)  # (B, T + N, hidden)
         return self.project(h, cond)
-
-    def _convolve(self, h: Tensor, cond: Conditioning) -> Tensor:
-        assert self.depthwise is not None
-        return h + F.gelu(self.depthwise(h, cond))
 
 
 class Block(nn.Module):
@@ -85,19 +84,19 @@ class Block(nn.Module):
         width: int,
         heads: int,
         hidden: int,  # inner channels of the FFN
-        grid: tuple[int, int],
-        depthwise: bool,  # a depthwise convolution in the FFN
+        conv: Convolution,
         affine: bool,  # learned affine in the norms
         static_gate: bool,  # a learned gate on each residual branch
+        spread: float,  # of the linear layers' initial values
         skip: bool,  # a long skip ends here
     ):
         super().__init__()
-        self.skip = SiteLinear("skip", 2 * width, width, init="trunc02") if skip else None
+        self.skip = linear("skip", 2 * width, width, spread) if skip else None
         self.norm1 = ModulatedNorm(width, affine, True, static_gate, EPS)
-        self.attn = Attention(width, heads)
+        self.attn = Attention(width, heads, spread)
         self.context = Hook("context", width, heads)
         self.norm2 = ModulatedNorm(width, affine, True, static_gate, EPS)
-        self.ffn = FeedForward(width, hidden, grid, depthwise)
+        self.ffn = FeedForward(width, hidden, conv, spread)
         self.beside = Hook("ffn", width, hidden)
 
     def forward(self, x: Tensor, cond: Conditioning, skipped: Tensor | None = None) -> Tensor:
@@ -127,17 +126,20 @@ class UViT(nn.Module):
         "skip",
     )
     native = [{"tokens": {"source": "both"}}]
-    native_embedder = {"timestep": "sinusoid", "table": "normal"}  # no MLP; a table as torch's
+    # No MLP; a table as torch draws it
+    native_embedder = {"timestep": "sinusoid", "table": "normal", "projection": "trunc02"}
     presets = {
         # depth does not count the block in the middle
         "micro": dict(depth=2, width=32, heads=2),
         "nano": dict(depth=6, width=44, heads=4),
-        "S": dict(depth=12, width=512, heads=8),  # S to H: U-ViT, table 5 and its README
-        "S-Deep": dict(depth=16, width=512, heads=8),
-        "M": dict(depth=16, width=768, heads=12),
-        "L": dict(depth=20, width=1024, heads=16),
+        # S to H: U-ViT, table 5 and its README
+        "S": dict(depth=12, width=512, heads=8, final_conv=True),
+        "S-Deep": dict(depth=16, width=512, heads=8, final_conv=True),
+        "M": dict(depth=16, width=768, heads=12, final_conv=True),
+        "L": dict(depth=20, width=1024, heads=16, final_conv=True),
         "H": dict(depth=28, width=1152, heads=16),
     }
+    options = ("final_conv", "spread", "depthwise_at")
 
     def __init__(
         self,
@@ -150,7 +152,9 @@ class UViT(nn.Module):
         depthwise: bool = False,  # a 3x3 depthwise convolution inside each FFN
         norm_affine: bool = True,  # learned affine in the norms (no modulator there)
         static_gate: bool = False,  # a learned, zero-initialised gate on each residual branch
-        final_conv: bool = False,  # a 3x3 convolution of the output (published: L, and on COCO)
+        final_conv: bool = False,  # a 3x3 convolution of the output (published: all but H)
+        spread: float = SPREAD,  # of the initial values of linear layers and positions
+        depthwise_at: Place = "after",  # of the FFN's activation
     ):
         super().__init__()
         channels, height, breadth = shape
@@ -159,14 +163,16 @@ class UViT(nn.Module):
         self.grid = (height // patch, breadth // patch)
         self.middle = depth // 2  # index of the block in the middle
         hidden = ffn_hidden or 4 * width
-        common = (width, heads, hidden, self.grid, depthwise, norm_affine, static_gate)
+        conv = Convolution(self.grid if depthwise else None, depthwise_at)
+        common = (width, heads, hidden, conv, norm_affine, static_gate, spread)
         self.patch_embed = SiteLinear("patch_embed", channels * patch**2, width, init="torch")
-        self.positions = parameter(math.prod(self.grid), width, init="trunc02")
+        tokens, scale = math.prod(self.grid), spread / SPREAD
+        self.positions = parameter(tokens, width, init="trunc02", scale=scale)
         self.blocks = nn.ModuleList(
             Block(*common, skip=i > self.middle) for i in range(2 * self.middle + 1)
         )
         self.norm = ModulatedNorm(width, norm_affine, gated=False, eps=EPS)
-        self.head = SiteLinear("head", width, channels * patch**2, init="trunc02")
+        self.head = linear("head", width, channels * patch**2, spread)
         self.final_conv = conv3x3(channels) if final_conv else None
 
     @classmethod
@@ -174,6 +180,13 @@ class UViT(nn.Module):
         """All size arguments of a preset at a patch size."""
         sizes = cls.presets[preset]
         return {**sizes, "patch": patch, "ffn_hidden": 4 * sizes["width"]}
+
+    @staticmethod
+    def uniform(sizes: dict[str, Any]) -> dict[str, Any]:
+        """Arguments in the profile `uniform`, where they differ from the published ones."""
+        if sizes["width"] >= SMALLEST:
+            return {}
+        return {"spread": round(SPREAD * math.sqrt(SMALLEST / sizes["width"]), 6)}
 
     @staticmethod
     def condition_width(sizes: dict[str, Any]) -> int:
@@ -209,6 +222,13 @@ class UViT(nn.Module):
         y = self.head(h, cond).transpose(1, 2).unflatten(2, self.grid)  # (B, C p p, H / p, W / p)
         y = F.pixel_shuffle(y, self.patch)  # (B, C, H, W)
         return y if self.final_conv is None else self.final_conv(y)
+
+
+def linear(
+    site: LinearSite, inputs: int, outputs: int, spread: float, bias: bool = True
+) -> SiteLinear:
+    """A linear layer whose weight starts as a truncated normal."""
+    return SiteLinear(site, inputs, outputs, bias, init="trunc02", scale=spread / SPREAD)
 
 
 def conv3x3(channels: int) -> nn.Conv2d:

@@ -9,7 +9,7 @@ from cabench.models.conditioning import film as film
 from cabench.models.conditioning import hyper_lora as hyper_lora
 from cabench.models.conditioning import kernel_mixture as kernel_mixture
 from cabench.models.conditioning import lora as lora
-from cabench.models.conditioning import moe as moe
 from cabench.models.conditioning import text_kernels as text_kernels
 from cabench.models.conditioning import timestep_mixture as timestep_mixture
+from cabench.models.conditioning import timestep_moe as timestep_moe
 from cabench.models.conditioning import tokens as tokens

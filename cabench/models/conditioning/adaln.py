@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import torch.nn.functional as F
 from torch import nn
 
-from cabench.models.conditioning.base import Method, MethodOptions
-from cabench.models.embedding import Embedded, gather
-from cabench.models.init import tag
+from cabench.models.conditioning.base import Convention, Method
+from cabench.models.conditioning.generators import MapOptions
+from cabench.models.embedding import Embedded
 from cabench.models.operations import Conditioning, Modulation
 from cabench.models.sites import Layout
 from cabench.registry import METHODS
@@ -17,20 +16,29 @@ from cabench.registry import METHODS
 class AdaLN(Method):
     """SiLU, then a zero-initialised linear map per norm -> its shift and scale."""
 
+    version = 2
+    Options = MapOptions
     distinct = True
     hooks = ("norm",)
+    published = {"sum_scale": "one"}
+    convention = Convention(
+        quantity="shift, scale of each norm",
+        static="bias of the map; the norm has no affine",
+        initial="0",
+        published="DiT released no code for adaLN without gates",
+    )
 
-    def __init__(self, options: MethodOptions, layout: Layout, width: int):
+    def __init__(self, options: MapOptions, layout: Layout, width: int):
         super().__init__(options, layout, width)
         self.norms = layout.norms
         self.maps = nn.ModuleList(
-            tag(nn.Linear(width, 2 * norm.width), weight="zeros", bias="zeros")
+            options.build(width, (3 if self.gated and norm.gated else 2, norm.width), bias=True)
             for norm in self.norms
         )
 
     def forward(self, embedded: Embedded) -> Conditioning:
-        c = F.silu(gather(embedded, self.source))  # (B, width)
+        c = self.condition(embedded)  # (B, width)
         modulation = {}
-        for norm, linear in zip(self.norms, self.maps, strict=True):
-            modulation[norm.address] = Modulation(*linear(c).chunk(2, dim=1))  # (B, D) each
+        for norm, layer in zip(self.norms, self.maps, strict=True):
+            modulation[norm.address] = Modulation(*layer(c).unbind(1))  # (B, D) each
         return Conditioning(modulation=modulation)

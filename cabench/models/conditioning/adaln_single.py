@@ -6,15 +6,28 @@ its streams.
 
 from __future__ import annotations
 
-import torch.nn.functional as F
+from typing import Literal
+
+from pydantic import Field
 from torch import nn
 
-from cabench.models.conditioning.base import Method, MethodOptions
-from cabench.models.embedding import Embedded, gather
+from cabench.models.conditioning.base import Convention, Method, VectorOptions
+from cabench.models.conditioning.generators import Linear
+from cabench.models.embedding import Embedded
 from cabench.models.init import parameter, tag
 from cabench.models.operations import Conditioning, Modulation
 from cabench.models.sites import Layout
 from cabench.registry import METHODS
+
+
+class AdaLNSingleOptions(VectorOptions):
+    """Options of `adaln_single`."""
+
+    form: Literal["zero", "pixart"] = Field(
+        "zero",
+        description="zero: maps without bias, all values start at 0; pixart: a bias, maps start at "
+        "N(0, 0.02^2), tables at N(0, 1/D), and the last norm adds the embedding to its table",
+    )
 
 
 @METHODS.register("adaln_single")
@@ -22,16 +35,33 @@ class AdaLNSingle(Method):
     """One map -> shift, scale and gate for all norms of a kind, plus a learned table per norm.
 
     Norms of a kind have the same width and place (first or second in a block, or before the head).
-    Maps and tables start at zero (PixArt draws the tables at random).
+    The form `pixart` follows PixArt's released model; its last norm takes the embedding itself,
+    which needs the norm's width.
     """
 
+    version = 2
+    Options = AdaLNSingleOptions
     distinct = True
     hooks = ("norm",)
     gated = True
+    published = {"sum_scale": "one", "form": "pixart"}
+    convention = Convention(
+        quantity="shift, scale, gate of each norm",
+        static="the norm's table; the map has no bias, the norm no affine",
+        initial="0",
+        published="",
+    )
 
-    def __init__(self, options: MethodOptions, layout: Layout, width: int):
+    @classmethod
+    def refuses(cls, options: AdaLNSingleOptions, layout: Layout) -> str | None:
+        if options.form == "pixart" and len({n.width for n in layout.norms}) > 1:
+            return "form: expected 'zero' where norms differ in width, got 'pixart'"
+        return None
+
+    def __init__(self, options: AdaLNSingleOptions, layout: Layout, width: int):
         super().__init__(options, layout, width)
         self.norms = layout.norms
+        self.pixart = options.form == "pixart"
         counts: dict[str, int] = {}
         self.names: list[str] = []  # of the map that serves each norm
         for n in self.norms:
@@ -39,25 +69,30 @@ class AdaLNSingle(Method):
             place = counts.get(kind, 0) % 2  # first or second norm of a block
             counts[kind] = counts.get(kind, 0) + 1
             self.names.append(f"{kind}_{place}")
-        sizes = {
-            name: (3 if n.gated else 2) * n.width
+        shapes = {
+            name: (3 if n.gated else 2, n.width)
             for name, n in zip(self.names, self.norms, strict=True)
+            if n.gated or not self.pixart
         }
         self.maps = nn.ModuleDict(
-            {
-                name: tag(nn.Linear(width, size), weight="zeros", bias="zeros")
-                for name, size in sizes.items()
-            }
+            {name: Linear(width, shape, self.pixart) for name, shape in shapes.items()}
         )
+        if self.pixart:
+            for linear in self.maps.values():
+                tag(linear, weight="normal02")
         self.tables = nn.ParameterList(
-            parameter(1, sizes[name], init="zeros") for name in self.names
+            parameter(1, 3 if n.gated else 2, n.width, init="normal", scale=n.width**-0.5)
+            if self.pixart
+            else parameter(1, 3 if n.gated else 2, n.width, init="zeros")
+            for n in self.norms
         )
 
     def forward(self, embedded: Embedded) -> Conditioning:
-        c = F.silu(gather(embedded, self.source))  # (B, width)
-        shared = {name: linear(c) for name, linear in self.maps.items()}  # (B, 3 D) or (B, 2 D)
+        c = self.condition(embedded)  # (B, width)
+        shared = {name: linear(c) for name, linear in self.maps.items()}  # (B, 2 or 3, D)
+        raw = self.summed(embedded).unsqueeze(1)  # (B, 1, width)
         modulation = {}
         for norm, name, table in zip(self.norms, self.names, self.tables, strict=True):
-            parts = (shared[name] + table).chunk(3 if norm.gated else 2, dim=1)  # (B, D) each
-            modulation[norm.address] = Modulation(*parts)
+            parts = shared.get(name, raw) + table  # (B, 2 or 3, D)
+            modulation[norm.address] = Modulation(*parts.unbind(1))  # (B, D) each
         return Conditioning(modulation=modulation)

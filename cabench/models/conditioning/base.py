@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any, ClassVar
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
 
+import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict, Field
-from torch import nn
+from torch import Tensor, nn
 
-from cabench.models.embedding import Embedded
+from cabench.models.embedding import Embedded, total
 from cabench.models.operations import Conditioning
 from cabench.models.sites import Layout
 from cabench.registry import METHODS, missing
@@ -42,6 +46,29 @@ class MethodOptions(BaseModel):
         return None
 
 
+class VectorOptions(MethodOptions):
+    """Options of methods that are conditioned on one vector: how their source becomes it."""
+
+    activation: Literal["silu", "none"] = Field(
+        "silu", description="applied to the condition before the method's own map"
+    )
+    sum_scale: Literal["sqrt", "one"] = Field(
+        "sqrt", description="sqrt: the sum of k streams is divided by sqrt(k); one: it is not"
+    )
+
+
+@dataclass(frozen=True)
+class Convention:
+    """How a method treats the condition, beyond its options, for the table of conventions."""
+
+    # fmt: off
+    quantity: str       # what it modulates or generates
+    static: str         # the one term of that which depends on no condition
+    initial: str        # initial values
+    published: str      # how its publication differs, where no option says so
+    # fmt: on
+
+
 class Method(nn.Module):
     """One way to inject the condition. A subclass registers with METHODS.register(name).
 
@@ -59,6 +86,8 @@ class Method(nn.Module):
     gated: ClassVar[bool] = False               # a norm modulator with gates
     replaces_affine: ClassVar[bool] = True      # a norm modulator that replaces the learned affine
     Options: ClassVar[type[MethodOptions]] = MethodOptions
+    published: ClassVar[Mapping[str, Any]] = {} # options of the profile `as_published` that differ
+    convention: ClassVar[Convention | None] = None
     # fmt: on
 
     @classmethod
@@ -74,6 +103,24 @@ class Method(nn.Module):
     def __init__(self, options: MethodOptions, layout: Layout, width: int):
         super().__init__()
         self.source = options.streams
+        # What becomes of a source of several streams; see `condition`
+        self.activation = getattr(options, "activation", "none")
+        root = getattr(options, "sum_scale", "one") == "sqrt"
+        self.divisor = math.sqrt(len(self.source)) if root else 1.0
+
+    def condition(self, embedded: Embedded, streams: Iterable[str] | None = None) -> Tensor:
+        """The vector that the method's maps take, (B, width).
+
+        It is the sum of the source's streams, divided by the square root of their number, then the
+        activation. `streams` limits the sum to a part of the source; the divisor stays.
+        """
+        c = self.summed(embedded, streams)
+        return F.silu(c) if self.activation == "silu" else c
+
+    def summed(self, embedded: Embedded, streams: Iterable[str] | None = None) -> Tensor:
+        """`condition` before the activation, (B, width)."""
+        c = total(embedded[name] for name in streams or self.source)
+        return c if self.divisor == 1 else c / self.divisor
 
     def forward(self, embedded: Embedded) -> Conditioning:
         raise TypeError(f"method '{self.name}' has no forward pass")

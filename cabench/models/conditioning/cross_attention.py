@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cabench.models.conditioning.base import Method, MethodOptions
+from cabench.models.conditioning.base import Convention, Method, MethodOptions
 from cabench.models.embedding import Embedded, sequence
 from cabench.models.init import tag
 from cabench.models.operations import Branch, Conditioning
@@ -24,7 +24,8 @@ class Attention(nn.Module):
         self.heads = hook.size
         self.norm = nn.LayerNorm(hook.width, eps=1e-6)
         self.query = nn.Linear(hook.width, hook.width)
-        self.key_value = nn.Linear(width, 2 * hook.width)
+        # No bias: that of the keys cancels in the softmax, that of the values repeats `out`'s
+        self.key_value = nn.Linear(width, 2 * hook.width, bias=False)
         self.out = tag(nn.Linear(hook.width, hook.width), weight="zeros", bias="zeros")
 
     def forward(self, x: Tensor, tokens: Tensor, mask: Tensor | None) -> Tensor:
@@ -41,8 +42,15 @@ class Attention(nn.Module):
 class CrossAttention(Method):
     """Each block attends to the condition: one token per stream, or the text's own tokens."""
 
+    version = 2
     distinct = True
     hooks = ("context",)
+    convention = Convention(
+        quantity="update of the residual stream",
+        static="bias of the output projection",
+        initial="output projection 0, others Xavier",
+        published="DiT released no code for cross-attention",
+    )
 
     def __init__(self, options: MethodOptions, layout: Layout, width: int):
         super().__init__(options, layout, width)

@@ -1,8 +1,9 @@
 """Weight generators: condition (B, width) -> (B, *shape), zero at the start; and their options.
 
-Linear generators have no activation, so the contributions of label and timestep add up. By default
-generators have no bias: W already is the term that does not depend on the condition, and a second
-one would let W learn at twice the rate of the static control's.
+By default a generator is SiLU, then one linear map without a bias: the static weight W already is
+the term that does not depend on the condition, and a second one would let W learn at twice the rate
+of the static control's. Without the SiLU the contributions of label and timestep add up, so the
+generated weight has no interaction of the two.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from cabench.models.conditioning.base import Method, VectorOptions
 from cabench.models.conditioning.placement import SiteOptions
-from cabench.models.embedding import TIMESTEP, Embedded, gather
+from cabench.models.embedding import TIMESTEP, Embedded
 from cabench.models.init import parameter, tag
 
 Rank = Annotated[int, Field(ge=1, le=100_000)]
@@ -60,36 +62,40 @@ class MLP(Linear):
         return super().forward(F.silu(self.hidden(c)), bias)
 
 
-def generate(generator: nn.Module, embedded: Embedded, source: tuple[str, ...]) -> Tensor:
-    """The weight generated from a source: (B, *shape), or (1, *shape) if all rows share it.
+def generate(generator: nn.Module, method: Method, embedded: Embedded) -> Tensor:
+    """What a generator makes of a method's source: (B, *shape), or (1, *shape) for all rows alike.
 
-    Through a sampling trajectory (`embedded.cache`) the timestep's part is computed for one row per
-    step, and the part of the other streams once. That needs an additive generator, or a source with
-    only one of the two parts.
+    Through a sampling trajectory (`embedded.cache`) a part of the source is computed only as often
+    as it changes: the timestep's part for one row per step, the part of the other streams once.
+    Where a source has both, that needs a generator that is additive in them, and no activation.
     """
     assert isinstance(generator, Linear)
-    rest = tuple(name for name in source if name != TIMESTEP)
-    timed, cache = len(rest) < len(source), embedded.cache
-    if cache is None or (timed and rest and not generator.additive):
-        return generator(gather(embedded, source))
+    rest = tuple(name for name in method.source if name != TIMESTEP)
+    timed, cache = len(rest) < len(method.source), embedded.cache
+    additive = generator.additive and method.activation == "none"
+    if cache is None or (timed and rest and not additive):
+        return generator(method.condition(embedded))
     if not rest:
-        return generator(embedded[TIMESTEP][:1])
+        return generator(method.condition(embedded)[:1])
     if generator not in cache:
-        cache[generator] = generator(gather(embedded, rest))
+        cache[generator] = generator(method.condition(embedded, rest))
     if not timed:
         return cache[generator]
-    return cache[generator] + generator(embedded[TIMESTEP][:1], bias=False)
+    return cache[generator] + generator(method.condition(embedded, [TIMESTEP])[:1], bias=False)
 
 
-class GeneratorOptions(SiteOptions):
-    """Options of methods that generate whole weights."""
+class MapOptions(VectorOptions):
+    """Options of methods that map the condition to what they modulate or generate."""
 
-    generator: Literal["linear", "bottleneck", "mlp"] = "linear"
-    rank: Rank | None = Field(None, description="of a bottleneck; hidden width of an mlp")
-    bias: bool = Field(False, description="a bias in the generator")
+    generator: Literal["linear", "bottleneck", "mlp"] = Field(
+        "linear", description="the map after the activation; mlp: linear, SiLU, linear"
+    )
+    rank: Rank | None = Field(
+        None, description="of a bottleneck; hidden width of an mlp, by default the condition's"
+    )
 
     @model_validator(mode="after")
-    def rank_is_not_a_linear_ones(self) -> GeneratorOptions:
+    def rank_is_not_a_linear_ones(self) -> MapOptions:
         if self.rank is not None and self.generator == "linear":
             raise ValueError("rank needs generator: bottleneck or mlp")
         return self
@@ -100,23 +106,36 @@ class GeneratorOptions(SiteOptions):
         self.rank = size
         return True
 
+    def problem(self) -> str | None:
+        if self.generator == "bottleneck" and self.rank is None:
+            return "a bottleneck needs a rank, or match: {by: rank}"
+        return None
+
+    def build(self, width: int, shape: tuple[int, ...], bias: bool) -> Linear:
+        """The map to a tensor of this shape."""
+        if self.generator == "linear":
+            return Linear(width, shape, bias)
+        if self.generator == "mlp":
+            return MLP(width, shape, bias, self.rank or width)
+        assert self.rank is not None, "planning refuses a bottleneck without a rank"
+        return Bottleneck(width, shape, bias, self.rank)
+
+
+class GeneratorOptions(SiteOptions, MapOptions):
+    """Options of methods that generate whole weights."""
+
+    bias: bool = Field(
+        False, description="a bias in the generator: a second term that depends on no condition"
+    )
+    scale: Literal["one", "fan_in"] = Field(
+        "one",
+        description="factor of the generated weight: 1, or 1 / sqrt(inputs of the layer), so that "
+        "a step of the generator changes the layer's output less where the layer has many inputs",
+    )
+
     def narrow(self, rank: int) -> bool:
         if self.rank is not None or self.generator == "bottleneck":
             return False
         self.generator = "bottleneck" if self.generator == "linear" else self.generator
         self.rank = rank
         return True
-
-    def problem(self) -> str | None:
-        if self.generator == "bottleneck" and self.rank is None:
-            return "a bottleneck needs a rank, or match: {by: rank}"
-        return None
-
-    def build(self, width: int, shape: tuple[int, ...]) -> Linear:
-        """The generator of a weight of this shape."""
-        if self.generator == "linear":
-            return Linear(width, shape, self.bias)
-        if self.generator == "mlp":
-            return MLP(width, shape, self.bias, self.rank or width)
-        assert self.rank is not None, "planning refuses a bottleneck without a rank"
-        return Bottleneck(width, shape, self.bias, self.rank)

@@ -9,16 +9,16 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from cabench.models.conditioning.base import MethodOptions
+from cabench.models.conditioning.base import Convention, VectorOptions
 from cabench.models.conditioning.placement import LinearSites, SiteMethod, serve
-from cabench.models.embedding import Embedded, gather
+from cabench.models.embedding import Embedded
 from cabench.models.init import parameter
 from cabench.models.operations import Conditioning, LowRank
 from cabench.models.sites import Layout, Site
 from cabench.registry import METHODS
 
 
-class HyperLoRAOptions(MethodOptions):
+class HyperLoRAOptions(VectorOptions):
     """Options of `hyper_lora`."""
 
     sites: LinearSites = Field(
@@ -33,7 +33,7 @@ class HyperLoRAOptions(MethodOptions):
 class Factors(nn.Module):
     """c (B, width) -> down (B, rank, inputs) and up (B, outputs, rank); `up` starts at zero.
 
-    `down` has the spread 1 / sqrt(inputs) for each stream of the source.
+    `down` has the spread 1 / sqrt(inputs) where c has an RMS of 1.
     """
 
     def __init__(self, width: int, site: Site, rank: int):
@@ -51,9 +51,16 @@ class Factors(nn.Module):
 
 @METHODS.register("hyper_lora")
 class HyperLoRA(SiteMethod):
-    """W + B(c) A(c): both low-rank factors are linear in the condition; zero at the start."""
+    """W + B(c) A(c): SiLU, then a linear map to each low-rank factor; zero at the start."""
 
+    version = 2
     Options = HyperLoRAOptions
+    convention = Convention(
+        quantity="weight, as the product of two factors",
+        static="W",
+        initial="up 0; down N(0, 1/inputs)",
+        published="a hypernetwork of several layers, which differs with the layer by an embedding",
+    )
 
     def __init__(self, options: HyperLoRAOptions, layout: Layout, width: int):
         super().__init__(options, layout, width)
@@ -62,6 +69,6 @@ class HyperLoRA(SiteMethod):
         )
 
     def forward(self, embedded: Embedded) -> Conditioning:
-        c = gather(embedded, self.source)  # (B, width)
+        c = self.condition(embedded)  # (B, width)
         operations = {name: factors(c) for name, factors in self.factors.items()}
         return Conditioning(operations={a: [operations[name]] for a, name in self.served.items()})

@@ -13,8 +13,9 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from cabench.models.conditioning.base import Convention
 from cabench.models.conditioning.placement import SiteMethod, SiteOptions, serve
-from cabench.models.embedding import Embedded, gather
+from cabench.models.embedding import Embedded
 from cabench.models.init import parameter, tag
 from cabench.models.operations import Conditioning, DenseDelta
 from cabench.models.sites import Layout, Site
@@ -35,7 +36,10 @@ class KernelMixtureOptions(SiteOptions):
 class Mixture(nn.Module):
     """c (B, width) -> the mixed kernel of one layer, (B, *shape).
 
-    `add`: the coefficients are linear in c and start at zero.
+    The coefficients are linear in c, without bias: W, or the mean of the K kernels, is the term
+    that depends on no condition.
+
+    `add`: the coefficients start at zero.
 
     `condconv`, `convex`: the static kernel is one of the K, the coefficients start equal, and the
     mixed kernel starts with the spread of one kernel. For that, `condconv` scales its sigmoids;
@@ -58,9 +62,7 @@ class Mixture(nn.Module):
         self.bases = parameter(
             k - static, *site.shape, init=init, scale=site.scale * wider, stack=True
         )
-        self.coefficients = tag(nn.Linear(width, k, bias=static), weight="zeros")
-        if static:
-            tag(self.coefficients, bias="zeros")
+        self.coefficients = tag(nn.Linear(width, k, bias=False), weight="zeros")
         self.scale = 2 / math.sqrt(k)
 
     def forward(self, c: Tensor) -> DenseDelta:
@@ -78,9 +80,15 @@ class Mixture(nn.Module):
 class KernelMixture(SiteMethod):
     """Adaptive kernel selection: K basis kernels at the chosen sites, mixed by the condition."""
 
-    version = 2
-
+    version = 3
     Options = KernelMixtureOptions
+    convention = Convention(
+        quantity="weight",
+        static="W (add); the K kernels at equal coefficients (condconv, convex)",
+        initial="coefficients 0 or equal; bases as W, N(0, 1/inputs) where W is 0",
+        published="CondConv takes the coefficients from the features, by a map with a bias; "
+        "the CAN paper states neither K nor form",
+    )
 
     def __init__(self, options: KernelMixtureOptions, layout: Layout, width: int):
         super().__init__(options, layout, width)
@@ -89,6 +97,6 @@ class KernelMixture(SiteMethod):
         )
 
     def forward(self, embedded: Embedded) -> Conditioning:
-        c = gather(embedded, self.source)  # (B, width)
+        c = self.condition(embedded)  # (B, width)
         deltas = {name: mixture(c) for name, mixture in self.mixtures.items()}
         return Conditioning(operations={a: [deltas[name]] for a, name in self.served.items()})

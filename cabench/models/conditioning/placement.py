@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Protocol
 from pydantic import Field
 from torch import nn
 
-from cabench.models.conditioning.base import Method, MethodOptions
+from cabench.models.conditioning.base import Method, VectorOptions
 from cabench.models.sites import Layout, LinearSite, Site, SiteKind
 
 Sites = Literal["all"] | Annotated[list[SiteKind], Field(min_length=1)]
@@ -17,7 +17,7 @@ LinearSites = Annotated[list[LinearSite], Field(min_length=1)]
 PER_LAYER = ("depthwise", "agg", "patch_embed")  # never shared between layers [assumption]
 
 
-class SiteOptions(MethodOptions):
+class SiteOptions(VectorOptions):
     """Options of methods that act on weights: which sites, and what is shared."""
 
     sites: Sites = Field(

@@ -2,7 +2,8 @@
 
 Remix-DiT trains K basis networks and mixes them, with learned convex coefficients, into an expert
 for each interval of the timestep. Here the coefficients are a softmax of a linear map of the
-timestep embedding, one map per layer, so there are no fixed intervals.
+timestep embedding, one map per layer, so there are no fixed intervals, and no prior that draws the
+coefficients of an interval towards its own basis.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from cabench.models.conditioning.base import Convention
 from cabench.models.conditioning.kernel_mixture import KernelMixture, KernelMixtureOptions
 from cabench.models.conditioning.placement import Sites
 from cabench.registry import METHODS
@@ -32,3 +34,9 @@ class TimestepMixture(KernelMixture):
     """Remix-DiT: K basis weights per layer, mixed by the timestep (softmax), not by the label."""
 
     Options = TimestepMixtureOptions
+    convention = Convention(
+        quantity="weight",
+        static="the K kernels at equal coefficients",
+        initial="coefficients equal; bases as W, sqrt(K + 1) times as wide",
+        published="one mixture per interval of t, with a prior towards its own basis",
+    )

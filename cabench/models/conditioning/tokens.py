@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 from torch import nn
 
-from cabench.models.conditioning.base import Method, MethodOptions
+from cabench.models.conditioning.base import Convention, Method, MethodOptions
 from cabench.models.embedding import TEXT_TOKENS, Embedded, sequence
 from cabench.models.init import parameter, tag
 from cabench.models.operations import Conditioning, ExtraTokens
@@ -35,6 +35,12 @@ class Tokens(Method):
     distinct = True
     Options = TokensOptions
     hooks = ("tokens",)
+    convention = Convention(
+        quantity="extra tokens",
+        static="the token's learned position",
+        initial="positions N(0, 0.02^2)",
+        published="U-ViT attends to the padding of a text, and its null text is an encoded ''",
+    )
 
     @classmethod
     def refuses(cls, options: TokensOptions, layout: Layout) -> str | None:
