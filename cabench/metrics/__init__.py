@@ -8,7 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from cabench.metrics import families, model_metrics, sample_metrics  # noqa: F401  (register)
+from cabench.metrics import (  # noqa: F401  (register)
+    families,
+    model_metrics,
+    sample_metrics,
+    trained,
+)
 from cabench.metrics.base import (
     Metric,
     ModelMetric,
