@@ -143,60 +143,6 @@ def test_the_readmes_output_is_that_of_the_reference():
         assert cells == ["3", *(re.sub(r" \(n=3\)", "", c) for c in expected[arm][1:5])], arm
 
 
-def same(shown: str, exact: str) -> bool:
-    """Whether `shown` is `exact`, rounded to the digits that are shown."""
-    number = r"[+-]?\d*\.?\d+"
-    pairs = re.findall(number, shown), re.findall(number, exact.removesuffix(" (n=3)"))
-    return len(pairs[0]) == len(pairs[1]) and all(
-        abs(float(a) - float(b)) <= 0.5 * 10.0 ** -len(a.partition(".")[2]) + 1e-9
-        for a, b in zip(*pairs, strict=True)
-    )
-
-
-def check(shown: list[str], run: str, arm: str, columns: list[str]) -> None:
-    """Compares cells with columns of a reference run; an arm that it lacks has empty cells."""
-    rows = committed(run)
-    if arm not in rows:
-        assert not any(shown), (run, arm)
-        return
-    for cell, column in zip(shown, columns, strict=True):
-        exact = rows[arm][rows["arm"].index(column)].removesuffix(" (n=1)")
-        assert (not cell and exact == "-") or same(cell, exact), (run, arm, column, cell, exact)
-
-
-RESULTS = ROOT / "docs" / "results.md"
-
-
-def test_the_table_of_methods_is_that_of_the_reference():
-    columns = ["KID-lite0 @2000 ↓", "condition accuracy ↑"]
-    rows = table(RESULTS, "arm", "## Every method")[1:]
-    for name, *cells in rows:
-        arm = name.removesuffix(" (control)")
-        for i, run in enumerate(("methods.quick", "methods-uvit.quick", "methods-cat.quick")):
-            check(cells[2 * i : 2 * i + 2], run, arm, columns)
-    arms = {name.removesuffix(" (control)") for name, *_ in rows}
-    for run in ("methods.quick", "methods-uvit.quick", "methods-cat.quick"):
-        assert set(committed(run)) - arms == {"arm", "real vs real"}
-
-
-def test_the_table_of_text_to_image_is_that_of_the_reference():
-    columns = ["KID-lite0 @400 ↓", "KID-lite0 (unseen) @250 ↓"]
-    columns += ["image-text score @400 ↑", "style accuracy ↑"]
-    for name, *cells in table(RESULTS, "arm", "## Text to image")[1:]:
-        arm = re.sub(r" \(.*", "", name).replace("timestep only", "timestep-only")
-        check(cells[:4], "text_to_image.quick", arm, columns)
-        check(cells[4:], "text_to_image-cat.quick", arm, columns)
-
-
-def test_the_table_of_style_control_is_that_of_the_reference():
-    columns = ["style accuracy ↑", "KID-lite0 @500 ↓", "held-out loss ↓"]
-    rows = table(RESULTS, "arm", "## Style")[1:]
-    arms = list(committed("style_control.quick"))[1:]
-    assert len(rows) == len(arms)
-    for (_, *cells), arm in zip(rows, arms, strict=True):
-        check(cells, "style_control.quick", arm, columns)
-
-
 def test_contributing_lists_the_packages_in_the_order_of_imports():
     packages = [row[0] for row in table(ROOT / "CONTRIBUTING.md", "package")[1:]]
     assert [name.strip("`/").removesuffix(".py") for name in packages] == LAYERS[1:]

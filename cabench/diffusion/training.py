@@ -204,7 +204,7 @@ class TrainingRun:
         self.curve, self.seconds = metadata["curve"], metadata["seconds"]
 
     def leave_trunk(self) -> None:
-        """Saves the state at the start of the decay for longer runs, unless a later one is there."""
+        """Saves the state at the start of the decay for longer runs, unless it has a later one."""
         if self.trunk_path is None:
             return
         checkpoint = load(self.trunk_path)

@@ -131,7 +131,7 @@ class KidTrained:
 
     @classmethod
     def floor(cls, scorer: SampleScorer) -> float:
-        """Of real images of generator-train, since judge-train, the usual floor, trains networks."""
+        """Of real images of generator-train, as judge-train, the usual floor, trains networks."""
         split = scorer.dataset.split(TRAINED)
         chosen = matched(split.streams[scorer.stream], scorer.labels, f"split '{TRAINED}'")
         real = scorer.dataset.split(scorer.reference).images[scorer.chosen[scorer.reference]]

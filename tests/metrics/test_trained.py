@@ -1,4 +1,4 @@
-"""KID on features of networks that are trained on the data set: what moves it, and what does not."""
+"""KID on features of networks that are trained on the data set: what moves it, what does not."""
 
 import numpy as np
 import pytest
