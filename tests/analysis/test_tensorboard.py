@@ -39,7 +39,7 @@ def test_tensorboard_reads_back_the_records(run, tmp_path):
     }
     assert set(scores) == set(record["metrics"])
     for name, points in scores.items():  # event files hold float32
-        assert points == [(22400, pytest.approx(record["metrics"][name], rel=1e-6))]
+        assert points == [(90000, pytest.approx(record["metrics"][name], rel=1e-6))]
 
 
 def test_writing_again_replaces_and_leaves_other_files(run, tmp_path):
@@ -82,6 +82,6 @@ def test_the_command(tmp_path):
     command = ("tensorboard", "layer_placement", tmp_path, "--results", REFERENCE)
     code, out, _ = cabench(*command)
     assert code == 0 and out.startswith("30 trials in")
-    assert read(tmp_path / "can-3" / "seed-2")["loss/heldout"][-1][0] == 22400
+    assert read(tmp_path / "can-3" / "seed-2")["loss/heldout"][-1][0] == 90000
     code, _, err = cabench(*command, "--scale", "cpu")
     assert code == 2 and err.count("\n") == 1 and "it was run at quick" in err
