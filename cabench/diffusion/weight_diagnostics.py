@@ -98,8 +98,7 @@ def produced_weights(
     model: ConditionalModel, classes: dict[str, int], device: str, texts: Streams | None = None
 ) -> list[Produced]:
     """The weights of all layers with generated ones, over a small grid of conditions."""
-    few = {name: take(texts, slice(FEW), device)[name] for name in texts or {}} if texts else {}
-    cond, _ = _condition(model, classes, device, few, FEW)
+    cond, _ = _condition(model, classes, device, take(texts or {}, slice(FEW), device), FEW)
     layers = []
     for layer in (m for m in model.backbone.modules() if isinstance(m, SiteLayer)):
         weights = generated(layer, layer.operations(cond))
@@ -160,9 +159,9 @@ def shares(grid: Tensor) -> dict[str, float]:
     NaN where the variance is that of rounding.
     """
     t, c = grid.shape[:2]
-    mean = grid.mean()
-    total = grid.reshape(t * c, t * c).diagonal().mean() - mean
-    if total <= ROUNDING * grid.reshape(t * c, t * c).diagonal().mean():
+    mean, squared = grid.mean(), grid.reshape(t * c, t * c).diagonal().mean()
+    total = squared - mean
+    if total <= ROUNDING * squared:
         return dict.fromkeys(SHARES, math.nan)
     time = grid.mean((1, 3)).diagonal().mean() - mean  # of the means over classes
     label = grid.mean((0, 2)).diagonal().mean() - mean

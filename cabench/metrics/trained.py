@@ -126,16 +126,20 @@ class KidTrained:
         labels: np.ndarray,
         scorer: SampleScorer,
     ) -> float:
-        real = scorer.dataset.split(scorer.reference).images[scorer.chosen[scorer.reference]]
-        return cls.between(images, real, scorer)
+        return cls.against_reference(images, scorer)
 
     @classmethod
     def floor(cls, scorer: SampleScorer) -> float:
         """Of real images of generator-train, as judge-train, the usual floor, trains networks."""
         split = scorer.dataset.split(TRAINED)
         chosen = matched(split.streams[scorer.stream], scorer.labels, f"split '{TRAINED}'")
+        return cls.against_reference(split.images[chosen], scorer)
+
+    @classmethod
+    def against_reference(cls, images: np.ndarray, scorer: SampleScorer) -> float:
+        """Of images (n, C, H, W) uint8 and the real images that samples are compared with."""
         real = scorer.dataset.split(scorer.reference).images[scorer.chosen[scorer.reference]]
-        return cls.between(split.images[chosen], real, scorer)
+        return cls.between(images, real, scorer)
 
     @staticmethod
     def between(images: np.ndarray, real: np.ndarray, scorer: SampleScorer) -> float:
@@ -161,7 +165,6 @@ def trained(scorer: SampleScorer, seed: int) -> tuple[nn.Sequential, np.ndarray]
         lambda: fit(np.asarray(split.images), split.streams["label"], seed),
     )
     spread = arrays.pop("spread")
-    classes = arrays[max(arrays, key=lambda name: int(name.split(".")[0]))].shape[0]
-    model = network(scorer.dataset.shape[0], classes)
+    model = network(scorer.dataset.shape[0], len(np.unique(split.streams["label"])))
     model.load_state_dict({name: torch.from_numpy(a) for name, a in arrays.items()})
     return model, spread

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import nn
 
 from cabench.models.conditioning.base import Convention, Method
 from cabench.models.conditioning.generators import MapOptions
 from cabench.models.embedding import Embedded
 from cabench.models.operations import Conditioning, Modulation
-from cabench.models.sites import Layout
+from cabench.models.sites import Layout, NormHook
 from cabench.registry import METHODS
 
 
@@ -30,11 +32,17 @@ class AdaLN(Method):
 
     def __init__(self, options: MapOptions, layout: Layout, width: int):
         super().__init__(options, layout, width)
-        self.norms = layout.norms
+        self.norms = self.modulated(options, layout)
+        bias = self.replaces_affine  # an affine norm has the term without condition already
         self.maps = nn.ModuleList(
-            options.build(width, (3 if self.gated and norm.gated else 2, norm.width), bias=True)
+            options.build(width, (3 if self.gated and norm.gated else 2, norm.width), bias)
             for norm in self.norms
         )
+
+    @staticmethod
+    def modulated(options: MapOptions, layout: Layout) -> Sequence[NormHook]:
+        """The norms that it modulates."""
+        return layout.norms
 
     def forward(self, embedded: Embedded) -> Conditioning:
         c = self.condition(embedded)  # (B, width)

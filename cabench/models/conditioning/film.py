@@ -6,16 +6,15 @@ the condition has no bias.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 from pydantic import Field
-from torch import nn
 
-from cabench.models.conditioning.base import Convention, Method
+from cabench.models.conditioning.adaln import AdaLN
+from cabench.models.conditioning.base import Convention
 from cabench.models.conditioning.generators import MapOptions
-from cabench.models.embedding import Embedded
-from cabench.models.operations import Conditioning, Modulation
-from cabench.models.sites import Layout
+from cabench.models.sites import Layout, NormHook
 from cabench.registry import METHODS
 
 
@@ -28,13 +27,11 @@ class FiLMOptions(MapOptions):
 
 
 @METHODS.register("film")
-class FiLM(Method):
+class FiLM(AdaLN):
     """SiLU, then a linear map per norm -> shift and scale after the affine norm."""
 
     version = 2
     Options = FiLMOptions
-    distinct = True
-    hooks = ("norm",)
     replaces_affine = False
     published = {"sum_scale": "one", "norms": "ffn"}
     convention = Convention(
@@ -44,17 +41,7 @@ class FiLM(Method):
         published="AdaGN has one modulation per residual block, by a map with a bias",
     )
 
-    def __init__(self, options: FiLMOptions, layout: Layout, width: int):
-        super().__init__(options, layout, width)
+    @staticmethod
+    def modulated(options: FiLMOptions, layout: Layout) -> Sequence[NormHook]:
         second = [n for n in layout.norms if n.gated][1::2]  # the second of each block
-        self.norms = list(layout.norms) if options.norms == "all" else second
-        self.maps = nn.ModuleList(
-            options.build(width, (2, norm.width), bias=False) for norm in self.norms
-        )
-
-    def forward(self, embedded: Embedded) -> Conditioning:
-        c = self.condition(embedded)  # (B, width)
-        modulation = {}
-        for norm, layer in zip(self.norms, self.maps, strict=True):
-            modulation[norm.address] = Modulation(*layer(c).unbind(1))  # (B, D) each
-        return Conditioning(modulation=modulation)
+        return layout.norms if options.norms == "all" else second
