@@ -148,8 +148,8 @@ class KidTrained:
         for seed in SEEDS:
             model, spread = trained(scorer, seed)
             with one_thread():
-                features = [embed(model, each) / spread for each in (images, real)]
-            values.append(kid(*features))
+                generated, reference = (embed(model, each) / spread for each in (images, real))
+            values.append(kid(generated, reference))
         return float(np.mean(values))
 
 
