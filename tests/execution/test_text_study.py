@@ -169,7 +169,8 @@ def test_keys_hold_the_encoder_and_labels_know_nothing_of_it(run, folder):
     labels = plan(read_study(study), read_scale(str(folder / "plain.yaml")))
     spec = labels.trials[0].spec.dump()
     assert "text" not in spec["train"] and "text_tokens" not in spec["train"]["model"]
-    assert set(spec["train"]["model"]["embedder"]) == {"version", "width", "normalise", "classes"}
+    embedder = {"version", "width", "normalise", "spread", "classes"}
+    assert set(spec["train"]["model"]["embedder"]) == embedder
     assert set(spec["score"]) == {"judge", "metrics", "heldout", "probe", "cost"}
     assert (
         labels.trials[0].places.text is labels.trials[0].places.clip is None
