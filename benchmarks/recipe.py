@@ -189,7 +189,8 @@ def run(job: Job, file: str) -> list[dict[str, Any]]:
     rows, seconds, began = [], 0.0, time.process_time()
     base = {"recipe": job.recipe, "arm": job.arm, "seed": job.seed}
     try:
-        for images, networks in zip(lengths, averages(training, options.get("ema", []), ends)):
+        each_length = averages(training, options.get("ema", []), ends)
+        for images, networks in zip(lengths, each_length, strict=False):
             seconds += time.process_time() - began
             for name, scoring in {"default": {}, **options.get("scorings", {})}.items():
                 model = networks[scoring.get("ema", 0)].eval()

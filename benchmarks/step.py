@@ -41,7 +41,7 @@ ARMS = {
 
 
 def spec_of(preset: str, patch: int, side: int, channels: int, arm: str) -> ModelSpec:
-    spec = published_spec(Published("dit", preset, patch, side, 0, None, ""), "shared").dump()
+    spec = published_spec(Published("dit", preset, patch, side, 0, None, ""), "normalised").dump()
     spec["backbone"] |= {
         "shape": [channels, side, side],
         "out_channels": None,

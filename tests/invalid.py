@@ -68,6 +68,8 @@ SCALES = {  # edits of conftest.TINY_SCALE
     "infinite": Invalid("lr: 2.0e-3", "lr: .inf", 6, "training.lr"),
     "bins": Invalid("{images: 40, bins: 4}", "{images: 40, bins: 50}", 10, "heldout"),
     "steps": Invalid("steps: 3", "steps: 1001", 8, "sampling.steps"),
+    "a length past the end": Invalid("batch: 32", "lengths: [96, 192], batch: 32", 6, "training.lengths"),
+    "a length below a batch": Invalid("batch: 32", "lengths: [16], batch: 32", 6, "training.lengths"),
     "dot": Invalid("scale: tiny", "scale: ti.ny", 1, "scale"),
     "packaged name": Invalid("scale: tiny", "scale: quick", 1, "scale"),
     "too many samples": Invalid("n: 100", "n: 5000", 8, "sampling.n"),

@@ -58,6 +58,7 @@ class TextTable:
 
     rows: tuple[Row, ...]
     columns: tuple[Column, ...]
+    lead: str = "arm"  # what the rows are
 
     def with_n_column(self) -> TextTable:
         """Seeds in a column of their own; a cell keeps its n where it differs from its row's."""
@@ -175,6 +176,27 @@ def _count_column(
     places = decimals([count / size for count in counts], [])
     texts = [NONE if math.isnan(c) else f"{c / size:,.{places}f}" for c in counts]
     return Column(f"{title} ({letter})" if letter else title, (*map(Cell, texts), Cell(NONE)))
+
+
+# ---- lengths of training -----------------------------------------------------------------------
+
+
+def lengths(results: Results) -> TextTable | None:
+    """The primary metric after each length of training: a row per arm, two columns per length.
+
+    None where the study has one length.
+    """
+    columns = []
+    for images, after in results.by_length.items():
+        rows = after.compare_arms([results.primary.name])
+        levels = _level_column(rows, results.primary, floor_score(after, results.primary))
+        differences = _difference_column(rows, results.primary, with_word=True)
+        columns += [
+            Column(f"{images:,} images", levels.cells[:-1], together=2),
+            Column("diff.", differences.cells[:-1]),
+        ]
+    rows = tuple(Row(arm, is_baseline=arm == results.manifest.baseline) for arm in results.arms)
+    return TextTable(rows, tuple(columns)) if columns else None
 
 
 # ---- other guidance ----------------------------------------------------------------------------

@@ -14,8 +14,8 @@ from rich.text import Text
 
 from cabench.analysis.footnotes import footnotes
 from cabench.analysis.formatting import NONE, fold
-from cabench.analysis.summary import Cell, Column, Row, TextTable, guidance, summary
-from cabench.analysis.verdict_text import claim_rows, outcome
+from cabench.analysis.summary import Cell, Column, Row, TextTable, guidance, lengths, summary
+from cabench.analysis.verdict_text import claim_rows, outcome, verdicts_by_length
 from cabench.evidence.results import Results
 from cabench.runtime.console import plain_text, print_to_fit
 from cabench.runtime.files import atomic_path
@@ -61,7 +61,22 @@ def render(results: Results, width: int) -> list[RenderableType]:
         parts += ["", _heading(GUIDANCE), *_blocks(swept, width)]
     if manifest.claims:
         parts += ["", _heading("Claims"), _claims_table(results)]
+    for title, table in by_length(results):
+        parts += ["", _heading(title), *_blocks(table, width)]
     return parts
+
+
+def by_length(results: Results) -> list[tuple[str, TextTable]]:
+    """Titles and tables of what depends on the length of training; [] of one length."""
+    title = f"{results.primary.title} by length of training"
+    tables = [
+        (f"{title}, each length with its own correction (Holm)", lengths(results)),
+        (
+            "Verdicts by length of training; the study's are those of the longest",
+            verdicts_by_length(results),
+        ),
+    ]
+    return [(title, table) for title, table in tables if table is not None]
 
 
 def _heading(text: str) -> Text:
@@ -76,7 +91,7 @@ def _blocks(table: TextTable, width: int) -> list[RenderableType]:
     parts: list[RenderableType] = []
     for block in _packed(columns, width - lead):
         printed = _rich_table()
-        printed.add_column("arm", no_wrap=True)
+        printed.add_column(table.lead, no_wrap=True)
         for column in block:
             printed.add_column("\n".join(column.title), justify="right", no_wrap=True)
         for i, lines in enumerate(names):
@@ -160,7 +175,12 @@ def _claims_table(results: Results) -> Table:
 
 
 def to_csv(results: Results, path: str | Path) -> Path:
-    """Write one row per arm x metric, all metrics that were measured, in stored units.
+    """Write `csv_rows`."""
+    return _write_csv(csv_rows(results), Path(path))
+
+
+def csv_rows(results: Results) -> pd.DataFrame:
+    """One row per arm x metric, all metrics that were measured, in stored units.
 
     Columns: arm, role (arm, baseline or bound), metric, n, mean, low, high (95 % interval), pairs,
     diff, diff_low, diff_high, p, p_holm (all to the baseline), macs, conditioning_macs, params,
@@ -187,9 +207,18 @@ def to_csv(results: Results, path: str | Path) -> Path:
         }
         for row in results.compare_arms([*known, *further])
     ]
-    path = Path(path)
+    return pd.DataFrame(rows)
+
+
+def lengths_to_csv(results: Results, path: Path) -> list[Path]:
+    """Write the rows of `to_csv` after each length of training; [] of one length."""
+    parts = [csv_rows(after).assign(images=images) for images, after in results.by_length.items()]
+    return [_write_csv(pd.concat(parts), path)] if parts else []
+
+
+def _write_csv(frame: pd.DataFrame, path: Path) -> Path:
     with atomic_path(path) as part:
-        pd.DataFrame(rows).to_csv(part, index=False)
+        frame.to_csv(part, index=False)
     return path
 
 
@@ -206,6 +235,8 @@ def to_markdown(results: Results) -> str:
         parts += [f"{GUIDANCE}.", _pipe_table(swept)]
     if abouts := [f"`{arm.name}`: {arm.about}" for arm in manifest.arms if arm.about]:
         parts += ["## Arms", _bullets(abouts)]
+    for title, table in by_length(results):
+        parts += [f"## {title}", _pipe_table(table)]
     if manifest.claims:
         claims = [[row.id, row.verdict, row.says, row.evidence] for row in claim_rows(results)]
         parts += ["## Claims", _pipes(["id", "verdict", "claim", "evidence"], claims, text=4)]
@@ -218,7 +249,7 @@ def _bullets(lines: Sequence[str]) -> str:
 
 def _pipe_table(table: TextTable) -> str:
     leads = [[row.name, row.status] for row in table.rows]
-    titles = ["arm", "status"]
+    titles = [table.lead, "status"]
     if not any(row.status for row in table.rows):
         leads, titles = [lead[:1] for lead in leads], titles[:1]
     cells = zip(*(column.cells for column in table.columns), strict=True)

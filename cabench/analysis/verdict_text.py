@@ -6,12 +6,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from cabench.analysis.formatting import (
+    NONE,
     count_unit,
     effect_decimals,
     effect_text,
     p_text,
     plural,
 )
+from cabench.analysis.summary import Cell, Column, Row, TextTable, difference_title
 from cabench.config.schema import COUNTS
 from cabench.evidence.metric import Metric
 from cabench.evidence.results import Results
@@ -104,6 +106,41 @@ def ratio_text(verdict: Verdict, part: Evidence) -> str:
     text = f"{part.better / part.than:.3g} times"
     limit = verdict.claim.ratio
     return text if limit is None else f"{text} (at most {limit:g})"
+
+
+# ---- by length of training ---------------------------------------------------------------------
+
+
+def verdicts_by_length(results: Results) -> TextTable | None:
+    """A row per claim and length of training: the differences and the verdict.
+
+    None where the study has one length, or no claim that is tested.
+    """
+    claims = [v.claim for v in results.verdicts if not v.is_count]
+    names = dict.fromkeys(name for claim in claims for name in claim.metrics)
+    metrics = [results.metrics[name] for name in names if name in results.metrics]
+    rows: list[Row] = []
+    cells: list[list[Cell]] = []
+    for claim in claims:
+        for images, after in results.by_length.items():
+            (verdict,) = (v for v in after.verdicts if v.claim.id == claim.id)
+            rows.append(Row(f"{claim.id}, {images:,} images"))
+            cells.append(_length_cells(verdict, metrics))
+    titles = [*(difference_title(metric) for metric in metrics), "verdict"]
+    columns = zip(titles, zip(*cells, strict=True), strict=True)
+    table = tuple(Column(title, of_rows) for title, of_rows in columns) if rows else ()
+    return TextTable(tuple(rows), table, lead="claim") if rows else None
+
+
+def _length_cells(verdict: Verdict, metrics: Sequence[Metric]) -> list[Cell]:
+    effects = {m.name: effect for _, m, effect in measured(verdict, {m.name: m for m in metrics})}
+    texts = [
+        effect_text(effects[m.name], effect_decimals(effects[m.name]))
+        if m.name in effects
+        else NONE
+        for m in metrics
+    ]
+    return [*map(Cell, texts), Cell(verdict.word)]
 
 
 # ---- the outcome -------------------------------------------------------------------------------

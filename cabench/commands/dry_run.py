@@ -9,7 +9,7 @@ from rich.table import Table
 from cabench.config.yaml import located
 from cabench.cost.estimate import seconds_per_image, stated_seconds_per_image
 from cabench.cost.macs import cost
-from cabench.errors import ConfigError, describe
+from cabench.errors import ConfigError, describe, listed
 from cabench.execution.run import Prepared, forward_passes
 from cabench.runtime.console import clock, screen
 from cabench.runtime.files import write_json
@@ -67,8 +67,8 @@ def estimate_arms(prepared: Prepared, stated: bool) -> list[ArmEstimate]:
     missing = {trial.key for trial in prepared.remaining.trials}
     estimates = []
     for arm in planned.arms:
-        trials = [trial for trial in planned.trials if trial.arm == arm]
-        passes = sum(map(forward_passes, trials)) / len(trials)
+        trials = [trial for trial in planned.all_trials if trial.arm == arm]
+        passes = sum(forward_passes(trial, planned) for trial in trials) / len(trials)
         estimates.append(
             ArmEstimate(
                 arm=arm,
@@ -105,12 +105,12 @@ def arms_table(arms: list[ArmEstimate], stated: bool) -> Table:
 def notes(prepared: Prepared, arms: list[ArmEstimate], stated: bool) -> list[str]:
     """The lines below the table."""
     planned, scale = prepared.plan, prepared.plan.scale
-    side = max(1, min(prepared.jobs, len(planned.trials)))
+    side = max(1, min(prepared.jobs, len(planned.all_trials)))
     where = "one GPU per trial" if stated else f"{side} side by side on {prepared.device}"
     lines = [
-        f"{len(planned.trials)} trials: seeds {', '.join(map(str, planned.seeds))}; "
-        f"{scale.training.images:,} images per trial; data {planned.data.source}, "
-        f"{'x'.join(map(str, planned.data.shape))}; {where}",
+        f"{len(planned.all_trials)} trials: seeds {', '.join(map(str, planned.seeds))}; "
+        f"{listed(f'{images:,}' for images in planned.lengths)} images per trial; "
+        f"data {planned.data.source}, {'x'.join(map(str, planned.data.shape))}; {where}",
         f"estimate: {time_text(prepared, arms, side, stated)}; {BASIS}",
     ]
     if narrowed := [arm for arm in planned.arms if planned.models[arm].narrowed]:

@@ -32,7 +32,7 @@ def show_status(results: Path) -> None:
         table.add_row(*_row(run, records))
         errors += [
             f"{trial.arm}, seed {trial.seed}: {records[trial.key].error}"
-            for trial in run.manifest.trials
+            for trial in run.manifest.all_trials
             if _has_failed(records, trial)
         ]
     console.print(table)
@@ -46,9 +46,9 @@ def _has_failed(records: dict[str, Record], trial: ManifestTrial) -> bool:
 
 def _row(run: Run, records: dict[str, Record]) -> list[str]:
     manifest = run.manifest
-    trials = len(manifest.trials)
-    recorded = sum(trial.key in records for trial in manifest.trials)
-    failed = sum(_has_failed(records, trial) for trial in manifest.trials)
+    trials = len(manifest.all_trials)
+    recorded = sum(trial.key in records for trial in manifest.all_trials)
+    failed = sum(_has_failed(records, trial) for trial in manifest.all_trials)
     counts = [len(manifest.arms), len(manifest.seeds), trials]
     counts += [recorded - failed, failed, trials - recorded]
     return [manifest.study, manifest.scale, *map(str, counts), run.study_file_state]

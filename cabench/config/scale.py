@@ -39,6 +39,7 @@ class TrainingHere(Part):
     """Values that replace the scale's `training` on one data source."""
 
     images: Positive | None = None
+    lengths: list[Positive] | None = None
     warmup: Annotated[int, Field(ge=0)] | None = None
     ema_half_life: Positive | None = None
     snapshot_every: Positive | None = None
@@ -103,6 +104,8 @@ class Training(Part):
 
     images: Positive
     """training images seen, with repetition"""
+    lengths: list[Positive] = []
+    """shorter trainings, in images, that every trial is also scored at"""
     batch: Positive
     """images per step"""
     lr: Annotated[float, Field(gt=0)]

@@ -87,6 +87,21 @@ class Results:
             for (arm, reason), of in seeds.items()
         ]
 
+    # -- lengths of training
+
+    @cached_property
+    def by_length(self) -> dict[int, Results]:
+        """The results after each length of training, in images, these last; {} of one length.
+
+        Lengths without a complete trial are left out.
+        """
+        if not self.manifest.shorter:
+            return {}
+        images = [length.images for length in self.manifest.shorter]
+        shorter = {n: Results(self.manifest.after(n), self.records, self.curves) for n in images}
+        own = {record.spec.images: self for record in self.complete()[:1]}
+        return {n: results for n, results in (shorter | own).items() if results.complete()}
+
     # -- numbers
 
     @cached_property

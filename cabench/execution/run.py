@@ -170,10 +170,10 @@ def what_remains(
         stored = {search.arm: outcome(search, store) for search in arms}
         known = {arm: result for arm, result in stored.items() if result} | (outcomes or {})
         if unknown := tuple(search for search in arms if search.arm not in known):
-            return planned, Remaining(unknown, tuple(planned.trials))
+            return planned, Remaining(unknown, tuple(planned.all_trials))
         planned = tuned(planned, known)
     missing, failed = [], 0
-    for trial in {t.key: t for t in planned.trials}.values():  # arms may share trials
+    for trial in {t.key: t for t in planned.all_trials}.values():  # arms may share trials
         record = store.sound(trial.key)
         if record is None or (not record.complete and retry_failed):
             missing.append(trial)
@@ -276,9 +276,10 @@ def _check_counts(prepared: Prepared) -> None:
 
 def _run(prepared: Prepared, console: Console) -> None:
     missing = prepared.remaining.trials
-    done = len({trial.key for trial in prepared.plan.trials}) - len(missing)
+    done = len({trial.key for trial in prepared.plan.all_trials}) - len(missing)
     expected = work(prepared.plan, missing)
-    trials = sorted(missing, key=lambda trial: -expected[trial.key])  # short ones fill the end
+    # A longer training continues a shorter one; of equal lengths, quick ones fill the end
+    trials = sorted(missing, key=lambda trial: (trial.spec.images, -expected[trial.key]))
     address = prepared.options.ray_address
     side = "" if address else f"{min(prepared.jobs, len(trials))} side by side "
     console.print(
@@ -287,7 +288,7 @@ def _run(prepared: Prepared, console: Console) -> None:
         f"{address or prepared.device} ({prepared.executor})",
         soft_wrap=True,
     )
-    names = {trial.key: f"{trial.arm}, seed {trial.seed}" for trial in trials}
+    names = {trial.key: trial_name(trial, prepared.plan) for trial in trials}
     with Progress(console, names, expected) as view:
         if prepared.executor == "local":
             local.run(trials, prepared.store, prepared.device, view.receive)
@@ -296,6 +297,12 @@ def _run(prepared: Prepared, console: Console) -> None:
 
             ray.run(trials, prepared.store, prepared.pool, prepared.device, view.receive)
     console.print(view.usage.line("trials") + "\n", soft_wrap=True)
+
+
+def trial_name(trial: Trial, planned: Plan) -> str:
+    """'can-3, seed 0', and its images where the plan has several lengths."""
+    length = f", {trial.spec.images:,} images" if len(planned.lengths) > 1 else ""
+    return f"{trial.arm}, seed {trial.seed}{length}"
 
 
 def _search(prepared: Prepared, console: Console) -> dict[str, SearchOutcome]:
@@ -337,11 +344,17 @@ def work(planned: Plan, trials: tuple[Trial, ...]) -> dict[str, float]:
             macs[arm] = meta_macs(planned.models[arm].spec).total
         except (Exception, SystemExit):  # its trials fail, and say why in their records
             macs[arm] = 1.0
-    return {trial.key: macs[trial.arm] * forward_passes(trial) for trial in trials}
+    return {trial.key: macs[trial.arm] * forward_passes(trial, planned) for trial in trials}
 
 
-def forward_passes(trial: Trial) -> float:
-    """Forward passes of one image in a trial; a training step counts as three."""
+def forward_passes(trial: Trial, planned: Plan) -> float:
+    """Forward passes of one image in a trial; a training step counts as three.
+
+    A longer training continues the shorter one.
+    """
     spec = trial.spec
+    shorter = max((images for images in planned.lengths if images < spec.images), default=0)
+    decay = spec.train.of_length(shorter).training.decay
+    trained = spec.images - (shorter if decay is None else decay.begin if shorter else 0)
     per_step = sum(1 if g == 1 else 2 for g in (spec.guidance, *spec.sweep))
-    return 3 * spec.images + per_step * spec.sample.n * spec.sample.steps
+    return 3 * trained + per_step * spec.sample.n * spec.sample.steps

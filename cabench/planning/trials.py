@@ -27,6 +27,7 @@ from cabench.records.schema import (
     Manifest,
     ManifestArm,
     ManifestClaim,
+    ManifestLength,
     ManifestTrial,
     MetricInfo,
     PluginFile,
@@ -45,7 +46,7 @@ from cabench.records.spec import (
     TrialSpec,
 )
 
-NOT_IN_RECIPE = {"images", "snapshot_every", "keep_state", "decay"}
+NOT_IN_RECIPE = {"images", "lengths", "snapshot_every", "keep_state", "decay"}
 SAMPLE_RECIPE = 3  # raise it whenever the same network would give other samples
 
 
@@ -73,6 +74,12 @@ class Trial:
     tuning: SearchResult | None = None      # the search that chose the learning rate
     # fmt: on
 
+    def of_length(self, images: int) -> Trial:
+        """The same trial after a shorter training, at the primary guidance alone."""
+        train = self.spec.train.of_length(images)
+        spec = self.spec.model_copy(update={"train": train, "images": images, "sweep": ()})
+        return dataclasses.replace(self, spec=spec)
+
     @cached_property
     def key(self) -> str:
         return self.spec.key
@@ -90,13 +97,31 @@ class Plan:
     arms: list[str]
     seeds: list[int]
     models: dict[str, ResolvedModel]    # of every arm, run or not
-    trials: list[Trial]
+    trials: list[Trial]                 # at the scale's full length
     plugins: tuple[Plugin, ...] = ()
     # fmt: on
 
     @property
     def study(self) -> Study:
         return self.file.study
+
+    @property
+    def lengths(self) -> list[int]:
+        """Images of every training length, the shortest first."""
+        return [*self.scale.training.lengths, self.scale.training.images]
+
+    @property
+    def shorter(self) -> dict[int, list[Trial]]:
+        """The trials after shorter trainings, by their images."""
+        return {
+            images: [trial.of_length(images) for trial in self.trials]
+            for images in self.lengths[:-1]
+        }
+
+    @property
+    def all_trials(self) -> list[Trial]:
+        """The trials of every length, the shortest first: a longer training continues them."""
+        return [*(trial for trials in self.shorter.values() for trial in trials), *self.trials]
 
 
 def plan(
@@ -152,6 +177,14 @@ def _check_scale(study: Study, scale: Scale) -> None:
         text = f"scale '{scale.scale}' does not measure '{study.primary}'"
         text = f"{text}; it measures {listed(scale.metrics)}"
         raise ConfigError("study", ("primary",), text)
+    training = scale.training
+    lengths = [*training.lengths, training.images]
+    if lengths != sorted(set(lengths)) or lengths[0] < training.batch:
+        text = (
+            f"expected rising numbers of images from {training.batch} (batch) to below "
+            f"{training.images} (images), got {listed(map(str, training.lengths))}"
+        )
+        raise ConfigError("scale", ("training", "lengths"), text)
     process = Process(scale.diffusion.prediction, scale.diffusion.schedule)
     sampler, steps = scale.sampling.sampler, scale.sampling.steps
     if (reason := sampling.misfit(process, sampler)) is not None:
@@ -306,7 +339,13 @@ def manifest(plan: Plan, *, scale_file: str = "", use_reference: bool = False) -
             for name in plan.arms
         ),
         seeds=tuple(plan.seeds),
-        trials=tuple(ManifestTrial(arm=t.arm, seed=t.seed, key=t.key) for t in plan.trials),
+        trials=_manifest_trials(plan.trials),
+        **_present(
+            shorter=tuple(
+                ManifestLength(images=images, trials=_manifest_trials(trials))
+                for images, trials in plan.shorter.items()
+            )
+        ),
         metrics={name: MetricInfo.model_validate(label) for name, label in labels.items()},
         classes={stream: tuple(names) for stream, names in plan.data.names.items()},
         claims=(*claims, *added_claims(plan.file)),
@@ -317,6 +356,10 @@ def manifest(plan: Plan, *, scale_file: str = "", use_reference: bool = False) -
         scale_file=scale_file,
         use_reference=use_reference,
     )
+
+
+def _manifest_trials(trials: list[Trial]) -> tuple[ManifestTrial, ...]:
+    return tuple(ManifestTrial(arm=t.arm, seed=t.seed, key=t.key) for t in trials)
 
 
 def added_claims(file: StudyFile) -> list[ManifestClaim]:

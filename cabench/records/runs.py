@@ -32,7 +32,7 @@ class Run:
 
     def records(self) -> dict[str, Record]:
         """The records that exist, by trial key."""
-        return self.store.records([trial.key for trial in self.manifest.trials])
+        return self.store.records([trial.key for trial in self.manifest.all_trials])
 
     @property
     def study_file_state(self) -> str:

@@ -222,6 +222,13 @@ class ManifestTrial(Frozen):
     key: Key
 
 
+class ManifestLength(Frozen):
+    """The trials after a shorter training."""
+
+    images: int
+    trials: tuple[ManifestTrial, ...]
+
+
 class MetricInfo(Frozen):
     """How a table prints a metric."""
 
@@ -280,12 +287,23 @@ class Manifest(Frozen):
     added: tuple[str, ...]  # arms of the command line, as written
     scale_file: str = ""
     use_reference: bool = False
+    shorter: tuple[ManifestLength, ...] = ()  # in rising order
+
+    @property
+    def all_trials(self) -> tuple[ManifestTrial, ...]:
+        """The trials of every length, the shortest first."""
+        return (*(t for length in self.shorter for t in length.trials), *self.trials)
 
     @property
     def run_arms(self) -> tuple[ManifestArm, ...]:
         """The arms that have trials at this scale, in the study's order."""
         names = {trial.arm for trial in self.trials}
         return tuple(arm for arm in self.arms if arm.name in names)
+
+    def after(self, images: int) -> Manifest:
+        """The same manifest, of the trials after a shorter training."""
+        trials = next(length.trials for length in self.shorter if length.images == images)
+        return self.model_copy(update={"trials": trials, "shorter": ()})
 
     def arm(self, name: str) -> ManifestArm | None:
         return next((arm for arm in self.arms if arm.name == name), None)

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from cabench.analysis.footnotes import footnotes, warnings
 from cabench.analysis.formatting import NONE, effect_decimals, effect_text, fold, p_text
 from cabench.analysis.summary import Cell, TextTable, guidance, summary
+from cabench.analysis.tables import by_length
 from cabench.analysis.verdict_text import (
     COUNT_TITLES,
     count_texts,
@@ -50,6 +51,9 @@ def content(results: Results) -> Json:
         "table": table(summary(results).with_n_column()),
         "footnotes": [breakable(typeset(note)) for note in notes],
         "guidance": table(swept) if swept else None,
+        "lengths": [
+            {"title": typeset(title), "table": table(cells)} for title, cells in by_length(results)
+        ],
         "protocol": [[title, breakable(text)] for title, text in methods.protocol(results)],
         "arms": [
             {
@@ -148,6 +152,7 @@ def _entry(verdict: Verdict, title: str, values: tuple[str, str], effect: str) -
 def table(cells: TextTable) -> Json:
     """Rows and columns; a cell is a pair of number and word ('better', 'worse')."""
     return {
+        "lead": cells.lead,
         "rows": [
             {"name": fold(row.name, NAME), "status": row.status, "baseline": row.is_baseline}
             for row in cells.rows

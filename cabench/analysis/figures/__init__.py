@@ -14,6 +14,7 @@ from cabench.analysis.figures.cost import cost
 from cabench.analysis.figures.curves import curves
 from cabench.analysis.figures.forest import forest
 from cabench.analysis.figures.grid import grid
+from cabench.analysis.figures.lengths import lengths
 from cabench.analysis.figures.prompts import prompted
 from cabench.analysis.figures.strip import strip
 from cabench.analysis.figures.style import PAGE, SCREEN, Look
@@ -40,6 +41,7 @@ STUDY_FIGURES = (
         "No forest plot: no arm has a complete trial on a seed that the baseline also completed.",
     ),
     StudyFigure("cost", cost, "No figure of quality against cost: no arm has score and counts."),
+    StudyFigure("lengths", lengths, ""),  # applies where a scale has several lengths
     StudyFigure("curves", curves, "No figure of the held-out loss: no curves were recorded."),
     StudyFigure("bins", bins, "No figure of the loss by noise bin: no bins were recorded."),
     StudyFigure("weights", weights, "No figures of generated weights: none were recorded."),
@@ -57,6 +59,7 @@ __all__ = [
     "curves",
     "forest",
     "grid",
+    "lengths",
     "prompted",
     "strip",
     "weight_curves",
