@@ -15,7 +15,7 @@ from rich.text import Text
 from cabench.analysis.footnotes import footnotes
 from cabench.analysis.formatting import NONE, fold
 from cabench.analysis.summary import Cell, Column, Row, TextTable, guidance, lengths, summary
-from cabench.analysis.verdict_text import claim_rows, outcome, verdicts_by_length
+from cabench.analysis.verdict_text import claim_rows, outcome_of, verdicts_by_length
 from cabench.evidence.results import Results
 from cabench.runtime.console import plain_text, print_to_fit
 from cabench.runtime.files import atomic_path
@@ -23,6 +23,7 @@ from cabench.runtime.files import atomic_path
 NAME_WIDTH = 26  # letters in a line of an arm's name
 TITLE_WIDTH = 11  # letters in a line of a column's title, at least
 GUIDANCE = "Other guidance: scores at the primary guidance -> at this one, on the same seeds"
+OTHER = "on other features"
 STYLES = {
     "better": "bold green",
     "worse": "bold red",
@@ -165,9 +166,13 @@ def _claims_table(results: Results) -> Table:
     table.add_column("verdict", no_wrap=True)
     table.add_column("claim", ratio=2)
     table.add_column("evidence", ratio=3)
-    for row in claim_rows(results):
+    rows = claim_rows(results)
+    for row in rows:
         verdict = Text(row.verdict, style=STYLES.get(row.verdict, ""))
         table.add_row(Text(row.id), verdict, Text(row.says), Text(row.evidence))
+        if row.other:
+            word = Text(row.other, style=STYLES.get(row.other, ""))
+            table.add_row("", word, Text(f"   {OTHER}"), Text(row.other_evidence))
     return table
 
 
@@ -227,7 +232,7 @@ def to_markdown(results: Results) -> str:
     manifest = results.manifest
     parts = [f"# {manifest.study}", manifest.question]
     if manifest.claims:
-        parts.append(outcome(results.verdicts))
+        parts.append(outcome_of(results))
     parts.append(_pipe_table(summary(results)))
     notes = [f"failed: {line}" for line in results.failures()] + footnotes(results)
     parts.append(_bullets(notes))
@@ -238,7 +243,11 @@ def to_markdown(results: Results) -> str:
     for title, table in by_length(results):
         parts += [f"## {title}", _pipe_table(table)]
     if manifest.claims:
-        claims = [[row.id, row.verdict, row.says, row.evidence] for row in claim_rows(results)]
+        claims: list[list[str]] = []
+        for row in claim_rows(results):
+            claims.append([row.id, row.verdict, row.says, row.evidence])
+            if row.other:
+                claims.append(["", row.other, OTHER, row.other_evidence])
         parts += ["## Claims", _pipes(["id", "verdict", "claim", "evidence"], claims, text=4)]
     return "\n\n".join(parts) + "\n"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cabench.analysis.formatting import (
     NONE,
@@ -32,14 +32,30 @@ class ClaimRow:
     verdict: str
     says: str
     evidence: str
+    other: str = ""  # the verdict on other features, where they are measured
+    other_evidence: str = ""
 
 
 def claim_rows(results: Results) -> list[ClaimRow]:
     """A row per claim, in the order of the verdicts."""
-    return [
-        ClaimRow(claim_id(v), v.word, v.claim.says, evidence_text(v, results.metrics))
-        for v in results.verdicts
+    rows = []
+    for verdict in results.verdicts:
+        evidence = evidence_text(verdict, results.metrics)
+        row = ClaimRow(claim_id(verdict), verdict.word, verdict.claim.says, evidence)
+        if (twin := results.twin_verdicts.get(verdict.claim.id)) is not None:
+            row = replace(row, other=twin.word, other_evidence=evidence_text(twin, results.metrics))
+        rows.append(row)
+    return rows
+
+
+def disagreement(results: Results) -> str:
+    """'Other features disagree on C1a (unresolved, there supported).'; '' where they agree."""
+    differing = [
+        f"{claim_id(verdict)} ({verdict.word}, there {twin.word})"
+        for verdict in results.verdicts
+        if (twin := results.twin_verdicts.get(verdict.claim.id)) and twin.word != verdict.word
     ]
+    return f"Other features disagree on {', '.join(differing)}." if differing else ""
 
 
 def claim_id(verdict: Verdict) -> str:
@@ -144,6 +160,11 @@ def _length_cells(verdict: Verdict, metrics: Sequence[Metric]) -> list[Cell]:
 
 
 # ---- the outcome -------------------------------------------------------------------------------
+
+
+def outcome_of(results: Results) -> str:
+    """The outcome of a study's claims, and those on which other features disagree."""
+    return " ".join(filter(None, (outcome(results.verdicts), disagreement(results))))
 
 
 def outcome(verdicts: Iterable[Verdict]) -> str:

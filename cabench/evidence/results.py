@@ -12,7 +12,7 @@ from cabench.evidence import frame
 from cabench.evidence.arms import ArmResult, compare_arms
 from cabench.evidence.frame import ArmCost, Progress
 from cabench.evidence.metric import Metric, primary_metric, study_metrics
-from cabench.evidence.verdicts import Verdict, judge
+from cabench.evidence.verdicts import Verdict, judge, on_twins
 from cabench.records.runs import Run
 from cabench.records.schema import Manifest, Protocol, Record
 from cabench.records.spec import Json
@@ -136,3 +136,9 @@ class Results:
     def verdicts(self) -> tuple[Verdict, ...]:
         """The verdict on each claim, those of added arms last."""
         return judge(self.manifest, self.frame, self.costs)
+
+    @cached_property
+    def twin_verdicts(self) -> dict[str, Verdict]:
+        """The verdicts under metrics on other features, by claim, where those are measured."""
+        verdicts = judge(on_twins(self.manifest), self.frame, self.costs)
+        return {verdict.claim.id: verdict for verdict in verdicts}

@@ -86,6 +86,20 @@ def judge(manifest: Manifest, frame: pd.DataFrame, costs: Costs) -> tuple[Verdic
     return tuple(verdicts)
 
 
+def on_twins(manifest: Manifest) -> Manifest:
+    """The manifest with its claims on other features: every metric that has a twin becomes it.
+
+    Left are claims whose metrics' twins are measured, and that have at least one.
+    """
+    twins = {name: info.twin for name, info in manifest.metrics.items() if info.twin}
+    claims = []
+    for claim in manifest.claims:
+        names = tuple(twins.get(name, name) for name in claim.metrics)
+        if names != claim.metrics and set(names) <= set(manifest.metrics):
+            claims.append(claim.model_copy(update={"metric": names}))
+    return manifest.model_copy(update={"claims": tuple(claims)})
+
+
 def superiority(
     claim: ManifestClaim, manifest: Manifest, frame: pd.DataFrame, costs: Costs
 ) -> Verdict:

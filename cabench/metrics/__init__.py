@@ -22,6 +22,7 @@ from cabench.metrics.base import (
     measures_unseen,
     note_of,
     scale_of,
+    twin_of,
 )
 from cabench.metrics.base import unfit as _unfit
 from cabench.metrics.extractors import DEFAULT, FeatureExtractor, Lite0, lite0_fingerprint
@@ -98,6 +99,8 @@ def describe(name: str, n: int) -> dict[str, object]:
     }
     if (note := note_of(metric)) is not None:
         description["note"] = note
+    if twin := twin_of(metric):
+        description["twin"] = twin
     return description
 
 

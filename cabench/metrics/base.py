@@ -44,6 +44,7 @@ class Metric(Protocol):
     check(dataset)          raises CabenchError for data sets that the metric is not for
     fingerprint()           sha256 of learned parameters; part of trial keys
     note()                  a text printed wherever the metric is
+    twin                    name of the metric that measures the same on unrelated features
     unfit()                 why no claim may be tested with the metric; "" if one may
     """
 
@@ -94,6 +95,11 @@ def unfit(metric: Metric) -> str:
     """Why no claim may be tested with a metric; '' if one may."""
     reason: Callable[[], str] | None = getattr(metric, "unfit", None)
     return reason() if reason else ""
+
+
+def twin_of(metric: Metric) -> str:
+    """The metric that measures the same on unrelated features; '' if there is none."""
+    return getattr(metric, "twin", "")
 
 
 def learned_fingerprint(metric: Metric) -> str | None:

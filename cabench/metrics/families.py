@@ -29,9 +29,9 @@ class FeatureMetric(ABC):
     kind: ClassVar[str]  # key of the extractor's `layers`
     title: ClassVar[str]  # in the label, before the extractor's title
 
-    def __init__(self, extractor: str, label: str | None = None):
+    def __init__(self, extractor: str, label: str | None = None, twin: str = ""):
         network: type[BuiltInExtractor] = EXTRACTORS.get(extractor)
-        self.extractor = extractor
+        self.extractor, self.twin = extractor, twin
         self.layer = network.layers[self.kind]  # its features are (n, D)
         self.label = label or "-".join(filter(None, (self.title, network.title))) + "@{n}"
         self.min_samples = self.least(network.widths[self.layer])
@@ -140,13 +140,13 @@ class InceptionScoreLite0(InceptionScore):
 
 
 METRICS_BY_NAME = {
-    "kid": Kid(LITE0),  # the primary metric at small n
+    "kid": Kid(LITE0, twin="kid_trained"),  # the primary metric at small n
     "fid_lite0_112": Fid(LITE0, "FID-lite0-112@{n}"),
     "precision_lite0": Precision(LITE0),
     "recall_lite0": Recall(LITE0),
     "isc_lite0": InceptionScoreLite0(LITE0),
-    "fid_inception": Fid(INCEPTION),
-    "kid_inception": Kid(INCEPTION),
+    "fid_inception": Fid(INCEPTION, twin="fid_dinov2_b14"),
+    "kid_inception": Kid(INCEPTION, twin="kid_dinov2_b14"),
     "precision_inception": Precision(INCEPTION),
     "recall_inception": Recall(INCEPTION),
     "isc_inception": InceptionScore(INCEPTION),

@@ -28,6 +28,7 @@ class ConditionAccuracy:
     needs = "samples"
     higher_is_better = True
     label = "condition accuracy"
+    twin = "accuracy_trained"
     min_samples = 1
 
     @staticmethod

@@ -1,4 +1,4 @@
-"""KID on the features of small networks trained on the data set's own images.
+"""KID and accuracy on the features of small networks trained on the data set's own images.
 
 ImageNet features see grain that an eye ignores, and images of 16 px are far from what they were
 trained on. These networks classify the images of judge-train, which no generator sees, with faint
@@ -18,7 +18,7 @@ from cabench.errors import CabenchError
 from cabench.metrics.extractors import Features
 from cabench.metrics.fidelity import KID_MIN, kid
 from cabench.metrics.reference import matched
-from cabench.metrics.scorer import FLOOR, TRAINED, SampleScorer
+from cabench.metrics.scorer import FLOOR, REFERENCE, TRAINED, SampleScorer
 from cabench.registry import METRICS
 from cabench.runtime.sealed import cached_arrays
 from cabench.runtime.threads import one_thread
@@ -110,12 +110,12 @@ class KidTrained:
     needs = "samples"
     higher_is_better = False
     label = "KID-trained@{n}"
+    twin = "kid"
     min_samples = KID_MIN
 
     @staticmethod
     def check(dataset: Dataset) -> None:
-        if "label" not in dataset.split(FLOOR).streams:
-            raise CabenchError(f"kid_trained: data set '{dataset.name}' has no labels to train on")
+        require_labels("kid_trained", dataset)
 
     @classmethod
     def compute(
@@ -151,6 +151,62 @@ class KidTrained:
                 generated, reference = (embed(model, each) / spread for each in (images, real))
             values.append(kid(generated, reference))
         return float(np.mean(values))
+
+
+@METRICS.register("accuracy_trained")
+class AccuracyTrained:
+    """Share of samples that the networks of kid_trained assign to their label; in [0, 1].
+
+    Higher is better. The mean over 3 networks.
+    """
+
+    version = 1
+    needs = "samples"
+    higher_is_better = True
+    label = "accuracy, trained networks"
+    twin = "condition_accuracy"
+    min_samples = 1
+
+    @staticmethod
+    def check(dataset: Dataset) -> None:
+        require_labels("accuracy_trained", dataset)
+
+    @classmethod
+    def compute(
+        cls,
+        generated: Features,
+        reference: Features,
+        images: np.ndarray,
+        labels: np.ndarray,
+        scorer: SampleScorer,
+    ) -> float:
+        return cls.of(images, labels, scorer)
+
+    @classmethod
+    def floor(cls, scorer: SampleScorer) -> float:
+        """Accuracy on the report split: the networks are trained on judge-train."""
+        report = scorer.dataset.split(REFERENCE)
+        return cls.of(report.images, report.streams["label"], scorer)
+
+    @staticmethod
+    def of(images: np.ndarray, labels: np.ndarray, scorer: SampleScorer) -> float:
+        """Mean over networks of the share of images (n, C, H, W) uint8 with their label first."""
+        classes = np.unique(scorer.dataset.split(FLOOR).streams["label"])
+        shares = []
+        for seed in SEEDS:
+            model, _ = trained(scorer, seed)
+            with one_thread():
+                features = embed(model, images)
+            head = {name: p.detach().numpy() for name, p in model[-1].named_parameters()}
+            logits = features @ head["weight"].T + head["bias"]  # (n, classes)
+            shares.append(np.mean(classes[logits.argmax(axis=1)] == labels))
+        return float(np.mean(shares))
+
+
+def require_labels(metric: str, dataset: Dataset) -> None:
+    """Refuses a data set without labels to train networks on."""
+    if "label" not in dataset.split(FLOOR).streams:
+        raise CabenchError(f"{metric}: data set '{dataset.name}' has no labels to train on")
 
 
 def trained(scorer: SampleScorer, seed: int) -> tuple[nn.Sequential, np.ndarray]:

@@ -317,6 +317,9 @@ def manifest(plan: Plan, *, scale_file: str = "", use_reference: bool = False) -
     labels = {name: metrics.describe(name, plan.scale.sampling.n) for name in plan.scale.metrics}
     if plan.data.unseen:
         labels |= metrics.describe_unseen(plan.scale.metrics, plan.data.unseen)
+    for label in labels.values():
+        if label.get("twin") not in labels:
+            label.pop("twin", None)
     claims = [ManifestClaim.model_validate(claim.model_dump()) for claim in study.claims]
     return Manifest(
         study=study.study,

@@ -236,6 +236,7 @@ class MetricInfo(Frozen):
     higher_is_better: bool = False
     scale: float = 1.0  # tables print value x scale
     note: str = ""
+    twin: str = ""  # the metric that measures the same on unrelated features
 
 
 class ManifestClaim(Frozen):

@@ -8,13 +8,13 @@ from collections.abc import Mapping
 from cabench.analysis.footnotes import footnotes, warnings
 from cabench.analysis.formatting import NONE, effect_decimals, effect_text, fold, p_text
 from cabench.analysis.summary import Cell, TextTable, guidance, summary
-from cabench.analysis.tables import by_length
+from cabench.analysis.tables import OTHER, by_length
 from cabench.analysis.verdict_text import (
     COUNT_TITLES,
     count_texts,
     mean_texts,
     measured,
-    outcome,
+    outcome_of,
     ratio_text,
 )
 from cabench.evidence.frame import Progress
@@ -44,7 +44,7 @@ def content(results: Results) -> Json:
         "scale": manifest.scale,
         "version": __version__,
         "question": breakable(manifest.question),
-        "outcome": outcome(results.verdicts) or "The study states no claims.",
+        "outcome": outcome_of(results) or "The study states no claims.",
         "notices": [breakable(text) for text in [*progress_notices(results), *warned]],
         "claims": claims(results),
         "caveat": breakable(manifest.caveat),
@@ -94,21 +94,32 @@ def progress_notices(results: Results) -> list[str]:
 
 
 def claims(results: Results) -> list[Json]:
-    """A row per claim; `evidence` has an entry per metric, with both arms' numbers."""
-    return [
-        {
-            "id": fold(verdict.claim.id, CLAIM_ID),
-            "added": verdict.claim.added,
-            "says": breakable(verdict.claim.says),
-            "paper": breakable(verdict.claim.paper),
-            "evidence": evidence(verdict, results.metrics),
-            "reason": breakable(verdict.reason),
-            "n": str(verdict.n) if verdict.n else DASH,
-            "verdict": verdict.word,
-            "p": f"{p_text(verdict.p_holm)} after Holm" if verdict.is_tested else "",
-        }
-        for verdict in results.verdicts
-    ]
+    """A row per claim, and one more for its verdict on other features where they are measured.
+
+    `evidence` has an entry per metric, with both arms' numbers.
+    """
+    rows = []
+    for verdict in results.verdicts:
+        claim = verdict.claim
+        rows.append(
+            {"id": fold(claim.id, CLAIM_ID), "added": claim.added, "says": breakable(claim.says)}
+            | {"paper": breakable(claim.paper)}
+            | _outcome(verdict, results.metrics)
+        )
+        if (twin := results.twin_verdicts.get(claim.id)) is not None:
+            row = {"id": [""], "added": False, "says": OTHER, "paper": ""}
+            rows.append(row | _outcome(twin, results.metrics))
+    return rows
+
+
+def _outcome(verdict: Verdict, metrics: Mapping[str, Metric]) -> Json:
+    return {
+        "evidence": evidence(verdict, metrics),
+        "reason": breakable(verdict.reason),
+        "n": str(verdict.n) if verdict.n else DASH,
+        "verdict": verdict.word,
+        "p": f"{p_text(verdict.p_holm)} after Holm" if verdict.is_tested else "",
+    }
 
 
 def evidence(verdict: Verdict, metrics: Mapping[str, Metric]) -> list[Json]:

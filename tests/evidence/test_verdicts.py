@@ -7,6 +7,7 @@ import pytest
 from example_study import make_claim, make_failed, make_manifest, make_record, read_results
 from scipy import stats
 
+from cabench.analysis.verdict_text import claim_rows, disagreement
 from cabench.config.schema import Claim
 from cabench.errors import CabenchError
 from cabench.evidence.verdicts import TESTS
@@ -225,3 +226,48 @@ def test_added_claims_are_a_family_of_their_own_and_come_last():
 
 def test_every_test_that_a_study_may_name_has_a_judge():
     assert set(get_args(Claim.model_fields["test"].annotation)) == set(TESTS)
+
+
+def with_twins(values, twin_values):
+    """Results of claims about KID, whose twin is kid_trained, and about a metric without twin."""
+    metrics = {
+        "kid": {"label": "KID", "twin": "kid_trained"},
+        "kid_trained": {"label": "KID-trained", "twin": "kid"},
+        "loss": {"label": "loss"},
+    }
+    claims = [
+        make_claim("can", "base", ("kid", "loss"), id="C1"),
+        make_claim("can", "base", "loss", id="C2"),
+    ]
+    manifest = make_manifest(list(values), "base", range(3), metrics, claims)
+    records = {}
+    for arm, s in ((arm, s) for arm in values for s in range(3)):
+        scores = {"kid": values[arm][s], "loss": values[arm][s]}
+        if twin_values:
+            scores["kid_trained"] = twin_values[arm][s]
+        records[f"{arm}@{s}"] = make_record(arm, s, scores)
+    if not twin_values:
+        del manifest["metrics"]["kid_trained"]
+    return read_results(manifest, records)
+
+
+def test_a_claim_is_also_judged_on_other_features():
+    values = {"base": BASE, "can": CLEAR}
+    results = with_twins(values, {"base": CLEAR, "can": BASE})
+    assert results.verdicts[0].word == "supported"
+    (twin,) = results.twin_verdicts.values()  # of C1 alone: the loss has no twin
+    assert twin.claim.metrics == ("kid_trained", "loss")
+    assert twin.word == "unresolved"  # worse in one of both
+    assert twin.evidence[0].difference.mean == pytest.approx(2)
+    assert disagreement(results) == "Other features disagree on C1 (supported, there unresolved)."
+    rows = claim_rows(results)
+    assert rows[0].other == "unresolved" and "KID-trained" in rows[0].other_evidence
+    assert rows[1].other == ""
+
+    agreeing = with_twins(values, values)
+    assert agreeing.twin_verdicts["C1"].word == "supported" and disagreement(agreeing) == ""
+
+
+def test_without_the_twins_scores_there_is_one_verdict():
+    results = with_twins({"base": BASE, "can": CLEAR}, None)
+    assert results.twin_verdicts == {} and disagreement(results) == ""

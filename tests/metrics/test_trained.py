@@ -9,6 +9,8 @@ from cabench.metrics import trained
 from cabench.metrics.scorer import SampleScorer
 from cabench.metrics.trained import KidTrained
 
+METRICS = ("kid_trained", "accuracy_trained")
+
 
 @pytest.fixture(scope="module")
 def scorer(tmp_path_factory):
@@ -16,7 +18,7 @@ def scorer(tmp_path_factory):
         patch.setattr(trained, "SEEDS", (0,))
         patch.setattr(trained, "EPOCHS", 30)  # of 500 images
         cache = tmp_path_factory.mktemp("cache")
-        scorer = SampleScorer(load_dataset("digits"), 200, cache, metrics=("kid_trained",))
+        scorer = SampleScorer(load_dataset("digits"), 200, cache, metrics=METRICS)
         yield scorer
 
 
@@ -32,7 +34,9 @@ def real(scorer):
 
 
 def test_real_images_score_about_zero_and_the_floor_is_theirs(scorer, real):
-    score = scorer.score(real, scorer.labels)["kid_trained"]
+    scores = scorer.score(real, scorer.labels)
+    assert scores["accuracy_trained"] == pytest.approx(scorer.floor()["accuracy_trained"], abs=0.06)
+    score = scores["kid_trained"]
     assert score == pytest.approx(scorer.floor()["kid_trained"])
     assert abs(score) < 0.1 * KidTrained.between(np.zeros_like(real), real, scorer)
 
@@ -65,6 +69,17 @@ def test_it_recognises_the_classes(scorer):
     with torch.no_grad():
         predicted = model(trained.scaled(report.images)).argmax(1).numpy()
     assert (predicted == report.streams["label"]).mean() > 0.8
+
+
+def test_accuracy_counts_the_right_labels(scorer, real):
+    right = scorer.score(real, scorer.labels)["accuracy_trained"]
+    assert right > 0.8
+    wrong = real.copy()
+    half = scorer.labels < 5
+    rows = np.flatnonzero(half)
+    wrong[rows] = real[np.resize(np.flatnonzero(~half), len(rows))]
+    share = scorer.score(wrong, scorer.labels)["accuracy_trained"]
+    assert share == pytest.approx(right * (1 - half.mean()), abs=0.06)
 
 
 def test_data_without_labels_are_refused():
