@@ -141,6 +141,7 @@ class InceptionScoreLite0(InceptionScore):
 
 METRICS_BY_NAME = {
     "kid": Kid(LITE0, twin="kid_trained"),  # the primary metric at small n
+    "kid_levels": Kid("efficientnet-lite0-levels", twin="kid_trained"),
     "fid_lite0_112": Fid(LITE0, "FID-lite0-112@{n}"),
     "precision_lite0": Precision(LITE0),
     "recall_lite0": Recall(LITE0),

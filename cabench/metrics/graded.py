@@ -74,6 +74,14 @@ def grain(
     return np.clip(np.rint(noisy), 0, 255).astype(np.uint8)
 
 
+@graded("contrast", "share", 0.02, 0.05, 0.1, 0.2)
+def contrast(
+    images: np.ndarray, labels: np.ndarray, strength: float, rng: np.random.RandomState
+) -> np.ndarray:
+    """Values closer to black by this share."""
+    return np.rint(images * (1 - strength)).astype(np.uint8)
+
+
 @graded("one-pixel shift", "share of images", 0.1, 0.25, 0.5, 1.0)
 def shift(
     images: np.ndarray, labels: np.ndarray, strength: float, rng: np.random.RandomState

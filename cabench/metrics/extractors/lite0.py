@@ -29,6 +29,7 @@ SIZE = 64  # pixels: every image is resized to SIZE x SIZE
 OPSET = 17
 BATCH = 32  # images per run, always: the last batch is padded
 VERSION = 1  # of the graph: raise it when its features change
+LEVELS = 8  # of Lite0Levels
 WIDTHS = {"112": 112, "1280": 1280}  # layer -> channels
 
 
@@ -115,7 +116,9 @@ class Lite0:
         """The ONNX file, exported if absent."""
         if self._path is not None:
             return Path(self._path)
-        return cached_file(self._cache / "judge" / f"{NAME}-{self.fingerprint[:16]}.onnx", _export)
+        return cached_file(
+            self._cache / "judge" / f"{NAME}-{lite0_fingerprint()[:16]}.onnx", _export
+        )
 
     @cached_property
     def _session(self) -> InferenceSession:
@@ -157,6 +160,32 @@ class Lite0:
             for name, values in zip(WIDTHS, outputs, strict=True):
                 features[name][start : start + len(part)] = np.asarray(values)[: len(part)]
         return features
+
+
+@EXTRACTORS.register("efficientnet-lite0-levels")
+class Lite0Levels(Lite0):
+    """EfficientNet-Lite0 on images that are rounded to 8 levels, which removes faint grain."""
+
+    short = title = "lite0-8"
+
+    @classmethod
+    def fingerprint_of(cls) -> str:
+        facts = f"{lite0_fingerprint()} {LEVELS} levels"
+        return hashlib.sha256(facts.encode()).hexdigest()
+
+    @property
+    def fingerprint(self) -> str:
+        return self.fingerprint_of()
+
+    def features(self, images: np.ndarray) -> Features:
+        return super().features(rounded(images))
+
+
+def rounded(images: np.ndarray) -> np.ndarray:
+    """Images uint8 with every value at the nearest of 8 levels from 0 to 255."""
+    step = 255 / (LEVELS - 1)
+    table = np.rint(np.rint(np.arange(256) / step) * step).astype(np.uint8)
+    return table[images] if images.dtype == np.uint8 else images  # `features` refuses others
 
 
 def _export(path: Path) -> None:

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from cabench.errors import CabenchError
 from cabench.metrics import Lite0, lite0_fingerprint
 from cabench.metrics.extractors import lite0 as module
-from cabench.metrics.extractors.lite0 import resize_matrix, weights_path
+from cabench.metrics.extractors.lite0 import Lite0Levels, resize_matrix, weights_path
 
 
 def smooth_images(n, channels=3, height=20, width=28):
@@ -122,3 +122,18 @@ def test_keys_need_no_heavy_import():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_levels_hide_faint_grain_and_keep_the_rest(cache):
+    extractor = Lite0Levels(cache)
+    rng = np.random.RandomState(0)
+    levels = np.rint(np.arange(8) * 255 / 7)
+    images = levels[rng.randint(0, 8, (3, 1, 16, 16))].astype(np.uint8)
+    noisy = np.clip(images + rng.randint(-12, 13, images.shape), 0, 255).astype(np.uint8)
+    plain = Lite0(cache)
+    for layer, values in extractor.features(images).items():
+        np.testing.assert_array_equal(extractor.features(noisy)[layer], values)
+        np.testing.assert_array_equal(plain.features(images)[layer], values)
+        assert np.abs(plain.features(noisy)[layer] - values).max() > 1e-3
+    assert extractor.fingerprint != plain.fingerprint
+    assert extractor.path == plain.path  # one network
