@@ -24,6 +24,7 @@ import numpy as np
 import pandas as pd
 
 from cabench.execution.run import cores
+from cabench.metrics.extractors.lite0 import Lite0Levels
 
 CACHE = Path(".cabench")
 SAMPLES = CACHE / "bench" / "recipe" / "quick"
@@ -34,6 +35,17 @@ LENGTHS = {BASE: 90000, MORE: 99000, SHUFFLED: 90000}
 SECOND = "second sampling seed"
 SCORINGS = (SECOND, "8 steps", "16 steps", "24 steps", "unipc", "EMA 2500", "EMA 10000")
 N = 1000
+SHOWN = (  # corruptions whose effects are printed beside each other
+    ("grain", 2.0),
+    ("grain", 4.0),
+    ("background noise", 4.0),
+    ("black level", 16.0),
+    ("one-pixel shift", 0.5),
+    ("deformation", 0.5),
+    ("swapped parts", 0.1),
+    ("swapped parts", 0.25),
+    ("wrong class", 0.1),
+)
 LOW_PASS = 0.7  # standard deviation in pixels
 FLOOR = 25  # grey levels: darker pixels become black
 
@@ -125,12 +137,14 @@ def setting():
     return scorer, real
 
 
+LEVELS = cache(lambda: Lite0Levels(CACHE))
 FEATURES: dict[str, Callable[[Images], Features]] = {
     "lite0": lambda images: lite0(64)(images),
     "lite0, 32 px": lambda images: lite0(32)(images),
     "lite0, 128 px": lambda images: lite0(128)(images),
     "lite0, low-pass": lambda images: lite0(64)(low_pass(images)),
     "lite0, floor": lambda images: lite0(64)(floored(images)),
+    "lite0, 8 levels": lambda images: LEVELS().features(images),
 }
 
 
@@ -215,10 +229,24 @@ def tables(frame: pd.DataFrame) -> str:
         for corruption in GRADED:
             row[corruption] = strength(means[corruption], less.mean())
         rows.append(row)
+    changes = relative_changes(frame)
     of_base = plain[plain["recipe"] == BASE]
     scorings = of_base.pivot_table(index="candidate", columns="scoring", values="score", sort=False)
-    parts = (pd.DataFrame(rows).set_index("candidate"), scorings)
+    parts = (pd.DataFrame(rows).set_index("candidate"), changes, scorings)
     return "\n\n".join(part.to_string(float_format=lambda x: f"{x:.3g}") for part in parts)
+
+
+def relative_changes(frame: pd.DataFrame) -> pd.DataFrame:
+    """The change of each candidate by grain and by shapes, relative to its score."""
+    of_control = frame[(frame["recipe"] == BASE) & (frame["arm"] == CONTROL)]
+    first = (of_control["scoring"] == "default") & of_control["seed"].isin(SEEDS[:2])
+    of_control = of_control[first]
+        (of_control["scoring"] == "default") & of_control["seed"].isin(SEEDS[:2])
+    ]
+    plain = of_control[of_control["corruption"].isna()].groupby("candidate")["score"].mean()
+    corrupted = of_control.groupby(["candidate", "corruption", "strength"], sort=False)["score"]
+    columns = corrupted.mean().unstack(["corruption", "strength"])[list(SHOWN)]
+    return columns.sub(plain, axis=0).div(plain, axis=0)
 
 
 def strength(changes: pd.Series, cost: float) -> float:
