@@ -241,8 +241,6 @@ def relative_changes(frame: pd.DataFrame) -> pd.DataFrame:
     of_control = frame[(frame["recipe"] == BASE) & (frame["arm"] == CONTROL)]
     first = (of_control["scoring"] == "default") & of_control["seed"].isin(SEEDS[:2])
     of_control = of_control[first]
-        (of_control["scoring"] == "default") & of_control["seed"].isin(SEEDS[:2])
-    ]
     plain = of_control[of_control["corruption"].isna()].groupby("candidate")["score"].mean()
     corrupted = of_control.groupby(["candidate", "corruption", "strength"], sort=False)["score"]
     columns = corrupted.mean().unstack(["corruption", "strength"])[list(SHOWN)]
