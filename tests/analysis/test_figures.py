@@ -57,6 +57,9 @@ def test_every_chart_is_a_png_and_an_svg(study, tmp_path):
     results = example.results()
     for figure in figures.STUDY_FIGURES:
         written = figure.draw(tmp_path / "v1.2" / figure.name, results, figures.SCREEN)
+        if figure.name == "lengths":  # of one length
+            assert written == []
+            continue
         png, svg = written
         assert png.suffix == ".png" and Image.open(png).width > 900
         assert svg.read_text().rstrip().endswith("</svg>")

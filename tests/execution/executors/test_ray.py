@@ -124,11 +124,18 @@ def test_each_arm_is_tuned_with_the_same_effort(tiny):
             assert record["protocol"]["tuning"]["lr"] == lr
             assert record["spec"]["train"]["seed"] == 0
 
-    # the search is not repeated, and alone it finds the same
-    assert "searching" not in finish(tiny, "--jobs", "2", "--seeds", "1")
-    finish(tiny, "--jobs", "1", "--seeds", "1", "--results", "other", "--cache", "other-cache")
-    other = json.loads((tiny / "other/tiny.tiny/manifest.json").read_text())["tuning"]
-    assert other == searches
+    assert "searching" not in finish(tiny, "--jobs", "2", "--seeds", "1")  # it is not repeated
+
+
+@pytest.mark.full
+def test_searches_one_by_one_and_side_by_side_find_the_same(tiny):
+    write(tiny / "tiny.yaml", (tiny / "tiny.yaml").read_text() + TUNE)
+    tuning = []
+    for jobs in ("1", "2"):
+        finish(tiny, "--jobs", jobs, "--seeds", "1", "--results", jobs, "--cache", f"{jobs}-cache")
+        manifest = (tiny / jobs / "tiny.tiny/manifest.json").read_text()
+        tuning.append(json.loads(manifest)["tuning"])
+    assert tuning[0] == tuning[1]
 
 
 def test_a_search_on_a_seed_of_the_trials_is_refused(tiny):
