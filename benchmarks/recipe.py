@@ -67,15 +67,15 @@ class Job:
     seed: int
     options: dict[str, Any]     # training, diffusion, sampling, embedder, lengths, n, and so on
     methods: dict[str, Any]     # the arm, as in a study
-
     # fmt: on
+
     def samples(self, file: str, images: int, scoring: str) -> Path:
         name = "-".join(map(str, (self.recipe, self.arm, self.seed, images, scoring)))
         return SAMPLES / file / f"{name.replace('/', '_')}.npz"
 
 
 class Optimisers:
-    """Muon for `matrices`, AdamW for the other parameters, as one optimiser."""
+    """Muon for hidden matrices, AdamW for the other parameters, as one optimiser."""
 
     def __init__(self, run: TrainingRun, maps: bool):
         import torch
