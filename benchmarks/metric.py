@@ -1,7 +1,7 @@
 """Which metric measures shape: its power to see known changes, and what grain does to it.
 
     python benchmarks/recipe.py benchmarks/recipes/quick.yaml
-    python benchmarks/metric.py benchmarks/recipes/metric.csv [--workers 2]
+    python benchmarks/metric.py benchmarks/recipes/metric.csv [--workers 2] [--grey]
 
 Reads the samples that the first command leaves in .cabench. Candidates are compared on changes that
 are known to be worse (a tenth fewer images, a tenth of the labels shuffled), on arms and seeds that
@@ -250,11 +250,28 @@ def strength(changes: pd.Series, cost: float) -> float:
     return float("inf")
 
 
+def grey_levels() -> str:
+    """Spread of the grey values and share of faint pixels: real images, then the control's."""
+    sets = {"real": setting()[1]}
+    for scoring in ("8 steps", "default", "24 steps"):
+        sets[scoring] = np.load(Job(BASE, CONTROL, SEEDS[0], scoring).path)["images"]
+    rows = [
+        (name, images.std(), ((images > 0) & (images < FLOOR)).mean())
+        for name, images in sets.items()
+    ]
+    table = pd.DataFrame(rows, columns=pd.Index(["images", "sd", "share of 1 to 24"]))
+    return table.to_string(index=False, float_format=lambda x: f"{x:.4g}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("file", type=Path)
     parser.add_argument("--workers", type=int, default=cores())
+    parser.add_argument("--grey", action="store_true", help=(grey_levels.__doc__ or ""))
     arguments = parser.parse_args()
+    if arguments.grey:
+        print(grey_levels())
+        return
     if not arguments.file.exists():
         with ProcessPoolExecutor(arguments.workers, mp_context=get_context("spawn")) as pool:
             rows = [row for part in pool.map(measure, jobs(), chunksize=4) for row in part]
