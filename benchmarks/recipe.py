@@ -23,7 +23,8 @@ A recipe may also have:
     optimiser: muon                 # of the hidden layers' matrices; muon_maps: and of the maps
     shuffled: 0.1                   # share of the training images whose labels change places
     ema: [2500, 10000]              # half-lives of further averages of the same run
-    scorings: {NAME: {sampling: {steps: 8}, seed: 1, ema: 2500}}   # beside "default"
+    scorings: {NAME: {sampling: {steps: 8}, seed: 1, ema: 2500}}   # beside "default"; also
+        # clip: true, which limits the predicted image to [-1, 1] at each step
 """
 
 from __future__ import annotations
@@ -49,11 +50,20 @@ from cabench.execution.run import cores
 if TYPE_CHECKING:
     from torch import nn
 
+    from cabench.diffusion.process import Process
     from cabench.diffusion.training import TrainingRun
 
 CACHE = Path(".cabench")
 SAMPLES = CACHE / "bench" / "recipe"
-METRICS = ("kid", "kid_trained", "fid_lite0_112", "kid_classwise", "condition_accuracy")
+METRICS = (
+    "kid",
+    "kid_trained",
+    "fid_lite0_112",
+    "kid_classwise",
+    "condition_accuracy",
+    "kid_levels",
+    "accuracy_trained",
+)
 STUDY = Path("studies/layer_placement.yaml")
 
 
@@ -142,7 +152,7 @@ def run(job: Job, file: str) -> list[dict[str, Any]]:
     from cabench.diffusion.batches import Data
     from cabench.diffusion.losses import denoising_loss
     from cabench.diffusion.process import Process
-    from cabench.diffusion.sampling import sample
+    from cabench.diffusion.sampling import SAMPLERS, Sampler, sample
     from cabench.diffusion.training import Diverged, TrainingRun
     from cabench.metrics.scorer import SampleScorer
     from cabench.planning.trials import plan
@@ -172,6 +182,7 @@ def run(job: Job, file: str) -> list[dict[str, Any]]:
     judge = Data(dataset.split("judge-train"), spec.model.embedder.streams)
     process = Process(spec.diffusion.prediction, spec.diffusion.schedule)
 
+    SAMPLERS["dpmpp_2m, clipped"] = Sampler(clipped_solver, flow=True, clipped=True)
     plain_run = not ({"optimiser", "shuffled", "ema"} & options.keys())
     trunk = spec.trunk
     folder = SAMPLES / "trunks" / content_key("recipe", (trunk or spec).dump())
@@ -203,7 +214,7 @@ def run(job: Job, file: str) -> list[dict[str, Any]]:
                     judge.streams_at(torch.from_numpy(scorer.rows)),
                     spec.model.backbone.shape,
                     seed=job.seed + 100_000 * scoring.get("seed", 0),
-                    sampler=sampling.sampler,
+                    sampler=sampling.sampler + ", clipped" * scoring.get("clip", False),
                     steps=sampling.steps,
                     batch=sampling.batch,
                 ).numpy()
@@ -221,6 +232,17 @@ def run(job: Job, file: str) -> list[dict[str, Any]]:
     except Diverged as error:
         return [*rows, base | {"images": lengths[-1], "error": str(error)}]
     return rows
+
+
+def clipped_solver(process: Process) -> Any:
+    """DPM-Solver++ whose predicted images have values in [-1, 1]."""
+    from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
+
+    from cabench.diffusion.sampling import SAMPLERS
+
+    config = dict(SAMPLERS["dpmpp_2m"].build(process).config)
+    # With sample_max_value 1, diffusers' dynamic threshold is always 1
+    return DPMSolverMultistepScheduler.from_config(config, thresholding=True, sample_max_value=1.0)
 
 
 def shuffle(run: TrainingRun, share: float, seed: int) -> None:
@@ -267,6 +289,8 @@ def main() -> None:
     )
     columns = ["recipe", "arm", "seed", "images", "scoring", *METRICS, "loss", "loss_upper"]
     columns += ["train_s", "sample_s", "error"]
+    if not finished.empty and list(finished.columns) != columns:
+        raise SystemExit(f"{table} has other columns than this command writes: move it away")
     left = [job for job in jobs_of(content) if (job.recipe, job.arm, job.seed) not in have]
     with ProcessPoolExecutor(arguments.workers, mp_context=get_context("spawn")) as pool:
         for future in as_completed([pool.submit(run, job, arguments.file.stem) for job in left]):
