@@ -41,6 +41,7 @@ arms:
   can-all: {methods: [{can: {sites: all}}], extra: true}
 claims:
   - {id: C1, says: it is better, better: can-3, than: native+dw, metric: kid, test: superiority}
+primary: kid
 """
 
 

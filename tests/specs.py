@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from cabench.records.spec import ModelSpec, TrainSpec
 
 ROOT = Path(__file__).parent.parent
 SOURCE = ["timestep", "label"]
+
+
+def some(cases: Iterable, standard: Collection) -> list:
+    """Parameters of a test: `standard` ones run each time, the others in `make test-full` only."""
+    return [
+        case if case in standard else pytest.param(case, marks=pytest.mark.full) for case in cases
+    ]
 
 
 def write(path: Path, text: str) -> Path:

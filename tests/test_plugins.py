@@ -7,7 +7,7 @@ import sys
 
 import pytest
 from cli import cabench
-from specs import ROOT, write
+from specs import ROOT, some, write
 
 pytestmark = pytest.mark.slow
 
@@ -83,7 +83,7 @@ FAULTS = {
 }
 
 
-@pytest.mark.parametrize("what", FAULTS)
+@pytest.mark.parametrize("what", some(FAULTS, ("an error", "exit")))
 def test_an_error_in_a_plugin_fails_its_trial_only(tiny, what):
     body, message = FAULTS[what]
     write(tiny / "idea.py", RAISES.replace("WHAT", body))

@@ -162,7 +162,7 @@ class Study(Part):
     """condition inputs (streams) that the data must have"""
     backbones: Annotated[list[str], Field(min_length=1)] = ["dit"]
     """backbones that the study can run on: the first, or the one given with --backbone"""
-    primary: str = "kid"
+    primary: str = "kid_levels"
     """the metric that ranks the arms"""
     profile: Profile = "uniform"
     """uniform: one convention for all methods; as_published: each method's and backbone's own"""

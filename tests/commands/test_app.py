@@ -162,7 +162,7 @@ def test_a_number_that_is_not_finite_fails_its_trial_only(tiny, monkeypatch):
     assert code == 1 and states == ["complete"] * 3 + ["failed"], text
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_closed_pipe_does_not_hold_up_the_workers(tiny):
     """`cabench run ... | head -1`: the reader goes away, the trials go on to the end."""
     words = ["run", "tiny.yaml", "--scale", "scale.yaml", "--jobs", "2"]

@@ -15,6 +15,7 @@ import warnings
 import pytest
 import typer
 from cli import cabench
+from specs import some
 
 import cabench as package
 from cabench.errors import CabenchError
@@ -82,7 +83,10 @@ def outside(tiny):
     return {path for path in tiny.rglob("*") if not path.is_relative_to(tiny / "inner")}
 
 
-@pytest.mark.parametrize("name", EDITS)
+STANDARD = ("nothing", "plugin", "study file is hostile YAML", "key leads out", "metric is code")
+
+
+@pytest.mark.parametrize("name", some(EDITS, STANDARD))
 def test_a_hostile_manifest_runs_no_code_and_leads_nowhere(name, inner, tiny, monkeypatch):
     monkeypatch.chdir(inner)
     path = inner / "results" / "tiny.tiny" / "manifest.json"

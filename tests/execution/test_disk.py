@@ -96,6 +96,7 @@ def taken(folder: Path) -> int:
     return sum(-(-path.stat().st_size // PAGE) * PAGE for path in folder.iterdir())
 
 
+@pytest.mark.full
 def test_a_disk_too_small_and_then_enlarged(undisturbed, disk):
     disk.leave(0)
     code, _, err = run()

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from cli import cabench
 from example_study import make_failed
+from specs import some
 
 from cabench.commands.app import app
 from cabench.commands.report import show_report
@@ -247,7 +248,7 @@ def test_the_command_needs_neither_torch_nor_ray(make_run, tmp_path):
     assert read_json(run.folder / "manifest.json")["study"] == "layer_placement"
 
 
-@pytest.mark.parametrize("suffix", [CURVES, SHEET])
+@pytest.mark.parametrize("suffix", some([CURVES, SHEET], [SHEET]))
 def test_a_corrupted_file_beside_a_record_is_reported_and_not_drawn(make_run, tmp_path, suffix):
     run = make_run(weights=True)
     intact = pdf(run)

@@ -67,6 +67,7 @@ def test_resources_that_no_node_has_are_refused(tiny):
     assert done.err == f"cabench: {message}\n"
 
 
+@pytest.mark.full
 def test_no_cluster_at_the_address(tiny):
     for address, message in (
         ("127.0.0.1:1", "--ray-address '127.0.0.1:1': can't connect"),
@@ -83,7 +84,10 @@ def test_invalid_addresses_are_refused(tiny, address):
         prepare(tiny / "tiny.yaml", Options(scale="scale.yaml", ray_address=address))
 
 
-@pytest.mark.parametrize(("host", "family"), [("127.0.0.1", AF_INET), ("::1", AF_INET6)])
+IPV6 = pytest.param("::1", AF_INET6, marks=pytest.mark.full)
+
+
+@pytest.mark.parametrize(("host", "family"), [("127.0.0.1", AF_INET), IPV6])
 def test_another_program_at_the_address_is_reported_soon(host, family):
     """It takes the connection and says nothing, as many do that wait for their own protocol."""
     try:
