@@ -22,6 +22,17 @@ def some(cases: Iterable, standard: Collection) -> list:
     ]
 
 
+def readme(arm: str) -> dict[str, str]:
+    """An arm's row in the README's table of the reference run, by column."""
+    lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
+    rows = [
+        [cell.replace("*", "").strip() for cell in line.strip("|").split("|")] for line in lines
+    ]
+    titles = next(row for row in rows if row[0] == "arm" and len(row) > 4)
+    cells = next(row for row in rows if row[0].split(" (")[0] == arm and len(row) == len(titles))
+    return dict(zip(titles, cells, strict=True))
+
+
 def write(path: Path, text: str) -> Path:
     path.write_text(textwrap.dedent(text).lstrip(), encoding="utf-8")
     return path
