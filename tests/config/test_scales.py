@@ -79,7 +79,7 @@ def test_absent_weights_of_an_extractor_are_named_and_nothing_runs(tmp_path, mon
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setattr("torch.hub.download_url_to_file", _offline)
     text = (ROOT / "cabench/config/scales/smoke.yaml").read_text()
-    text = text.replace("metrics: [kid", "metrics: [kid, kid_inception")
+    text = text.replace("metrics: [", "metrics: [kid_inception, ")
     scale = write(tmp_path / "s.yaml", text.replace("scale: smoke", "scale: mine"))
     study = ROOT / "studies/layer_placement.yaml"
     words = ("run", study, "--scale", scale, "--results", tmp_path / "r", "--cache", tmp_path / "c")
