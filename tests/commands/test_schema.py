@@ -83,7 +83,7 @@ WRONG_TYPES = {
     "rank": ("{sites: all}", "{rank: 0}"),
     "a claim's metric": ("metric: kid", "metric: fid"),
     "a claim's metrics": ("metric: kid", "metric: [kid, fid]"),
-    "a metric": ("baseline:", "primary: fid\nbaseline:"),
+    "a metric": ("primary: kid", "primary: fid"),
     "two methods in one": ("[{can: {sites: all}}]", "[{can: {sites: all}, adaln_zero: {}}]"),
     "no arms": (TINY_STUDY[TINY_STUDY.index("arms:") :], "arms: {}\n"),
 }

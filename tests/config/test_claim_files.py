@@ -57,7 +57,7 @@ def test_the_line_is_that_of_the_claim_on_every_backbone(tiny):
     text = TINY_STUDY.lstrip().replace("baseline:", "backbones: [dit, uvit]\nbaseline:", 1)
     text = text.replace("can-3: {", "can-3: {on: [dit], ")
     claim = "id: C2, says: x, better: can-all, than: native+dw, metric: fid, test: superiority"
-    text += f"  - {{{claim}}}\n"
+    text = text.replace("primary: kid", f"  - {{{claim}}}\nprimary: kid")
     study = read_study(put(tiny / "c.yaml", text), backbone="uvit")
     error = error_of(lambda: plan(study, read_scale("scale.yaml")))
     assert_at(error, tiny / "c.yaml", 11, "claims.1.metric")

@@ -79,13 +79,13 @@ TUNE = {  # parts of `tune` -> key of the error
 def test_invalid_searches(tiny, part):
     search = f"tune: {{trials: 2, budget: 0.5, {part}}}\n"
     path = put(tiny / "tuned.yaml", TINY_STUDY.lstrip() + search)
-    assert_at(error_of(lambda: read_study(path)), path, 10, TUNE[part])
+    assert_at(error_of(lambda: read_study(path)), path, 11, TUNE[part])
 
 
 def test_a_search_needs_a_seed_that_no_trial_uses(tiny):
     search = "tune: {trials: 2, budget: 1, range: [1, 2], seed: 1}\n"
     put(tiny / "tuned.yaml", TINY_STUDY.lstrip() + search)
-    assert refused("run", "tuned.yaml", *DRY[2:]).startswith("tuned.yaml:10: tune.seed: ")
+    assert refused("run", "tuned.yaml", *DRY[2:]).startswith("tuned.yaml:11: tune.seed: ")
 
 
 def test_missing_files_name_the_nearest_match(tiny):

@@ -101,7 +101,6 @@ MATCHED = (
     + """
 needs: [label]
 backbones: [dit]
-primary: kid
 embedder: shared
 """
     + TUNE

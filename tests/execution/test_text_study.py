@@ -229,6 +229,7 @@ def test_style_is_a_stream_of_its_own(run, folder):
     study: styles
     question: Does it run?
     needs: [label, style]
+    primary: kid
     baseline: can
     arms: {arms}
     """
