@@ -55,7 +55,7 @@ def table() -> str:
 def with_table(page: str) -> str:
     """The page with the table of the reference run between its marks."""
     before, rest = page.split(BEGIN)
-    return before + BEGIN + "\n\n" + table() + "\n\n" + END + rest.split(END)[1]
+    return before + BEGIN + "\n" + table() + "\n" + END + rest.split(END)[1]
 
 
 if __name__ == "__main__":

@@ -80,10 +80,10 @@ def test_only_shared_seeds_are_paired():
     fail(records["native", 2])
     rows = metric_rows(side(manifest, records, "can-3"), side(manifest, records, "native"))
     kid = rows[0]
-    ours, theirs = (values(reference()[1], arm, "kid") for arm in ("can-3", "native"))
+    ours, theirs = (values(reference()[1], arm, "kid_levels") for arm in ("can-3", "native"))
     assert (kid.a.n, kid.b.n, kid.difference.n) == (3, 2, 2)
     assert kid.difference.mean == pytest.approx(np.mean((ours - theirs)[:2]))
-    swept = next(row for row in rows if row.metric.name == "kid/g2")  # on seed 0 alone
+    swept = next(row for row in rows if row.metric.name == "kid_levels/g2")  # on seed 0 alone
     assert swept.difference.n == 1 and math.isnan(swept.difference.p)
 
 

@@ -76,7 +76,7 @@ def test_a_mean_over_other_seeds_says_so(compare, tmp_path):
     manifest, records = reference()
     fail(records["native+dw", 2])
     write_run(tmp_path, manifest, records)
-    text = compare("layer_placement:can-3", f"{tmp_path}/layer_placement:native+dw")
+    text = compare("layer_placement:can-3", f"{tmp_path}/layer_placement:native+dw", width=200)
     assert "2 of 3 trials complete" in " ".join(text.split())
     cells = re.split(r"\s{2,}", row(text, "KID-lite0 @2000 ↓"))
     assert cells[1].endswith("(n=3)") and "n=" not in cells[2] and cells[4] == "2"
