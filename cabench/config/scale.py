@@ -130,6 +130,10 @@ class Training(Part):
     """images between snapshots, which a stopped run resumes from"""
     keep_state: bool = True
     """keep the optimiser's state at the end, so that a longer run extends this one"""
+    compile: bool = False
+    """compile the training step, on a CPU with a C++ compiler; the key says whether it was"""
+    stack: Annotated[int, Field(ge=1, le=64)] = 4
+    """most seeds of an arm that are trained together where the step is compiled"""
 
 
 class Diffusion(Part):

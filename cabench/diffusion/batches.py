@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -87,6 +89,38 @@ def _draw_latents(
     mean, deviation = rows[torch.arange(len(index)), mirrored].unbind(1)
     x = mean + deviation * torch.randn(mean.shape, generator=g)  # (B, C, H, W)
     return (x - latents.shift) * latents.scale
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one training step takes. In a stack of S batches, every tensor has S in front."""
+
+    # fmt: off
+    noised: Tensor              # x_t (B, C, H, W)
+    target: Tensor              # of the prediction (B, C, H, W)
+    times: Tensor               # t (B,)
+    drop: Tensor                # (B,) bool: conditions to drop
+    streams: dict[str, Values]  # of the condition
+    # fmt: on
+
+    def tensors(self) -> list[Tensor]:
+        """All tensors, in an order that `like` reverses."""
+        values = [self.noised, self.target, self.times, self.drop]
+        for value in self.streams.values():
+            values += value if isinstance(value, tuple) else [value]
+        return values
+
+    def like(self, tensors: Sequence[Tensor]) -> Batch:
+        """A batch of other tensors with the streams of this one."""
+        noised, target, times, drop, *streams = tensors
+        rest = iter(streams)
+        return Batch(noised, target, times, drop, each(self.streams, lambda _: next(rest)))
+
+    @staticmethod
+    def stack(batches: Sequence[Batch]) -> Batch:
+        """Batches of one shape as one with a further axis in front."""
+        columns = zip(*(batch.tensors() for batch in batches), strict=True)
+        return batches[0].like([torch.stack(column) for column in columns])
 
 
 class Order:

@@ -1,13 +1,9 @@
-"""Training: initialise, resume, loop over images seen, save snapshots.
-
-A longer run extends a shorter one.
-"""
+"""A training run: initial values, steps, curve, snapshots and states on disk."""
 
 from __future__ import annotations
 
 import copy
 import math
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,17 +12,17 @@ import torch
 from torch import Tensor, nn
 
 from cabench.data.dataset import Dataset
-from cabench.diffusion.batches import Data, Order
+from cabench.diffusion.batches import Batch, Data, Order
 from cabench.diffusion.checkpoints import load, load_prefixed, prefixed, save, snapshot_path
 from cabench.diffusion.losses import denoising_loss
 from cabench.diffusion.process import Process
 from cabench.diffusion.weight_diagnostics import (
     CLASSES,
     Measured,
+    Produced,
     add_point,
     generated_weights,
     produced_weights,
-    step_sizes,
 )
 from cabench.errors import CabenchError
 from cabench.models.model import build_initialised
@@ -69,8 +65,8 @@ class Trainer:
         # longer at nano than the averaging
         self._averaged, self._current = (list(m.parameters()) for m in (self.ema, self.model))
 
-    def step(self, data: Data, order: Order) -> Tensor:
-        """One update; returns the loss of the batch. All randomness depends on (seed, step)."""
+    def draw(self, data: Data, order: Order) -> Batch:
+        """The batch of the next step. All randomness depends on (seed, step)."""
         recipe, seed, batch = self.recipe, self.spec.seed, self.recipe.batch
         step = self.seen // batch
         flip = pick = None
@@ -85,38 +81,54 @@ class Trainer:
         drop = torch.rand(batch, generator=generator(seed, "drop", step)) < recipe.label_dropout
         times = self.process.times(u).to(self.device)  # (B,)
         noised, target = self.process.noisy(x, noise.to(self.device), times)  # (B, C, H, W)
+        return Batch(noised, target, times, drop.to(self.device), streams)
 
-        rate = recipe.lr * min(1.0, (self.seen + batch) / max(recipe.warmup, 1))
+    @property
+    def rate(self) -> float:
+        """The learning rate of the next step."""
+        recipe = self.recipe
+        rate = recipe.lr * min(1.0, (self.seen + recipe.batch) / max(recipe.warmup, 1))
         if recipe.decay is not None:
             rate *= recipe.decay.factor(self.seen)
+        return rate
+
+    def step(self, data: Data, order: Order) -> Tensor:
+        """One update; returns the loss of the batch."""
+        recipe, batch = self.recipe, self.draw(data, order)
         for group in self.optimiser.param_groups:
-            group["lr"] = rate
+            group["lr"] = self.rate
         with autocast(self.device, recipe.precision):
-            drop, penalties = drop.to(self.device), list[Tensor]()
-            predicted = self.model(noised, times, streams, drop, penalties=penalties)
-        loss = (predicted.float() - target).square().mean()  # of (B, C, H, W)
+            penalties = list[Tensor]()
+            inputs = (batch.noised, batch.times, batch.streams, batch.drop)
+            predicted = self.model(*inputs, penalties=penalties)
+        loss = (predicted.float() - batch.target).square().mean()  # of (B, C, H, W)
         sum(penalties, loss).backward()
         if recipe.clip is not None:
             nn.utils.clip_grad_norm_(self.model.parameters(), recipe.clip)
         self.optimiser.step()
         self.optimiser.zero_grad()
-        self.seen += batch
+        self.seen += recipe.batch
         self.average()
         return loss.detach()
 
     @torch.no_grad()
     def average(self) -> None:
         """Moves the average towards the network, after a step."""
-        decay = ema_decay(self.recipe.batch, self.recipe.ema_half_life, self.seen)
         lerp: Any = torch._foreach_lerp_  # pyright: ignore[reportPrivateImportUsage]
-        lerp(self._averaged, self._current, 1 - decay)
+        lerp(self._averaged, self._current, self.averaging)
+
+    @property
+    def averaging(self) -> float:
+        """Weight of the network in its average, after a step."""
+        return 1 - ema_decay(self.recipe.batch, self.recipe.ema_half_life, self.seen)
 
     def state(self) -> dict[str, Tensor]:
         """Everything that a resumed run needs: network, average, moments of the optimiser."""
         tensors = prefixed("model.", self.model) | prefixed("ema.", self.ema)
         for name, p in self.model.named_parameters():
             moments = self.optimiser.state.get(p, {})
-            tensors |= {f"{key}.{name}": value for key, value in moments.items()}
+            # Copies: in a stack all parameters share one count of steps
+            tensors |= {f"{key}.{name}": value.clone() for key, value in moments.items()}
         return tensors
 
     def restore(self, tensors: Mapping[str, Tensor], seen: int) -> None:
@@ -177,7 +189,7 @@ class TrainingRun:
         self.steps: Measured = {}  # size of the last step that was measured
         self.seconds = 0.0  # of training alone
         self.saved = 0  # images seen by the state on disk
-        self._began = time.perf_counter()
+        self.fault: Diverged | None = None
 
     def resume(self, end: int) -> None:
         """Continues from the state on disk, unless that is past `end`.
@@ -197,7 +209,6 @@ class TrainingRun:
             tensors, metadata = checkpoint
             if metadata["seen"] <= (self.decay_begins or 0):
                 self._restore(tensors, metadata)
-        self._began = time.perf_counter()
 
     def _restore(self, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:
         self.trainer.restore(tensors, metadata["seen"])
@@ -211,29 +222,22 @@ class TrainingRun:
         if checkpoint is None or checkpoint[1]["seen"] < self.trainer.seen:
             self._save_state(self.trunk_path)
 
-    def step(self, measured: bool) -> Tensor:
-        """One update; `measured`: with the size of its step of static and generated weights."""
-        if not measured:
-            return self.trainer.step(self.data, self.order)
+    def produced(self) -> Produced:
+        """The static and generated weights of the network as it is."""
         model, device = self.trainer.model, self.trainer.device
-        before = produced_weights(model, self.classes, device, self.texts)
-        loss = self.trainer.step(self.data, self.order)
-        after = produced_weights(model, self.classes, device, self.texts)
-        self.steps = step_sizes(before, after)
-        return loss
+        return produced_weights(model, self.classes, device, self.texts)
 
-    def log(self, losses: list[Tensor]) -> float:
-        """Adds the mean of the last losses to the curve; returns it."""
+    def log(self, losses: list[Tensor]) -> None:
+        """Adds the mean of the last losses to the curve, unless it shows that the run diverged."""
         seen, loss = self.trainer.seen, torch.stack(losses).mean().item()
         if not math.isfinite(loss):
-            raise Diverged(f"the loss became {loss} after {seen} images")
+            self.fault = self.fault or Diverged(f"the loss became {loss} after {seen} images")
+            return
         self.curve["images"].append(seen)
         self.curve["loss"].append(round(loss, 6))
-        return loss
 
     def snapshot(self) -> None:
         """Measures and saves the average, and the state if it is newer than the one on disk."""
-        self.seconds += time.perf_counter() - self._began
         trainer, device, heldout = self.trainer, self.trainer.device, self.curve["heldout"]
         errors = denoising_loss(trainer.ema, trainer.process, self.report, *CURVE, device=device)
         heldout["images"].append(trainer.seen)
@@ -246,7 +250,6 @@ class TrainingRun:
         self._save_average()
         if trainer.seen > self.saved:
             self._save_state(self.state_path)
-        self._began = time.perf_counter()
 
     def _save_state(self, path: Path) -> None:
         metadata = {"curve": self.curve, "seconds": self.seconds}
@@ -256,49 +259,3 @@ class TrainingRun:
         path = snapshot_path(self.folder, self.trainer.seen)
         tensors = prefixed("ema.", self.trainer.ema)
         save(path, tensors, curve=self.curve, seconds=self.seconds)
-
-
-def train(
-    spec: TrainSpec,
-    images: int,
-    dataset: Dataset,
-    folder: Path,  # of one training run: averaged networks by images seen, and the last state
-    snapshot_every: int,  # images
-    keep_state: bool = True,  # after the end, too, so that a longer run can resume from it
-    device: str = "cpu",
-    progress: Progress = lambda seen, loss: None,
-    trunk: Path | None = None,  # directory of the same run at constant rate, if the rate decays
-) -> Path:
-    """Trains to `images`, resuming from the state in `folder`; returns the snapshot's path.
-
-    A run with a decay starts from the trunk's state where that helps, and leaves it the state at
-    which its decay began (with `keep_state`).
-
-    The metadata of a snapshot holds `curve` (losses and diagnostics of generated weights, by images
-    seen) and `seconds` (of training alone).
-    """
-    batch = spec.training.batch
-    stops = marks(batch, snapshot_every, images)
-    end = stops[-1]
-    final = snapshot_path(folder, end)
-    if load(final) is not None:
-        return final
-    run = TrainingRun(spec, dataset, folder, device, trunk if keep_state else None)
-    if run.decay_begins:
-        stops = sorted({*stops, run.decay_begins})
-    run.resume(end)
-    every = max(1, end // batch // 100)  # steps per point of the curve
-    losses: list[Tensor] = []
-    while run.trainer.seen < end:
-        losses.append(run.step(measured=run.trainer.seen + batch in stops))
-        seen = run.trainer.seen
-        if len(losses) == every or seen in stops:
-            progress(seen, run.log(losses))
-            losses = []
-        if seen in stops:
-            run.snapshot()
-        if seen == run.decay_begins:
-            run.leave_trunk()
-    if not keep_state:
-        run.state_path.unlink(missing_ok=True)
-    return final

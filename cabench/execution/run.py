@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,8 @@ from cabench.config.schema import MOST_SEEDS
 from cabench.config.study import read_scale, read_study
 from cabench.config.yaml import located
 from cabench.cost.macs import Uncounted, meta_macs
-from cabench.errors import CabenchError, ConfigError, DataMissing, near, shown
+from cabench.diffusion import compiled
+from cabench.errors import CabenchError, ConfigError, DataMissing, listed, near, shown
 from cabench.execution.executors import local
 from cabench.execution.executors.base import Pool
 from cabench.execution.progress import Progress
@@ -139,6 +141,10 @@ def prepare(study: Path, options: Options) -> Prepared:
     load_plugins(plugins)
     seeds = parse_seeds(options.seeds)
     file, scale_file = read_study(study, options.arms, options.backbone), read_scale(options.scale)
+    if options.ray_address is not None and options.device == "auto":  # the nodes decide
+        device = "cuda" if scale_file.scale.resources.gpus else "cpu"
+    else:
+        device = pick_device(options.device)
     planned = plan(
         file,
         scale_file,
@@ -146,13 +152,9 @@ def prepare(study: Path, options: Options) -> Prepared:
         all_arms=options.all_arms,
         plugins=plugins,
         kernels=kernels.overrides(os.environ.get(kernels.VARIABLE, "")),
+        compiles=device == "cpu" and compiled.compiler() is not None,
     )
-    scale = planned.scale
     store = Store(options.results, options.cache, REFERENCE if options.use_reference else None)
-    if options.ray_address is not None and options.device == "auto":  # the nodes decide
-        device = "cuda" if scale.resources.gpus else "cpu"
-    else:
-        device = pick_device(options.device)
     planned, remaining = what_remains(planned, store, options.retry_failed)
     return Prepared(options, planned, store, device, remaining)
 
@@ -278,8 +280,11 @@ def _run(prepared: Prepared, console: Console) -> None:
     missing = prepared.remaining.trials
     done = len({trial.key for trial in prepared.plan.all_trials}) - len(missing)
     expected = work(prepared.plan, missing)
-    # A longer training continues a shorter one; of equal lengths, quick ones fill the end
-    trials = sorted(missing, key=lambda trial: (trial.spec.images, -expected[trial.key]))
+    # A longer training continues a shorter one; the first of a stack trains it; of equal ones,
+    # quick ones fill the end
+    trials = stacked(missing, prepared.plan.scale.training.stack)
+    place = {trial.key: len(trial.beside) for trial in trials}
+    trials.sort(key=lambda t: (t.spec.images, -place[t.key], -expected[t.key]))
     address = prepared.options.ray_address
     side = "" if address else f"{min(prepared.jobs, len(trials))} side by side "
     console.print(
@@ -288,6 +293,8 @@ def _run(prepared: Prepared, console: Console) -> None:
         f"{address or prepared.device} ({prepared.executor})",
         soft_wrap=True,
     )
+    if text := uncompiled(prepared.plan, trials):
+        console.print(text, soft_wrap=True)
     names = {trial.key: trial_name(trial, prepared.plan) for trial in trials}
     with Progress(console, names, expected) as view:
         if prepared.executor == "local":
@@ -297,6 +304,32 @@ def _run(prepared: Prepared, console: Console) -> None:
 
             ray.run(trials, prepared.store, prepared.pool, prepared.device, view.receive)
     console.print(view.usage.line("trials") + "\n", soft_wrap=True)
+
+
+def stacked(trials: Sequence[Trial], size: int) -> list[Trial]:
+    """The trials; the first of each `size` seeds of an arm with the others to train beside it."""
+    arms: dict[tuple[str, int], list[Trial]] = {}
+    for trial in trials:
+        arms.setdefault((trial.arm, trial.spec.images), []).append(trial)
+    result = []
+    for of_arm in arms.values():
+        for start in range(0, len(of_arm), size):
+            first, *rest = of_arm[start : start + size]
+            beside = tuple(t.seed for t in rest) if first.spec.train.compiled else ()
+            result += [dataclasses.replace(first, beside=beside), *rest]
+    return result
+
+
+def uncompiled(planned: Plan, trials: Sequence[Trial]) -> str | None:
+    """Why training steps are not compiled although the scale asks for it, or None."""
+    arms = dict.fromkeys(trial.arm for trial in trials if not trial.spec.train.compiled)
+    if not arms or not planned.scale.training.compile:
+        return None
+    if len(arms) < len({trial.arm for trial in trials}):
+        return f"training steps of {listed(arms)} are not compiled: they are a plugin's"
+    if compiled.compiler() is None:
+        return "training steps are not compiled: no C++ compiler (g++, or the one that CXX names)"
+    return "training steps are not compiled: that needs float32 on a CPU, without CABENCH_KERNELS"
 
 
 def trial_name(trial: Trial, planned: Plan) -> str:

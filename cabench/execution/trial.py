@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+from filelock import Timeout
 
 from cabench import metrics
 from cabench.cost.macs import cost
 from cabench.data import Dataset
 from cabench.diffusion.checkpoints import load_ema, load_existing
+from cabench.diffusion.loop import Job, train
 from cabench.diffusion.process import Process
-from cabench.diffusion.training import train
 from cabench.diffusion.weight_diagnostics import last_point
 from cabench.errors import DISK, describe
 from cabench.execution import grids
@@ -21,7 +24,7 @@ from cabench.metrics.scorer import SampleScorer
 from cabench.planning.trials import Trial
 from cabench.plugins import load_plugins
 from cabench.records.schema import Record
-from cabench.records.spec import Json, TrialSpec
+from cabench.records.spec import Json, TrainSpec, TrialSpec
 from cabench.records.store import CURVES, NEAR, SHEET, Store
 from cabench.registry import BACKBONES, METRICS
 from cabench.runtime.environment import environment, peak_memory_mb
@@ -134,20 +137,41 @@ def _train(
     trial: Trial, dataset: Dataset, store: Store, device: str, progress: Progress
 ) -> Trained:
     spec, images = trial.spec.train, trial.spec.images
-    trunk = None if spec.trunk is None else store.training(spec.trunk.key)
-    snapshot = train(
-        spec,
-        images,
-        dataset,
-        store.training(spec.key),
-        device=device,
-        snapshot_every=trial.snapshot_every,
-        keep_state=trial.keep_state,
-        progress=lambda seen, loss: progress("train", min(1, seen / images), f"loss {loss:.4f}"),
-        trunk=trunk,
-    )
+    with contextlib.ExitStack() as locks:
+        snapshot = train(
+            spec,
+            images,
+            dataset,
+            store.training(spec.key),
+            device=device,
+            snapshot_every=trial.snapshot_every,
+            keep_state=trial.keep_state,
+            progress=lambda seen, loss: progress(
+                "train", min(1, seen / images), f"loss {loss:.4f}"
+            ),
+            trunk=_trunk(spec, store),
+            beside=_beside(trial, store, locks),
+            cache=store.cache,
+        )
     _, metadata = load_existing(snapshot)
     return Trained(snapshot, metadata["curve"], metadata["seconds"])
+
+
+def _trunk(spec: TrainSpec, store: Store) -> Path | None:
+    return None if spec.trunk is None else store.training(spec.trunk.key)
+
+
+def _beside(trial: Trial, store: Store, locks: contextlib.ExitStack) -> list[Job]:
+    """Training runs of the arm's other seeds that no other process is at work on; locks them."""
+    jobs = []
+    for seed in trial.beside:
+        spec = trial.spec.train.model_copy(update={"seed": seed})
+        try:
+            locks.enter_context(store.lock(spec.key).acquire(timeout=0))
+        except Timeout:
+            continue
+        jobs.append(Job(spec, store.training(spec.key), _trunk(spec, store)))
+    return jobs
 
 
 def _score_model(

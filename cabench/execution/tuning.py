@@ -54,9 +54,10 @@ def _trained_loss(
 ) -> float:
     from cabench.diffusion.batches import Data
     from cabench.diffusion.checkpoints import load_ema
+    from cabench.diffusion.loop import train
     from cabench.diffusion.losses import denoising_loss
     from cabench.diffusion.process import Process
-    from cabench.diffusion.training import Diverged, train
+    from cabench.diffusion.training import Diverged
     from cabench.execution.assets import ASSETS
 
     dataset = ASSETS.encoded(spec, search.places, store.cache)
@@ -71,6 +72,7 @@ def _trained_loss(
                 keep_state=False,
                 device=device,
                 progress=progress,
+                cache=store.cache,
             )
         errors = denoising_loss(
             load_ema(spec.model, snapshot, device),

@@ -11,8 +11,11 @@ both. benchmarks/kernels.py compares the forms' speed.
 from __future__ import annotations
 
 import functools
+import itertools
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import torch
@@ -31,6 +34,25 @@ FORMS: dict[str, dict[str, Form]] = {"linear": {}, "depthwise": {}, "conv": {}}
 
 # The forms that MAC counters can count. They also run on devices other than the CPU.
 PLAIN = {"linear": "bmm", "depthwise": "grouped", "conv": "grouped"}
+COMPOSED = {"linear": "bmm", "depthwise": "taps", "conv": "unfold"}  # within `composed`
+
+
+_COMPOSED = ContextVar("composed", default=False)
+
+
+@contextmanager
+def composed() -> Iterator[None]:
+    """Within it, layers are composed of operations that vmap can stack and a compiler can fuse."""
+    token = _COMPOSED.set(True)
+    try:
+        yield
+    finally:
+        _COMPOSED.reset(token)
+
+
+def is_composed() -> bool:
+    """Does the code run within `composed`?"""
+    return _COMPOSED.get()
 
 
 def register(kind: str, name: str) -> Callable[[Form], Form]:
@@ -124,7 +146,7 @@ def _linear_grouped(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 @register("linear", "bmm")
 def _linear_bmm(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    if not counting(x):
+    if not counting(x) and not is_composed():
         return _BatchedLinear.apply(x, weight, bias)
     y = torch.bmm(x, weight.transpose(1, 2))
     return y if bias is None else y + bias
@@ -161,6 +183,8 @@ class _BatchedLinear(Function):
 
 def static_depthwise(x: Tensor, weight: Tensor, bias: Tensor | None, grid: Grid) -> Tensor:
     """One weight (C, 1, k, k) for all samples. Tokens are in channels-last order: no copy."""
+    if is_composed():
+        return _depthwise_taps(x, weight.unsqueeze(0), bias, grid)
     b, n, c = x.shape
     h = x.reshape(b, *grid, c).permute(0, 3, 1, 2)
     y = F.conv2d(h, weight, bias, padding=weight.shape[-1] // 2, groups=c)
@@ -204,6 +228,19 @@ def _depthwise_parts(x: Tensor, weight: Tensor, bias: Tensor | None, grid: Grid)
     size = max(1, PART // x[0].numel())
     parts = zip(x.split(size), weight.split(size), strict=True)
     return torch.cat([_depthwise_wide(h, w, bias, grid) for h, w in parts])
+
+
+@register("depthwise", "taps")
+def _depthwise_taps(x: Tensor, weight: Tensor, bias: Tensor | None, grid: Grid) -> Tensor:
+    """A sum over k * k shifts of the grid: element-wise operations, which a compiler fuses."""
+    (b, n, c), k, (height, width) = x.shape, weight.shape[-1], grid
+    edge = k // 2
+    padded = F.pad(x.reshape(b, height, width, c), (0, 0, edge, edge, edge, edge))
+    y = x.new_zeros(()) if bias is None else bias
+    for i, j in itertools.product(range(k), repeat=2):
+        shifted = padded[:, i : i + height, j : j + width]  # (B, H, W, C)
+        y = y + shifted * weight[:, None, None, :, 0, i, j]
+    return y.reshape(b, n, c)
 
 
 # ---- full convolution ----------------------------------------------------------------------------
@@ -303,6 +340,8 @@ def _form(
         _check_known(form, FORMS[kind], f"form of {kind}")
     if counting(x):
         return PLAIN[kind]
+    if is_composed():
+        return COMPOSED[kind] if weight.shape[0] > 1 else None
     form = form or overridden_form(kind)
     if form is None and weight.shape[0] > 1:
         return choose(kind, *shape) if x.device.type == "cpu" else PLAIN[kind]

@@ -14,7 +14,7 @@ from cabench.config.schema import ADDED_ID, Arm, Study
 from cabench.config.study import ScaleFile, StudyFile
 from cabench.config.yaml import Document, located
 from cabench.cost import macs
-from cabench.diffusion import sampling, training
+from cabench.diffusion import compiled, sampling, training
 from cabench.diffusion.process import Process
 from cabench.errors import ConfigError, listed
 from cabench.metrics import probe
@@ -45,8 +45,11 @@ from cabench.records.spec import (
     TrainSpec,
     TrialSpec,
 )
+from cabench.registry import BACKBONES, METHODS
 
-NOT_IN_RECIPE = {"images", "lengths", "snapshot_every", "keep_state", "decay"}
+NOT_IN_RECIPE = {
+    "images", "lengths", "snapshot_every", "keep_state", "decay", "compile", "stack",
+}  # fmt: skip
 SAMPLE_RECIPE = 3  # raise it whenever the same network would give other samples
 
 
@@ -72,6 +75,7 @@ class Trial:
     keep_state: bool                        # after training, so that a longer run can resume
     plugins: tuple[Plugin, ...] = ()        # to load where it runs; their hashes are in the spec
     tuning: SearchResult | None = None      # the search that chose the learning rate
+    beside: tuple[int, ...] = ()            # other seeds to train in one stack; changes no number
     # fmt: on
 
     def of_length(self, images: int) -> Trial:
@@ -132,11 +136,13 @@ def plan(
     all_arms: bool = False,
     plugins: tuple[Plugin, ...] = (),
     kernels: dict[str, str] | None = None,
+    compiles: bool = True,
 ) -> Plan:
     """Everything that a run of the study at the scale would do.
 
     `seeds` replaces the scale's; `all_arms` runs extra arms, too; `kernels` are the forms of
-    per-sample layers that were forced (`models.kernels.overrides`).
+    per-sample layers that were forced (`models.kernels.overrides`); `compiles` says whether this
+    machine can compile training steps.
     A ConfigError names file, line and key.
     """
     documents = (file.document, scale_file.document)
@@ -162,7 +168,9 @@ def plan(
             seed,
             scale=scale,
             data=data,
-            train=_train_spec(study.arms[name], seed, scale, data, models[name].spec, kernels),
+            train=_train_spec(
+                study.arms[name], seed, scale, data, models[name].spec, kernels, compiles
+            ),
             score=score,
             plugins=plugins,
         )
@@ -259,6 +267,7 @@ def _train_spec(
     data: DataRef,
     model: ModelSpec,
     kernels: dict[str, str] | None,
+    compiles: bool,
 ) -> TrainSpec:
     recipe = scale.training.model_dump(exclude=NOT_IN_RECIPE)
     if scale.training.decay:
@@ -266,7 +275,11 @@ def _train_spec(
         recipe["decay"] = DecaySpec(end=end, over=max(1, round(end * scale.training.decay)))
     return TrainSpec(
         recipe=training.RECIPE,
-        **_present(kernels=kernels, text=data.text.spec if data.text else None),
+        **_present(
+            compiled=compiled.VERSION if compiles and _is_compiled(scale, model, kernels) else None,
+            kernels=kernels,
+            text=data.text.spec if data.text else None,
+        ),
         model=model,
         data=DataSpec(
             source=data.source,
@@ -278,6 +291,20 @@ def _train_spec(
         diffusion=DiffusionSpec(**scale.diffusion.model_dump()),
         seed=seed,
         init_salt=arm.init_salt,
+    )
+
+
+def _is_compiled(scale: Scale, model: ModelSpec, kernels: dict[str, str] | None) -> bool:
+    """Whether the scale asks for compiled steps and nothing stands against them.
+
+    A plugin's code may not be traceable; it says so itself by `compiles = True`.
+    """
+    if not scale.training.compile or kernels or scale.training.precision != "float32":
+        return False
+    parts = [(BACKBONES, model.backbone), *((METHODS, method) for method in model.methods)]
+    return all(
+        part.plugin is None or getattr(registry.get(part.kind), "compiles", False)
+        for registry, part in parts
     )
 
 

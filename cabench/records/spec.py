@@ -170,6 +170,7 @@ class TrainSpec(Frozen):
     """What decides the bits of a training run, except its length where the rate is constant."""
 
     recipe: int  # version of the training code
+    compiled: int | None = None  # version of the compiled step; unset: each operation by itself
     kernels: dict[str, str] | None = None  # forms of per-sample layers that were forced
     model: ModelSpec
     data: DataSpec

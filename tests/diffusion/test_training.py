@@ -14,9 +14,10 @@ from cabench.data.shards import Shards
 from cabench.diffusion import batches, training
 from cabench.diffusion.batches import Data, Order
 from cabench.diffusion.checkpoints import load_ema, load_existing, save
+from cabench.diffusion.loop import train
 from cabench.diffusion.losses import denoising_loss
 from cabench.diffusion.process import Process
-from cabench.diffusion.training import Diverged, Trainer, ema_decay, marks, train
+from cabench.diffusion.training import Diverged, Trainer, ema_decay, marks
 from cabench.diffusion.weight_diagnostics import generated_weights, last_point
 from cabench.metrics.model_metrics import HeldoutLoss
 from cabench.models.model import build_initialised

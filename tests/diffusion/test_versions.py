@@ -17,10 +17,11 @@ from cabench.data.dataset import Latents, Split
 from cabench.diffusion import batches, process, training
 from cabench.diffusion.batches import Data, Order
 from cabench.diffusion.checkpoints import load_existing
+from cabench.diffusion.loop import train
 from cabench.diffusion.losses import denoising_loss
 from cabench.diffusion.process import Process
 from cabench.diffusion.sampling import SAMPLERS, misfit, sample
-from cabench.diffusion.training import Trainer, train
+from cabench.diffusion.training import Trainer
 from cabench.diffusion.weight_diagnostics import generated_weights
 from cabench.models import embedding
 from cabench.models.model import build

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cabench.models.activations import gelu_tanh
+from cabench.models.attention import attend
 from cabench.models.backbones.convolution import Convolution, Place
 from cabench.models.init import constant
 from cabench.models.operations import Conditioning
@@ -52,7 +53,7 @@ class Attention(nn.Module):
         b, n, d = x.shape
         qkv = self.qkv(x, cond).view(b, n, 3, self.heads, -1)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)  # (B, heads, N, D / heads) each
-        y = F.scaled_dot_product_attention(q, k, v)  # (B, heads, N, D / heads)
+        y = attend(q, k, v)  # (B, heads, N, D / heads)
         return self.out(y.transpose(1, 2).reshape(b, n, d), cond)
 
 

@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cabench.models.attention import attend
 from cabench.models.backbones.convolution import Convolution, Place
 from cabench.models.init import parameter, tag
 from cabench.models.operations import Conditioning
@@ -50,7 +51,7 @@ class Attention(nn.Module):
         b, n, d = x.shape
         qkv = self.qkv(x, cond).view(b, n, 3, self.heads, -1)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)  # (B, heads, T + N, D / heads) each
-        y = F.scaled_dot_product_attention(q, k, v)  # (B, heads, T + N, D / heads)
+        y = attend(q, k, v)  # (B, heads, T + N, D / heads)
         return self.out(y.transpose(1, 2).reshape(b, n, d), cond)
 
 

@@ -5,9 +5,9 @@ The output projection starts at zero, so the network starts as the static one.
 
 from __future__ import annotations
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cabench.models.attention import attend
 from cabench.models.conditioning.base import Convention, Method, MethodOptions
 from cabench.models.embedding import Embedded, sequence
 from cabench.models.init import tag
@@ -34,7 +34,7 @@ class Attention(nn.Module):
         pairs = self.key_value(tokens).view(len(tokens), tokens.shape[1], 2, self.heads, -1)
         k, v = pairs.permute(2, 0, 3, 1, 4)  # (B, heads, L, D / heads) each
         attn_mask = None if mask is None else mask[:, None, None, :]  # (B, 1, 1, L)
-        y = F.scaled_dot_product_attention(q, k, v, attn_mask=attn_mask)  # (B, heads, N, D / heads)
+        y = attend(q, k, v, attn_mask)  # (B, heads, N, D / heads)
         return self.out(y.transpose(1, 2).reshape(b, n, d))
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import Annotated
 
 import torch
+import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
@@ -69,7 +70,7 @@ def imbalance(probabilities: Tensor, which: Tensor) -> Tensor:
     i, f_i its share of the choices.
     """
     experts = probabilities.shape[1]
-    load = torch.bincount(which.flatten(), minlength=experts) / which.numel()
+    load = F.one_hot(which, experts).float().mean((0, 1))  # (E,)
     return experts * (load * probabilities.mean(0)).sum()
 
 
