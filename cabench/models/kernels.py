@@ -11,7 +11,6 @@ both. benchmarks/kernels.py compares the forms' speed.
 from __future__ import annotations
 
 import functools
-import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -232,15 +231,42 @@ def _depthwise_parts(x: Tensor, weight: Tensor, bias: Tensor | None, grid: Grid)
 
 @register("depthwise", "taps")
 def _depthwise_taps(x: Tensor, weight: Tensor, bias: Tensor | None, grid: Grid) -> Tensor:
-    """A sum over k * k shifts of the grid: element-wise operations, which a compiler fuses."""
-    (b, n, c), k, (height, width) = x.shape, weight.shape[-1], grid
+    """A sum over the k * k shifts of the grid: element-wise operations, which a compiler fuses."""
+    y: Any = _Taps.apply(x.unflatten(1, grid), weight.squeeze(2))
+    y = y.flatten(1, 2)
+    return y if bias is None else y + bias
+
+
+class _Taps(Function):
+    """x (B, H, W, C), weight (B or 1, C, k, k) -> (B, H, W, C), with few operations in the graph.
+
+    The gradient for x is the same sum with the kernel turned by 180 degrees.
+    """
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x: Tensor, weight: Tensor) -> Tensor:
+        return (_neighbours(x, weight.shape[-1]) * weight[:, None, None]).sum((-1, -2))
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, Tensor]:
+        x, weight = ctx.saved_tensors
+        k = weight.shape[-1]
+        for_x = (_neighbours(g, k) * weight.flip((-1, -2))[:, None, None]).sum((-1, -2))
+        products = _neighbours(x, k) * g[..., None, None]  # (B, H, W, C, k, k)
+        return for_x, products.sum((0, 1, 2) if len(weight) == 1 else (1, 2)).view(weight.shape)
+
+
+def _neighbours(x: Tensor, k: int) -> Tensor:
+    """x (B, H, W, C) -> (B, H, W, C, k, k), a view of the padded grid."""
     edge = k // 2
-    padded = F.pad(x.reshape(b, height, width, c), (0, 0, edge, edge, edge, edge))
-    y = x.new_zeros(()) if bias is None else bias
-    for i, j in itertools.product(range(k), repeat=2):
-        shifted = padded[:, i : i + height, j : j + width]  # (B, H, W, C)
-        y = y + shifted * weight[:, None, None, :, 0, i, j]
-    return y.reshape(b, n, c)
+    padded = F.pad(x, (0, 0, edge, edge, edge, edge))
+    return padded.unfold(1, k, 1).unfold(2, k, 1)
 
 
 # ---- full convolution ----------------------------------------------------------------------------
