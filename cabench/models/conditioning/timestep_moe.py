@@ -12,7 +12,6 @@ from __future__ import annotations
 from typing import Annotated
 
 import torch
-import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
@@ -70,7 +69,8 @@ def imbalance(probabilities: Tensor, which: Tensor) -> Tensor:
     i, f_i its share of the choices.
     """
     experts = probabilities.shape[1]
-    load = F.one_hot(which, experts).float().mean((0, 1))  # (E,)
+    chosen = which.unsqueeze(2) == torch.arange(experts, device=which.device)  # (B, top, E)
+    load = chosen.float().mean((0, 1))  # (E,)
     return experts * (load * probabilities.mean(0)).sum()
 
 
