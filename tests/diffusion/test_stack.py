@@ -172,7 +172,7 @@ def test_a_stack_of_any_size_has_the_same_bits(model, tmp_path, digits):
 
 
 @needs_compiler
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_library_is_compiled_once(tmp_path, digits, monkeypatch):
     trained(tmp_path, digits, images=64)
     monkeypatch.setattr(compiled, "_compile", None)

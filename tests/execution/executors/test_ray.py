@@ -146,7 +146,7 @@ def test_a_search_on_a_seed_of_the_trials_is_refused(tiny):
     text = (tiny / "tiny.yaml").read_text() + TUNE.replace("start", "seed: 1, start")
     write(tiny / "tiny.yaml", text)
     message = finish(tiny, code=2)
-    assert "tiny.yaml:10: tune.seed: expected a seed that no trial uses" in message
+    assert "tiny.yaml:11: tune.seed: expected a seed that no trial uses" in message
 
 
 @pytest.mark.parametrize(("gpus", "fit"), [(0, 2), (1, None)])
