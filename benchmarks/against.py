@@ -4,7 +4,7 @@
 
 Each side is a process of its own with its own source; this one starts them, and lets them work in
 turn. A turn trains some images of a `quick` trial, in seconds of processor time. This code trains
-`--stack` seeds together, compiled; one with stacks of no kind trains one. The ratio is that of
+`--stack` seeds together, compiled; a commit without stacks trains one. The ratio is that of
 images per second of a core, with the 95 % bootstrap interval of its median over rounds.
 """
 

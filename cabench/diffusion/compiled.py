@@ -34,7 +34,7 @@ from cabench.runtime.sealed import cached_file
 VERSION = 1  # raise it whenever the compiled step would give other bits
 ALIGNED = 16  # floats; each parameter starts at a multiple, so that loads are aligned
 
-Gradient = Callable[..., tuple[Tensor, Tensor]]  # rows, *batch -> gradients (S, P), losses (S,)
+Gradient = Callable[[Tensor, Batch], tuple[Tensor, Tensor]]  # rows -> gradients (S, P), losses (S,)
 
 
 def compiler() -> str | None:
@@ -44,8 +44,8 @@ def compiler() -> str | None:
 
 
 @dataclasses.dataclass(frozen=True)
-class Place:
-    """Where a parameter lies in a row."""
+class Slice:
+    """The part of a row that holds one parameter."""
 
     name: str
     start: int
@@ -57,25 +57,25 @@ class Place:
         return rows[:, self.start : self.start + self.size].unflatten(1, self.shape)
 
 
-class Layout:
-    """The places of a network's parameters in a row of P floats."""
+class FlatLayout:
+    """How the parameters of a network fill a row of P floats."""
 
     def __init__(self, model: nn.Module):
-        self.places: list[Place] = []
+        self.slices: list[Slice] = []
         end = 0
         for name, p in model.named_parameters():
-            self.places.append(Place(name, end, p.numel(), p.shape))
+            self.slices.append(Slice(name, end, p.numel(), p.shape))
             end += math.ceil(p.numel() / ALIGNED) * ALIGNED
         self.width = end
 
     def row(self, gradients: list[Tensor]) -> Tensor:
         """Gradients (S, *shape) of all parameters -> (S, P), zero between the parameters."""
-        parts = []
-        for place, gradient in zip(self.places, gradients, strict=True):
-            parts.append(gradient.flatten(1))
-            if gap := -place.size % ALIGNED:
-                parts.append(gradient.new_zeros(len(gradient), gap))
-        return torch.cat(parts, 1)
+        columns = []
+        for part, gradient in zip(self.slices, gradients, strict=True):
+            columns.append(gradient.flatten(1))
+            if gap := -part.size % ALIGNED:
+                columns.append(gradient.new_zeros(len(gradient), gap))
+        return torch.cat(columns, 1)
 
 
 def gradient(model: ConditionalModel, spec: ModelSpec, batch: Batch, cache: Path) -> Gradient:
@@ -97,8 +97,8 @@ def gradient(model: ConditionalModel, spec: ModelSpec, batch: Batch, cache: Path
 
 def traced(model: ConditionalModel, batch: Batch) -> Callable[..., tuple[Tensor, Tensor]]:
     """The function that is compiled: rows (S, P) and a stacked batch's tensors -> the same."""
-    layout = Layout(model)
-    names = [place.name for place in layout.places]
+    layout = FlatLayout(model)
+    names = [part.name for part in layout.slices]
 
     def loss(parameters: list[Tensor], *tensors: Tensor) -> tuple[Tensor, Tensor]:
         one, penalties = batch.like(tensors), list[Tensor]()
@@ -112,7 +112,7 @@ def traced(model: ConditionalModel, batch: Batch) -> Callable[..., tuple[Tensor,
     gradients_of = vmap(grad_and_value(loss, has_aux=True))
 
     def run(rows: Tensor, *tensors: Tensor) -> tuple[Tensor, Tensor]:
-        gradients, (_, losses) = gradients_of([p.of(rows) for p in layout.places], *tensors)
+        gradients, (_, losses) = gradients_of([p.of(rows) for p in layout.slices], *tensors)
         return layout.row(gradients), losses
 
     return run
@@ -122,7 +122,7 @@ def _compile(model: ConditionalModel, batch: Batch, path: Path) -> None:
     from torch.fx.experimental.proxy_tensor import make_fx
 
     tensors = batch.tensors()
-    rows = torch.zeros(len(tensors[0]), Layout(model).width)
+    rows = torch.zeros(len(tensors[0]), FlatLayout(model).width)
     with composed(), tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         graph = make_fx(traced(model, batch))(rows, *tensors)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from cabench.diffusion.batches import Batch
-from cabench.diffusion.compiled import Layout, gradient
+from cabench.diffusion.compiled import FlatLayout, gradient
 from cabench.diffusion.training import TrainingRun
 
 
@@ -23,7 +23,7 @@ class Stack:
     def __init__(self, runs: Sequence[TrainingRun], cache: Path):
         self.runs, self.trainers = runs, [run.trainer for run in runs]
         self.recipe = self.trainers[0].recipe
-        self.layout = Layout(self.trainers[0].model)
+        self.layout = FlatLayout(self.trainers[0].model)
         shape = (len(runs), self.layout.width)
         self.rows = nn.Parameter(torch.zeros(shape))
         self.averages, self.first, self.second = (torch.zeros(shape) for _ in range(3))
@@ -48,10 +48,10 @@ class Stack:
         trainer = self.trainers[index]
         rows = self.rows.detach(), self.averages, self.first, self.second
         pairs = zip(trainer.model.parameters(), trainer.ema.parameters(), strict=True)
-        for place, (current, average) in zip(self.layout.places, pairs, strict=True):
+        for part, (current, average) in zip(self.layout.slices, pairs, strict=True):
             old = trainer.optimiser.state.get(current, {})
             old = (current, average, old.get("exp_avg"), old.get("exp_avg_sq"))
-            views = [place.of(matrix[index : index + 1])[0] for matrix in rows]
+            views = [part.of(matrix[index : index + 1])[0] for matrix in rows]
             for view, value in zip(views, old, strict=True):
                 if value is not None:
                     view.copy_(value)

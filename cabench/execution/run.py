@@ -283,8 +283,7 @@ def _run(prepared: Prepared, console: Console) -> None:
     # A longer training continues a shorter one; the first of a stack trains it; of equal ones,
     # quick ones fill the end
     trials = stacked(missing, prepared.plan.scale.training.stack)
-    place = {trial.key: len(trial.beside) for trial in trials}
-    trials.sort(key=lambda t: (t.spec.images, -place[t.key], -expected[t.key]))
+    trials.sort(key=lambda t: (t.spec.images, -len(t.beside), -expected[t.key]))
     address = prepared.options.ray_address
     side = "" if address else f"{min(prepared.jobs, len(trials))} side by side "
     console.print(

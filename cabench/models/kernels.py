@@ -34,24 +34,22 @@ FORMS: dict[str, dict[str, Form]] = {"linear": {}, "depthwise": {}, "conv": {}}
 # The forms that MAC counters can count. They also run on devices other than the CPU.
 PLAIN = {"linear": "bmm", "depthwise": "grouped", "conv": "grouped"}
 COMPOSED = {"linear": "bmm", "depthwise": "taps", "conv": "unfold"}  # within `composed`
-
-
-_COMPOSED = ContextVar("composed", default=False)
+_within_composed = ContextVar("composed", default=False)
 
 
 @contextmanager
 def composed() -> Iterator[None]:
     """Within it, layers are composed of operations that vmap can stack and a compiler can fuse."""
-    token = _COMPOSED.set(True)
+    token = _within_composed.set(True)
     try:
         yield
     finally:
-        _COMPOSED.reset(token)
+        _within_composed.reset(token)
 
 
 def is_composed() -> bool:
     """Does the code run within `composed`?"""
-    return _COMPOSED.get()
+    return _within_composed.get()
 
 
 def register(kind: str, name: str) -> Callable[[Form], Form]:

@@ -10,18 +10,16 @@ from typing import Any
 
 from cabench import metrics
 from cabench.config.scale import Scale
-from cabench.config.schema import ADDED_ID, Arm, Study
+from cabench.config.schema import ADDED_ID, Study
 from cabench.config.study import ScaleFile, StudyFile
 from cabench.config.yaml import Document, located
-from cabench.cost import macs
-from cabench.diffusion import compiled, sampling, training
+from cabench.diffusion import sampling
 from cabench.diffusion.process import Process
 from cabench.errors import ConfigError, listed
-from cabench.metrics import probe
-from cabench.metrics.extractors.lite0 import lite0_fingerprint
 from cabench.planning import references
 from cabench.planning.data import DataRef, choose_data, find_data, on_data
 from cabench.planning.models import ResolvedModel, network_of, resolve_models
+from cabench.planning.specs import present, sample_spec, score_spec, train_spec
 from cabench.plugins import Plugin
 from cabench.records.schema import (
     Manifest,
@@ -34,23 +32,10 @@ from cabench.records.schema import (
     SearchResult,
 )
 from cabench.records.spec import (
-    DataSpec,
-    DecaySpec,
-    DiffusionSpec,
-    HeldoutSpec,
-    ModelSpec,
-    RecipeSpec,
-    SampleSpec,
     ScoreSpec,
     TrainSpec,
     TrialSpec,
 )
-from cabench.registry import BACKBONES, METHODS
-
-NOT_IN_RECIPE = {
-    "images", "lengths", "snapshot_every", "keep_state", "decay", "compile", "stack",
-}  # fmt: skip
-SAMPLE_RECIPE = 3  # raise it whenever the same network would give other samples
 
 
 @dataclass(frozen=True)
@@ -161,14 +146,14 @@ def plan(
     if isinstance(data.missing, ConfigError):
         data = dataclasses.replace(data, missing=scale_file.document.locate(data.missing))
     seeds = list(range(scale.seeds)) if seeds is None else list(seeds)
-    score = _score_spec(scale, data)
+    score = score_spec(scale, data)
     trials = [
         _trial(
             name,
             seed,
             scale=scale,
             data=data,
-            train=_train_spec(
+            train=train_spec(
                 study.arms[name], seed, scale, data, models[name].spec, kernels, compiles
             ),
             score=score,
@@ -240,7 +225,7 @@ def _trial(
     spec = TrialSpec(
         train=train,
         images=scale.training.images,
-        sample=_sample_spec(scale),
+        sample=sample_spec(scale),
         guidance=scale.sampling.guidance,
         sweep=tuple(sweep.guidance) if seed < sweep.seeds else (),
         score=score,
@@ -258,81 +243,6 @@ def _trial(
         keep_state=scale.training.keep_state,
         plugins=plugins,
     )
-
-
-def _train_spec(
-    arm: Arm,
-    seed: int,
-    scale: Scale,
-    data: DataRef,
-    model: ModelSpec,
-    kernels: dict[str, str] | None,
-    compiles: bool,
-) -> TrainSpec:
-    recipe = scale.training.model_dump(exclude=NOT_IN_RECIPE)
-    if scale.training.decay:
-        end = scale.training.images
-        recipe["decay"] = DecaySpec(end=end, over=max(1, round(end * scale.training.decay)))
-    return TrainSpec(
-        recipe=training.RECIPE,
-        **_present(
-            compiled=compiled.VERSION if compiles and _is_compiled(scale, model, kernels) else None,
-            kernels=kernels,
-            text=data.text.spec if data.text else None,
-        ),
-        model=model,
-        data=DataSpec(
-            source=data.source,
-            fingerprint=data.fingerprint,
-            flip=data.flip,
-            **_present(vae=data.vae),
-        ),
-        training=RecipeSpec(**recipe),
-        diffusion=DiffusionSpec(**scale.diffusion.model_dump()),
-        seed=seed,
-        init_salt=arm.init_salt,
-    )
-
-
-def _is_compiled(scale: Scale, model: ModelSpec, kernels: dict[str, str] | None) -> bool:
-    """Whether the scale asks for compiled steps and nothing stands against them.
-
-    A plugin's code may not be traceable; it says so itself by `compiles = True`.
-    """
-    if not scale.training.compile or kernels or scale.training.precision != "float32":
-        return False
-    parts = [(BACKBONES, model.backbone), *((METHODS, method) for method in model.methods)]
-    return all(
-        part.plugin is None or getattr(registry.get(part.kind), "compiles", False)
-        for registry, part in parts
-    )
-
-
-def _sample_spec(scale: Scale) -> SampleSpec:
-    options = scale.sampling.model_dump(exclude={"guidance", "sweep"})
-    process = Process(scale.diffusion.prediction, scale.diffusion.schedule)
-    version = sampling.version(process, scale.sampling.sampler, scale.sampling.steps)
-    if version > 1:
-        options["sampler_version"] = version
-    return SampleSpec(recipe=SAMPLE_RECIPE, **options)
-
-
-def _score_spec(scale: Scale, data: DataRef) -> ScoreSpec:
-    return ScoreSpec.model_validate(
-        {
-            "judge": lite0_fingerprint(),
-            "metrics": metrics.versions(scale.metrics),
-            "heldout": HeldoutSpec(**scale.heldout.model_dump()),
-            "probe": probe.VERSION,
-            "cost": macs.VERSION,
-            **_present(judges=data.extractors, unseen=data.unseen, clip=data.clip),
-        }
-    )
-
-
-def _present(**values: Any) -> dict[str, Any]:
-    """The values that are not empty. A key that does not apply stays absent from a spec."""
-    return {name: value for name, value in values.items() if value}
 
 
 # ---- manifest -----------------------------------------------------------------------------------
@@ -370,7 +280,7 @@ def manifest(plan: Plan, *, scale_file: str = "", use_reference: bool = False) -
         ),
         seeds=tuple(plan.seeds),
         trials=_manifest_trials(plan.trials),
-        **_present(
+        **present(
             shorter=tuple(
                 ManifestLength(images=images, trials=_manifest_trials(trials))
                 for images, trials in plan.shorter.items()

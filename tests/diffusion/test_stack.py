@@ -71,7 +71,7 @@ def test_the_traced_gradient_is_that_of_each_network(model, digits):
             for p in trainer.model.parameters():
                 p.add_(torch.randn(p.shape) * 0.05)
     batches = [trainer.draw(data, Order(len(data), 32, 0)) for trainer in trainers]
-    layout = compiled.Layout(trainers[0].model)
+    layout = compiled.FlatLayout(trainers[0].model)
     pairs = zip(*(trainer.model.parameters() for trainer in trainers), strict=True)
     rows = layout.row([torch.stack(pair) for pair in pairs])
     both = Batch.stack(batches)
@@ -79,10 +79,10 @@ def test_the_traced_gradient_is_that_of_each_network(model, digits):
         gradients, losses = traced(trainers[0].model, both)(rows.detach(), *both.tensors())
     for i, (trainer, batch) in enumerate(zip(trainers, batches, strict=True)):
         torch.testing.assert_close(losses[i], alone(trainer, batch).detach())
-        for place, p in zip(layout.places, trainer.model.parameters(), strict=True):
+        for part, p in zip(layout.slices, trainer.model.parameters(), strict=True):
             expected = torch.zeros_like(p) if p.grad is None else p.grad
-            actual = place.of(gradients)[i]
-            torch.testing.assert_close(actual, expected, atol=2e-6, rtol=2e-4, msg=place.name)
+            actual = part.of(gradients)[i]
+            torch.testing.assert_close(actual, expected, atol=2e-6, rtol=2e-4, msg=part.name)
 
 
 def trained(folder, digits, seeds=(0,), images=128, beside=(), **options):
@@ -102,10 +102,10 @@ def same(a, b):
 
 def test_a_stack_follows_the_single_runs(tmp_path, digits, uncompiled):
     """To rounding: the compiled step sums in another order."""
+    trained(tmp_path / "stack", digits, beside=(1,))
     for seed in (0, 1):
         single = spec_of(seed=seed).model_copy(update={"compiled": None})
         path = train(single, 128, digits, tmp_path / f"single {seed}", snapshot_every=64)
-        trained(tmp_path / "stack", digits, beside=(1,))
         stacked = load_file(tmp_path / "stack" / str(seed) / path.name)
         for name, expected in load_file(path).items():
             torch.testing.assert_close(stacked[name], expected, atol=1e-5, rtol=1e-4, msg=name)
@@ -146,11 +146,11 @@ def test_one_seeds_fault_leaves_the_others(tmp_path, digits, uncompiled, monkeyp
             batch.noised.fill_(float("nan"))
         return batch
 
-    alone = trained(tmp_path / "alone", digits, beside=(2,))
+    without = trained(tmp_path / "without", digits, beside=(2,))
     monkeypatch.setattr(Trainer, "draw", poisoned)
     with_a_fault = trained(tmp_path / "a", digits, beside=(1, 2))
-    for name in alone:
-        torch.testing.assert_close(with_a_fault[name], alone[name], atol=1e-6, rtol=1e-5)
+    for name in without:
+        torch.testing.assert_close(with_a_fault[name], without[name], atol=1e-6, rtol=1e-5)
     names = {path.parent.name for path in (tmp_path / "a").glob("*/ema-0000000128.safetensors")}
     assert names == {"0", "2"}
     with pytest.raises(Diverged, match="nan after 96 images"):

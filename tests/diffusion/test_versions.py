@@ -26,7 +26,7 @@ from cabench.diffusion.weight_diagnostics import generated_weights
 from cabench.models import embedding
 from cabench.models.model import build
 from cabench.models.streams import each
-from cabench.planning import trials
+from cabench.planning.specs import SAMPLE_RECIPE
 from cabench.registry import METRICS
 from cabench.runtime.images import to_uint8
 from cabench.text import Encoded
@@ -143,7 +143,7 @@ def check_sampling(prediction, schedule, sampler, guidance=1.0):
         decode=decode,
     )
     numbers = pins.statistics("values", torch.cat(values))
-    versions = {"trials.SAMPLE_RECIPE": trials.SAMPLE_RECIPE, **versions_of(spec)}
+    versions = {"specs.SAMPLE_RECIPE": SAMPLE_RECIPE, **versions_of(spec)}
     if (version := SAMPLERS[sampler].version) > 1:
         versions[f"version of sampler {sampler}"] = version
     name = f"sampling: {prediction} {schedule} {sampler}, guidance {guidance}"
@@ -293,5 +293,5 @@ def test_a_change_of_a_sampler_is_caught(prediction, schedule, sampler, monkeypa
         return scheduler
 
     monkeypatch.setitem(SAMPLERS, sampler, dataclasses.replace(original, build=changed))
-    with pytest.raises(AssertionError, match=r"no version did.*trials.SAMPLE_RECIPE"):
+    with pytest.raises(AssertionError, match=r"no version did.*specs.SAMPLE_RECIPE"):
         check_sampling(prediction, schedule, sampler)

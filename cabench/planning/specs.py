@@ -1,0 +1,110 @@
+"""From study and scale to the specs of a trial: what its keys are hashes of."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cabench import metrics
+from cabench.config.scale import Scale
+from cabench.config.schema import Arm
+from cabench.cost import macs
+from cabench.diffusion import compiled, sampling, training
+from cabench.diffusion.process import Process
+from cabench.metrics import probe
+from cabench.metrics.extractors.lite0 import lite0_fingerprint
+from cabench.planning.data import DataRef
+from cabench.records.spec import (
+    DataSpec,
+    DecaySpec,
+    DiffusionSpec,
+    HeldoutSpec,
+    ModelSpec,
+    RecipeSpec,
+    SampleSpec,
+    ScoreSpec,
+    TrainSpec,
+)
+from cabench.registry import BACKBONES, METHODS
+
+NOT_IN_RECIPE = {
+    "images", "lengths", "snapshot_every", "keep_state", "decay", "compile", "stack",
+}  # fmt: skip
+SAMPLE_RECIPE = 3  # raise it whenever the same network would give other samples
+
+
+def train_spec(
+    arm: Arm,
+    seed: int,
+    scale: Scale,
+    data: DataRef,
+    model: ModelSpec,
+    kernels: dict[str, str] | None,
+    compiles: bool,
+) -> TrainSpec:
+    """What decides the bits of an arm's training with this seed."""
+    recipe = scale.training.model_dump(exclude=NOT_IN_RECIPE)
+    if scale.training.decay:
+        end = scale.training.images
+        recipe["decay"] = DecaySpec(end=end, over=max(1, round(end * scale.training.decay)))
+    return TrainSpec(
+        recipe=training.RECIPE,
+        **present(
+            compiled=compiled.VERSION if compiles and _is_compiled(scale, model, kernels) else None,
+            kernels=kernels,
+            text=data.text.spec if data.text else None,
+        ),
+        model=model,
+        data=DataSpec(
+            source=data.source,
+            fingerprint=data.fingerprint,
+            flip=data.flip,
+            **present(vae=data.vae),
+        ),
+        training=RecipeSpec(**recipe),
+        diffusion=DiffusionSpec(**scale.diffusion.model_dump()),
+        seed=seed,
+        init_salt=arm.init_salt,
+    )
+
+
+def _is_compiled(scale: Scale, model: ModelSpec, kernels: dict[str, str] | None) -> bool:
+    """Whether the scale asks for compiled steps and nothing stands against them.
+
+    A plugin's code may not be traceable; it says so itself by `compiles = True`.
+    """
+    if not scale.training.compile or kernels or scale.training.precision != "float32":
+        return False
+    parts = [(BACKBONES, model.backbone), *((METHODS, method) for method in model.methods)]
+    return all(
+        part.plugin is None or getattr(registry.get(part.kind), "compiles", False)
+        for registry, part in parts
+    )
+
+
+def sample_spec(scale: Scale) -> SampleSpec:
+    """What decides the samples of a trained network at this scale."""
+    options = scale.sampling.model_dump(exclude={"guidance", "sweep"})
+    process = Process(scale.diffusion.prediction, scale.diffusion.schedule)
+    version = sampling.version(process, scale.sampling.sampler, scale.sampling.steps)
+    if version > 1:
+        options["sampler_version"] = version
+    return SampleSpec(recipe=SAMPLE_RECIPE, **options)
+
+
+def score_spec(scale: Scale, data: DataRef) -> ScoreSpec:
+    """What decides the scores of samples and networks at this scale."""
+    return ScoreSpec.model_validate(
+        {
+            "judge": lite0_fingerprint(),
+            "metrics": metrics.versions(scale.metrics),
+            "heldout": HeldoutSpec(**scale.heldout.model_dump()),
+            "probe": probe.VERSION,
+            "cost": macs.VERSION,
+            **present(judges=data.extractors, unseen=data.unseen, clip=data.clip),
+        }
+    )
+
+
+def present(**values: Any) -> dict[str, Any]:
+    """The values that are not empty. A key that does not apply stays absent from a spec."""
+    return {name: value for name, value in values.items() if value}
