@@ -1,9 +1,9 @@
 """The gradients of several networks of one architecture, compiled to one library.
 
-The networks are those of an arm's seeds. Their parameters are rows of one matrix; the function is
-traced once, vectorised over the rows (torch.func.vmap), and compiled ahead of time by torch's
-Inductor. A row's gradient has the same bits in a stack of any size. The library stays in the cache,
-so that later runs load it in milliseconds.
+The networks are those of an arm's seeds. The function is traced once, vectorised over the networks
+(torch.func.vmap), and compiled ahead of time by torch's Inductor. A network's gradient has the same
+bits in a stack of any size. The library stays in the cache, so that later runs load it in
+milliseconds.
 """
 
 from __future__ import annotations
@@ -17,10 +17,14 @@ import shutil
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from unittest import mock
 
+import sympy
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value, vmap
 
@@ -31,10 +35,17 @@ from cabench.records.spec import ModelSpec
 from cabench.runtime.files import content_key
 from cabench.runtime.sealed import cached_file
 
-VERSION = 1  # raise it whenever the compiled step would give other bits
-ALIGNED = 16  # floats; each parameter starts at a multiple, so that loads are aligned
+VERSION = 2  # raise it whenever the compiled step would give other bits
+ALIGNED = 16  # floats; each network's parameter starts at a multiple, so that loads are aligned
 
-Gradient = Callable[[Tensor, Batch], tuple[Tensor, Tensor]]  # rows -> gradients (S, P), losses (S,)
+OPTIONS = {
+    "aot_inductor.package": True,
+    # The code between kernels: optimising it takes longer than all else in the compiler
+    "aot_inductor.compile_wrapper_opt_level": "O0",
+}
+
+# Parameters (S, *shape) and a stacked batch -> gradients (S, *shape), losses (S,)
+Gradient = Callable[[list[Tensor], Batch], tuple[list[Tensor], Tensor]]
 
 
 def compiler() -> str | None:
@@ -45,37 +56,47 @@ def compiler() -> str | None:
 
 @dataclasses.dataclass(frozen=True)
 class Slice:
-    """The part of a row that holds one parameter."""
+    """The part of a vector that holds one parameter of S networks."""
 
-    name: str
     start: int
-    size: int
+    width: int  # of a row
     shape: torch.Size
 
-    def of(self, rows: Tensor) -> Tensor:
-        """The parameter of every row: rows (S, P) -> (S, *shape), a view."""
-        return rows[:, self.start : self.start + self.size].unflatten(1, self.shape)
+    def rows(self, vector: Tensor, count: int) -> Tensor:
+        """A row per network, zero after the parameter: (S, width), a view."""
+        return vector[self.start : self.start + count * self.width].view(count, self.width)
 
 
 class FlatLayout:
-    """How the parameters of a network fill a row of P floats."""
+    """How the parameters of S networks fill a vector: S rows of each parameter in turn.
 
-    def __init__(self, model: nn.Module):
-        self.slices: list[Slice] = []
-        end = 0
-        for name, p in model.named_parameters():
-            self.slices.append(Slice(name, end, p.numel(), p.shape))
-            end += math.ceil(p.numel() / ALIGNED) * ALIGNED
-        self.width = end
+    Where a row lies depends on no other network, so that a gradient's bits do not, either.
+    """
 
-    def row(self, gradients: list[Tensor]) -> Tensor:
-        """Gradients (S, *shape) of all parameters -> (S, P), zero between the parameters."""
-        columns = []
-        for part, gradient in zip(self.slices, gradients, strict=True):
-            columns.append(gradient.flatten(1))
-            if gap := -part.size % ALIGNED:
-                columns.append(gradient.new_zeros(len(gradient), gap))
-        return torch.cat(columns, 1)
+    def __init__(self, model: nn.Module, count: int):
+        self.count, self.slices = count, list[Slice]()
+        self.size = 0
+        for p in model.parameters():
+            width = math.ceil(p.numel() / ALIGNED) * ALIGNED
+            self.slices.append(Slice(self.size, width, p.shape))
+            self.size += count * width
+
+    def rows(self, vector: Tensor) -> list[Tensor]:
+        """The rows (S, width) of each parameter, views."""
+        return [part.rows(vector, self.count) for part in self.slices]
+
+    def parameters(self, vector: Tensor) -> list[Tensor]:
+        """Each parameter (S, *shape), views."""
+        rows = zip(self.rows(vector), self.slices, strict=True)
+        return [row[:, : part.shape.numel()].unflatten(1, part.shape) for row, part in rows]
+
+    def padded(self, gradients: Sequence[Tensor]) -> list[Tensor]:
+        """Gradients (S, *shape) as rows (S, width); copies only where there is a gap to fill."""
+        rows = zip((g.flatten(1) for g in gradients), self.slices, strict=True)
+        return [
+            F.pad(row, (0, gap)) if (gap := part.width - row.shape[1]) else row
+            for row, part in rows
+        ]
 
 
 def gradient(model: ConditionalModel, spec: ModelSpec, batch: Batch, cache: Path) -> Gradient:
@@ -86,19 +107,21 @@ def gradient(model: ConditionalModel, spec: ModelSpec, batch: Batch, cache: Path
     shapes = [[str(t.dtype), *t.shape] for t in batch.tensors()]
     key = content_key("compiled", [spec.dump(), shapes, VERSION, sources(), *machine()])
     path = cached_file(cache / "compiled" / f"{key}.pt2", lambda path: _compile(model, batch, path))
-    package = torch._inductor.aoti_load_package(str(path), run_single_threaded=True)
+    library = torch._inductor.aoti_load_package(str(path), run_single_threaded=True).loader
 
-    def run(rows: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-        gradients, losses = package(rows, *batch.tensors())
+    def run(parameters: list[Tensor], batch: Batch) -> tuple[list[Tensor], Tensor]:
+        *gradients, losses = library.run([*parameters, *batch.tensors()])
         return gradients, losses
 
     return run
 
 
-def traced(model: ConditionalModel, batch: Batch) -> Callable[..., tuple[Tensor, Tensor]]:
-    """The function that is compiled: rows (S, P) and a stacked batch's tensors -> the same."""
-    layout = FlatLayout(model)
-    names = [part.name for part in layout.slices]
+def traced(model: ConditionalModel, batch: Batch) -> Callable[..., tuple[Tensor, ...]]:
+    """The function that is compiled, of all parameters (S, *shape) and a stacked batch's tensors.
+
+    It returns the gradients (S, *shape) and the losses (S,).
+    """
+    names = [name for name, _ in model.named_parameters()]
 
     def loss(parameters: list[Tensor], *tensors: Tensor) -> tuple[Tensor, Tensor]:
         one, penalties = batch.like(tensors), list[Tensor]()
@@ -111,25 +134,54 @@ def traced(model: ConditionalModel, batch: Batch) -> Callable[..., tuple[Tensor,
 
     gradients_of = vmap(grad_and_value(loss, has_aux=True))
 
-    def run(rows: Tensor, *tensors: Tensor) -> tuple[Tensor, Tensor]:
-        gradients, (_, losses) = gradients_of([p.of(rows) for p in layout.slices], *tensors)
-        return layout.row(gradients), losses
+    def run(*inputs: Tensor) -> tuple[Tensor, ...]:
+        parameters, tensors = list(inputs[: len(names)]), inputs[len(names) :]
+        gradients, (_, losses) = gradients_of(parameters, *tensors)
+        return *gradients, losses
 
     return run
 
 
 def _compile(model: ConditionalModel, batch: Batch, path: Path) -> None:
+    """Traces the function, and compiles the graph to a library.
+
+    torch._inductor.aot_compile takes the graph as it is; the public aoti_compile_and_package takes
+    one that torch.export traced once more.
+    """
+    from torch._inductor.package import package_aoti
     from torch.fx.experimental.proxy_tensor import make_fx
 
     tensors = batch.tensors()
-    rows = torch.zeros(len(tensors[0]), FlatLayout(model).width)
+    layout = FlatLayout(model, len(tensors[0]))
+    inputs = (*layout.parameters(torch.zeros(layout.size)), *tensors)
     with composed(), tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        graph = make_fx(traced(model, batch))(rows, *tensors)
-        program = torch.export.export(graph, (rows, *tensors))
+        graph = make_fx(traced(model, batch))(*inputs)
+        for node in graph.graph.nodes:
+            node.meta.clear()  # each value has a mode of fake tensors of its own, which do not mix
+        with _quick_simplify():
+            files = torch._inductor.aot_compile(graph, inputs, options=OPTIONS)
         package = Path(folder) / "gradient.pt2"
-        torch._inductor.aoti_compile_and_package(program, package_path=str(package))
+        package_aoti(str(package), files)
         shutil.copyfile(package, path)
+
+
+@contextmanager
+def _quick_simplify() -> Iterator[None]:
+    """Within it, sympy simplifies polynomials by expanding them.
+
+    Inductor simplifies some thousand index expressions, nearly all linear. sympy.simplify tries
+    many rules on each; that takes half of the time of compiling.
+    """
+    simplify = sympy.simplify
+
+    @functools.cache
+    def quick(expression: sympy.Basic) -> sympy.Basic:
+        polynomial = isinstance(expression, sympy.Expr) and expression.is_polynomial()
+        return sympy.expand(expression) if polynomial else simplify(expression)
+
+    with mock.patch.object(sympy, "simplify", quick):
+        yield
 
 
 @functools.cache

@@ -245,7 +245,7 @@ class _Taps(Function):
 
     @staticmethod
     def forward(x: Tensor, weight: Tensor) -> Tensor:
-        return (_neighbours(x, weight.shape[-1]) * weight[:, None, None]).sum((-1, -2))
+        return _weighted_sum(_written(x), weight)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
@@ -254,17 +254,31 @@ class _Taps(Function):
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor, Tensor]:
         x, weight = ctx.saved_tensors
-        k = weight.shape[-1]
-        for_x = (_neighbours(g, k) * weight.flip((-1, -2))[:, None, None]).sum((-1, -2))
-        products = _neighbours(x, k) * g[..., None, None]  # (B, H, W, C, k, k)
-        return for_x, products.sum((0, 1, 2) if len(weight) == 1 else (1, 2)).view(weight.shape)
+        (b, c, k, _), g = weight.shape, _written(g)
+        for_x = _weighted_sum(g, weight.flip((-1, -2)))
+        products = _neighbours(_written(x), k) * g[:, :, :, None, None]  # (B, H, W, k, k, C)
+        for_weight = products.sum((0, 1, 2) if b == 1 else (1, 2))
+        return for_x, for_weight.view(b, k, k, c).permute(0, 3, 1, 2)
+
+
+def _weighted_sum(x: Tensor, weight: Tensor) -> Tensor:
+    """x (B, H, W, C), weight (B or 1, C, k, k) -> (B, H, W, C)."""
+    k = weight.shape[-1]
+    rows = _written(weight.permute(0, 2, 3, 1))[:, None, None]  # (B or 1, 1, 1, k, k, C)
+    return (_neighbours(x, k) * rows).sum((-3, -2))
+
+
+def _written(x: Tensor) -> Tensor:
+    """x, in its order in memory. A compiler would compute it once per shift that reads it."""
+    x = x.contiguous()
+    return x.as_strided(x.shape, x.stride())  # Inductor stores what is strided
 
 
 def _neighbours(x: Tensor, k: int) -> Tensor:
-    """x (B, H, W, C) -> (B, H, W, C, k, k), a view of the padded grid."""
+    """x (B, H, W, C) -> (B, H, W, k, k, C), a view of the padded grid."""
     edge = k // 2
     padded = F.pad(x, (0, 0, edge, edge, edge, edge))
-    return padded.unfold(1, k, 1).unfold(2, k, 1)
+    return padded.unfold(1, k, 1).unfold(2, k, 1).permute(0, 1, 2, 4, 5, 3)
 
 
 # ---- full convolution ----------------------------------------------------------------------------

@@ -34,9 +34,10 @@ def uncompiled(monkeypatch):
     def gradient(model, spec, batch, cache):
         function = traced(model, batch)
 
-        def run(rows, batch):
+        def run(parameters, batch):
             with composed():
-                return function(rows, *batch.tensors())
+                *gradients, losses = function(*parameters, *batch.tensors())
+            return gradients, losses
 
         return run
 
@@ -71,18 +72,17 @@ def test_the_traced_gradient_is_that_of_each_network(model, digits):
             for p in trainer.model.parameters():
                 p.add_(torch.randn(p.shape) * 0.05)
     batches = [trainer.draw(data, Order(len(data), 32, 0)) for trainer in trainers]
-    layout = compiled.FlatLayout(trainers[0].model)
     pairs = zip(*(trainer.model.parameters() for trainer in trainers), strict=True)
-    rows = layout.row([torch.stack(pair) for pair in pairs])
+    parameters = [torch.stack(pair).detach() for pair in pairs]
     both = Batch.stack(batches)
     with composed():
-        gradients, losses = traced(trainers[0].model, both)(rows.detach(), *both.tensors())
+        function = traced(trainers[0].model, both)
+        *gradients, losses = function(*parameters, *both.tensors())
     for i, (trainer, batch) in enumerate(zip(trainers, batches, strict=True)):
         torch.testing.assert_close(losses[i], alone(trainer, batch).detach())
-        for part, p in zip(layout.slices, trainer.model.parameters(), strict=True):
+        for actual, (name, p) in zip(gradients, trainer.model.named_parameters(), strict=True):
             expected = torch.zeros_like(p) if p.grad is None else p.grad
-            actual = part.of(gradients)[i]
-            torch.testing.assert_close(actual, expected, atol=2e-6, rtol=2e-4, msg=part.name)
+            torch.testing.assert_close(actual[i], expected, atol=2e-6, rtol=2e-4, msg=name)
 
 
 def trained(folder, digits, seeds=(0,), images=128, beside=(), **options):
