@@ -10,7 +10,7 @@ from cabench.config.yaml import located
 from cabench.cost.estimate import seconds_per_image, stated_seconds_per_image
 from cabench.cost.macs import cost
 from cabench.errors import ConfigError, describe, listed
-from cabench.execution.run import Prepared, forward_passes
+from cabench.execution.run import COMPILED_STEP, Prepared, sampling_passes, training_passes
 from cabench.runtime.console import clock, screen
 from cabench.runtime.files import write_json
 
@@ -68,7 +68,7 @@ def estimate_arms(prepared: Prepared, stated: bool) -> list[ArmEstimate]:
     estimates = []
     for arm in planned.arms:
         trials = [trial for trial in planned.all_trials if trial.arm == arm]
-        passes = sum(forward_passes(trial, planned) for trial in trials) / len(trials)
+        passes = sum(training_passes(t, planned) + sampling_passes(t) for t in trials)
         estimates.append(
             ArmEstimate(
                 arm=arm,
@@ -77,7 +77,7 @@ def estimate_arms(prepared: Prepared, stated: bool) -> list[ArmEstimate]:
                 macs=macs[arm],
                 conditioning=costs[arm].macs.conditioning / macs[arm],
                 params=costs[arm].params.total,
-                seconds=passes * pace[arm] / 3,  # a training step counts as three passes
+                seconds=passes / len(trials) * pace[arm] / 3,  # a step counts as three passes
             )
         )
     return estimates
@@ -138,9 +138,15 @@ def time_text(prepared: Prepared, arms: list[ArmEstimate], side: int, stated: bo
     """The estimated time in words, and what it rests on."""
     total = sum(each.seconds * each.to_run for each in arms)
     if not stated:
+        compiled = ""
+        if any(trial.spec.train.compiled for trial in prepared.plan.all_trials):
+            compiled = (
+                f" (compiled ones reckoned at {COMPILED_STEP:g} of that; compiling takes a minute "
+                "per arm, once)"
+            )
         return (
-            f"{clock(total / side)} on this machine, from training steps timed just now; scoring "
-            "and trials that share a machine add about a third"
+            f"{clock(total / side)} on this machine, from training steps timed just now{compiled}; "
+            "scoring and trials that share a machine add about a third"
         )
     resources = prepared.plan.scale.resources
     return (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 import re
 from collections.abc import Sequence
@@ -279,13 +280,14 @@ def _check_counts(prepared: Prepared) -> None:
 def _run(prepared: Prepared, console: Console) -> None:
     missing = prepared.remaining.trials
     done = len({trial.key for trial in prepared.plan.all_trials}) - len(missing)
-    expected = work(prepared.plan, missing)
+    address = prepared.options.ray_address
+    jobs = 1 if address else prepared.jobs
+    trials = stacked(missing, prepared.plan.scale.training.stack, jobs)
+    expected = work(prepared.plan, trials)
     # A longer training continues a shorter one; the first of a stack trains it; of equal ones,
     # quick ones fill the end
-    trials = stacked(missing, prepared.plan.scale.training.stack)
     trials.sort(key=lambda t: (t.spec.images, -len(t.beside), -expected[t.key]))
-    address = prepared.options.ray_address
-    side = "" if address else f"{min(prepared.jobs, len(trials))} side by side "
+    side = "" if address else f"{min(jobs, len(trials))} side by side "
     console.print(
         f"{prepared.plan.study.study} at scale {prepared.plan.scale.scale}: "
         f"{len(trials)} trials to run, {done} done already, {side}on "
@@ -305,11 +307,16 @@ def _run(prepared: Prepared, console: Console) -> None:
     console.print(view.usage.line("trials") + "\n", soft_wrap=True)
 
 
-def stacked(trials: Sequence[Trial], size: int) -> list[Trial]:
-    """The trials; the first of each `size` seeds of an arm with the others to train beside it."""
+def stacked(trials: Sequence[Trial], size: int, jobs: int = 1) -> list[Trial]:
+    """The trials; the first of each `size` seeds of an arm with the others to train beside it.
+
+    Stacks are smaller where fewer arms than `jobs` remain.
+    """
     arms: dict[tuple[str, int], list[Trial]] = {}
     for trial in trials:
         arms.setdefault((trial.arm, trial.spec.images), []).append(trial)
+    if len(arms) < jobs:
+        size = min(size, math.ceil(len(trials) / jobs))
     result = []
     for of_arm in arms.values():
         for start in range(0, len(of_arm), size):
@@ -368,19 +375,32 @@ def _write_real_images(prepared: Prepared) -> None:
 # ---- expected work ------------------------------------------------------------------------------
 
 
-def work(planned: Plan, trials: tuple[Trial, ...]) -> dict[str, float]:
-    """The expected work of each trial in MACs, by key: for the time left."""
+COMPILED_STEP = 0.5  # processor time of an image in a compiled stack, by that of an eager step
+
+
+def work(planned: Plan, trials: Sequence[Trial]) -> dict[str, float]:
+    """The expected work of each trial in MACs, by key: for the time left.
+
+    The first trial of a stack trains the networks of all.
+    """
     macs = {}
     for arm in planned.arms:
         try:
             macs[arm] = meta_macs(planned.models[arm].spec).total
         except (Exception, SystemExit):  # its trials fail, and say why in their records
             macs[arm] = 1.0
-    return {trial.key: macs[trial.arm] * forward_passes(trial, planned) for trial in trials}
+    beside = {(trial.arm, trial.spec.images, seed) for trial in trials for seed in trial.beside}
+    expected = {}
+    for trial in trials:
+        follows = (trial.arm, trial.spec.images, trial.seed) in beside
+        networks = 0 if follows else 1 + len(trial.beside)
+        passes = networks * training_passes(trial, planned) + sampling_passes(trial)
+        expected[trial.key] = macs[trial.arm] * passes
+    return expected
 
 
-def forward_passes(trial: Trial, planned: Plan) -> float:
-    """Forward passes of one image in a trial; a training step counts as three.
+def training_passes(trial: Trial, planned: Plan) -> float:
+    """Forward passes of one image that cost as much as a trial's training; a step counts as three.
 
     A longer training continues the shorter one.
     """
@@ -388,5 +408,11 @@ def forward_passes(trial: Trial, planned: Plan) -> float:
     shorter = max((images for images in planned.lengths if images < spec.images), default=0)
     decay = spec.train.of_length(shorter).training.decay
     trained = spec.images - (shorter if decay is None else decay.begin if shorter else 0)
+    return 3 * trained * (COMPILED_STEP if spec.train.compiled else 1)
+
+
+def sampling_passes(trial: Trial) -> int:
+    """Forward passes of one image in a trial's sampling."""
+    spec = trial.spec
     per_step = sum(1 if g == 1 else 2 for g in (spec.guidance, *spec.sweep))
-    return 3 * trained + per_step * spec.sample.n * spec.sample.steps
+    return per_step * spec.sample.n * spec.sample.steps

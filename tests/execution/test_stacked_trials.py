@@ -1,0 +1,61 @@
+"""Which trials train together, and the work that a run expects of each."""
+
+import pytest
+from specs import ROOT
+
+from cabench.config.study import read_scale, read_study
+from cabench.execution.run import COMPILED_STEP, sampling_passes, stacked, training_passes, work
+from cabench.planning.trials import plan
+
+STUDY = ROOT / "studies" / "layer_placement.yaml"
+
+
+def planned(seeds, compiles=True):
+    return plan(read_study(STUDY), read_scale("quick"), list(range(seeds)), compiles=compiles)
+
+
+def stacks(trials, **options):
+    return [(t.arm, (t.seed, *t.beside)) for t in stacked(trials, **options) if t.beside]
+
+
+def of(trials, *arms):
+    return [trial for trial in trials if trial.arm in arms]
+
+
+def test_the_first_seed_of_each_arm_trains_the_others():
+    trials = of(planned(6).trials, "native+dw", "can-3")
+    assert sorted(stacks(trials, size=4, jobs=2)) == [
+        ("can-3", (0, 1, 2, 3)),
+        ("can-3", (4, 5)),
+        ("native+dw", (0, 1, 2, 3)),
+        ("native+dw", (4, 5)),
+    ]
+    assert {t.key for t in stacked(trials, 4)} == {t.key for t in trials}
+
+
+@pytest.mark.parametrize(("seeds", "expected"), [(2, []), (3, [(0, 1)]), (4, [(0, 1), (2, 3)])])
+def test_one_arm_is_split_over_the_workers(seeds, expected):
+    trials = of(planned(seeds).trials, "can-3")
+    assert [seeds for _, seeds in stacks(trials, size=4, jobs=2)] == expected
+
+
+def test_eager_trials_train_alone():
+    assert stacks(planned(3, compiles=False).trials, size=4) == []
+
+
+def test_the_first_trial_of_a_stack_is_expected_to_train_all():
+    plan_of = planned(3)
+    alone = work(plan_of, plan_of.trials)
+    together = work(plan_of, stacked(plan_of.trials, 4))
+    assert sum(together.values()) == pytest.approx(sum(alone.values()))
+    for trial in of(plan_of.trials, "can-3"):
+        training, sampling = training_passes(trial, plan_of), sampling_passes(trial)
+        networks = 3 if trial.seed == 0 else 0
+        share = (networks * training + sampling) / (training + sampling)
+        assert together[trial.key] / alone[trial.key] == pytest.approx(share)
+
+
+def test_a_compiled_step_is_expected_to_take_less():
+    plan_of, eager = planned(1), planned(1, compiles=False)
+    compiled, uncompiled = (training_passes(p.trials[0], p) for p in (plan_of, eager))
+    assert compiled == COMPILED_STEP * uncompiled
