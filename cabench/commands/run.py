@@ -6,9 +6,10 @@ from pathlib import Path
 
 from rich.console import Console
 
-from cabench.execution.run import Options, execute, prepare
-from cabench.records.runs import Run
+from cabench.execution.run import Options, Prepared, execute, prepare
+from cabench.records.runs import Run, find_run
 from cabench.records.schema import Manifest
+from cabench.records.store import REFERENCE
 from cabench.runtime.console import screen
 
 
@@ -21,6 +22,8 @@ def run_study(
         from cabench.commands.dry_run import show_plan
 
         return show_plan(prepared)
+    if prepared.remaining.trials and not options.use_reference:
+        show_reference(prepared, screen())
     prepared = execute(prepared)
     run = Run(Manifest.model_validate(prepared.manifest), prepared.store)
     code = show(run, screen())
@@ -29,6 +32,22 @@ def run_study(
 
         write_tensorboard(run, tensorboard)
     return code
+
+
+def show_reference(prepared: Prepared, console: Console) -> None:
+    """Print the table of the committed run of this study, if there is one: a run takes a while."""
+    from cabench.analysis import tables
+    from cabench.evidence.results import Results
+
+    study, scale = prepared.plan.study.study, prepared.plan.scale.scale
+    if not any(REFERENCE.glob(f"{study}.{scale}/manifest.json")):
+        return
+    run = find_run(REFERENCE, study, scale)
+    if run.manifest.backbone != prepared.plan.file.backbone:
+        return
+    console.rule(f"the committed run, {REFERENCE}")
+    tables.show(Results.of(run, with_curves=True), console)
+    console.rule("this run")
 
 
 def show(run: Run, console: Console) -> int:

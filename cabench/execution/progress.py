@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 from rich.console import Console, Group
 from rich.progress_bar import ProgressBar
@@ -67,14 +68,20 @@ class Progress(LiveView):
     """The live view of a run; `receive` is the executors' listener.
 
     `names` are printed; `work` is the expected cost in any unit; both by key. A search's key stands
-    for `repeats` evaluations. `console` is one of `screen()`: names and errors hold [brackets].
+    for `repeats` evaluations. The line of a finished trial has its scores by `metrics`. `console`
+    is one of `screen()`: names and errors hold [brackets].
     """
 
     def __init__(
-        self, console: Console, names: dict[str, str], work: dict[str, float], repeats: int = 1
+        self,
+        console: Console,
+        names: dict[str, str],
+        work: dict[str, float],
+        repeats: int = 1,
+        metrics: Sequence[str] = (),
     ):
         super().__init__(console)
-        self.names, self.work, self.repeats = names, work, repeats
+        self.names, self.work, self.repeats, self.metrics = names, work, repeats, metrics
         self.total = len(names) * repeats
         self.running: dict[str, Progressed] = {}  # last message, by key
         self.done: list[str] = []  # keys
@@ -93,8 +100,9 @@ class Progress(LiveView):
                 self.running[key] = message
             case Logged(text):
                 self.line(text)
-            case Finished(key, error, seconds, images_per_s):
-                result = f"{images_per_s:,.0f} images/s"
+            case Finished(key, error, seconds, images_per_s, scores):
+                shown = [f"{name} {scores[name]:.4g}" for name in self.metrics if name in scores]
+                result = ", ".join([*shown, f"{images_per_s:,.0f} images/s"])
                 if error is not None:
                     self.failed.append(key)
                     result = f"failed: {error}"

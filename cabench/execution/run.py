@@ -297,7 +297,7 @@ def _run(prepared: Prepared, console: Console) -> None:
     if text := uncompiled(prepared.plan, trials):
         console.print(text, soft_wrap=True)
     names = {trial.key: trial_name(trial, prepared.plan) for trial in trials}
-    with Progress(console, names, expected) as view:
+    with Progress(console, names, expected, metrics=_judged_by(prepared.plan)) as view:
         if prepared.executor == "local":
             local.run(trials, prepared.store, prepared.device, view.receive)
         else:
@@ -305,6 +305,14 @@ def _run(prepared: Prepared, console: Console) -> None:
 
             ray.run(trials, prepared.store, prepared.pool, prepared.device, view.receive)
     console.print(view.usage.line("trials") + "\n", soft_wrap=True)
+
+
+def _judged_by(planned: Plan) -> list[str]:
+    """The metrics of the primary and of the claims, as scores are named."""
+    names = [planned.study.primary]
+    for claim in planned.study.claims:
+        names += claim.metric if isinstance(claim.metric, list) else [claim.metric]
+    return list(dict.fromkeys(names))
 
 
 def stacked(trials: Sequence[Trial], size: int, jobs: int = 1) -> list[Trial]:

@@ -34,3 +34,11 @@ def test_brackets_in_names_and_errors_are_printed():
     view.receive(Logged("[bold]a line[/bold] of 3"))
     view.receive(Finished("a", error, 1.0, 0.0))
     assert file.getvalue() == f"[bold]a line[/bold] of 3\n[  1/1] [b]arm[/b]: failed: {error}\n"
+
+
+def test_the_line_of_a_trial_has_the_scores_that_the_study_is_judged_by():
+    file = io.StringIO()
+    metrics = ["kid_levels", "accuracy_trained"]
+    view = Progress(screen(file=file), {"a": "can-3, seed 0"}, {"a": 1.0}, metrics=metrics)
+    view.receive(Finished("a", None, 1.0, 350.0, {"kid_levels": 0.31236, "kid": 0.7}))
+    assert "can-3, seed 0: kid_levels 0.3124, 350 images/s" in file.getvalue()

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from cabench.records.schema import Record
 from cabench.runtime.files import LOG
@@ -63,11 +63,13 @@ class Finished:
     error: str | None  # of a failed trial
     seconds: float
     images_per_s: float  # in training
+    scores: Mapping[str, float] = field(default_factory=dict)  # by metric
 
     @classmethod
     def of(cls, record: Record) -> Finished:
         seconds = record.timing.get("trial_s", 0.0)
-        return cls(record.key, record.error, seconds, record.timing.get("train_images_per_s", 0.0))
+        pace = record.timing.get("train_images_per_s", 0.0)
+        return cls(record.key, record.error, seconds, pace, record.metrics)
 
 
 @dataclass(frozen=True)
