@@ -20,6 +20,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import sympy
@@ -29,6 +30,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value, vmap
 
 from cabench.diffusion.batches import Batch
+from cabench.diffusion.losses import batch_loss
 from cabench.models.kernels import composed
 from cabench.models.model import ConditionalModel
 from cabench.records.spec import ModelSpec
@@ -124,13 +126,12 @@ def traced(model: ConditionalModel, batch: Batch) -> Callable[..., tuple[Tensor,
     names = [name for name, _ in model.named_parameters()]
 
     def loss(parameters: list[Tensor], *tensors: Tensor) -> tuple[Tensor, Tensor]:
-        one, penalties = batch.like(tensors), list[Tensor]()
-        inputs = (one.noised, one.times, one.streams, one.drop)
-        predicted = functional_call(
-            model, dict(zip(names, parameters, strict=True)), inputs, {"penalties": penalties}
-        )
-        error = (predicted - one.target).square().mean()  # of (B, C, H, W)
-        return sum(penalties, error), error
+        values = dict(zip(names, parameters, strict=True))
+
+        def call(*inputs: Any, **options: Any) -> Tensor:
+            return functional_call(model, values, inputs, options)
+
+        return batch_loss(call, batch.like(tensors))
 
     gradients_of = vmap(grad_and_value(loss, has_aux=True))
 
@@ -187,8 +188,8 @@ def _quick_simplify() -> Iterator[None]:
 @functools.cache
 def sources() -> str:
     """A hash of the code that is traced."""
-    package = Path(__file__).parents[1]
-    files = [*sorted(package.glob("models/**/*.py")), Path(__file__)]
+    here = Path(__file__)
+    files = [*sorted(here.parents[1].glob("models/**/*.py")), here, here.with_name("losses.py")]
     return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
 
 

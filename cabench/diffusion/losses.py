@@ -1,4 +1,4 @@
-"""The denoising loss by noise level, with common random numbers."""
+"""The loss of a training batch, and the denoising loss by noise level."""
 
 from __future__ import annotations
 
@@ -8,9 +8,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cabench.diffusion.batches import Data
+from cabench.diffusion.batches import Batch, Data
 from cabench.diffusion.process import Process
 from cabench.runtime.rng import generator
+
+
+def batch_loss(model: Callable[..., Tensor], batch: Batch) -> tuple[Tensor, Tensor]:
+    """What training minimises: the mean squared error, plus what methods add; and the error alone.
+
+    The model is called as a ConditionalModel.
+    """
+    penalties: list[Tensor] = []
+    inputs = (batch.noised, batch.times, batch.streams, batch.drop)
+    predicted = model(*inputs, penalties=penalties)  # (B, C, H, W)
+    error = (predicted.float() - batch.target).square().mean()
+    return sum(penalties, error), error
 
 
 @torch.no_grad()

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from cabench.data.dataset import Dataset
 from cabench.diffusion.batches import Batch, Data, Order
 from cabench.diffusion.checkpoints import load, load_prefixed, prefixed, save, snapshot_path
-from cabench.diffusion.losses import denoising_loss
+from cabench.diffusion.losses import batch_loss, denoising_loss
 from cabench.diffusion.process import Process
 from cabench.diffusion.weight_diagnostics import (
     CLASSES,
@@ -98,18 +98,15 @@ class Trainer:
         for group in self.optimiser.param_groups:
             group["lr"] = self.rate
         with autocast(self.device, recipe.precision):
-            penalties = list[Tensor]()
-            inputs = (batch.noised, batch.times, batch.streams, batch.drop)
-            predicted = self.model(*inputs, penalties=penalties)
-        loss = (predicted.float() - batch.target).square().mean()  # of (B, C, H, W)
-        sum(penalties, loss).backward()
+            loss, error = batch_loss(self.model, batch)
+        loss.backward()
         if recipe.clip is not None:
             nn.utils.clip_grad_norm_(self.model.parameters(), recipe.clip)
         self.optimiser.step()
         self.optimiser.zero_grad()
         self.seen += recipe.batch
         self.average()
-        return loss.detach()
+        return error.detach()
 
     @torch.no_grad()
     def average(self) -> None:

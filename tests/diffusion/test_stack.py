@@ -11,6 +11,7 @@ from cabench.diffusion.batches import Batch, Data, Order
 from cabench.diffusion.checkpoints import load_existing
 from cabench.diffusion.compiled import traced
 from cabench.diffusion.loop import Job, train
+from cabench.diffusion.losses import batch_loss
 from cabench.diffusion.training import Diverged, Trainer
 from cabench.models.kernels import composed
 
@@ -46,10 +47,8 @@ def uncompiled(monkeypatch):
 
 def alone(trainer, batch):
     """The gradient of one run's next step, as autograd gives it to its parameters."""
-    penalties = []
-    inputs = (batch.noised, batch.times, batch.streams, batch.drop)
-    error = (trainer.model(*inputs, penalties=penalties) - batch.target).square().mean()
-    sum(penalties, error).backward()
+    loss, error = batch_loss(trainer.model, batch)
+    loss.backward()
     return error
 
 
