@@ -14,6 +14,7 @@ import hashlib
 import math
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 import warnings
@@ -31,6 +32,7 @@ from torch.func import functional_call, grad_and_value, vmap
 
 from cabench.diffusion.batches import Batch
 from cabench.diffusion.losses import batch_loss
+from cabench.errors import CabenchError, describe
 from cabench.models.kernels import composed
 from cabench.models.model import ConditionalModel
 from cabench.records.spec import ModelSpec
@@ -50,10 +52,18 @@ OPTIONS = {
 Gradient = Callable[[list[Tensor], Batch], tuple[list[Tensor], Tensor]]
 
 
+@functools.cache
 def compiler() -> str | None:
-    """The C++ compiler that Inductor would use, or None."""
-    name = os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")
-    return shutil.which(name)
+    """The C++ compiler that Inductor would use; None if it is absent or lacks OpenMP."""
+    name = shutil.which(os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++"))
+    if name is None:
+        return None
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder) / "program.cpp"
+        source.write_text("#include <omp.h>\n#include <vector>\nint main() { return 0; }\n")
+        command = [name, "-fopenmp", str(source), "-o", str(source.with_suffix(".out"))]
+        done = subprocess.run(command, capture_output=True, check=False)
+    return name if done.returncode == 0 else None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -160,8 +170,14 @@ def _compile(model: ConditionalModel, batch: Batch, path: Path) -> None:
         graph = make_fx(traced(model, batch))(*inputs)
         for node in graph.graph.nodes:
             node.meta.clear()  # each value has a mode of fake tensors of its own, which do not mix
-        with _quick_simplify():
-            files = torch._inductor.aot_compile(graph, inputs, options=OPTIONS)
+        try:
+            with _quick_simplify():
+                files = torch._inductor.aot_compile(graph, inputs, options=OPTIONS)
+        except Exception as error:  # of many types
+            raise CabenchError(
+                f"the training step cannot be compiled: {describe(error)}; with `compile: false` "
+                "under `training` in the scale it trains without"
+            ) from error
         package = Path(folder) / "gradient.pt2"
         package_aoti(str(package), files)
         shutil.copyfile(package, path)

@@ -342,7 +342,10 @@ def uncompiled(planned: Plan, trials: Sequence[Trial]) -> str | None:
     if len(arms) < len({trial.arm for trial in trials}):
         return f"training steps of {listed(arms)} are not compiled: they are a plugin's"
     if compiled.compiler() is None:
-        return "training steps are not compiled: no C++ compiler (g++, or the one that CXX names)"
+        return (
+            "training steps are not compiled: no C++ compiler with OpenMP (g++, or the one that "
+            "CXX names)"
+        )
     return "training steps are not compiled: that needs float32 on a CPU, without CABENCH_KERNELS"
 
 

@@ -13,6 +13,7 @@ from cabench.diffusion.compiled import traced
 from cabench.diffusion.loop import Job, train
 from cabench.diffusion.losses import batch_loss
 from cabench.diffusion.training import Diverged, Trainer
+from cabench.errors import CabenchError
 from cabench.models.kernels import composed
 
 needs_compiler = pytest.mark.skipif(compiled.compiler() is None, reason="needs a C++ compiler")
@@ -178,3 +179,15 @@ def test_a_library_is_compiled_once(tmp_path, digits, monkeypatch):
     first = load_file(tmp_path / "0" / "ema-0000000064.safetensors")
     (tmp_path / "0").rename(tmp_path / "first")
     assert same(first, trained(tmp_path, digits, images=64))
+
+
+def test_a_step_that_cannot_be_compiled_is_one_line(tmp_path, digits, monkeypatch):
+    def fail(*_, **__):
+        raise RuntimeError("g++ failed")
+
+    monkeypatch.setattr(torch._inductor, "aot_compile", fail)
+    with pytest.raises(
+        CabenchError, match="cannot be compiled: RuntimeError: g\\+\\+ failed"
+    ) as error:
+        trained(tmp_path, digits, images=64)
+    assert "`compile: false`" in str(error.value) and "\n" not in str(error.value)

@@ -4,7 +4,17 @@ import pytest
 from specs import ROOT
 
 from cabench.config.study import read_scale, read_study
-from cabench.execution.run import COMPILED_STEP, sampling_passes, stacked, training_passes, work
+from cabench.diffusion import compiled
+from cabench.execution.run import (
+    COMPILED_STEP,
+    Options,
+    prepare,
+    sampling_passes,
+    stacked,
+    training_passes,
+    uncompiled,
+    work,
+)
 from cabench.planning.trials import plan
 
 STUDY = ROOT / "studies" / "layer_placement.yaml"
@@ -57,5 +67,20 @@ def test_the_first_trial_of_a_stack_is_expected_to_train_all():
 
 def test_a_compiled_step_is_expected_to_take_less():
     plan_of, eager = planned(1), planned(1, compiles=False)
-    compiled, uncompiled = (training_passes(p.trials[0], p) for p in (plan_of, eager))
-    assert compiled == COMPILED_STEP * uncompiled
+    passes = [training_passes(p.trials[0], p) for p in (plan_of, eager)]
+    assert passes[0] == COMPILED_STEP * passes[1]
+
+
+@pytest.mark.parametrize("cxx", ["no-such-compiler", "false"])  # absent; it cannot compile
+def test_without_a_working_compiler_training_is_eager_and_the_run_says_so(
+    cxx, monkeypatch, tmp_path
+):
+    monkeypatch.setenv("CXX", cxx)
+    compiled.compiler.cache_clear()
+    try:
+        prepared = prepare(STUDY, Options(results=tmp_path, cache=tmp_path, seeds="1"))
+        assert all(trial.spec.train.compiled is None for trial in prepared.remaining.trials)
+        text = uncompiled(prepared.plan, prepared.remaining.trials)
+        assert text is not None and "no C++ compiler" in text
+    finally:
+        compiled.compiler.cache_clear()
