@@ -40,6 +40,7 @@ class GatedKernels(Method):
     """SiLU, then a zero-initialised linear map per depthwise layer -> a gain per channel."""
 
     Options = Options
+    compiles = True
 
     @classmethod
     def sites(cls, options: Options, offered: tuple[str, ...]) -> tuple[str, ...]:

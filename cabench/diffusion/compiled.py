@@ -159,7 +159,7 @@ def _compile(model: ConditionalModel, batch: Batch, path: Path) -> None:
     torch._inductor.aot_compile takes the graph as it is; the public aoti_compile_and_package takes
     one that torch.export traced once more.
     """
-    from torch._inductor.package import package_aoti
+    from torch._inductor.package.package import package_aoti
     from torch.fx.experimental.proxy_tensor import make_fx
 
     tensors = batch.tensors()
@@ -172,7 +172,7 @@ def _compile(model: ConditionalModel, batch: Batch, path: Path) -> None:
             node.meta.clear()  # each value has a mode of fake tensors of its own, which do not mix
         try:
             with _quick_simplify():
-                files = torch._inductor.aot_compile(graph, inputs, options=OPTIONS)
+                files: Any = torch._inductor.aot_compile(graph, inputs, options=OPTIONS)
         except Exception as error:  # of many types
             raise CabenchError(
                 f"the training step cannot be compiled: {describe(error)}; with `compile: false` "

@@ -18,7 +18,7 @@ from cabench.diffusion.training import Progress, TrainingRun, marks
 from cabench.diffusion.weight_diagnostics import step_sizes
 from cabench.records.spec import TrainSpec
 
-Step = Callable[[], Sequence[Tensor]]  # one update of every run; returns their losses
+Step = Callable[[], Sequence[Tensor] | Tensor]  # one update of every run; returns their losses
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ def _advance(
 ) -> None:
     """Steps the runs, which have seen the same number of images, until they have seen `until`."""
     batch = runs[0].trainer.recipe.batch
-    losses: list[Sequence[Tensor]] = []
+    losses: list[Sequence[Tensor] | Tensor] = []
     began = time.perf_counter()
     while (seen := runs[0].trainer.seen) < until:
         measured = seen + batch in stops

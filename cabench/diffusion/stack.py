@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -75,7 +76,8 @@ class Stack:
         """AdamW, as torch.optim.AdamW(fused=True) does it, but with one count of steps for all."""
         recipe, (values, first, second) = self.recipe, self.rows
         self.steps += 1
-        torch._fused_adamw_(
+        adamw: Any = torch._fused_adamw_  # pyright: ignore[reportPrivateImportUsage]
+        adamw(
             values,
             gradients,
             first,

@@ -219,7 +219,7 @@ class TrainingRun:
         if checkpoint is None or checkpoint[1]["seen"] < self.trainer.seen:
             self._save_state(self.trunk_path)
 
-    def produced(self) -> Produced:
+    def produced(self) -> list[Produced]:
         """The static and generated weights of the network as it is."""
         model, device = self.trainer.model, self.trainer.device
         return produced_weights(model, self.classes, device, self.texts)

@@ -19,17 +19,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from scipy import optimize, stats
 
 G = 9.0  # variance of the effect size under the alternative; fixed before any seed of a claim
+Differences = Sequence[float] | np.ndarray  # in the order in which they were seen
 LARGEST = (
     1e12  # shifts of the mean, in units of the data's spread, before a limit counts as infinite
 )
 
 
-def e_process(differences: Sequence[float], g: float = G) -> np.ndarray:
+def e_process(differences: Differences, g: float = G) -> np.ndarray:
     """e values against mu <= 0 after each difference (n,): 1 where nothing is known yet.
 
     With S = sum d^2, m = mean of d and Q = S - n^2 g m^2 / (1 + n g), the two-sided Bayes factor is
@@ -53,7 +55,7 @@ def e_process(differences: Sequence[float], g: float = G) -> np.ndarray:
     return np.where(known, np.exp(both + math.log(2) + positive), 1.0)
 
 
-def p_value(differences: Sequence[float], g: float = G) -> float:
+def p_value(differences: Differences, g: float = G) -> float:
     """The anytime-valid two-sided p value of mu = 0: each direction has half of the level.
 
     min(1, 2 / the largest e value so far in either direction).
@@ -65,9 +67,7 @@ def p_value(differences: Sequence[float], g: float = G) -> float:
     return min(1.0, 2 / float(largest))
 
 
-def interval(
-    differences: Sequence[float], level: float = 0.95, g: float = G
-) -> tuple[float, float]:
+def interval(differences: Differences, level: float = 0.95, g: float = G) -> tuple[float, float]:
     """The confidence sequence for mu after these differences: the values that no look has rejected.
 
     It covers mu at all looks at once with a probability of at least `level`. A limit that the data
@@ -94,5 +94,5 @@ def _lower_limit(d: np.ndarray, alpha: float, g: float) -> float:
     high = 1.0
     while excess(high) < 0:
         high *= 2
-    shift = optimize.brentq(excess, top, high, xtol=1e-9, rtol=1e-9)
+    shift: Any = optimize.brentq(excess, top, high, xtol=1e-9)
     return float(d.min() - shift * unit)

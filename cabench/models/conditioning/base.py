@@ -83,6 +83,7 @@ class Method(nn.Module):
     hooks: ClassVar[tuple[str, ...]] = ()       # hooks it occupies, from models.sites.HOOKS
     distinct: ClassVar[bool] = False            # its Conditioning has `take`: it runs once per
                                                 # distinct condition instead of once per sample
+    compiles: ClassVar[bool] = False            # of a plugin: torch.func.vmap can trace it
     gated: ClassVar[bool] = False               # a norm modulator with gates
     replaces_affine: ClassVar[bool] = True      # a norm modulator that replaces the learned affine
     Options: ClassVar[type[MethodOptions]] = MethodOptions
