@@ -1,8 +1,7 @@
 """An example plugin: a generated gate for each channel of a depthwise convolution.
 
 CAN generates a 3x3 kernel for every channel. Is one number per channel enough? Here the static
-kernel of channel i is multiplied by 1 + g_i(c), where g starts at zero: one generated number
-instead of nine. Run it with the arms of a study; finished arms are not trained again:
+kernel of channel i is multiplied by 1 + g_i(c); g starts at zero. Beside the arms of a study:
 
     cabench run studies/layer_placement.yaml --plugin examples/gated_kernels.py \
         --arm '{native+gated-dw: {methods: [native, gated_kernels]}}'
