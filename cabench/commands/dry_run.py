@@ -10,7 +10,8 @@ from cabench.config.yaml import located
 from cabench.cost.estimate import seconds_per_image, stated_seconds_per_image
 from cabench.cost.macs import cost
 from cabench.errors import ConfigError, describe, listed
-from cabench.execution.run import COMPILED_STEP, Prepared, sampling_passes, training_passes
+from cabench.execution.run import Prepared
+from cabench.execution.schedule import COMPILED_STEP, sampling_passes, training_passes
 from cabench.runtime.console import clock, screen
 from cabench.runtime.files import write_json
 
@@ -141,8 +142,7 @@ def time_text(prepared: Prepared, arms: list[ArmEstimate], side: int, stated: bo
         compiled = ""
         if any(trial.spec.train.compiled for trial in prepared.plan.all_trials):
             compiled = (
-                f" (compiled ones reckoned at {COMPILED_STEP:g} of that; compiling takes a minute "
-                "per arm, once)"
+                f" ({COMPILED_STEP:g} of that where compiled, which takes a minute per arm, once)"
             )
         return (
             f"{clock(total / side)} on this machine, from training steps timed just now{compiled}; "

@@ -40,7 +40,7 @@ def show_reference(prepared: Prepared, console: Console) -> None:
     from cabench.evidence.results import Results
 
     study, scale = prepared.plan.study.study, prepared.plan.scale.scale
-    if not any(REFERENCE.glob(f"{study}.{scale}/manifest.json")):
+    if not (REFERENCE / f"{study}.{scale}" / "manifest.json").exists():
         return
     run = find_run(REFERENCE, study, scale)
     if run.manifest.backbone != prepared.plan.file.backbone:

@@ -26,9 +26,7 @@ from scipy import optimize, stats
 
 G = 9.0  # variance of the effect size under the alternative; fixed before any seed of a claim
 Differences = Sequence[float] | np.ndarray  # in the order in which they were seen
-LARGEST = (
-    1e12  # shifts of the mean, in units of the data's spread, before a limit counts as infinite
-)
+LARGEST = 1e12  # distance of the mean, in spreads of the data, that counts as infinite
 
 
 def e_process(differences: Differences, g: float = G) -> np.ndarray:

@@ -5,14 +5,12 @@ from specs import ROOT
 
 from cabench.config.study import read_scale, read_study
 from cabench.diffusion import compiled
-from cabench.execution.run import (
+from cabench.execution.run import Options, prepare, uncompiled
+from cabench.execution.schedule import (
     COMPILED_STEP,
-    Options,
-    prepare,
     sampling_passes,
     stacked,
     training_passes,
-    uncompiled,
     work,
 )
 from cabench.planning.trials import plan
