@@ -44,6 +44,7 @@ def forest(axes: Axes, results: Results) -> None:
     axes.grid(axis="y", color=PALE, lw=0.8)
     axes.set_axisbelow(True)
     axes.set_xlabel(f"{metric.label}: difference to {results.manifest.baseline}  (← better)")
+    axes.locator_params(axis="x", nbins=5)
 
 
 def legend(axes: Axes) -> None:
