@@ -44,7 +44,7 @@ STUDIES = {  # edits of conftest.TINY_STUDY
     "two modulators": Invalid("[native], depth", "[native, adaln_zero], depth", 5, "arms.native+dw.methods.1"),
     "claim's arm": Invalid("than: native+dw", "than: native", 9, "claims.0.than"),
     "claim's metric": Invalid("metric: kid", "metric: fid", 9, "claims.0.metric"),
-    "claim's test": Invalid("superiority", "equivalence", 9, "claims.0.test"),
+    "claim's test": Invalid("superiority", "superior", 9, "claims.0.test"),
     "needs": Invalid("baseline:", "needs: [text]\nbaseline:", 3, "needs"),
     "no rank": Invalid("{sites: all}", "{generator: bottleneck}", 7, "arms.can-all"),
     "no site": Invalid("{sites: all}", "{sites: []}", 7, "arms.can-all.methods.0.can.sites"),

@@ -7,9 +7,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from cabench.evidence.design import Design
 from cabench.evidence.metric import SUPPORT, Metric
 from cabench.evidence.results import Results
-from cabench.evidence.statistics import NAN, Estimate, mean_interval, paired_difference
+from cabench.evidence.statistics import NAN, Estimate
 from cabench.records.schema import Cost, Record
 from cabench.records.spec import Json
 
@@ -199,6 +200,12 @@ class MetricRow:
     # fmt: on
 
 
+def design_of(a: Side, b: Side) -> Design:
+    """The design of a comparison: sequential where that of either run is."""
+    designs = [Design.of(side.results.manifest) for side in (a, b)]
+    return next((design for design in designs if design.sequential), designs[0])
+
+
 def metric_rows(a: Side, b: Side) -> list[MetricRow]:
     """A row per metric that both arms have: the primary metric first, then in A's order."""
     assert a.arm is not None and b.arm is not None
@@ -212,7 +219,8 @@ def metric_rows(a: Side, b: Side) -> list[MetricRow]:
             continue
         metric = metric_named(known, name)
         title = metric.title if _base(name) in known else metric.label
-        estimates = mean_interval(ours), mean_interval(theirs), paired_difference(ours, theirs)
+        design = design_of(a, b)
+        estimates = design.level(ours), design.level(theirs), design.difference(ours, theirs)
         rows.append(MetricRow(metric, title, *estimates))
     return rows
 
@@ -299,13 +307,13 @@ def arms(a: Side, b: Side) -> Arms:
 
 def arm_rows(a: Side, b: Side, metrics: list[str]) -> list[ArmRow]:
     """A row per arm that both runs have."""
-    rows = []
+    rows, design = [], design_of(a, b)
     for arm in arms(a, b).common:
         ours, theirs = _keys(a, arm), _keys(b, arm)
         means = {
             name: (
-                mean_interval(a.results.by_seed(arm, name)),
-                mean_interval(b.results.by_seed(arm, name)),
+                design.level(a.results.by_seed(arm, name)),
+                design.level(b.results.by_seed(arm, name)),
             )
             for name in metrics
         }

@@ -21,6 +21,7 @@ from cabench.analysis.comparison import (
     changed_models,
     common_metrics,
     cost_rows,
+    design_of,
     metric_rows,
     model_differences,
     protocol_differences,
@@ -42,7 +43,11 @@ from cabench.runtime.console import print_to_fit, screen
 
 Columns = dict[str, list[str]]  # title -> cells
 FAULTS = 10  # trials that disagree, listed
-INTERVALS = "± and [ ]: 95 % Student-t interval over seeds."
+T_INTERVALS = "± and [ ]: 95 % Student-t interval over seeds."
+SEQUENTIAL = (
+    "Seeds were added after a look. ±: standard deviation over seeds; [ ]: 95 % confidence "
+    "sequence."
+)
 
 
 def show(a: Side, b: Side, console: Console | None = None, width: int | None = None) -> None:
@@ -117,7 +122,7 @@ def two_arms(a: Side, b: Side, layout: Layout) -> list[RenderableType]:
         parts.append(Text("The models are the same."))
     for table in _metric_tables(a, b, layout, comparable) + _cost_tables(a, b, layout):
         parts += ["", table]
-    return [*parts, "", *map(_dim, _notes(comparable))]
+    return [*parts, "", *map(_dim, _notes(comparable, design_of(a, b).sequential))]
 
 
 def _metric_tables(a: Side, b: Side, layout: Layout, comparable: bool) -> list[Table]:
@@ -150,13 +155,15 @@ def _cost_tables(a: Side, b: Side, layout: Layout) -> list[Table]:
     return layout.blocks("", names, [columns]) if names else []
 
 
-def _notes(comparable: bool) -> list[str]:
+def _notes(comparable: bool, sequential: bool) -> list[str]:
+    intervals = SEQUENTIAL if sequential else T_INTERVALS
+    test = "anytime-valid" if sequential else "two-sided"
     statistics = (
-        f"{INTERVALS} n: seeds that both arms have; A - B is paired over them. p: two-sided paired "
+        f"{intervals} n: seeds that both arms have; A - B is paired over them. p: {test} paired "
         "t test, unadjusted, so it holds for one pair and one metric chosen beforehand, not for "
         "the smallest of many."
         if comparable
-        else f"{INTERVALS} n: seeds that both arms have; A - B is paired over them, without "
+        else f"{intervals} n: seeds that both arms have; A - B is paired over them, without "
         "interval and p, because the scores are not comparable."
     )
     cost = (
@@ -204,8 +211,9 @@ def two_runs(a: Side, b: Side, layout: Layout) -> list[RenderableType]:
     for title, names in (("A", both.only_a), ("B", both.only_b)):
         if names:
             parts.append(Text(f"Only in {title}: {', '.join(names)}."))
+    spread = "standard deviation" if design_of(a, b).sequential else "95 % Student-t interval"
     note = (
-        "±: 95 % Student-t interval over seeds. Trials are the same when their keys are equal: "
+        f"±: {spread} over seeds. Trials are the same when their keys are equal: "
         "same model, data, training, sampling, metrics and seed."
     )
     return [*parts, _dim(note)]

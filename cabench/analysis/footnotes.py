@@ -50,11 +50,20 @@ def _has_unseen(metrics: Mapping[str, MetricInfo]) -> bool:
 
 def statistics_note(manifest: Manifest) -> str:
     """What ± and [ ] mean, and what 'better' and 'worse' rest on."""
+    if manifest.design.sequential:
+        intervals = (
+            "Seeds were added after a look at earlier ones. ±: standard deviation over seeds. [ ]: "
+            "95 % confidence sequence, which holds at every look (none below 3 seeds)."
+        )
+        test = f"an anytime-valid paired t test (g = {manifest.design.g:g})"
+    else:
+        intervals = "± and [ ]: 95 % Student-t interval over seeds."
+        test = "a two-sided paired t test"
     return (
-        "± and [ ]: 95 % Student-t interval over seeds. diff.: difference to "
-        f"{manifest.baseline}, paired by seed. 'better', 'worse': p < .05 in a two-sided paired "
-        "t test, after Holm's correction over the arms; a difference without either word is "
-        "unresolved."
+        f"{intervals} diff.: difference to {manifest.baseline}, paired by seed. 'better', 'worse': "
+        f"p < .05 in {test}, after Holm's correction over the arms; a difference without either "
+        "word is unresolved. Seeds vary initial values, order and noise of training; the images "
+        "are the same, so nothing is said about other data."
     )
 
 
@@ -65,6 +74,11 @@ def claims_note(manifest: Manifest, with_caveat: bool = True) -> str:
     )
     if any(len(claim.metrics) > 1 for claim in manifest.claims):
         text += " A claim over several metrics takes the largest of their p values."
+    if manifest.margins:
+        margins = ", ".join(f"{name} {value:g}" for name, value in manifest.margins.items())
+        text += (
+            f" Equivalent: within the margins ({margins}); small: decided, and within the margins."
+        )
     if any(claim.added for claim in manifest.claims):
         text += " Added claims were not fixed before; they are corrected among themselves."
     if with_caveat and manifest.caveat:

@@ -18,10 +18,13 @@ from cabench.config.schema import COUNTS
 from cabench.evidence.metric import Metric
 from cabench.evidence.results import Results
 from cabench.evidence.statistics import Estimate
+from cabench.evidence.stopping import MOST
 from cabench.evidence.verdicts import Evidence, Verdict
 
 COUNT_TITLES: dict[str, str] = dict(zip(COUNTS, ("MACs", "params"), strict=True))
 Metrics = Mapping[str, Metric]
+WON = ("supported", "supported, small")
+OTHERS = ("contradicted", "contradicted, small", "equivalent", "unresolved")
 
 
 @dataclass(frozen=True)
@@ -77,10 +80,9 @@ def evidence_text(verdict: Verdict, metrics: Metrics) -> str:
 
     Several metrics follow one another, each with its own p; the largest p comes last.
     """
-    claim = verdict.claim
     if verdict.is_count:
         texts = [
-            f"{COUNT_TITLES[part.metric]}: {claim.better} {ours}, {claim.than} {base}, "
+            f"{COUNT_TITLES[part.metric]}: {part.sides[0]} {ours}, {part.sides[1]} {base}, "
             f"{ratio_text(verdict, part)}"
             for part in verdict.evidence
             for ours, base in [count_texts(part)]
@@ -90,15 +92,23 @@ def evidence_text(verdict: Verdict, metrics: Metrics) -> str:
     if verdict.is_tested:
         largest = "largest " if len(verdict.evidence) > 1 else ""
         texts[-1] += f", {largest}{p_text(verdict.p)}, after Holm {p_text(verdict.p_holm)}"
-    if verdict.reason:
-        texts.append(verdict.reason)
+    if text := remark(verdict):
+        texts.append(text)
     return "; ".join(texts)
 
 
+def remark(verdict: Verdict) -> str:
+    """Why a claim is not tested, or the seeds that an open one would need."""
+    if not verdict.is_open:
+        return verdict.reason
+    count = f"more than {MOST}" if verdict.needed is None else str(verdict.needed)
+    needed = f"with this mean and spread, {count} seeds would decide"
+    return "; ".join(filter(None, (verdict.reason, needed)))
+
+
 def _measured_text(verdict: Verdict, part: Evidence, metric: Metric, effect: Estimate) -> str:
-    claim = verdict.claim
     shown = effect_text(effect, effect_decimals(effect))
-    text = f"{metric.title}: {claim.better} - {claim.than} = {shown}, n = {part.n}"
+    text = f"{metric.title}: {' - '.join(part.sides)} = {shown}, n = {part.n}"
     if len(verdict.evidence) > 1 and effect.is_tested:
         text += f", {p_text(effect.p)}"
     return text
@@ -187,7 +197,7 @@ def outcome(verdicts: Iterable[Verdict]) -> str:
 
 def _outcome_of_tests(words: Sequence[str], suffix: str) -> str:
     tested = [word for word in words if word != "not tested"]
-    won, skipped = tested.count("supported"), len(words) - len(tested)
+    won, skipped = sum(word in WON for word in tested), len(words) - len(tested)
     if not tested:
         return f"No claim{suffix} could be tested ({skipped} of {skipped} not tested)."
     if len(tested) == 1:
@@ -196,7 +206,7 @@ def _outcome_of_tests(words: Sequence[str], suffix: str) -> str:
         text = f"{'Both' if won == 2 else f'All {won}'} tested claims{suffix} are supported"
     else:
         verb = "are" if won > 1 else "is"
-        others = [f"{tested.count(w)} {w}" for w in ("contradicted", "unresolved") if w in tested]
+        others = [f"{tested.count(w)} {w}" for w in OTHERS if w in tested]
         text = f"{won or 'None'} of the {len(tested)} tested claims{suffix} {verb} supported: "
         text += ", ".join(others)
     return f"{text}; {skipped} not tested." if skipped else f"{text}."

@@ -50,6 +50,9 @@ def run(
     study: options.StudyFile,
     scale: options.ScaleName = "quick",
     seeds: options.Seeds = None,
+    until_resolved: options.UntilResolved = False,
+    max_seeds: options.MaxSeeds = None,
+    budget: options.Budget = None,
     all_arms: options.AllArms = False,
     dry_run: options.DryRun = False,
     arm: options.Arms = None,
@@ -92,8 +95,12 @@ def run(
             jobs=jobs,
             executor=executor,
             ray_address=ray_address,
+            until_resolved=until_resolved,
+            max_seeds=max_seeds,
         )
-        code = run_study(study, chosen, dry_run=dry_run, tensorboard=tensorboard)
+        if not until_resolved and (max_seeds is not None or budget is not None):
+            raise CabenchError("--max-seeds, --budget: expected with --until-resolved only")
+        code = run_study(study, chosen, dry_run, tensorboard, budget)
     except KeyboardInterrupt:
         text = "cabench: stopped; finished trials are kept, re-run the command to resume"
         typer.echo(text, err=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -37,6 +38,14 @@ def count(text: str) -> int:
     if not (text.isascii() and text.isdigit() and 0 < int(text[:9]) <= MOST_JOBS):
         raise typer.BadParameter(f"expected an integer from 1 to {MOST_JOBS}, got {shown(text)}")
     return int(text)
+
+
+def duration(text: str) -> float:
+    """Seconds of '90s', '30m', '1.5h'; BadParameter otherwise."""
+    match = re.fullmatch(r"(\d{1,6}(?:\.\d{1,6})?)([smh])", text)
+    if match is None or not float(match[1]):
+        raise typer.BadParameter(f"expected a time such as 90s, 30m or 2h, got {shown(text)}")
+    return float(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2]]
 
 
 def only(context: typer.Context, allowed: tuple[str, ...], kind: str) -> None:
@@ -86,6 +95,24 @@ Target = Annotated[
 Seeds = Annotated[
     str | None,
     typer.Option(help="Number of seeds ('5') or a list ('0,1,7'); default: the scale's"),
+]
+UntilResolved = Annotated[
+    bool,
+    typer.Option(
+        "--until-resolved", help="Add seeds to the arms of open claims, as the study's rule says"
+    ),
+]
+MaxSeeds = Annotated[
+    int | None,
+    typer.Option(
+        parser=count, metavar="N", help="--until-resolved: most seeds of an arm; default: study's"
+    ),
+]
+Budget = Annotated[
+    float | None,
+    typer.Option(
+        parser=duration, metavar="TIME", help="--until-resolved: no look beyond, such as 30m or 2h"
+    ),
 ]
 Plugins = Annotated[
     list[Path] | None,

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from cabench.execution.looks import run_until_resolved
 from cabench.execution.run import Options, Prepared, execute, prepare
 from cabench.records.runs import Run, find_run
 from cabench.records.schema import Manifest
@@ -14,9 +15,16 @@ from cabench.runtime.console import screen
 
 
 def run_study(
-    study: Path, options: Options, dry_run: bool = False, tensorboard: Path | None = None
+    study: Path,
+    options: Options,
+    dry_run: bool = False,
+    tensorboard: Path | None = None,
+    budget: float | None = None,
 ) -> int:
-    """Run a study of kind `train` and return the exit code: 1 when a trial failed."""
+    """Run a study of kind `train` and return the exit code: 1 when a trial failed.
+
+    `budget` in seconds is for a run until its claims are resolved.
+    """
     prepared = prepare(study, options)
     if dry_run:
         from cabench.commands.dry_run import show_plan
@@ -24,7 +32,10 @@ def run_study(
         return show_plan(prepared)
     if prepared.remaining.trials and not options.use_reference:
         show_reference(prepared, screen())
-    prepared = execute(prepared)
+    if options.until_resolved:
+        prepared = run_until_resolved(study, options, budget)
+    else:
+        prepared = execute(prepared)
     run = Run(Manifest.model_validate(prepared.manifest), prepared.store)
     code = show(run, screen())
     if tensorboard is not None:

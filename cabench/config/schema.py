@@ -31,14 +31,6 @@ ADDED_ID = "A{}"  # id of the claim of the nth arm added on the command line
 Profile = Literal["uniform", "as_published"]
 Embedder = Literal["shared", "normalised", "gain", "raw", "native"]
 COUNTS = ("macs", "params")  # what a claim by construction may be about
-FUTURE_TESTS = ("equivalence", "non_inferiority", "difference_of_differences")
-
-
-def _is_implemented(test: Any) -> Any:
-    if isinstance(test, str) and test.replace("-", "_").replace(" ", "_") in FUTURE_TESTS:
-        text = "this test is not implemented; expected 'superiority' or 'by_construction'"
-        raise ValueError(text)
-    return test
 
 
 def _is_names(metric: Any) -> Any:
@@ -115,8 +107,19 @@ class Claim(Part):
     """the arm that it is compared with"""
     metric: Annotated[str | list[str], BeforeValidator(_is_names)]
     """a metric, or several that must all support the claim; by_construction: macs or params"""
-    test: Annotated[Literal["superiority", "by_construction"], BeforeValidator(_is_implemented)]
-    """superiority: a test over paired seeds; by_construction: follows from counting"""
+    test: Literal[
+        "superiority",
+        "non_inferiority",
+        "equivalence",
+        "difference_of_differences",
+        "by_construction",
+    ]
+    """over paired seeds: superiority; non_inferiority and equivalence (within the study's margins);
+    difference_of_differences (with relative_to); by_construction: follows from counting"""
+    also_than: list[str] = []
+    """further arms that `better` must beat: an interaction is A+B better than A and than B"""
+    relative_to: Annotated[list[str], Field(min_length=2, max_length=2)] | None = None
+    """difference_of_differences: [B, D], for (better - B) better than (than - D)"""
     ratio: Annotated[float, Field(gt=0)] | None = None
     """by_construction: the largest ratio of counts that supports the claim"""
 
@@ -149,6 +152,20 @@ class Tune(Part):
         return self
 
 
+class Sequential(Part):
+    """When `cabench run --until-resolved` adds seeds, and when it gives a claim up."""
+
+    step: Annotated[int, Field(ge=1, le=64)] = 3
+    """seeds that are added at a look; the first look has the scale's number"""
+    most: Annotated[int, Field(ge=2, le=MOST_SEEDS)] = 12
+    """most seeds of an arm"""
+    g: Factor = 9.0
+    """prior variance of the effect size, in standard deviations of a paired difference"""
+    futility: Annotated[float, Field(ge=0.5, lt=1)] = 0.8
+    """from the second look on, a claim is given up where no effect within its one-sided t bounds
+    at this confidence could be shown on `most` seeds"""
+
+
 class Study(Part):
     """A question, the arms that answer it, and the claims that are tested."""
 
@@ -175,6 +192,10 @@ class Study(Part):
     """the rows of the study, by name"""
     claims: list[Claim] = []
     """statements about arms that are tested"""
+    margins: dict[str, Annotated[float, Field(gt=0)]] = {}
+    """by metric: the difference that counts as none, in units of the records"""
+    sequential: Sequential = Sequential()
+    """rule of `cabench run --until-resolved`, fixed before the first seed"""
     tune: Tune | None = None
     """search each arm's learning rate before the trials"""
     caveat: str = ""

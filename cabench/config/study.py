@@ -78,6 +78,12 @@ def read_study(path: Path, arms: Iterable[str] = (), backbone: str | None = None
     )
 
 
+def with_most_seeds(file: StudyFile, most: int) -> StudyFile:
+    """The study with another number of seeds that an arm may have at most."""
+    rule = file.study.sequential.model_copy(update={"most": most})
+    return dataclasses.replace(file, study=file.study.model_copy(update={"sequential": rule}))
+
+
 def _on_backbone(study: Study, backbone: str, added: Iterable[str]) -> Study:
     """The study without the arms that are for other backbones, and without claims about them."""
     arms = {n: arm for n, arm in study.arms.items() if not arm.on or backbone in arm.on}
@@ -85,10 +91,15 @@ def _on_backbone(study: Study, backbone: str, added: Iterable[str]) -> Study:
         if name not in arms:
             text = f"the arm is not for '{backbone}', the backbone of this run"
             raise ConfigError("study", ("arms", name, "on"), text)
-    claims = [c for c in study.claims if c.better in arms and c.than in arms]
+    claims = [c for c in study.claims if all(name in arms for name in claim_arms(c))]
     first = backbone == study.backbones[0]
     name = study.study if first else f"{study.study}-{backbone}"
     return study.model_copy(update={"study": name, "arms": arms, "claims": claims})
+
+
+def claim_arms(claim: Claim) -> tuple[str, ...]:
+    """Every arm that the claim is about."""
+    return (claim.better, claim.than, *claim.also_than, *(claim.relative_to or ()))
 
 
 # ---- arms of the command line -------------------------------------------------------------------
@@ -139,7 +150,7 @@ def check_study(study: Study) -> None:
     _check_distinct(study.backbones, ("backbones",))
     check_ids([claim.id for claim in study.claims])
     for i, claim in enumerate(study.claims):
-        _check_claim(claim, study.arms, i)
+        _check_claim(claim, study, i)
     check_arms(study.arms, study.baseline, study.backbones)
 
 
@@ -162,15 +173,20 @@ def check_ids(ids: Sequence[str]) -> None:
             raise ConfigError("study", ("claims", i, "id"), f"'{name}' is listed twice")
 
 
-def _check_claim(claim: Claim, arms: Mapping[str, Arm], i: int) -> None:
+def _check_claim(claim: Claim, study: Study, i: int) -> None:
+    arms = study.arms
+
     def wrong(key: str, text: str) -> ConfigError:
         return ConfigError("study", ("claims", i, key), text)
 
     if re.fullmatch(ADDED_ID.format(r"\d+"), claim.id):
         raise wrong("id", f"'{claim.id}' is reserved for arms added with --arm; choose another id")
-    if claim.better == claim.than:
-        raise wrong("than", f"'{claim.than}' is compared with itself")
-    for side, name in (("better", claim.better), ("than", claim.than)):
+    if claim.better in (claim.than, *claim.also_than):
+        raise wrong("than", f"'{claim.better}' is compared with itself")
+    sides = [("better", claim.better), ("than", claim.than)]
+    sides += [("also_than", name) for name in claim.also_than]
+    sides += [("relative_to", name) for name in claim.relative_to or ()]
+    for side, name in sides:
         _check_named(name, arms, ("claims", i, side))
         if arms[name].bound:
             raise wrong(side, f"'{name}' is a lower bound, which has no verdict")
@@ -178,7 +194,15 @@ def _check_claim(claim: Claim, arms: Mapping[str, Arm], i: int) -> None:
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise wrong("metric", f"'{twice}' is listed twice")
+    if (claim.test == "difference_of_differences") is not (claim.relative_to is not None):
+        raise wrong("test", "difference_of_differences, and it alone, takes relative_to: [B, D]")
+    if claim.test in ("non_inferiority", "equivalence"):
+        for name in names:
+            if name not in study.margins:
+                raise wrong("metric", f"{claim.test} needs the study's margins to have '{name}'")
     if claim.test == "by_construction":
+        if claim.also_than:
+            raise wrong("also_than", "a claim by construction compares two arms")
         if not isinstance(claim.metric, str):
             raise wrong("metric", f"expected one of {', '.join(COUNTS)} for by_construction")
         if claim.metric not in COUNTS:

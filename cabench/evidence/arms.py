@@ -8,14 +8,13 @@ from typing import Literal
 
 import pandas as pd
 
+from cabench.evidence.design import Design
 from cabench.evidence.frame import by_seed
 from cabench.evidence.statistics import (
     NAN,
     NOTHING,
     Estimate,
     holm_by_family,
-    mean_interval,
-    paired_difference,
 )
 from cabench.records.schema import Manifest, ManifestArm
 
@@ -58,14 +57,15 @@ def _of_metric(manifest: Manifest, frame: pd.DataFrame, metric: str) -> list[Arm
     base = by_seed(frame, manifest.baseline, metric)
     roles = [_role(arm, manifest) for arm in arms]
     values = [by_seed(frame, arm.name, metric) for arm in arms]
+    design = Design.of(manifest)
     differences = [
-        NOTHING if role == "baseline" else paired_difference(ours, base)
+        NOTHING if role == "baseline" else design.difference(ours, base)
         for ours, role in zip(values, roles, strict=True)
     ]
     ps = [d.p if role == "arm" else NAN for d, role in zip(differences, roles, strict=True)]
     adjusted = holm_by_family(ps, [arm.added for arm in arms])
     return [
-        ArmResult(arm.name, role, metric, mean_interval(ours), difference, p, p_holm)
+        ArmResult(arm.name, role, metric, design.level(ours), difference, p, p_holm)
         for arm, role, ours, difference, p, p_holm in zip(
             arms, roles, values, differences, ps, adjusted, strict=True
         )

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -41,7 +42,15 @@ def e_process(differences: Differences, g: float = G) -> np.ndarray:
     """
     d = np.asarray(differences, dtype=float)
     n = np.arange(1, len(d) + 1)
-    squares, mean = np.cumsum(d**2), np.cumsum(d) / n
+    return _e_values(n, np.cumsum(d) / n, np.cumsum(d**2), g)
+
+
+def e_value(n: int, mean: float, squares: float, g: float = G) -> float:
+    """The e value against mu <= 0 after n differences with this mean and sum of squares."""
+    return float(_e_values(np.array([n]), np.array([mean]), np.array([squares]), g)[0])
+
+
+def _e_values(n: np.ndarray, mean: np.ndarray, squares: np.ndarray, g: float) -> np.ndarray:
     shrunk = n * g / (1 + n * g)
     known = squares > 0
     rest = np.where(known, squares - n * shrunk * mean**2, 1.0)  # Q
@@ -71,7 +80,12 @@ def interval(differences: Differences, level: float = 0.95, g: float = G) -> tup
     It covers mu at all looks at once with a probability of at least `level`. A limit that the data
     cannot give yet is infinite: with G = 9 below 3 differences at 95 %.
     """
-    d = np.asarray(differences, dtype=float)
+    return _interval(tuple(map(float, differences)), level, g)
+
+
+@lru_cache(maxsize=4096)  # tables and figures ask for the same differences
+def _interval(differences: tuple[float, ...], level: float, g: float) -> tuple[float, float]:
+    d = np.array(differences)
     low = _lower_limit(d, (1 - level) / 2, g)
     return low, -_lower_limit(-d, (1 - level) / 2, g)
 

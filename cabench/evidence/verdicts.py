@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import pandas as pd
 
 from cabench.errors import CabenchError, near
+from cabench.evidence.design import Design
 from cabench.evidence.frame import ArmCost, by_seed
-from cabench.evidence.metric import study_metrics
-from cabench.evidence.statistics import ALPHA, NAN, Estimate, holm, paired_difference
+from cabench.evidence.metric import Metric, study_metrics
+from cabench.evidence.rules import NEED_MARGINS, RULES, Gain, Rule, Statements, Word
+from cabench.evidence.statistics import ALPHA, NAN, Estimate, holm
+from cabench.evidence.stopping import is_futile, seeds_needed
 from cabench.records.schema import Manifest, ManifestClaim
 
-Word = Literal["supported", "contradicted", "unresolved", "by construction", "not tested"]
 Costs = Mapping[str, ArmCost]
 
 
@@ -25,9 +26,10 @@ class Evidence:
 
     # fmt: off
     metric: str
-    better: float              # mean over the seeds that both arms have, or a count
-    than: float                # the same, of the other arm
+    better: float              # mean over the seeds that both sides have, or a count
+    than: float                # the same, of the other side
     difference: Estimate | None = None   # better - than, paired by seed; None for a count
+    sides: tuple[str, str] = ("", "")    # what is compared: arms, or differences of two arms
     # fmt: on
 
     @property
@@ -40,18 +42,21 @@ class Evidence:
 class Verdict:
     """The verdict on one claim.
 
-    `p` is that of the claim's test, two-sided. `p_holm`, adjusted over the claims of the same
-    family that could be tested, decides. So the interval of one claim may exclude zero while the
-    claim is unresolved.
+    `p` is that of the claim's test. `p_holm`, adjusted over the claims of the same family that
+    could be tested, decides. So the interval of one claim may exclude zero while the claim is
+    unresolved.
     """
 
     # fmt: off
     claim: ManifestClaim
     word: Word
-    reason: str = ""                       # why it is not tested, or rests on fewer seeds
-    evidence: tuple[Evidence, ...] = ()    # one entry per metric
+    reason: str = ""                       # why it is not tested, or what rests on what
+    evidence: tuple[Evidence, ...] = ()    # one entry per metric and rival
     p: float = NAN                         # NaN: no test
     p_holm: float = NAN
+    statements: Statements | None = None
+    needed: int | None = None              # seeds that would decide it as the data are; None: many
+    is_futile: bool = False                # the study's rule gives it up
     # fmt: on
 
     @property
@@ -62,6 +67,11 @@ class Verdict:
     @property
     def is_tested(self) -> bool:
         return not math.isnan(self.p_holm)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether further seeds could decide it."""
+        return self.is_tested and self.word == "unresolved"
 
     @property
     def is_count(self) -> bool:
@@ -82,7 +92,9 @@ def judge(manifest: Manifest, frame: pd.DataFrame, costs: Costs) -> tuple[Verdic
         family = [claim for claim in manifest.claims if claim.added is added]
         tested = [TESTS[claim.test](claim, manifest, frame, costs) for claim in family]
         adjusted = holm([verdict.p for verdict in tested])
-        verdicts += [_after_holm(*pair) for pair in zip(tested, adjusted, strict=True)]
+        decided = [_after_holm(*pair) for pair in zip(tested, adjusted, strict=True)]
+        unresolved = sum(verdict.is_open for verdict in decided)
+        verdicts += [_with_prospect(verdict, manifest, unresolved) for verdict in decided]
     return tuple(verdicts)
 
 
@@ -100,25 +112,49 @@ def on_twins(manifest: Manifest) -> Manifest:
     return manifest.model_copy(update={"claims": tuple(claims)})
 
 
-def superiority(
-    claim: ManifestClaim, manifest: Manifest, frame: pd.DataFrame, costs: Costs
-) -> Verdict:
-    """Test the claim that one arm is better than another in every metric.
+# ---- tests of paired differences ----------------------------------------------------------------
 
-    An intersection-union test: its p is the largest of the metrics' p values.
-    Source: Berger 1982, "Multiparameter hypothesis testing and acceptance sampling".
-    The tests are two-sided, so a claim can also be contradicted (worse in every metric).
-    """
-    evidence = tuple(_paired(claim, name, frame) for name in claim.metrics)
-    reasons = [_untestable(claim, part, manifest, frame) for part in evidence]
-    if reason := next(filter(None, reasons), ""):
-        return Verdict(claim, "not tested", reason, evidence)
-    metrics = study_metrics(manifest)
-    differences = {part.metric: part.difference for part in evidence if part.difference}
-    gains = [metrics[name].is_better(difference.mean) for name, difference in differences.items()]
-    word: Word = "supported" if all(gains) else "unresolved" if any(gains) else "contradicted"
-    largest = max(difference.p for difference in differences.values())
-    return Verdict(claim, word, _fewer_seeds(claim, manifest, evidence), evidence, largest)
+
+Test = Callable[[ManifestClaim, Manifest, pd.DataFrame, Costs], Verdict]
+
+
+def _test_gains(rule: Rule, gains: Sequence[Gain], design: Design) -> Statements:
+    return rule(gains, lambda gain, sign, bound: design.p_above(sign * gain.values, bound))
+
+
+def _paired(rule: Rule) -> Test:
+    """The test of a claim about paired differences by one of the rules above."""
+
+    def test(
+        claim: ManifestClaim, manifest: Manifest, frame: pd.DataFrame, costs: Costs
+    ) -> Verdict:
+        evidence = tuple(
+            _evidence(claim, name, rival, frame, Design.of(manifest))
+            for name in claim.metrics
+            for rival in claim.rivals
+        )
+        reasons = [_untestable(claim, part, manifest, frame) for part in evidence]
+        if reason := next(filter(None, reasons), ""):
+            return Verdict(claim, "not tested", reason, evidence)
+        statements = _test_gains(rule, gains(evidence, manifest), Design.of(manifest))
+        verdict = Verdict(claim, statements.word(), evidence=evidence, p=statements.p)
+        reason = _fewer_seeds(claim, manifest, evidence)
+        return replace(verdict, reason=reason, statements=statements)
+
+    return test
+
+
+def gains(evidence: Sequence[Evidence], manifest: Manifest) -> list[Gain]:
+    """The differences of each part, positive where the claim holds."""
+    metrics: dict[str, Metric] = study_metrics(manifest)
+    return [
+        Gain(
+            (1 if metrics[part.metric].higher_is_better else -1) * part.difference.values,
+            manifest.margins.get(part.metric, NAN),
+        )
+        for part in evidence
+        if part.difference
+    ]
 
 
 def by_construction(
@@ -137,12 +173,14 @@ def by_construction(
             return Verdict(claim, "not tested", reason)
     ours, base = values[claim.better], values[claim.than]
     holds = ours < base if claim.ratio is None else ours <= base * claim.ratio
-    evidence = (Evidence(count, ours, base),)
+    evidence = (Evidence(count, ours, base, sides=(claim.better, claim.than)),)
     return Verdict(claim, "by construction" if holds else "contradicted", evidence=evidence)
 
 
-Test = Callable[[ManifestClaim, Manifest, pd.DataFrame, Costs], Verdict]
-TESTS: dict[str, Test] = {"superiority": superiority, "by_construction": by_construction}
+TESTS: dict[str, Test] = {
+    **{name: _paired(rule) for name, rule in RULES.items()},
+    "by_construction": by_construction,
+}
 
 
 def _check(claim: ManifestClaim) -> None:
@@ -154,19 +192,44 @@ def _check(claim: ManifestClaim) -> None:
 
 
 def _after_holm(verdict: Verdict, p_holm: float) -> Verdict:
-    """The verdict once p is adjusted: a test that is not significant is unresolved."""
-    tested = not math.isnan(verdict.p)
-    word = "unresolved" if tested and not p_holm < ALPHA else verdict.word
+    """The verdict once p is adjusted: every statement takes the factor that p took."""
+    if verdict.statements is None:
+        return replace(verdict, p_holm=p_holm)
+    factor = p_holm / verdict.p if verdict.p > 0 else 1.0
+    word = verdict.statements.word(factor) if p_holm < ALPHA else "unresolved"
     return replace(verdict, word=word, p_holm=p_holm)
 
 
-def _paired(claim: ManifestClaim, metric: str, frame: pd.DataFrame) -> Evidence:
-    """One metric's means and paired difference, over the seeds that both arms have."""
-    ours, base = (by_seed(frame, arm, metric) for arm in (claim.better, claim.than))
-    difference = paired_difference(ours, base)
+def _with_prospect(verdict: Verdict, manifest: Manifest, factor: int) -> Verdict:
+    """The verdict, if open, with the seeds that it would need; `factor` is Holm's."""
+    if not verdict.is_open:
+        return verdict
+    design, parts = Design.of(manifest), gains(verdict.evidence, manifest)
+    test = verdict.claim.test
+    return replace(
+        verdict,
+        needed=seeds_needed(test, parts, design, factor),
+        is_futile=is_futile(test, parts, design, factor, manifest.design),
+    )
+
+
+def _evidence(
+    claim: ManifestClaim, metric: str, rival: str, frame: pd.DataFrame, design: Design
+) -> Evidence:
+    """One metric's means and paired difference, over the seeds that both sides have."""
+    ours, base = (by_seed(frame, arm, metric) for arm in (claim.better, rival))
+    sides = claim.better, rival
+    if claim.relative_to is not None:
+        first, second = (by_seed(frame, arm, metric) for arm in claim.relative_to)
+        ours, base = (ours - first).dropna(), (base - second).dropna()
+        sides = (
+            f"({claim.better} - {claim.relative_to[0]})",
+            f"({rival} - {claim.relative_to[1]})",
+        )
+    difference = design.difference(ours, base)
     seeds = difference.values.index
     better, than = (float(values.loc[seeds].mean()) for values in (ours, base))
-    return Evidence(metric, better, than, difference)
+    return Evidence(metric, better, than, difference, sides)
 
 
 def _untestable(
@@ -175,11 +238,13 @@ def _untestable(
     """Why a claim cannot be tested in one metric, or ''."""
     if part.metric not in manifest.metrics:
         return f"metric '{part.metric}' is not measured here"
-    for arm in (claim.better, claim.than):
+    for arm in claim.arms:
         if reason := _absent(arm, part.metric, manifest, frame):
             return reason
     if part.n < 2:
         return f"needs 2 seeds that both arms have, got {part.n}"
+    if claim.test in NEED_MARGINS and part.metric not in manifest.margins:
+        return f"no margin is stated for '{part.metric}'"
     if part.difference and not part.difference.is_tested:
         return "the difference is the same on every seed: no spread to test against"
     return ""
@@ -194,7 +259,16 @@ def _absent(arm: str, metric: str, manifest: Manifest, frame: pd.DataFrame) -> s
         return reason
     if by_seed(frame, arm, metric).empty:
         return f"arm '{arm}' has no {metric}"
+    # To leave out the seeds that failed would be to leave out an arm's worst
+    if failed := sorted(_seeds(frame, arm, "failed")):
+        seeds = "seed" if len(failed) == 1 else "seeds"
+        return f"arm '{arm}' failed at {seeds} {', '.join(map(str, failed))}"
     return ""
+
+
+def _seeds(frame: pd.DataFrame, arm: str, status: str) -> set[int]:
+    rows = zip(frame["arm"], frame["seed"], frame["status"], strict=True)
+    return {int(seed) for name, seed, state in rows if name == arm and state == status}
 
 
 def _no_trial(arm: str, frame: pd.DataFrame) -> str:
@@ -210,8 +284,8 @@ def _no_trial(arm: str, frame: pd.DataFrame) -> str:
 
 
 def _fewer_seeds(claim: ManifestClaim, manifest: Manifest, evidence: tuple[Evidence, ...]) -> str:
-    """A note when the verdict rests on fewer seeds than the run has, else ''."""
-    arms = (claim.better, claim.than)
-    planned = {trial.seed for trial in manifest.trials if trial.arm in arms}
+    """A note when the verdict rests on fewer seeds than its arms should share, else ''."""
+    planned = [{t.seed for t in manifest.trials if t.arm == arm} for arm in claim.arms]
+    common = set.intersection(*planned)
     n = min(part.n for part in evidence)
-    return f"{n} of {len(planned)} seeds" if n < len(planned) else ""
+    return f"{n} of {len(common)} seeds" if n < len(common) else ""

@@ -5,14 +5,14 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
 
 from cabench.config.schema import MOST_SEEDS
-from cabench.config.study import read_scale, read_study
+from cabench.config.study import read_scale, read_study, with_most_seeds
 from cabench.config.yaml import located
 from cabench.cost.macs import Uncounted, meta_macs
 from cabench.diffusion import compiled
@@ -27,8 +27,9 @@ from cabench.planning.data import DataRef
 from cabench.planning.trials import Plan, Trial, manifest, plan
 from cabench.planning.tuning import Search, searches, tuned
 from cabench.plugins import load_plugins, read_plugins
+from cabench.records.runs import stored_manifest
 from cabench.records.sample_grid import is_intact
-from cabench.records.schema import Manifest, SearchOutcome
+from cabench.records.schema import Manifest, ManifestDesign, SearchOutcome
 from cabench.records.store import REFERENCE, SHEET, Store
 from cabench.runtime.console import screen
 from cabench.runtime.devices import pick_device
@@ -59,6 +60,8 @@ class Options:
     jobs: int | None = None         # trials side by side
     executor: str = "auto"
     ray_address: str | None = None
+    until_resolved: bool = False    # seeds are added while claims are open
+    max_seeds: int | None = None    # of an arm; None: the study's
     # fmt: on
 
 
@@ -87,7 +90,23 @@ class Prepared:
             self.plan,
             scale_file=self.options.scale,
             use_reference=self.options.use_reference,
+            design=ManifestDesign(
+                sequential=self.options.until_resolved or self._was_looked_at(),
+                until_resolved=self.options.until_resolved,
+                **self.plan.study.sequential.model_dump(),
+            ),
         )
+
+    def _was_looked_at(self) -> bool:
+        """Whether seeds are added to, or left out of, a run whose results could be seen."""
+        seeds = {trial.seed for trial in self.plan.trials}
+        for results in dict.fromkeys((self.options.results, REFERENCE)):
+            earlier = stored_manifest(results, self.plan.study.study, self.plan.scale.scale)
+            if not earlier or not seeds & set(earlier.seeds):
+                continue
+            if earlier.design.sequential or seeds != set(earlier.seeds):
+                return True
+        return False
 
     @property
     def manifest_path(self) -> Path:
@@ -135,13 +154,20 @@ def cores() -> int:
 # ---- preparing ----------------------------------------------------------------------------------
 
 
-def prepare(study: Path, options: Options) -> Prepared:
-    """Plan the study and find what remains to be done. Trains nothing, writes nothing."""
+def prepare(
+    study: Path, options: Options, further_seeds: Mapping[str, Sequence[int]] | None = None
+) -> Prepared:
+    """Plan the study and find what remains to be done. Trains nothing, writes nothing.
+
+    `further_seeds` are those that later looks added, by arm.
+    """
     _check_executor(options)
     plugins = tuple(read_plugins(options.plugins))
     load_plugins(plugins)
     seeds = parse_seeds(options.seeds)
     file, scale_file = read_study(study, options.arms, options.backbone), read_scale(options.scale)
+    if options.max_seeds is not None:
+        file = with_most_seeds(file, options.max_seeds)
     if options.ray_address is not None and options.device == "auto":  # the nodes decide
         device = "cuda" if scale_file.scale.resources.gpus else "cpu"
     else:
@@ -150,6 +176,7 @@ def prepare(study: Path, options: Options) -> Prepared:
         file,
         scale_file,
         seeds,
+        further_seeds=further_seeds,
         all_arms=options.all_arms,
         plugins=plugins,
         kernels=kernels.overrides(os.environ.get(kernels.VARIABLE, "")),

@@ -18,6 +18,8 @@ def check_study(study: Study) -> None:
     _check_known("study", ("primary",), "metric", study.primary, metrics.names())
     for i, name in enumerate(study.backbones):
         _check_known("study", ("backbones", i), "backbone", name, BACKBONES.names())
+    for name in study.margins:
+        _check_known("study", ("margins", name), "metric", name, metrics.names())
     for i, claim in enumerate(study.claims):
         if claim.test != "by_construction":
             _check_claim(claim, ("claims", i, "metric"))

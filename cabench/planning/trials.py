@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -25,6 +25,7 @@ from cabench.records.schema import (
     Manifest,
     ManifestArm,
     ManifestClaim,
+    ManifestDesign,
     ManifestLength,
     ManifestTrial,
     MetricInfo,
@@ -118,6 +119,7 @@ def plan(
     scale_file: ScaleFile,
     seeds: Sequence[int] | None = None,
     *,
+    further_seeds: Mapping[str, Sequence[int]] | None = None,
     all_arms: bool = False,
     plugins: tuple[Plugin, ...] = (),
     kernels: dict[str, str] | None = None,
@@ -125,7 +127,8 @@ def plan(
 ) -> Plan:
     """Everything that a run of the study at the scale would do.
 
-    `seeds` replaces the scale's; `all_arms` runs extra arms, too; `kernels` are the forms of
+    `seeds` replaces the scale's; `further_seeds` are those of single arms, added later in this
+    order; `all_arms` runs extra arms, too; `kernels` are the forms of
     per-sample layers that were forced (`models.kernels.overrides`); `compiles` says whether this
     machine can compile training steps.
     A ConfigError names file, line and key.
@@ -146,6 +149,8 @@ def plan(
     if isinstance(data.missing, ConfigError):
         data = dataclasses.replace(data, missing=scale_file.document.locate(data.missing))
     seeds = list(range(scale.seeds)) if seeds is None else list(seeds)
+    further = {arm: list(further) for arm, further in (further_seeds or {}).items()}
+    every = [*seeds, *(seed for one in further.values() for seed in one)]
     score = score_spec(scale, data)
     trials = [
         _trial(
@@ -159,8 +164,9 @@ def plan(
             score=score,
             plugins=plugins,
         )
-        for seed in seeds  # seed by seed: a study that is stopped has complete pairs
+        for seed in dict.fromkeys(every)  # by seed: a study that is stopped has complete pairs
         for name in arms
+        if seed in seeds or seed in further.get(name, ())
     ]
     return Plan(file, documents, scale, data, arms, seeds, models, trials, plugins)
 
@@ -248,7 +254,13 @@ def _trial(
 # ---- manifest -----------------------------------------------------------------------------------
 
 
-def manifest(plan: Plan, *, scale_file: str = "", use_reference: bool = False) -> Manifest:
+def manifest(
+    plan: Plan,
+    *,
+    scale_file: str = "",
+    use_reference: bool = False,
+    design: ManifestDesign | None = None,
+) -> Manifest:
     """What a run asks for, so that later commands need neither the study file nor its plugins."""
     study = plan.study
     labels = {name: metrics.describe(name, plan.scale.sampling.n) for name in plan.scale.metrics}
@@ -278,7 +290,7 @@ def manifest(plan: Plan, *, scale_file: str = "", use_reference: bool = False) -
             )
             for name in plan.arms
         ),
-        seeds=tuple(plan.seeds),
+        seeds=tuple(dict.fromkeys(trial.seed for trial in plan.trials)),
         trials=_manifest_trials(plan.trials),
         **present(
             shorter=tuple(
@@ -295,6 +307,8 @@ def manifest(plan: Plan, *, scale_file: str = "", use_reference: bool = False) -
         added=tuple(dict.fromkeys(plan.file.added.values())),
         scale_file=scale_file,
         use_reference=use_reference,
+        design=design or ManifestDesign(**study.sequential.model_dump()),
+        margins=study.margins,
     )
 
 

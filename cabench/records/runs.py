@@ -55,6 +55,15 @@ def all_runs(results: Path) -> list[Run]:
     return runs
 
 
+def stored_manifest(results: Path, study: str, scale: str) -> Manifest | None:
+    """The manifest of a study at a scale, or None where there is none that can be read."""
+    path = results / f"{study}.{scale}" / "manifest.json"
+    try:
+        return _read(path, results).manifest if path.is_file() else None
+    except (CabenchError, OSError):
+        return None
+
+
 def find_run(results: Path, study: str, scale: str | None = None) -> Run:
     """The run of a study, which is named as in its file, as STUDY.SCALE, or by the file's path.
 

@@ -250,11 +250,34 @@ class ManifestClaim(Frozen):
     metric: str | tuple[str, ...]  # several: the claim needs all of them
     test: str
     ratio: float | None = None  # by_construction: at most this many times
+    also_than: tuple[str, ...] = ()  # further arms that must be beaten
+    relative_to: tuple[str, str] | None = None  # difference_of_differences: one per side
     added: bool = False  # of an arm given on the command line
 
     @property
     def metrics(self) -> tuple[str, ...]:
         return (self.metric,) if isinstance(self.metric, str) else self.metric
+
+    @property
+    def rivals(self) -> tuple[str, ...]:
+        """The arms that `better` is compared with."""
+        return (self.than, *self.also_than)
+
+    @property
+    def arms(self) -> tuple[str, ...]:
+        """Every arm that the claim is about."""
+        return (self.better, *self.rivals, *(self.relative_to or ()))
+
+
+class ManifestDesign(Frozen):
+    """How the run's seeds were chosen, and the rule that stops a sequential run."""
+
+    sequential: bool = False  # seeds were, or may be, added after a look at others
+    until_resolved: bool = False  # by --until-resolved
+    g: float = 9.0  # prior variance of the effect size in the sequential test
+    step: int = 3  # seeds per look
+    most: int = 12  # seeds of an arm
+    futility: float = 0.8  # confidence at which a claim is given up
 
 
 class PluginFile(Frozen):
@@ -289,6 +312,8 @@ class Manifest(Frozen):
     scale_file: str = ""
     use_reference: bool = False
     shorter: tuple[ManifestLength, ...] = ()  # in rising order
+    design: ManifestDesign = ManifestDesign()
+    margins: dict[str, float] = {}  # metric -> difference that counts as none, in stored units
 
     @property
     def all_trials(self) -> tuple[ManifestTrial, ...]:

@@ -16,11 +16,12 @@ from cabench.analysis.verdict_text import (
     measured,
     outcome_of,
     ratio_text,
+    remark,
 )
 from cabench.evidence.frame import Progress
 from cabench.evidence.metric import Metric
 from cabench.evidence.results import Results
-from cabench.evidence.verdicts import Verdict
+from cabench.evidence.verdicts import Evidence, Verdict
 from cabench.records.spec import Json
 from cabench.report import methods_section as methods
 from cabench.report.assumptions import assumptions
@@ -115,7 +116,7 @@ def claims(results: Results) -> list[Json]:
 def _outcome(verdict: Verdict, metrics: Mapping[str, Metric]) -> Json:
     return {
         "evidence": evidence(verdict, metrics),
-        "reason": breakable(verdict.reason),
+        "reason": breakable(remark(verdict)),
         "n": str(verdict.n) if verdict.n else DASH,
         "verdict": verdict.word,
         "p": f"{p_text(verdict.p_holm)} after Holm" if verdict.is_tested else "",
@@ -127,7 +128,7 @@ def evidence(verdict: Verdict, metrics: Mapping[str, Metric]) -> list[Json]:
     if verdict.is_count:
         return [
             _entry(
-                verdict,
+                part,
                 COUNT_TITLES[part.metric],
                 count_texts(part),
                 ratio_text(verdict, part),
@@ -136,7 +137,7 @@ def evidence(verdict: Verdict, metrics: Mapping[str, Metric]) -> list[Json]:
         ]
     return [
         _entry(
-            verdict,
+            part,
             metric.title,
             mean_texts(part, metric, effect),
             effect_text(effect, effect_decimals(effect)),
@@ -145,13 +146,12 @@ def evidence(verdict: Verdict, metrics: Mapping[str, Metric]) -> list[Json]:
     ]
 
 
-def _entry(verdict: Verdict, title: str, values: tuple[str, str], effect: str) -> Json:
-    names = (verdict.claim.better, verdict.claim.than)
+def _entry(part: Evidence, title: str, values: tuple[str, str], effect: str) -> Json:
     return {
         "title": typeset(title),
         "arms": [
             {"name": fold(name, CLAIM_NAME), "value": typeset(value)}
-            for name, value in zip(names, values, strict=True)
+            for name, value in zip(part.sides, values, strict=True)
         ],
         "effect": typeset(effect),
     }

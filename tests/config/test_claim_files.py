@@ -30,9 +30,15 @@ def test_a_claim_by_construction(tiny):
 @pytest.mark.parametrize(
     ("text", "key", "said"),
     [
-        ("metric: kid, test: equivalence", "test", "got 'equivalence'"),
+        ("metric: kid, test: equivalence", "metric", "margins to have 'kid'"),
+        ("metric: kid, test: non_inferiority", "metric", "margins to have 'kid'"),
         ("metric: kid, test: non-inferiority", "test", "got 'non-inferiority'"),
-        ("metric: kid, test: difference_of_differences", "test", "not implemented"),
+        ("metric: kid, test: difference_of_differences", "test", "relative_to: [B, D]"),
+        ("metric: kid, test: superiority, relative_to: [can-3, can-all]", "test", "it alone"),
+        ("metric: kid, test: difference_of_differences, relative_to: [can-3]", "relative_to", "2"),
+        ("metric: kid, test: superiority, also_than: [can-2]", "also_than", "'can-3'"),
+        ("metric: kid, test: superiority, also_than: [can-3]", "than", "with itself"),
+        ("metric: macs, test: by_construction, also_than: [can-all]", "also_than", "two arms"),
         ("metric: kid, test: superiorty", "test", "(did you mean 'superiority'?)"),
         ("metric: [kid, fid], test: superiority", "metric", "'fid'"),
         ("metric: [kid, kid], test: superiority", "metric", "'kid' is listed twice"),

@@ -76,7 +76,8 @@ def test_claims_that_were_not_tested_do_not_count_in_holm():
     [
         ({"base": BASE}, ("gone", "base"), "'gone' is not run at this scale"),
         ({"base": BASE, "can": [None] * 3}, ("can", "base"), "'can' failed"),
-        ({"base": BASE, "can": [9.0, None, None]}, ("can", "base"), "got 1"),
+        ({"base": BASE, "can": [9.0, None, None]}, ("can", "base"), "failed at seeds 1, 2"),
+        ({"base": [10, None, 12], "can": CLEAR}, ("can", "base"), "'base' failed at seed 1"),
         ({"base": BASE[:1], "can": [9.0]}, ("can", "base"), "needs 2 seeds"),
         ({"base": BASE, "can": CLEAR}, ("can", "base", "clip"), "'clip' is not measured"),
         ({"base": BASE, "can": [8.0, 9.0, 10.0]}, ("can", "base"), "no spread"),
@@ -93,7 +94,15 @@ def test_a_lower_bound_is_not_tested():
 
 
 def test_a_verdict_on_fewer_seeds_says_so():
-    (verdict,) = judged({"base": BASE, "can": [8.0, 9.1, None]}, [("can", "base")])
+    values = {"base": BASE, "can": [8.0, 9.1]}  # one has not run yet
+    claims = [make_claim("can", "base")]
+    manifest = make_manifest(list(values), "base", range(3), {"kid": {"label": "KID"}}, claims)
+    records = {
+        f"{arm}@{s}": make_record(arm, s, {"kid": value})
+        for arm, of_arm in values.items()
+        for s, value in enumerate(of_arm)
+    }
+    (verdict,) = read_results(manifest, records).verdicts
     assert verdict.word == "supported" and verdict.reason == "2 of 3 seeds"
 
 

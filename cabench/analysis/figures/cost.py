@@ -22,8 +22,9 @@ from cabench.analysis.figures.style import (
 )
 from cabench.analysis.formatting import count_unit, range_text
 from cabench.analysis.summary import floor_score
+from cabench.evidence.design import Design
 from cabench.evidence.results import Results
-from cabench.evidence.statistics import Estimate, mean_interval
+from cabench.evidence.statistics import Estimate
 
 WIDE = 4  # ratio of the largest to the smallest count from which the axis is logarithmic
 TITLES = {"macs": "MACs of one forward pass", "params": "parameters"}
@@ -63,10 +64,10 @@ def cost(path: str | Path, results: Results, look: Look = SCREEN) -> list[Path]:
 
 def _levels(results: Results) -> dict[str, Estimate]:
     """The primary metric of the arms that have both a score and counts."""
-    metric = results.primary
+    metric, design = results.primary, Design.of(results.manifest)
     levels = {}
     for arm, cost in results.costs.items():
-        level = mean_interval(results.by_seed(arm, metric.name) * metric.scale)
+        level = design.level(results.by_seed(arm, metric.name) * metric.scale)
         if level.n and np.isfinite([cost.macs, cost.params]).all():
             levels[arm] = level
     return levels
@@ -132,8 +133,10 @@ def _count_axis(axes: Axes, counts: np.ndarray, title: str) -> None:
 def _caption(results: Results, levels: Levels, floor: float, limits: tuple[float, float]) -> str:
     low, high = limits
     n = [level.n for level in levels.values()]
+    sequential = results.manifest.design.sequential
+    bar = "standard deviation" if sequential else "95 % Student-t interval"
     sentences = [
-        f"Mean and 95 % Student-t interval over n = {range_text(n)} seeds."
+        f"Mean and {bar} over n = {range_text(n)} seeds."
         if max(n) > 1
         else "One seed: no interval.",
         f"Square: the baseline, {results.manifest.baseline}; filled: with the native method.",

@@ -54,7 +54,13 @@ def forest(path: str | Path, results: Results, look: Look = SCREEN) -> list[Path
             title, text = results.manifest.question, f"{difference}, paired by seed"
         else:
             title, text = difference, "Paired by seed"
-        return finish(figure, path, look, title, f"{text}, {_caption(rows)}")
+        return finish(
+            figure,
+            path,
+            look,
+            title,
+            f"{text}, {_caption(rows, results.manifest.design.sequential)}",
+        )
 
 
 def _rows(results: Results, metric: Metric) -> list[ArmResult]:
@@ -154,7 +160,7 @@ def limits(effects: list[Estimate], bounds: list[bool]) -> tuple[float, float]:
     return low - pad, high + pad
 
 
-def _caption(rows: Sequence[ArmResult]) -> str:
+def _caption(rows: Sequence[ArmResult], sequential: bool) -> str:
     counts = [row.difference.n for row in rows]
     usual = max(set(counts), key=counts.count)
     fewer = [f"{row.arm}: {row.difference.n}" for row in rows if row.difference.n != usual]
@@ -162,8 +168,10 @@ def _caption(rows: Sequence[ArmResult]) -> str:
     if max(counts) < 2:
         text += "One seed: no interval, no test. "
     else:
+        bar = "confidence sequence" if sequential else "Student-t interval"
+        test = "an anytime-valid" if sequential else "a two-sided"
         text += (
-            "Circle: mean; bar: 95 % Student-t interval; dots above: single seeds. Filled circle: "
-            "p < .05 in a two-sided paired t test, after Holm's correction over the arms. "
+            f"Circle: mean; bar: 95 % {bar}; dots above: single seeds. Filled circle: p < .05 in "
+            f"{test} paired t test, after Holm's correction over the arms. "
         )
     return text + "Blue: with the native method; orange: without it; grey: lower bound, not tested."

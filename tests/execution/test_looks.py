@@ -1,0 +1,220 @@
+"""Runs that add seeds until claims are resolved: real trials of a tiny study."""
+
+import contextlib
+import json
+import shutil
+
+import pytest
+from cli import cabench
+from runs import outcome
+
+from cabench.errors import CabenchError
+from cabench.execution import looks
+from cabench.execution.run import Options, prepare
+
+SCALE = """
+scale: tiny
+data:
+  - {streams: [label], source: digits}
+backbones:
+  dit: {preset: micro, patch: 4}
+training: {images: 192, batch: 32, lr: 2.0e-3, warmup: 64, ema_half_life: 64, snapshot_every: 96}
+diffusion: {prediction: flow}
+sampling: {steps: 2, n: 10, batch: 10}
+metrics: [heldout_loss]
+heldout: {images: 40, bins: 4}
+seeds: 2
+"""
+# C1 is decided on the first four seeds: without conditions the loss is .015 higher, with a spread
+# of .002. C2 compares two draws of initial values.
+STUDY = """
+study: tiny
+question: Which arm has the lower loss?
+primary: heldout_loss
+baseline: native+dw
+sequential: {step: 2, most: 6, futility: 0.99}
+arms:
+  native+dw: {methods: [native], depthwise: static}
+  salted: {methods: [native], depthwise: static, init_salt: a}
+  bare: {methods: [], depthwise: static}
+  unclaimed: {methods: [], depthwise: static, init_salt: b}
+claims:
+  - id: C1
+    says: conditions help
+    better: native+dw
+    than: bare
+    metric: heldout_loss
+    test: superiority
+  - id: C2
+    says: initial values matter
+    better: salted
+    than: native+dw
+    metric: heldout_loss
+    test: superiority
+"""
+UNTIL = ("run", "tiny.yaml", "--scale", "scale.yaml", "--executor", "local", "--until-resolved")
+
+
+def run(root, *words):
+    """Runs a command in `root`, in this process."""
+    with contextlib.chdir(root):
+        return cabench(*words)
+
+
+def write(root):
+    (root / "tiny.yaml").write_text(STUDY)
+    (root / "scale.yaml").write_text(SCALE)
+    return root
+
+
+@pytest.fixture(scope="module")
+def resolved(tmp_path_factory):
+    """The study run to its end in one go."""
+    root = write(tmp_path_factory.mktemp("resolved"))
+    return root, run(root, *UNTIL)
+
+
+def manifest(root):
+    return json.loads((root / "results" / "tiny.tiny" / "manifest.json").read_text())
+
+
+def seeds(root):
+    by_arm = {}
+    for trial in manifest(root)["trials"]:
+        by_arm.setdefault(trial["arm"], []).append(trial["seed"])
+    return by_arm
+
+
+def test_seeds_go_to_the_arms_of_open_claims(resolved):
+    root, done = resolved
+    assert done.code == 0, done.out + done.err
+    assert seeds(root) == {
+        "native+dw": [0, 1, 2, 3, 4, 5],
+        "salted": [0, 1, 2, 3, 4, 5],
+        "bare": [0, 1, 2, 3],
+        "unclaimed": [0, 1],
+    }
+    assert manifest(root)["design"] == {
+        "sequential": True,
+        "until_resolved": True,
+        "g": 9.0,
+        "step": 2,
+        "most": 6,
+        "futility": 0.99,
+    }
+    assert "C1 supported on 4 seeds (10 trials of its arms" in done.out
+    assert (
+        "C2 given up on 6 seeds: with this mean and spread, more than 100 would decide" in done.out
+    )
+    assert "95 % confidence sequence" in done.out and "Student" not in done.out
+    assert done.out.count("C1: ") == 2  # a decided claim is not printed again
+
+
+def test_the_same_command_trains_nothing_and_says_the_same(resolved, tmp_path):
+    root, done = resolved
+    again = tmp_path / "again"
+    shutil.copytree(root, again)
+    before = outcome(again / "results")
+    second = run(again, *UNTIL)
+    assert second.code == 0 and "trials to run" not in second.out
+    assert outcome(again / "results") == before
+    first_looks = [text[text.index("look 1") :].splitlines()[:3] for text in (done.out, second.out)]
+    assert first_looks[0] == first_looks[1]
+    assert seeds(again) == seeds(root)
+
+
+def test_a_run_that_was_stopped_goes_on(resolved, tmp_path):
+    """After the first look alone, and after losing a record of the second."""
+    root, _ = resolved
+    write(tmp_path)
+    first = run(tmp_path, *UNTIL, "--max-seeds", "2")
+    assert "C1 open on 2 seeds" in first.out and set(map(len, seeds(tmp_path).values())) == {2}
+    records = tmp_path / "results" / "records"
+    shutil.copytree(root / "results" / "records", records, dirs_exist_ok=True)
+    lost = next(t["key"] for t in manifest(root)["trials"] if t["seed"] == 3)
+    for path in records.glob(f"{lost}*"):
+        path.unlink()
+    second = run(tmp_path, *UNTIL)
+    assert "1 trials to run" in second.out
+    assert outcome(tmp_path / "results") == outcome(root / "results")
+    assert seeds(tmp_path) == seeds(root)
+
+
+def test_a_look_beyond_the_budget_does_not_begin(tmp_path):
+    done = run(write(tmp_path), *UNTIL, "--budget", "1s")
+    assert done.code == 0
+    assert "look 2 has 6 trials" in done.out and "beyond --budget" in done.out
+    assert set(map(len, seeds(tmp_path).values())) == {2}
+    assert manifest(tmp_path)["design"]["sequential"]
+
+
+def test_an_added_arm_costs_its_own_trials(resolved, tmp_path):
+    root, _ = resolved
+    shutil.copytree(root, tmp_path, dirs_exist_ok=True)
+    arm = "{mine: {methods: [], depthwise: static, init_salt: c}}"
+    done = run(tmp_path, *UNTIL, "--arm", arm)
+    new = set(outcome(tmp_path / "results")) - set(outcome(root / "results"))
+    assert done.code == 0 and len(new) == len(seeds(tmp_path)["mine"])
+    assert {arm: of_arm for arm, of_arm in seeds(tmp_path).items() if arm != "mine"} == seeds(root)
+    assert "A1 " in done.out
+
+
+# ---- designs ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("given", "sequential"),
+    [
+        ("2", False),  # the same seeds
+        ("4", True),  # more
+        ("0,", True),  # fewer
+        ("7,8", False),  # seeds that nobody looked at
+    ],
+)
+def test_seeds_beyond_those_that_were_seen_make_a_run_sequential(
+    tmp_path, monkeypatch, given, sequential
+):
+    monkeypatch.chdir(write(tmp_path))
+    options = {"scale": "scale.yaml", "seeds": given, "executor": "local"}
+    looked = prepare(tmp_path / "tiny.yaml", Options(scale="scale.yaml", executor="local"))
+    assert not looked.manifest.design.sequential
+    looked.manifest_path.parent.mkdir(parents=True)
+    looked.manifest_path.write_text(json.dumps(looked.manifest.dump()))
+    again = prepare(tmp_path / "tiny.yaml", Options(**options))
+    assert again.manifest.design.sequential is sequential
+
+
+def test_a_sequential_run_stays_so(resolved, tmp_path, monkeypatch):
+    root, _ = resolved
+    shutil.copytree(root, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    again = prepare(tmp_path / "tiny.yaml", Options(scale="scale.yaml", executor="local"))
+    assert again.manifest.design.sequential and not again.manifest.design.until_resolved
+
+
+# ---- mistakes -----------------------------------------------------------------------------------
+
+
+def test_a_study_without_claims_has_nothing_to_resolve(tmp_path, monkeypatch):
+    monkeypatch.chdir(write(tmp_path))
+    path = tmp_path / "tiny.yaml"
+    path.write_text(STUDY[: STUDY.index("claims:")])
+    options = Options(scale="scale.yaml", executor="local", until_resolved=True)
+    with pytest.raises(CabenchError, match="no claim that seeds could decide; use --seeds"):
+        looks.run_until_resolved(path, options)
+    assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--budget", "30m"), "--max-seeds, --budget: expected with --until-resolved only"),
+        (("--max-seeds", "5"), "--max-seeds, --budget: expected with --until-resolved only"),
+        (("--until-resolved", "--budget", "30"), "expected a time such as 90s, 30m or 2h"),
+        (("--until-resolved", "--budget", "0m"), "expected a time such as 90s, 30m or 2h"),
+        (("--until-resolved", "--max-seeds", "0"), "expected an integer"),
+    ],
+)
+def test_wrong_options_get_a_line(tmp_path, words, said):
+    done = run(write(tmp_path), "run", "tiny.yaml", "--scale", "scale.yaml", *words)
+    assert done.code == 2 and said in done.err and "Traceback" not in done.err
