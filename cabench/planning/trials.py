@@ -307,7 +307,8 @@ def manifest(
         added=tuple(dict.fromkeys(plan.file.added.values())),
         scale_file=scale_file,
         use_reference=use_reference,
-        design=design or ManifestDesign(**study.sequential.model_dump()),
+        design=design
+        or ManifestDesign(sequential=False, until_resolved=False, **study.sequential.model_dump()),
         margins=study.margins,
     )
 

@@ -14,6 +14,7 @@ import pytest
 
 from cabench.config.study import read_scale, read_study
 from cabench.planning.trials import Plan, manifest, plan
+from cabench.records.schema import ManifestDesign
 
 ROOT = Path(__file__).parents[2]
 REFERENCE = ROOT / "results" / "reference"
@@ -29,7 +30,19 @@ def reference(name: str) -> dict:
 def planned(name: str) -> Plan:
     committed = reference(name)
     file = read_study(ROOT / committed["study_file"], (), committed["backbone"])
-    return plan(file, read_scale(committed["scale_file"]), committed["seeds"])
+    seeds: dict[str, list[int]] = {}
+    for trial in committed["trials"]:
+        seeds.setdefault(trial["arm"], []).append(trial["seed"])
+    first = [
+        seed for seed in committed["seeds"] if all(seed in of_arm for of_arm in seeds.values())
+    ]
+    scale = read_scale(committed["scale_file"])
+    return plan(file, scale, first, further_seeds=seeds, all_arms=all_arms(name))
+
+
+def all_arms(name: str) -> bool:
+    """Whether the run has arms that the study marks as extra."""
+    return any(arm["extra"] for arm in reference(name)["arms"])
 
 
 def keys_of(name: str) -> dict[str, list[str]]:
@@ -60,7 +73,8 @@ def test_planned_specs_are_the_committed_records(name):
 def test_planned_manifest_is_the_committed_one(name):
     written_by_the_command = ("scale_file", "use_reference", "study_file")
     committed = reference(name)
-    now = manifest(planned(name)).dump()
+    design = ManifestDesign.model_validate(committed["design"])
+    now = manifest(planned(name), design=design).dump()
     for key in written_by_the_command:
         committed.pop(key), now.pop(key, None)
     assert json.dumps(now) == json.dumps(committed)
