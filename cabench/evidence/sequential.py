@@ -31,7 +31,7 @@ LARGEST = 1e12  # distance of the mean, in spreads of the data, that counts as i
 
 
 def e_process(differences: Differences, g: float = G) -> np.ndarray:
-    """e values against mu <= 0 after each difference (n,): 1 where nothing is known yet.
+    """e values against mu <= 0 after each difference (..., n): 1 where nothing is known yet.
 
     With S = sum d^2, m = mean of d and Q = S - n^2 g m^2 / (1 + n g), the two-sided Bayes factor is
     (1 + n g)^(-1/2) (S / Q)^(n / 2), and the posterior of mu is a t distribution with n degrees of
@@ -41,8 +41,8 @@ def e_process(differences: Differences, g: float = G) -> np.ndarray:
     Differences that are all zero say nothing (1). Against mu >= 0, pass the negative differences.
     """
     d = np.asarray(differences, dtype=float)
-    n = np.arange(1, len(d) + 1)
-    return _e_values(n, np.cumsum(d) / n, np.cumsum(d**2), g)
+    n = np.arange(1, d.shape[-1] + 1)
+    return _e_values(n, np.cumsum(d, axis=-1) / n, np.cumsum(d**2, axis=-1), g)
 
 
 def e_value(n: int, mean: float, squares: float, g: float = G) -> float:
