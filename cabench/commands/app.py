@@ -108,6 +108,33 @@ def run(
     raise typer.Exit(code)
 
 
+@app.command("try")
+def try_(
+    file: Annotated[Path, typer.Argument(help="Python file that registers a method")],
+    minutes: Annotated[
+        float, typer.Option(min=0, help="No look at the results begins that would take longer")
+    ] = 30,
+    json: Annotated[bool, typer.Option("--json", help="Print the answer as JSON alone")] = False,
+    study: Annotated[Path, typer.Option(help="Study whose arms it is compared with")] = Path(
+        "studies/layer_placement.yaml"
+    ),
+    scale: options.ScaleName = "quick",
+    jobs: options.Jobs = None,
+    device: options.Device = "auto",
+    executor: options.Executor = "auto",
+    results: options.Results = RESULTS,
+    cache: options.Cache = CACHE,
+) -> None:
+    """Test a method of your own against the control, on as many seeds as it needs."""
+    from cabench.commands.try_idea import try_idea
+    from cabench.execution.run import Options
+
+    chosen = Options(
+        scale=scale, jobs=jobs, device=device, executor=executor, results=results, cache=cache
+    )
+    raise typer.Exit(try_idea(file, study, chosen, minutes, json))
+
+
 @app.command()
 def status(results: options.Results = RESULTS) -> None:
     """Show what is done, failed and missing in each study."""

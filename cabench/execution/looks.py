@@ -51,10 +51,13 @@ class Ledger:
             self.further[arm] = [*self.further.get(arm, ()), *seeds]
 
 
-def run_until_resolved(study: Path, options: Options, budget: float | None = None) -> Prepared:
+def run_until_resolved(
+    study: Path, options: Options, budget: float | None = None, *, added_only: bool = False
+) -> Prepared:
     """Run look after look until no claim is open, `most` seeds are run, or time is up.
 
     `budget` in seconds: no look begins that would exceed it at the pace so far, except the first.
+    `added_only`: seeds are added for the claims of added arms alone.
     Returns the last look that was run.
     """
     console, ledger = screen(), Ledger()
@@ -65,8 +68,9 @@ def run_until_resolved(study: Path, options: Options, budget: float | None = Non
         trained += len(prepared.remaining.trials)
         prepared = execute(prepared)
         results = Results.of(Run(Manifest.model_validate(prepared.manifest), prepared.store))
-        still = ledger.close(look, results.verdicts)
-        _print_look(console, look, results, ledger)
+        concerned = [v for v in results.verdicts if v.claim.added or not added_only]
+        still = ledger.close(look, concerned)
+        _print_look(console, look, concerned, ledger)
         if not still or not (seeds := _next_seeds(prepared, look)):
             break
         ledger.add(dict.fromkeys(arm for v in still for arm in v.claim.arms), seeds)
@@ -80,7 +84,7 @@ def run_until_resolved(study: Path, options: Options, budget: float | None = Non
             )
             break
         prepared = following
-    console.print(summary(results, ledger) + "\n", soft_wrap=True)
+    console.print(summary(results, concerned, ledger) + "\n", soft_wrap=True)
     return prepared
 
 
@@ -103,10 +107,9 @@ def _next_seeds(prepared: Prepared, look: int) -> list[int]:
     return list(itertools.islice(unused, before - len(first), before - len(first) + count))
 
 
-def _print_look(console: Console, look: int, results: Results, ledger: Ledger) -> None:
-    seeds = ", ".join(map(str, results.manifest.seeds))
-    console.print(f"look {look}, seeds {seeds}", soft_wrap=True)
-    for verdict in results.verdicts:
+def _print_look(console: Console, look: int, verdicts: Iterable[Verdict], ledger: Ledger) -> None:
+    console.print(f"look {look}")
+    for verdict in verdicts:
         if not verdict.is_count and ledger.closed.get(verdict.claim.id, look) == look:
             console.print(f"  {verdict.claim.id}: {state(verdict, ledger)}", soft_wrap=True)
     console.print()
@@ -123,10 +126,10 @@ def state(verdict: Verdict, ledger: Ledger) -> str:
     return f"{word} on {verdict.n} seeds: with this mean and spread, {needed} would decide"
 
 
-def summary(results: Results, ledger: Ledger) -> str:
+def summary(results: Results, verdicts: Iterable[Verdict], ledger: Ledger) -> str:
     """The state of each claim, and what it cost: the time in trials of its arms."""
     lines = []
-    for verdict in results.verdicts:
+    for verdict in verdicts:
         if verdict.is_count:
             continue
         arms = set(verdict.claim.arms)

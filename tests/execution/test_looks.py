@@ -7,6 +7,7 @@ import shutil
 import pytest
 from cli import cabench
 from runs import outcome
+from specs import ROOT
 
 from cabench.errors import CabenchError
 from cabench.execution import looks
@@ -51,6 +52,18 @@ claims:
     than: native+dw
     metric: heldout_loss
     test: superiority
+"""
+EXAMPLE = ROOT / "examples" / "gated_kernels.py"
+METRIC = """
+from cabench.registry import METRICS
+
+@METRICS.register("brightness")
+class Brightness:
+    version, needs, higher_is_better, label, min_samples = 1, "samples", False, "b@{n}", 1
+
+    @staticmethod
+    def compute(generated, reference, images, labels, scorer):
+        return images.mean()
 """
 UNTIL = ("run", "tiny.yaml", "--scale", "scale.yaml", "--executor", "local", "--until-resolved")
 
@@ -157,6 +170,31 @@ def test_an_added_arm_costs_its_own_trials(resolved, tmp_path):
     assert done.code == 0 and len(new) == len(seeds(tmp_path)["mine"])
     assert {arm: of_arm for arm, of_arm in seeds(tmp_path).items() if arm != "mine"} == seeds(root)
     assert "A1 " in done.out
+
+
+def test_try_compares_a_plugin_with_the_control_and_the_best_arm(resolved, tmp_path):
+    root, _ = resolved
+    shutil.copytree(root, tmp_path, dirs_exist_ok=True)
+    words = ("--study", "tiny.yaml", "--scale", "scale.yaml", "--executor", "local")
+    done = run(tmp_path, "try", EXAMPLE, *words, "--json")
+    assert done.code == 0, done.err
+    (one,) = json.loads(done.out)
+    assert one["arm"] == "native+gated_kernels" and one["failed"] == 0
+    assert one["seeds"] == len(seeds(tmp_path)["native+gated_kernels"]) >= 2
+    assert set(one["against"]) == {"native+dw", one["best_arm"]}
+    assert one["best_arm"] in {"native+dw", "salted"}  # the others have no conditions
+    assert 1 < one["macs_ratio"] < 1.5 and "look 1" in done.err
+    others = {arm: s for arm, s in seeds(tmp_path).items() if "gated" not in arm}
+    assert set(map(len, others.values())) <= {len(others["native+dw"]), 2}  # no claim of theirs
+    again = run(tmp_path, "try", EXAMPLE, *words)
+    assert again.code == 0 and "to run" not in again.out
+    assert f"native+gated_kernels: {one['verdict']}" in again.out
+
+
+def test_try_refuses_a_plugin_without_a_method(tmp_path):
+    (tmp_path / "metric.py").write_text(METRIC)
+    done = run(write(tmp_path), "try", "metric.py", "--study", "tiny.yaml", "--scale", "scale.yaml")
+    assert done.code == 2 and "metric.py: registers no method" in done.err
 
 
 # ---- designs ------------------------------------------------------------------------------------
