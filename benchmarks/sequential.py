@@ -1,8 +1,11 @@
 """How often the test of `cabench run --until-resolved` errs, and what it can show.
 
-    python benchmarks/sequential.py [--repeats 20000] [--out reports]
+    python benchmarks/sequential.py [--repeats 20000] [--residuals RUN] [--cost RUN] [--out reports]
 
-Writes sequential.csv and sequential.md. Simulated families of four claims that share a control, so
+Writes sequential.csv and sequential.md. RUN is a study's folder, such as
+results/reference/layer_placement.quick. --residuals adds a distribution: the primary metric of the
+run's baseline over its seeds, centred and drawn with replacement. --cost prints what 80 % power
+costs for the run's claims. Simulated families of four claims that share a control, so
 that their paired differences are correlated by .5, from three distributions: Gaussian, heavy tails
 (Student's t with 3 degrees of freedom) and skewed differences (exponential), with a look after
 every seed. Takes some seconds.
@@ -11,6 +14,7 @@ every seed. Takes some seconds.
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,7 +22,9 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from cabench.evidence.results import Results
 from cabench.evidence.sequential import G, e_process
+from cabench.records.runs import find_run
 
 CLAIMS, MOST, ALPHA = 4, 20, 0.05
 Draw = Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]
@@ -108,6 +114,46 @@ def power(repeats: int, effects: tuple[float, ...] = (1.0, 2.0, 3.0)) -> pd.Data
     return pd.DataFrame(rows, columns=pd.Index(["effect", "test", "power", "mean seeds"]))
 
 
+def residuals(folder: Path) -> Draw:
+    """Draws from the baseline's scores in a run, standardised."""
+    results = Results.of(find_run(folder.parent, folder.name))
+    values = results.by_seed(results.manifest.baseline, results.primary.name).to_numpy()
+    if len(values) < 10:
+        raise SystemExit(f"{folder}: expected 10 or more seeds of the baseline, got {len(values)}")
+    scores = (values - values.mean()) / values.std()
+    return lambda rng, shape: rng.choice(scores, shape)
+
+
+def cost_of_evidence(folder: Path, repeats: int, share: float = 0.05) -> pd.DataFrame:
+    """Seeds and minutes for 80 % power at a difference of `share` of the baseline's primary score.
+
+    The spread is that of the claim's paired differences; minutes are those in trials of both arms.
+    Holm's correction over the study's tested claims counts with its first, strictest step.
+    """
+    results = Results.of(find_run(folder.parent, folder.name))
+    metric = results.primary.name
+    effect = share * results.by_seed(results.manifest.baseline, metric).mean()
+    tested = [v for v in results.verdicts if v.is_tested]
+    rows = []
+    for verdict in tested:
+        part = next((e for e in verdict.evidence if e.metric == metric and e.difference), None)
+        if part is None or part.difference is None:
+            continue
+        sd = float(part.difference.values.std(ddof=1))
+        minutes = sum(
+            np.mean([r.timing["trial_s"] for r in results.complete(arm)]) / 60
+            for arm in (verdict.claim.better, verdict.claim.than)
+        )
+        d = np.random.default_rng(2).standard_normal((repeats, MOST * 3)) + effect / sd
+        for test, p in (("t test, fixed", t_test(d)), ("anytime-valid", anytime(d))):
+            shown = (p < ALPHA / len(tested)).mean(axis=0)
+            enough = np.flatnonzero(shown >= 0.8)
+            n = int(enough[0]) + 1 if len(enough) else 0
+            rows.append((verdict.claim.id, part.n, sd, effect, test, n or "> 60", n * minutes))
+    names = ["claim", "n", "sd", "effect", "test", "seeds", "minutes in trials"]
+    return pd.DataFrame(rows, columns=pd.Index(names))
+
+
 def largest_e() -> pd.DataFrame:
     """The largest e value that n equal differences give."""
     e = e_process(np.ones(6))
@@ -128,12 +174,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=20000)
     parser.add_argument("--out", type=Path, default=Path("reports"))
+    parser.add_argument("--residuals", type=Path, help="folder of a run with many seeds")
+    parser.add_argument("--cost", type=Path, help="folder of a run with claims")
     options = parser.parse_args()
+    if options.residuals:
+        DISTRIBUTIONS["measured"] = residuals(options.residuals)
     errors, shown = error_rates(options.repeats), power(options.repeats)
+    costs = []
+    if options.cost:
+        title = (
+            f"Cost of 80 % power for a difference of 5 % in the primary metric ({options.cost}):"
+        )
+        costs = [title, table(cost_of_evidence(options.cost, 4000))]
     text = "\n\n".join(
         [
             "# Error and power of the sequential test",
-            f"`python benchmarks/sequential.py --repeats {options.repeats}`: {options.repeats:,} "
+            f"`{' '.join(['python', *sys.argv])}`: {options.repeats:,} "
             f"simulated families of {CLAIMS} claims that share a control, Holm's correction at "
             f"{ALPHA}, g = {G:g}.",
             table(
@@ -146,6 +202,7 @@ def main() -> None:
             "Largest e value that n equal differences give (a family of four needs 160 in one "
             "direction):",
             table(largest_e()),
+            *costs,
         ]
     )
     (options.out / "sequential.md").write_text(text + "\n", encoding="utf-8")

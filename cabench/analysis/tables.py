@@ -46,6 +46,11 @@ def show(results: Results, console: Console | None = None, width: int | None = N
     print_to_fit(lambda columns: render(results, columns), console, width)
 
 
+def show_table(table: TextTable, console: Console | None = None) -> None:
+    """Print a table, in as many blocks of columns as fit the width."""
+    print_to_fit(lambda columns: _blocks(table, columns), console)
+
+
 def plain(results: Results, width: int = 120, encoding: str = "utf-8") -> str:
     """The table as `show` prints it into a file."""
     return plain_text(render(results, width), width, encoding)

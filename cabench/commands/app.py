@@ -108,6 +108,50 @@ def run(
     raise typer.Exit(code)
 
 
+@app.command()
+def ladder(
+    study: options.StudyFile,
+    rungs: Annotated[str, typer.Option(help="Comma-separated scales: names or YAML files")],
+    prediction: Annotated[
+        Path | None,
+        typer.Option(help="YAML file with `order`: arms at the top rung, best first"),
+    ] = None,
+    seeds: options.Seeds = None,
+    until_resolved: options.UntilResolved = False,
+    all_arms: options.AllArms = False,
+    arm: options.Arms = None,
+    plugin: options.Plugins = None,
+    backbone: options.Backbone = None,
+    executor: options.Executor = "auto",
+    ray_address: options.RayAddress = None,
+    jobs: options.Jobs = None,
+    device: options.Device = "auto",
+    use_reference: options.UseReference = False,
+    results: options.Results = RESULTS,
+    cache: options.Cache = CACHE,
+) -> None:
+    """Run a study at several scales; print effects over the MACs of training."""
+    from cabench.commands.ladder import run_ladder
+    from cabench.execution.run import Options
+
+    chosen = Options(
+        seeds=seeds,
+        until_resolved=until_resolved,
+        all_arms=all_arms,
+        arms=tuple(arm or ()),
+        plugins=tuple(plugin or ()),
+        backbone=backbone,
+        executor=executor,
+        ray_address=ray_address,
+        jobs=jobs,
+        device=device,
+        use_reference=use_reference,
+        results=results,
+        cache=cache,
+    )
+    raise typer.Exit(run_ladder(study, rungs.split(","), chosen, prediction))
+
+
 @app.command("try")
 def try_(
     file: Annotated[Path, typer.Argument(help="Python file that registers a method")],
