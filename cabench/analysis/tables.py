@@ -24,6 +24,8 @@ NAME_WIDTH = 26  # letters in a line of an arm's name
 TITLE_WIDTH = 11  # letters in a line of a column's title, at least
 GUIDANCE = "Other guidance: scores at the primary guidance -> at this one, on the same seeds"
 OTHER = "on other features"
+AS_STATED = "as the paper states it, at its scale"
+NOT_TESTED = "not tested"
 STYLES = {
     "better": "bold green",
     "worse": "bold red",
@@ -181,6 +183,9 @@ def _claims_table(results: Results) -> Table:
         if row.other:
             word = Text(row.other, style=STYLES.get(row.other, ""))
             table.add_row("", word, Text(f"   {OTHER}"), Text(row.other_evidence))
+        if row.paper:
+            word = Text(NOT_TESTED, style=STYLES[NOT_TESTED])
+            table.add_row("", word, Text(f"   {AS_STATED}"), Text(row.paper))
     return table
 
 
@@ -256,6 +261,8 @@ def to_markdown(results: Results) -> str:
             claims.append([row.id, row.verdict, row.says, row.evidence])
             if row.other:
                 claims.append(["", row.other, OTHER, row.other_evidence])
+            if row.paper:
+                claims.append(["", NOT_TESTED, AS_STATED, row.paper])
         parts += ["## Claims", _pipes(["id", "verdict", "claim", "evidence"], claims, text=4)]
     return "\n\n".join(parts) + "\n"
 

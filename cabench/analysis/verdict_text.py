@@ -35,6 +35,7 @@ class ClaimRow:
     verdict: str
     says: str
     evidence: str
+    paper: str = ""  # the claim as the paper states it, which needs the paper's scale
     other: str = ""  # the verdict on other features, where they are measured
     other_evidence: str = ""
 
@@ -44,7 +45,8 @@ def claim_rows(results: Results) -> list[ClaimRow]:
     rows = []
     for verdict in results.verdicts:
         evidence = evidence_text(verdict, results.metrics)
-        row = ClaimRow(claim_id(verdict), verdict.word, verdict.claim.says, evidence)
+        claim = verdict.claim
+        row = ClaimRow(claim_id(verdict), verdict.word, claim.says, evidence, claim.paper)
         if (twin := results.twin_verdicts.get(verdict.claim.id)) is not None:
             row = replace(row, other=twin.word, other_evidence=evidence_text(twin, results.metrics))
         rows.append(row)

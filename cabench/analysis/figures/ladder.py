@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-from matplotlib.ticker import LogLocator, NullFormatter
+from matplotlib.ticker import LogLocator, NullFormatter, NullLocator
 
 from cabench.analysis.figures.arms import LINE, arm_styles, label_ends
 from cabench.analysis.figures.style import (
@@ -17,6 +17,7 @@ from cabench.analysis.figures.style import (
     finish,
     new_figure,
 )
+from cabench.analysis.formatting import count_unit
 from cabench.evidence.ladder import Ladder
 
 
@@ -25,6 +26,8 @@ def ladder_figure(path: str | Path, ladder: Ladder, look: Look = SCREEN) -> list
     results = ladder.top.results
     metric, arms = results.primary, ladder.arms
     styles = arm_styles(results, arms)
+    rungs = [rung.macs(ladder.baseline) for rung in ladder.rungs]
+    size, unit = count_unit(rungs)
     width, height = 8.2 + 0.075 * max(map(len, arms)), max(4.2, 1.4 + LINE * len(arms))
     with new_figure(width, height, look) as figure:
         left, right = figure.subplots(1, 2)
@@ -50,7 +53,9 @@ def ladder_figure(path: str | Path, ladder: Ladder, look: Look = SCREEN) -> list
         right.axhline(0, color=INK, linewidth=0.9, zorder=1)
         for axes in (left, right):
             axes.set_xscale("log")
-            axes.set_xlabel("MACs of a training")
+            axes.set_xticks(rungs, [f"{macs / size:.3g}" for macs in rungs])
+            axes.xaxis.set_minor_locator(NullLocator())
+            axes.set_xlabel(f"{unit}MACs of a training of {ladder.baseline}")
             axes.grid(axis="y", color=FAINT, linewidth=0.4)
         label_ends(right, ends, styles, look, height)
         left.set_title(f"{axis_title(metric.title_without_arrow)} (lower is better)")
@@ -61,5 +66,6 @@ def ladder_figure(path: str | Path, ladder: Ladder, look: Look = SCREEN) -> list
             look,
             "Score over training compute",
             "Means over seeds; bars: 95 % intervals of the difference in log score. Points of an "
-            "arm lie at its own MACs: three forward passes per training image.",
+            "arm lie at its own MACs: three forward passes per training image. "
+            f"Black: {ladder.baseline}.",
         )
