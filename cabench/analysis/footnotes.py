@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 
 from cabench.analysis.formatting import plural
+from cabench.errors import listed
 from cabench.evidence.results import Results
 from cabench.records.schema import Manifest, MetricInfo, Protocol, SearchResult
 
@@ -52,32 +53,37 @@ def statistics_note(manifest: Manifest) -> str:
     """What ± and [ ] mean, and what 'better' and 'worse' rest on."""
     if manifest.design.sequential:
         intervals = (
-            "Seeds were added after a look at earlier ones. ±: standard deviation over seeds. [ ]: "
-            "95 % confidence sequence, which holds at every look (none below 3 seeds)."
+            "Sequential design: seeds could be added after a look at earlier ones. ±: standard "
+            "deviation over seeds. [ ]: 95 % confidence sequence, which holds at every look; none "
+            "where seeds are too few."
         )
         test = f"an anytime-valid paired t test (g = {manifest.design.g:g})"
     else:
         intervals = "± and [ ]: 95 % Student-t interval over seeds."
         test = "a two-sided paired t test"
+    unused = [seed for seed in manifest.design.earlier if seed not in manifest.seeds]
+    earlier = f" Seeds {listed(map(str, unused))} of earlier runs are not used." if unused else ""
     return (
-        f"{intervals} diff.: difference to {manifest.baseline}, paired by seed. 'better', 'worse': "
-        f"p < .05 in {test}, after Holm's correction over the arms; a difference without either "
-        "word is unresolved. Seeds vary initial values, order and noise of training; the images "
-        "are the same, so nothing is said about other data."
+        f"{intervals}{earlier} diff.: difference to {manifest.baseline}, paired by seed. 'better', "
+        f"'worse': p < .05 in {test}, after Holm's correction over the arms; a difference without "
+        "either word is unresolved. Seeds vary initial values, order and noise of training; the "
+        "images are the same, so nothing is said about other data."
     )
 
 
 def claims_note(manifest: Manifest, with_caveat: bool = True) -> str:
     """How claims are tested, and the study's caveat."""
     text = (
-        "Claims were fixed before the run: the same test, Holm's correction over the tested claims."
+        "Claims were fixed before the run. They are tested on the same paired differences, with "
+        "Holm's correction over the claims."
     )
     if any(len(claim.metrics) > 1 for claim in manifest.claims):
         text += " A claim over several metrics takes the largest of their p values."
     if manifest.margins:
         margins = ", ".join(f"{name} {value:g}" for name, value in manifest.margins.items())
         text += (
-            f" Equivalent: within the margins ({margins}); small: decided, and within the margins."
+            f" Equivalent: within the margins ({margins}, in units of the records); small: "
+            "decided, and within the margins."
         )
     if any(claim.added for claim in manifest.claims):
         text += " Added claims were not fixed before; they are corrected among themselves."

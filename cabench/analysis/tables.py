@@ -200,7 +200,8 @@ def to_csv(results: Results, path: str | Path) -> Path:
 def csv_rows(results: Results) -> pd.DataFrame:
     """One row per arm x metric, all metrics that were measured, in stored units.
 
-    Columns: arm, role (arm, baseline or bound), metric, n, mean, low, high (95 % interval), pairs,
+    Columns: arm, role (arm, baseline or bound), metric, n, mean, low, high (95 % t interval; mean
+    plus and minus the standard deviation in a sequential design), pairs,
     diff, diff_low, diff_high, p, p_holm (all to the baseline), macs, conditioning_macs, params,
     images_per_s.
     """

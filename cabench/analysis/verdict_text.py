@@ -24,6 +24,11 @@ from cabench.evidence.verdicts import Evidence, Verdict
 COUNT_TITLES: dict[str, str] = dict(zip(COUNTS, ("MACs", "params"), strict=True))
 Metrics = Mapping[str, Metric]
 WON = ("supported", "supported, small")
+DIRECTION = {  # margins hold for one of two twin metrics alone
+    "supported, small": "supported",
+    "contradicted, small": "contradicted",
+    "equivalent": "unresolved",
+}
 OTHERS = ("contradicted", "contradicted, small", "equivalent", "unresolved")
 
 
@@ -58,7 +63,8 @@ def disagreement(results: Results) -> str:
     differing = [
         f"{claim_id(verdict)} ({verdict.word}, there {twin.word})"
         for verdict in results.verdicts
-        if (twin := results.twin_verdicts.get(verdict.claim.id)) and twin.word != verdict.word
+        if (twin := results.twin_verdicts.get(verdict.claim.id))
+        and DIRECTION.get(twin.word, twin.word) != DIRECTION.get(verdict.word, verdict.word)
     ]
     return f"Other features disagree on {', '.join(differing)}." if differing else ""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from rich.console import Console
 
 from cabench.analysis.formatting import effect_decimals, effect_text, p_text
 from cabench.analysis.verdict_text import evidence_text
+from cabench.config.study import read_study
 from cabench.errors import CabenchError
 from cabench.evidence.design import Design
 from cabench.evidence.results import Results
@@ -28,13 +30,19 @@ from cabench.runtime.console import screen
 
 
 def try_idea(file: Path, study: Path, options: Options, minutes: float, as_json: bool) -> int:
-    """Run each method of a plugin beside the study's native one; return 1 when a trial failed.
+    """Run each method of a plugin on top of the study's baseline; return 1 when a trial failed.
 
-    Trials of the study's own arms are those that are committed, or that were run before.
+    The run has a manifest of its own, so that the study's is not touched. Trials of the study's
+    arms that are neither committed nor done are run, too.
     """
-    arms = tuple(arm_of(name) for name in methods_of(file))
+    names, control = methods_of(file), control_of(study)
     options = dataclasses.replace(
-        options, arms=arms, plugins=(file,), use_reference=True, until_resolved=True
+        options,
+        arms=tuple(arm_of(name, *control) for name in names),
+        plugins=(file,),
+        use_reference=True,
+        until_resolved=True,
+        suffix=f"try-{re.sub(r'[^a-zA-Z0-9_]', '_', file.stem)}",
     )
     # Standard output is the answer alone where a program reads it
     with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
@@ -58,9 +66,17 @@ def methods_of(file: Path) -> list[str]:
     return names
 
 
-def arm_of(method: str) -> str:
-    """The arm of a method on top of the native one, with the control's depthwise convolution."""
-    return f"{{native+{method}: {{methods: [native, {method}], depthwise: static}}}}"
+def control_of(study: Path) -> tuple[str, dict[str, Any]]:
+    """The name of a study's baseline, and the arm as written, without what it says about itself."""
+    written = read_study(study).study
+    arm = written.arms[written.baseline].model_dump(exclude_unset=True)
+    return written.baseline, {k: v for k, v in arm.items() if k not in ("about", "extra", "on")}
+
+
+def arm_of(method: str, baseline: str, control: dict[str, Any]) -> str:
+    """The arm of a method on top of the study's baseline, as YAML."""
+    arm = control | {"methods": [*control.get("methods", ()), method]}
+    return json.dumps({f"{baseline}+{method}": arm})
 
 
 def best_arm(results: Results) -> str:

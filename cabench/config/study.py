@@ -78,10 +78,13 @@ def read_study(path: Path, arms: Iterable[str] = (), backbone: str | None = None
     )
 
 
-def with_most_seeds(file: StudyFile, most: int) -> StudyFile:
-    """The study with another number of seeds that an arm may have at most."""
-    rule = file.study.sequential.model_copy(update={"most": most})
-    return dataclasses.replace(file, study=file.study.model_copy(update={"sequential": rule}))
+def with_run_options(file: StudyFile, most: int | None, suffix: str) -> StudyFile:
+    """The study with another number of seeds of an arm at most, and its name with a suffix."""
+    study = file.study
+    rule = study.sequential if most is None else study.sequential.model_copy(update={"most": most})
+    name = f"{study.study}-{suffix}" if suffix else study.study
+    study = study.model_copy(update={"sequential": rule, "study": name})
+    return dataclasses.replace(file, study=study)
 
 
 def _on_backbone(study: Study, backbone: str, added: Iterable[str]) -> Study:

@@ -47,7 +47,7 @@ def compare_arms(
 
     p values are adjusted over the arms, within a metric. Arms that were added on the command line
     are a family of their own, so that an added arm changes none of the study's verdicts. Lower
-    bounds are not tested.
+    bounds are not tested, nor arms with a failed seed (or a baseline with one).
     """
     return [row for metric in metrics for row in _of_metric(manifest, frame, metric)]
 
@@ -56,13 +56,16 @@ def _of_metric(manifest: Manifest, frame: pd.DataFrame, metric: str) -> list[Arm
     arms = manifest.run_arms
     base = by_seed(frame, manifest.baseline, metric)
     roles = [_role(arm, manifest) for arm in arms]
+    pairs = list(zip(roles, arms, strict=True))
     values = [by_seed(frame, arm.name, metric) for arm in arms]
     design = Design.of(manifest)
     differences = [
         NOTHING if role == "baseline" else design.difference(ours, base)
         for ours, role in zip(values, roles, strict=True)
     ]
-    ps = [d.p if role == "arm" else NAN for d, role in zip(differences, roles, strict=True)]
+    failed = set(frame.loc[frame["status"] == "failed", "arm"])
+    tested = [role == "arm" and not {arm.name, manifest.baseline} & failed for role, arm in pairs]
+    ps = [d.p if test else NAN for d, test in zip(differences, tested, strict=True)]
     adjusted = holm_by_family(ps, [arm.added for arm in arms])
     return [
         ArmResult(arm.name, role, metric, design.level(ours), difference, p, p_holm)

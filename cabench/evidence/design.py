@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from cabench.evidence.sequential import G, e_process, e_value, interval, p_value
+from cabench.evidence.sequential import G, e_value, interval, largest_e, p_value
 from cabench.evidence.statistics import (
     LEVEL,
     NAN,
@@ -52,25 +52,26 @@ class Design:
         """Mean of `ours - base` over the seeds that both have, with interval and two-sided p.
 
         The interval covers with a probability of 95 %: a t interval, or a confidence sequence,
-        which does so at all looks at once. Without finite limits there is no interval.
+        which does so at all looks at once. Few seeds give it no finite limits, and differences that
+        drift none that agree over the looks: then there is no interval.
         """
         estimate = paired_difference(ours, base)
-        if not self.sequential or not estimate.is_tested:
+        values = estimate.values.to_numpy(dtype=float)
+        if not self.sequential or estimate.n < 2 or not np.ptp(values):
             return estimate
-        values = tuple(estimate.values)
         low, high = interval(values, LEVEL, self.g)
-        if not (math.isfinite(low) and math.isfinite(high)):
+        if not (math.isfinite(low) and math.isfinite(high) and low < high):
             low = high = NAN
-        p = 1.0 if estimate.p == 1.0 else p_value(values, self.g)
-        return replace(estimate, low=low, high=high, p=p)
+        return replace(estimate, low=low, high=high, p=p_value(values, self.g))
 
     def p_above(self, values: pd.Series, bound: float = 0.0) -> float:
         """The one-sided p value of: the mean is at most `bound`. 1 for values without a spread."""
-        d = values.to_numpy(dtype=float) - bound
-        if len(d) < 2 or np.ptp(d) <= 1e-12 * np.abs(values).max():
+        d = values.to_numpy(dtype=float)
+        if len(d) < 2 or not np.ptp(d):
             return 1.0
         if self.sequential:
-            return min(1.0, 1 / float(e_process(d, self.g).max()))
+            return min(1.0, 1 / largest_e(d, bound, self.g))
+        d = d - bound
         return float(stats.t.sf(d.mean() / (np.std(d, ddof=1) / math.sqrt(len(d))), len(d) - 1))
 
     def p_above_at(self, n: int, mean: float, sd: float, bound: float = 0.0) -> float:

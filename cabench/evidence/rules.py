@@ -39,19 +39,28 @@ class Statements:
 
     @property
     def p(self) -> float:
-        """The claim's p value: each statement has half of the level.
+        """The claim's p value, where it is the only one: each of two tests that can err has half.
 
-        Whatever the truth, the false ones among the statements need one of two false rejections,
-        one per direction, each with a probability of at most half of the level.
+        Whatever the truth, a false statement needs one of two false rejections, one per direction.
         """
-        return min(1.0, 2 * min(p for p in vars(self).values() if not math.isnan(p)))
+        return min(1.0, 2 * self.smallest)
 
-    def word(self, factor: float = 1.0) -> Word:
-        """What is significant where Holm's correction multiplies p by `factor`."""
-        small = 2 * self.equivalent * factor < ALPHA
-        if 2 * self.supported * factor < ALPHA:
+    @property
+    def smallest(self) -> float:
+        return min(p for p in vars(self).values() if not math.isnan(p))
+
+    @property
+    def made(self) -> set[str]:
+        """The statements that are significant, given adjusted p values."""
+        return {name for name, p in vars(self).items() if p < ALPHA}
+
+    @property
+    def word(self) -> Word:
+        """The verdict that the statements amount to, given adjusted p values."""
+        small = "equivalent" in self.made
+        if "supported" in self.made:
             return "supported, small" if small else "supported"
-        if 2 * self.contradicted * factor < ALPHA:
+        if "contradicted" in self.made:
             return "contradicted, small" if small else "contradicted"
         return "equivalent" if small else "unresolved"
 

@@ -70,8 +70,17 @@ def p_value(differences: Differences, g: float = G) -> float:
     d = np.asarray(differences, dtype=float)
     if len(d) == 0:
         return 1.0
-    largest = max(e_process(d, g).max(), e_process(-d, g).max())
-    return min(1.0, 2 / float(largest))
+    return min(1.0, 2 / max(largest_e(d, 0.0, g), largest_e(-d, 0.0, g)))
+
+
+def largest_e(differences: Differences, mean: float = 0.0, g: float = G) -> float:
+    """The largest e value so far against mu <= `mean`.
+
+    Looks at differences that are all equal are left out: their spread is unknown.
+    """
+    d = np.asarray(differences, dtype=float)
+    known = np.flatnonzero(d != d[0])
+    return float(e_process(d - mean, g)[known[0] :].max()) if len(known) else 1.0
 
 
 def interval(differences: Differences, level: float = 0.95, g: float = G) -> tuple[float, float]:
@@ -97,7 +106,7 @@ def _lower_limit(d: np.ndarray, alpha: float, g: float) -> float:
     unit = float(np.ptp(d)) or max(abs(float(d[0])), 1.0)
 
     def excess(shift: float) -> float:
-        return math.log(e_process(d - (d.min() - shift * unit), g).max() * alpha)
+        return math.log(largest_e(d, float(d.min() - shift * unit), g) * alpha)
 
     # e falls as the tested mean rises; at the largest difference no look rejects
     top = -(float(np.ptp(d)) / unit)

@@ -17,7 +17,7 @@ from scipy import stats
 LEVEL = 0.95  # coverage of every interval
 ALPHA = 0.05  # significance level of every verdict, after Holm
 NAN = float("nan")
-ROUNDING = 1e-12  # of the largest value: a spread below it is rounding
+DIGITS = 12  # of the largest score: what differs beyond them is rounding
 
 
 @dataclass(frozen=True)
@@ -92,16 +92,24 @@ def paired_difference(ours: pd.Series, base: pd.Series, level: float = LEVEL) ->
     """
     seeds = [seed for seed in ours.index if seed in base.index]
     ours, base = pd.Series(ours.loc[seeds]), pd.Series(base.loc[seeds])
-    estimate = mean_interval(ours - base, level)
+    estimate = mean_interval(_without_rounding(ours, base), level)
     if estimate.n < 2:
         return estimate
     error = deviation(estimate.values) / math.sqrt(estimate.n)
-    rounding = ROUNDING * max(np.abs(ours.to_numpy()).max(), np.abs(base.to_numpy()).max())
-    if error <= rounding:
-        p = 1.0 if abs(estimate.mean) <= rounding else NAN
+    if not np.ptp(estimate.values):
+        p = 1.0 if not estimate.mean else NAN
         return replace(estimate, low=estimate.mean, high=estimate.mean, p=p)
     p = float(2 * stats.t.sf(abs(estimate.mean) / error, estimate.n - 1))
     return replace(estimate, p=p)
+
+
+def _without_rounding(ours: pd.Series, base: pd.Series) -> pd.Series:
+    """ours - base without the digits that only rounding of the scores leaves."""
+    largest = max(np.abs(ours.to_numpy()).max(initial=0), np.abs(base.to_numpy()).max(initial=0))
+    difference = ours - base
+    if not (math.isfinite(largest) and largest):
+        return difference
+    return difference.round(DIGITS - math.floor(math.log10(largest)))
 
 
 def holm(ps: Sequence[float]) -> list[float]:

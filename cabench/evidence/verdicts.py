@@ -10,10 +10,11 @@ import pandas as pd
 
 from cabench.errors import CabenchError, near
 from cabench.evidence.design import Design
+from cabench.evidence.family import adjusted, open_tests
 from cabench.evidence.frame import ArmCost, by_seed
 from cabench.evidence.metric import Metric, study_metrics
 from cabench.evidence.rules import NEED_MARGINS, RULES, Gain, Rule, Statements, Word
-from cabench.evidence.statistics import ALPHA, NAN, Estimate, holm
+from cabench.evidence.statistics import NAN, Estimate
 from cabench.evidence.stopping import is_futile, seeds_needed
 from cabench.records.schema import Manifest, ManifestClaim
 
@@ -56,7 +57,8 @@ class Verdict:
     p_holm: float = NAN
     statements: Statements | None = None
     needed: int | None = None              # seeds that would decide it as the data are; None: many
-    is_futile: bool = False                # the study's rule gives it up
+    is_futile: bool = False                # by the study's rule, further seeds are not worth it
+    lacks_seeds: bool = False              # not tested so far: further seeds may change that
     # fmt: on
 
     @property
@@ -91,23 +93,37 @@ def judge(manifest: Manifest, frame: pd.DataFrame, costs: Costs) -> tuple[Verdic
     for added in (False, True):
         family = [claim for claim in manifest.claims if claim.added is added]
         tested = [TESTS[claim.test](claim, manifest, frame, costs) for claim in family]
-        adjusted = holm([verdict.p for verdict in tested])
-        decided = [_after_holm(*pair) for pair in zip(tested, adjusted, strict=True)]
-        unresolved = sum(verdict.is_open for verdict in decided)
-        verdicts += [_with_prospect(verdict, manifest, unresolved) for verdict in decided]
+        verdicts += _in_family(tested, manifest)
     return tuple(verdicts)
+
+
+def _in_family(verdicts: Sequence[Verdict], manifest: Manifest) -> list[Verdict]:
+    """The verdicts after the family's adjustment. Claims that lack data count, with p = 1."""
+    counted = [i for i, verdict in enumerate(verdicts) if verdict.statements]
+    before = [verdicts[i].statements or Statements(1.0, 1.0) for i in counted]
+    after = adjusted(before)
+    pairs = zip(before, after, strict=True)
+    open_count = sum(open_tests(statements, now.made) for statements, now in pairs)
+    results = list(verdicts)
+    for i, statements in zip(counted, after, strict=True):
+        if not math.isnan(verdicts[i].p):
+            verdict = replace(verdicts[i], word=statements.word, p_holm=statements.smallest)
+            results[i] = _with_prospect(verdict, manifest, open_count / 2)
+    return results
 
 
 def on_twins(manifest: Manifest) -> Manifest:
     """The manifest with its claims on other features: every metric that has a twin becomes it.
 
-    Left are claims whose metrics' twins are measured, and that have at least one.
+    Left are claims whose metrics' twins are measured, and that have at least one. Margins are
+    stated for the metrics themselves, so claims that need them are left out.
     """
     twins = {name: info.twin for name, info in manifest.metrics.items() if info.twin}
     claims = []
     for claim in manifest.claims:
         names = tuple(twins.get(name, name) for name in claim.metrics)
-        if names != claim.metrics and set(names) <= set(manifest.metrics):
+        measured = names != claim.metrics and set(names) <= set(manifest.metrics)
+        if measured and claim.test not in NEED_MARGINS:
             claims.append(claim.model_copy(update={"metric": names}))
     return manifest.model_copy(update={"claims": tuple(claims)})
 
@@ -133,13 +149,18 @@ def _paired(rule: Rule) -> Test:
             for name in claim.metrics
             for rival in claim.rivals
         )
-        reasons = [_untestable(claim, part, manifest, frame) for part in evidence]
-        if reason := next(filter(None, reasons), ""):
+        if reason := _excluded(claim, manifest, frame):
             return Verdict(claim, "not tested", reason, evidence)
+        no_evidence = Statements(1.0, 1.0)
+        if reason := _failed(claim, manifest, frame):
+            return Verdict(claim, "not tested", reason, evidence, statements=no_evidence)
+        if reason := next(filter(None, map(_too_little, evidence)), ""):
+            return Verdict(
+                claim, "not tested", reason, evidence, statements=no_evidence, lacks_seeds=True
+            )
         statements = _test_gains(rule, gains(evidence, manifest), Design.of(manifest))
-        verdict = Verdict(claim, statements.word(), evidence=evidence, p=statements.p)
         reason = _fewer_seeds(claim, manifest, evidence)
-        return replace(verdict, reason=reason, statements=statements)
+        return Verdict(claim, "unresolved", reason, evidence, p=statements.p, statements=statements)
 
     return test
 
@@ -191,21 +212,15 @@ def _check(claim: ManifestClaim) -> None:
         )
 
 
-def _after_holm(verdict: Verdict, p_holm: float) -> Verdict:
-    """The verdict once p is adjusted: every statement takes the factor that p took."""
-    if verdict.statements is None:
-        return replace(verdict, p_holm=p_holm)
-    factor = p_holm / verdict.p if verdict.p > 0 else 1.0
-    word = verdict.statements.word(factor) if p_holm < ALPHA else "unresolved"
-    return replace(verdict, word=word, p_holm=p_holm)
+def _with_prospect(verdict: Verdict, manifest: Manifest, factor: float) -> Verdict:
+    """The verdict, if open, with the seeds that it would need; `factor` multiplies its p.
 
-
-def _with_prospect(verdict: Verdict, manifest: Manifest, factor: int) -> Verdict:
-    """The verdict, if open, with the seeds that it would need; `factor` is Holm's."""
+    To add seeds makes a design sequential.
+    """
     if not verdict.is_open:
         return verdict
-    design, parts = Design.of(manifest), gains(verdict.evidence, manifest)
-    test = verdict.claim.test
+    design = replace(Design.of(manifest), sequential=True)
+    parts, test = gains(verdict.evidence, manifest), verdict.claim.test
     return replace(
         verdict,
         needed=seeds_needed(test, parts, design, factor),
@@ -232,38 +247,58 @@ def _evidence(
     return Evidence(metric, better, than, difference, sides)
 
 
-def _untestable(
-    claim: ManifestClaim, part: Evidence, manifest: Manifest, frame: pd.DataFrame
-) -> str:
-    """Why a claim cannot be tested in one metric, or ''."""
-    if part.metric not in manifest.metrics:
-        return f"metric '{part.metric}' is not measured here"
+def _excluded(claim: ManifestClaim, manifest: Manifest, frame: pd.DataFrame) -> str:
+    """Why this run cannot test a claim, whatever its trials say, or ''."""
+    for metric in claim.metrics:
+        if metric not in manifest.metrics:
+            return f"metric '{metric}' is not measured here"
+        if claim.test in NEED_MARGINS and metric not in manifest.margins:
+            return f"no margin is stated for '{metric}'"
     for arm in claim.arms:
-        if reason := _absent(arm, part.metric, manifest, frame):
+        entry = manifest.arm(arm)
+        if entry is not None and entry.bound:
+            return f"arm '{arm}' is a lower bound, which is not tested"
+        if arm not in set(frame["arm"]):
+            return f"arm '{arm}' is not run at this scale"
+    if manifest.design.left_out:
+        seeds = ", ".join(map(str, manifest.design.left_out))
+        return f"seeds {seeds} of an earlier run are left out"
+    return ""
+
+
+def _failed(claim: ManifestClaim, manifest: Manifest, frame: pd.DataFrame) -> str:
+    """Why an arm's trials leave a claim without a test, or ''.
+
+    To leave out the seeds that failed would be to leave out an arm's worst. Seeds that the claim's
+    arms do not share play no part.
+    """
+    shared = common_seeds(claim, manifest)
+    for arm in claim.arms:
+        if reason := _no_trial(arm, frame):
             return reason
+        for metric in claim.metrics:
+            if by_seed(frame, arm, metric).empty:
+                return f"arm '{arm}' has no {metric}"
+        if failed := sorted(_seeds(frame, arm, "failed") & shared):
+            seeds = "seed" if len(failed) == 1 else "seeds"
+            return f"arm '{arm}' failed at {seeds} {', '.join(map(str, failed))}"
+    return ""
+
+
+def _too_little(part: Evidence) -> str:
+    """Why a metric's differences cannot be tested yet, or ''."""
     if part.n < 2:
         return f"needs 2 seeds that both arms have, got {part.n}"
-    if claim.test in NEED_MARGINS and part.metric not in manifest.margins:
-        return f"no margin is stated for '{part.metric}'"
     if part.difference and not part.difference.is_tested:
         return "the difference is the same on every seed: no spread to test against"
     return ""
 
 
-def _absent(arm: str, metric: str, manifest: Manifest, frame: pd.DataFrame) -> str:
-    """Why an arm cannot take part in a claim, or ''."""
-    entry = manifest.arm(arm)
-    if entry is not None and entry.bound:
-        return f"arm '{arm}' is a lower bound, which is not tested"
-    if reason := _no_trial(arm, frame):
-        return reason
-    if by_seed(frame, arm, metric).empty:
-        return f"arm '{arm}' has no {metric}"
-    # To leave out the seeds that failed would be to leave out an arm's worst
-    if failed := sorted(_seeds(frame, arm, "failed")):
-        seeds = "seed" if len(failed) == 1 else "seeds"
-        return f"arm '{arm}' failed at {seeds} {', '.join(map(str, failed))}"
-    return ""
+def common_seeds(claim: ManifestClaim, manifest: Manifest) -> set[int]:
+    """The seeds that all arms of a claim have in the run's plan."""
+    return set.intersection(
+        *({t.seed for t in manifest.trials if t.arm == arm} for arm in claim.arms)
+    )
 
 
 def _seeds(frame: pd.DataFrame, arm: str, status: str) -> set[int]:
@@ -285,7 +320,6 @@ def _no_trial(arm: str, frame: pd.DataFrame) -> str:
 
 def _fewer_seeds(claim: ManifestClaim, manifest: Manifest, evidence: tuple[Evidence, ...]) -> str:
     """A note when the verdict rests on fewer seeds than its arms should share, else ''."""
-    planned = [{t.seed for t in manifest.trials if t.arm == arm} for arm in claim.arms]
-    common = set.intersection(*planned)
+    common = common_seeds(claim, manifest)
     n = min(part.n for part in evidence)
     return f"{n} of {len(common)} seeds" if n < len(common) else ""

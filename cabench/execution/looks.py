@@ -6,6 +6,7 @@ trains nothing where all is decided.
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import time
 from collections.abc import Iterable
@@ -31,16 +32,17 @@ class Ledger:
     closed: dict[str, int] = field(default_factory=dict)  # claim -> the look that closed it
 
     def close(self, look: int, verdicts: Iterable[Verdict]) -> list[Verdict]:
-        """Close what is decided, cannot be tested, or is given up; return what stays open.
+        """Close what is decided, cannot be tested, or is futile; return what stays open.
 
-        A claim that is given up stays so. The first look gives nothing up: three differences say
-        little about their spread.
+        A closed claim stays closed. None is futile at the first look: three differences say little
+        about their spread.
         """
         still = []
         for verdict in verdicts:
             if verdict.claim.id in self.closed:
                 continue
-            if verdict.is_open and not (verdict.is_futile and look > 1):
+            futile = verdict.is_futile and look > 1
+            if verdict.lacks_seeds or (verdict.is_open and not futile):
                 still.append(verdict)
             else:
                 self.closed[verdict.claim.id] = look
@@ -54,18 +56,18 @@ class Ledger:
 def run_until_resolved(
     study: Path, options: Options, budget: float | None = None, *, added_only: bool = False
 ) -> Prepared:
-    """Run look after look until no claim is open, `most` seeds are run, or time is up.
+    """Run look after look (interim analyses) until no claim is open or `most` seeds are run.
 
-    `budget` in seconds: no look begins that would exceed it at the pace so far, except the first.
+    `budget` in seconds: it stops before a look that would exceed it, by the time that trials took
+    so far. The first look is always run.
     `added_only`: seeds are added for the claims of added arms alone.
     Returns the last look that was run.
     """
-    console, ledger = screen(), Ledger()
-    began, trained = time.monotonic(), 0
+    console, ledger, began = screen(), Ledger(), time.monotonic()
     prepared = prepare(study, options)
-    _check_claims(prepared)
+    _check(prepared)
+    options = dataclasses.replace(options, retry_failed=False)  # the first look retries them
     for look in itertools.count(1):
-        trained += len(prepared.remaining.trials)
         prepared = execute(prepared)
         results = Results.of(Run(Manifest.model_validate(prepared.manifest), prepared.store))
         concerned = [v for v in results.verdicts if v.claim.added or not added_only]
@@ -75,11 +77,11 @@ def run_until_resolved(
             break
         ledger.add(dict.fromkeys(arm for v in still for arm in v.claim.arms), seeds)
         following = prepare(study, options, ledger.further)
-        todo, pace = len(following.remaining.trials), (time.monotonic() - began) / max(1, trained)
-        if budget is not None and todo and time.monotonic() - began + todo * pace > budget:
+        expected = expected_seconds(following, results)
+        if budget is not None and expected and time.monotonic() - began + expected > budget:
             console.print(
-                f"look {look + 1} has {todo} trials, about {clock(todo * pace)}: beyond --budget; "
-                "the same command continues here",
+                f"look {look + 1} has {len(following.remaining.trials)} trials, about "
+                f"{clock(expected)}, which would exceed the budget; the same command goes on here",
                 soft_wrap=True,
             )
             break
@@ -88,12 +90,30 @@ def run_until_resolved(
     return prepared
 
 
-def _check_claims(prepared: Prepared) -> None:
-    claims = prepared.plan.study.claims
-    if not prepared.plan.file.added and all(c.test == "by_construction" for c in claims):
+def expected_seconds(prepared: Prepared, results: Results) -> float:
+    """The time that the remaining trials take, by the arms' records so far; 0 without trials."""
+    means = {
+        arm: sum(times) / len(times)
+        for arm in results.arms
+        if (times := [r.timing.get("trial_s", 0.0) for r in results.complete(arm)])
+    }
+    usual = max(means.values(), default=0.0)
+    trials = prepared.remaining.trials
+    workers = max(1, min(prepared.jobs, len(trials)))
+    return sum(means.get(trial.arm, usual) for trial in trials) / workers
+
+
+def _check(prepared: Prepared) -> None:
+    study = prepared.plan.study
+    if not prepared.plan.file.added and all(c.test == "by_construction" for c in study.claims):
         raise CabenchError(
-            f"--until-resolved: study '{prepared.plan.study.study}' has no claim that seeds could "
-            "decide; use --seeds"
+            f"--until-resolved: study '{study.study}' has no claim that seeds could decide; use "
+            "--seeds"
+        )
+    if (most := study.sequential.most) < (first := len(prepared.plan.seeds)):
+        raise CabenchError(
+            f"--until-resolved: expected at least the {first} seeds of the first look as the most "
+            f"of an arm, got {most}; see --max-seeds, or `sequential: {{most: {most}}}`"
         )
 
 
@@ -101,7 +121,7 @@ def _next_seeds(prepared: Prepared, look: int) -> list[int]:
     """The seeds of the look after `look`; [] where an arm would have more than the most."""
     first, rule = prepared.plan.seeds, prepared.plan.study.sequential
     before = len(first) + (look - 1) * rule.step
-    count = min(rule.step, rule.most - before)
+    count = max(0, min(rule.step, rule.most - before))
     tuning = prepared.plan.study.tune
     unused = (s for s in itertools.count(max(first) + 1) if tuning is None or s != tuning.seed)
     return list(itertools.islice(unused, before - len(first), before - len(first) + count))
@@ -118,11 +138,11 @@ def _print_look(console: Console, look: int, verdicts: Iterable[Verdict], ledger
 def state(verdict: Verdict, ledger: Ledger) -> str:
     """'supported on 6 seeds', 'open on 3 seeds: with this mean and spread, 9 would decide', ..."""
     if not verdict.is_tested:
-        return f"not tested: {verdict.reason}"
+        return f"{'not tested yet' if verdict.lacks_seeds else 'not tested'}: {verdict.reason}"
     if not verdict.is_open:
         return f"{verdict.word} on {verdict.n} seeds"
     needed = "more than 100" if verdict.needed is None else verdict.needed
-    word = "given up" if verdict.claim.id in ledger.closed else "open"
+    word = "stopped for futility" if verdict.claim.id in ledger.closed else "open"
     return f"{word} on {verdict.n} seeds: with this mean and spread, {needed} would decide"
 
 

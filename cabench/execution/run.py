@@ -12,11 +12,12 @@ from pathlib import Path
 from rich.console import Console
 
 from cabench.config.schema import MOST_SEEDS
-from cabench.config.study import read_scale, read_study, with_most_seeds
+from cabench.config.study import read_scale, read_study, with_run_options
 from cabench.config.yaml import located
 from cabench.cost.macs import Uncounted, meta_macs
 from cabench.diffusion import compiled
 from cabench.errors import CabenchError, ConfigError, DataMissing, listed, near, shown
+from cabench.execution.earlier import design, earlier_runs, in_order, seen_seeds
 from cabench.execution.executors import local
 from cabench.execution.executors.base import Pool
 from cabench.execution.progress import Progress
@@ -27,9 +28,8 @@ from cabench.planning.data import DataRef
 from cabench.planning.trials import Plan, Trial, manifest, plan
 from cabench.planning.tuning import Search, searches, tuned
 from cabench.plugins import load_plugins, read_plugins
-from cabench.records.runs import stored_manifest
 from cabench.records.sample_grid import is_intact
-from cabench.records.schema import Manifest, ManifestDesign, SearchOutcome
+from cabench.records.schema import Manifest, SearchOutcome
 from cabench.records.store import REFERENCE, SHEET, Store
 from cabench.runtime.console import screen
 from cabench.runtime.devices import pick_device
@@ -62,6 +62,7 @@ class Options:
     ray_address: str | None = None
     until_resolved: bool = False    # seeds are added while claims are open
     max_seeds: int | None = None    # of an arm; None: the study's
+    suffix: str = ""                # of the study's name: a run with a manifest of its own
     # fmt: on
 
 
@@ -83,6 +84,7 @@ class Prepared:
     store: Store
     device: str
     remaining: Remaining
+    earlier: tuple[Manifest, ...] = ()  # runs of the study whose results could be seen
 
     @property
     def manifest(self) -> Manifest:
@@ -90,23 +92,8 @@ class Prepared:
             self.plan,
             scale_file=self.options.scale,
             use_reference=self.options.use_reference,
-            design=ManifestDesign(
-                sequential=self.options.until_resolved or self._was_looked_at(),
-                until_resolved=self.options.until_resolved,
-                **self.plan.study.sequential.model_dump(),
-            ),
+            design=design(self.plan, self.earlier, self.options.until_resolved),
         )
-
-    def _was_looked_at(self) -> bool:
-        """Whether seeds are added to, or left out of, a run whose results could be seen."""
-        seeds = {trial.seed for trial in self.plan.trials}
-        for results in dict.fromkeys((self.options.results, REFERENCE)):
-            earlier = stored_manifest(results, self.plan.study.study, self.plan.scale.scale)
-            if not earlier or not seeds & set(earlier.seeds):
-                continue
-            if earlier.design.sequential or seeds != set(earlier.seeds):
-                return True
-        return False
 
     @property
     def manifest_path(self) -> Path:
@@ -166,8 +153,10 @@ def prepare(
     load_plugins(plugins)
     seeds = parse_seeds(options.seeds)
     file, scale_file = read_study(study, options.arms, options.backbone), read_scale(options.scale)
-    if options.max_seeds is not None:
-        file = with_most_seeds(file, options.max_seeds)
+    file = with_run_options(file, options.max_seeds, options.suffix)
+    scale = scale_file.scale
+    earlier = earlier_runs(options.results, file.study.study, scale.scale)
+    seeds = in_order(range(scale.seeds) if seeds is None else seeds, seen_seeds(earlier))
     if options.ray_address is not None and options.device == "auto":  # the nodes decide
         device = "cuda" if scale_file.scale.resources.gpus else "cpu"
     else:
@@ -184,7 +173,7 @@ def prepare(
     )
     store = Store(options.results, options.cache, REFERENCE if options.use_reference else None)
     planned, remaining = what_remains(planned, store, options.retry_failed)
-    return Prepared(options, planned, store, device, remaining)
+    return Prepared(options, planned, store, device, remaining, tuple(earlier))
 
 
 def what_remains(

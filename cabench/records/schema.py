@@ -274,6 +274,9 @@ class ManifestDesign(Frozen):
 
     sequential: bool = False  # seeds were, or may be, added after a look at others
     until_resolved: bool = False  # by --until-resolved
+    first: tuple[int, ...] = ()  # seeds of the first look
+    earlier: tuple[int, ...] = ()  # seeds of earlier runs, in the order in which they were seen
+    left_out: tuple[int, ...] = ()  # of those, the ones that this run passes over
     g: float = 9.0  # prior variance of the effect size in the sequential test
     step: int = 3  # seeds per look
     most: int = 12  # seeds of an arm

@@ -278,7 +278,8 @@ def command(manifest: Manifest) -> str:
     words = ["cabench", "run", manifest.study_file, "--scale", scale]
     if manifest.study.endswith(f"-{manifest.backbone}"):
         words += ["--backbone", manifest.backbone]
-    words += ["--seeds", _seeds(_first_seeds(manifest))]
+    first = manifest.design.first if manifest.design.until_resolved else manifest.seeds
+    words += ["--seeds", _seeds(first)]
     if manifest.design.until_resolved:
         words += ["--until-resolved", "--max-seeds", str(manifest.design.most)]
     if any(arm.extra and not arm.added for arm in manifest.run_arms):
@@ -288,12 +289,6 @@ def command(manifest: Manifest) -> str:
     for arm in manifest.added:
         words += ["--arm", arm]
     return shlex.join(words)
-
-
-def _first_seeds(manifest: Manifest) -> tuple[int, ...]:
-    """The seeds that every arm has: those of the first look, where there are several."""
-    of_arms = [{t.seed for t in manifest.trials if t.arm == a.name} for a in manifest.run_arms]
-    return tuple(seed for seed in manifest.seeds if all(seed in of_arm for of_arm in of_arms))
 
 
 def _seeds(seeds: tuple[int, ...]) -> str:

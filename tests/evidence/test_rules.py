@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
-from example_study import make_claim, make_manifest, make_record, read_results
+from example_study import make_claim, make_failed, make_manifest, make_record, read_results
 from scipy import integrate, stats
+
+from cabench.analysis.verdict_text import disagreement
 
 SEEDS = 6
 NOISE = np.array([0.10, -0.05, 0.02, -0.08, 0.06, -0.03])
@@ -116,7 +118,7 @@ def e_by_integration(d, g):
 
     sigma by the right-Haar prior d sigma / sigma, the effect size by a half-normal one.
     """
-    d, n = np.asarray(d), len(d)
+    d = np.asarray(d)
 
     def marginal(effect):
         def over(log_sigma):
@@ -128,7 +130,6 @@ def e_by_integration(d, g):
 
     prior = stats.norm(0, np.sqrt(g))
     top, _ = integrate.quad(lambda x: 2 * prior.pdf(x) * marginal(x), 0, 8 * np.sqrt(g), limit=400)
-    assert n == len(d)
     return top / marginal(0.0)
 
 
@@ -162,3 +163,73 @@ def test_several_metrics_in_opposite_directions_say_nothing():
     for sequential in (False, True):
         actual = results(values, [claim], sequential=sequential).verdicts[0]
         assert actual.word == "unresolved" and actual.p > 0.9
+
+
+# ---- degenerate differences ---------------------------------------------------------------------
+
+
+def test_a_start_without_spread_decides_nothing():
+    """Four equal differences, then the opposite: the equal ones say nothing about the spread."""
+    d = np.array([1.0, 1.0, 1.0, 1.0, -8.0, -9.0])
+    values = {"base": {"kid": BASE}, "can": {"kid": BASE - d}}
+    actual = results(values, [make_claim("can", "base")], sequential=True).verdicts[0]
+    assert actual.word == "unresolved" and actual.p > 0.1
+
+
+def test_rounding_is_no_effect():
+    """A difference of differences of rounded scores that cancels leaves only float noise."""
+    a = np.array([0.624, 0.756, 0.746, 0.611, 0.702, 0.733])
+    c = np.array([0.226, 0.492, 0.431, 0.318, 0.377, 0.405])
+    values = {arm: {"kid": v} for arm, v in zip("abcd", (a, a - 0.05, c, c - 0.05), strict=True)}
+    claim = make_claim("a", "c", test="difference_of_differences", relative_to=["b", "d"])
+    for sequential in (False, True):
+        actual = results({"base": {"kid": a}} | values, [claim], sequential=sequential)
+        verdict = actual.verdicts[0]
+        assert verdict.p == 1.0 and verdict.evidence[0].difference.p == 1.0
+
+
+def test_a_mean_of_zero_has_its_sequential_p():
+    d = np.array([1, 1.1, 0.9, 1.05, 0.95, -5])
+    values = {"base": {"kid": BASE}, "can": {"kid": BASE - d}}
+    actual = results(values, [make_claim("can", "base")], sequential=True).verdicts[0]
+    difference = actual.evidence[0].difference
+    assert abs(difference.mean) < 1e-9 and difference.p == pytest.approx(actual.p)
+
+
+# ---- twins, failed seeds ------------------------------------------------------------------------
+
+
+def test_a_margin_makes_no_disagreement_with_the_twin():
+    metrics = {
+        "kid": {"label": "KID", "twin": "kid_trained"},
+        "kid_trained": {"label": "KID-trained", "twin": "kid"},
+    }
+    claims = [make_claim("can", "base", id="C1"), make_claim("can", "base", id="C2")]
+    claims[1]["test"] = "non_inferiority"
+    manifest = make_manifest(["base", "can"], "base", range(SEEDS), metrics, claims)
+    manifest["margins"] = {"kid": 0.5}
+    records = {
+        f"{arm}@{s}": make_record(arm, s, dict.fromkeys(metrics, float(value)))
+        for arm, values in (("base", BASE), ("can", BASE - 0.2 + NOISE))
+        for s, value in enumerate(values)
+    }
+    actual = read_results(manifest, records)
+    assert [v.word for v in actual.verdicts] == ["supported, small", "supported"]
+    assert list(actual.twin_verdicts) == ["C1"] and disagreement(actual) == ""
+
+
+def test_a_failed_seed_that_the_claim_does_not_use_plays_no_part():
+    claims = [make_claim("can", "base", id="C1"), make_claim("mlp", "base", id="C2")]
+    values = {"base": BASE, "can": BASE - 1 + NOISE, "mlp": BASE + NOISE[::-1]}
+    manifest = make_manifest(list(values), "base", range(SEEDS), METRICS, claims)
+    manifest["trials"] += [{"arm": a, "seed": 9, "key": f"{a}@9"} for a in ("base", "mlp")]
+    manifest["design"] = {"sequential": True}
+    records = {
+        f"{arm}@{s}": make_record(arm, s, {"kid": float(value)})
+        for arm, of_arm in values.items()
+        for s, value in enumerate(of_arm)
+    } | {"base@9": make_failed("base", 9, "boom"), "mlp@9": make_record("mlp", 9, {"kid": 9.0})}
+    first, second = read_results(manifest, records).verdicts
+    assert first.word == "supported"
+    assert second.word == "not tested" and "'base' failed at seed 9" in second.reason
+    assert first.p_holm == pytest.approx(2 * first.p)  # the other still counts in the family

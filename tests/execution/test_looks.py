@@ -10,8 +10,11 @@ from runs import outcome
 from specs import ROOT
 
 from cabench.errors import CabenchError
+from cabench.evidence.frame import tidy
+from cabench.evidence.verdicts import judge
 from cabench.execution import looks
 from cabench.execution.run import Options, prepare
+from cabench.records.schema import Manifest
 
 SCALE = """
 scale: tiny
@@ -87,13 +90,13 @@ def resolved(tmp_path_factory):
     return root, run(root, *UNTIL)
 
 
-def manifest(root):
-    return json.loads((root / "results" / "tiny.tiny" / "manifest.json").read_text())
+def manifest(root, name="tiny.tiny"):
+    return json.loads((root / "results" / name / "manifest.json").read_text())
 
 
-def seeds(root):
+def seeds(root, name="tiny.tiny"):
     by_arm = {}
-    for trial in manifest(root)["trials"]:
+    for trial in manifest(root, name)["trials"]:
         by_arm.setdefault(trial["arm"], []).append(trial["seed"])
     return by_arm
 
@@ -110,16 +113,17 @@ def test_seeds_go_to_the_arms_of_open_claims(resolved):
     assert manifest(root)["design"] == {
         "sequential": True,
         "until_resolved": True,
+        "first": [0, 1],
+        "earlier": [],
+        "left_out": [],
         "g": 9.0,
         "step": 2,
         "most": 6,
         "futility": 0.99,
     }
     assert "C1 supported on 4 seeds (10 trials of its arms" in done.out
-    assert (
-        "C2 given up on 6 seeds: with this mean and spread, more than 100 would decide" in done.out
-    )
-    assert "95 % confidence sequence" in done.out and "Student" not in done.out
+    assert "C2 stopped for futility on 6 seeds: with this mean and spread, more" in done.out
+    assert "confidence sequence" in " ".join(done.out.split()) and "Student" not in done.out
     assert done.out.count("C1: ") == 2  # a decided claim is not printed again
 
 
@@ -156,12 +160,12 @@ def test_a_run_that_was_stopped_goes_on(resolved, tmp_path):
 def test_a_look_beyond_the_budget_does_not_begin(tmp_path):
     done = run(write(tmp_path), *UNTIL, "--budget", "1s")
     assert done.code == 0
-    assert "look 2 has 6 trials" in done.out and "beyond --budget" in done.out
+    assert "look 2 has 6 trials, about " in done.out and "exceed the budget" in done.out
     assert set(map(len, seeds(tmp_path).values())) == {2}
     assert manifest(tmp_path)["design"]["sequential"]
 
 
-def test_an_added_arm_costs_its_own_trials(resolved, tmp_path):
+def test_an_added_arm_costs_its_own_trials_where_the_control_has_its_seeds(resolved, tmp_path):
     root, _ = resolved
     shutil.copytree(root, tmp_path, dirs_exist_ok=True)
     arm = "{mine: {methods: [], depthwise: static, init_salt: c}}"
@@ -172,23 +176,22 @@ def test_an_added_arm_costs_its_own_trials(resolved, tmp_path):
     assert "A1 " in done.out
 
 
-def test_try_compares_a_plugin_with_the_control_and_the_best_arm(resolved, tmp_path):
-    root, _ = resolved
-    shutil.copytree(root, tmp_path, dirs_exist_ok=True)
+def test_try_compares_a_plugin_with_the_control_and_the_best_arm(tmp_path):
     words = ("--study", "tiny.yaml", "--scale", "scale.yaml", "--executor", "local")
-    done = run(tmp_path, "try", EXAMPLE, *words, "--json")
+    done = run(write(tmp_path), "try", EXAMPLE, *words, "--json")
     assert done.code == 0, done.err
     (one,) = json.loads(done.out)
-    assert one["arm"] == "native+gated_kernels" and one["failed"] == 0
-    assert one["seeds"] == len(seeds(tmp_path)["native+gated_kernels"]) >= 2
-    assert set(one["against"]) == {"native+dw", one["best_arm"]}
+    assert one["arm"] == "native+dw+gated_kernels" and one["failed"] == 0
     assert one["best_arm"] in {"native+dw", "salted"}  # the others have no conditions
+    assert {one["best_arm"], "native+dw"} == set(one["against"])
     assert 1 < one["macs_ratio"] < 1.5 and "look 1" in done.err
-    others = {arm: s for arm, s in seeds(tmp_path).items() if "gated" not in arm}
-    assert set(map(len, others.values())) <= {len(others["native+dw"]), 2}  # no claim of theirs
+    planned = seeds(tmp_path, "tiny-try-gated_kernels.tiny")
+    assert one["seeds"] == len(planned.pop(one["arm"])) == len(planned.pop("native+dw"))
+    assert set(map(len, planned.values())) == {2}  # claims of the study add no seeds
     again = run(tmp_path, "try", EXAMPLE, *words)
     assert again.code == 0 and "to run" not in again.out
-    assert f"native+gated_kernels: {one['verdict']}" in again.out
+    assert f"native+dw+gated_kernels: {one['verdict']}" in again.out
+    assert not (tmp_path / "results" / "tiny.tiny").exists()  # the study's own run is untouched
 
 
 def test_try_refuses_a_plugin_without_a_method(tmp_path):
@@ -200,26 +203,60 @@ def test_try_refuses_a_plugin_without_a_method(tmp_path):
 # ---- designs ------------------------------------------------------------------------------------
 
 
+@pytest.fixture
+def design_after(tmp_path, monkeypatch):
+    """The design of the last of several runs, given by their --seeds; nothing is trained."""
+    monkeypatch.chdir(write(tmp_path))
+
+    def after(*given, study=None):
+        for text in given:
+            options = Options(scale="scale.yaml", executor="local", seeds=text)
+            prepared = prepare(study or tmp_path / "tiny.yaml", options)
+            prepared.manifest_path.parent.mkdir(parents=True, exist_ok=True)
+            prepared.manifest_path.write_text(json.dumps(prepared.manifest.dump()))
+        return Manifest.model_validate(prepared.manifest)
+
+    return after
+
+
 @pytest.mark.parametrize(
-    ("given", "sequential"),
+    ("given", "sequential", "earlier", "left_out"),
     [
-        ("2", False),  # the same seeds
-        ("4", True),  # more
-        ("0,", True),  # fewer
-        ("7,8", False),  # seeds that nobody looked at
+        (["2"], False, [], []),
+        (["2", "2"], False, [], []),  # the same seeds again
+        (["2", "4"], True, [0, 1], []),
+        (["2", "4", "4"], True, [0, 1], []),
+        (["4", "2"], True, [0, 1, 2, 3], []),  # a sequential test holds up to any seed
+        (["4", "0,2"], True, [0, 1, 2, 3], [1]),  # but not for a choice of seeds
+        (["4", "0,1,7"], True, [0, 1, 2, 3], [2, 3]),
+        (["2", "7,8"], False, [0, 1], []),  # all new
+        (["2", "4", "7,8", "4"], True, [0, 1, 2, 3, 7, 8], []),  # earlier looks are remembered
     ],
 )
-def test_seeds_beyond_those_that_were_seen_make_a_run_sequential(
-    tmp_path, monkeypatch, given, sequential
+def test_the_design_follows_from_the_seeds_that_were_seen(
+    design_after, given, sequential, earlier, left_out
 ):
-    monkeypatch.chdir(write(tmp_path))
-    options = {"scale": "scale.yaml", "seeds": given, "executor": "local"}
-    looked = prepare(tmp_path / "tiny.yaml", Options(scale="scale.yaml", executor="local"))
-    assert not looked.manifest.design.sequential
-    looked.manifest_path.parent.mkdir(parents=True)
-    looked.manifest_path.write_text(json.dumps(looked.manifest.dump()))
-    again = prepare(tmp_path / "tiny.yaml", Options(**options))
-    assert again.manifest.design.sequential is sequential
+    design = design_after(*given).design
+    assert design.sequential is sequential
+    assert (list(design.earlier), list(design.left_out)) == (earlier, left_out)
+
+
+def test_seeds_are_analysed_in_the_order_in_which_they_were_seen(design_after):
+    assert design_after("3,1", "4").seeds == (3, 1, 0, 2)
+
+
+def test_a_claim_on_a_choice_of_seeds_is_not_tested(design_after):
+    manifest = design_after("4", "0,2,3")
+    frame = tidy(manifest, {})
+    reasons = {verdict.reason for verdict in judge(manifest, frame, {})}
+    assert reasons == {"seeds 1 of an earlier run are left out"}
+
+
+def test_a_run_with_another_training_is_no_earlier_look(design_after, tmp_path):
+    design_after("2")
+    scale = (tmp_path / "scale.yaml").read_text().replace("images: 192", "images: 224")
+    (tmp_path / "scale.yaml").write_text(scale)
+    assert not design_after("4").design.sequential
 
 
 def test_a_sequential_run_stays_so(resolved, tmp_path, monkeypatch):
@@ -241,6 +278,18 @@ def test_a_study_without_claims_has_nothing_to_resolve(tmp_path, monkeypatch):
     with pytest.raises(CabenchError, match="no claim that seeds could decide; use --seeds"):
         looks.run_until_resolved(path, options)
     assert not (tmp_path / "results").exists()
+
+
+def test_the_first_look_must_fit_into_the_most_seeds(tmp_path):
+    done = run(write(tmp_path), *UNTIL, "--seeds", "8")
+    assert done.code == 2 and "expected at least the 8 seeds of the first look" in done.err
+    assert not (tmp_path / "results").exists()
+
+
+def test_one_seed_is_too_few_but_not_the_end(tmp_path):
+    done = run(write(tmp_path), *UNTIL, "--seeds", "1", "--max-seeds", "3")
+    assert "C1: not tested yet: needs 2 seeds" in done.out
+    assert len(seeds(tmp_path)["bare"]) == 3
 
 
 @pytest.mark.parametrize(

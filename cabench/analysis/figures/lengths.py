@@ -65,9 +65,11 @@ def lengths(path: str | Path, results: Results, look: Look = SCREEN) -> list[Pat
         better = "higher" if results.primary.higher_is_better else "lower"
         left.set_title(f"{title} ({better} is better)")
         right.set_title(f"minus {results.manifest.baseline}'s, paired by seed")
+        sequential = results.manifest.design.sequential
+        spread = "standard deviation" if sequential else "95 % interval"
         text = (
-            "Mean and 95 % interval over seeds. Each length ends with its own decay of the rate, "
-            "if the recipe has one."
+            f"Mean and {spread} over seeds; differences with 95 % intervals. Each length ends with "
+            "its own decay of the rate, if the recipe has one."
         )
         return finish(figure, path, look, "Score by length of training", text)
 
