@@ -7,7 +7,7 @@ PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 .PHONY: run test test-fast test-full test-lowest lint
 
 run: $(VENV)/.installed
-	$(BIN)/cabench run studies/layer_placement.yaml --scale quick
+	$(BIN)/cabench run studies/layer_placement.yaml --scale quick --until-resolved --budget 15m
 
 test: $(VENV)/.installed
 	$(BIN)/ruff check .

@@ -156,7 +156,7 @@ def ladder(
 def try_(
     file: Annotated[Path, typer.Argument(help="Python file that registers a method")],
     minutes: Annotated[
-        float, typer.Option(min=0, help="No look at the results begins that would take longer")
+        float, typer.Option(min=0, help="Stop before adding seeds that would take longer in all")
     ] = 30,
     json: Annotated[bool, typer.Option("--json", help="Print the answer as JSON alone")] = False,
     study: Annotated[Path, typer.Option(help="Study whose arms it is compared with")] = Path(

@@ -111,7 +111,7 @@ MaxSeeds = Annotated[
 Budget = Annotated[
     float | None,
     typer.Option(
-        parser=duration, metavar="TIME", help="--until-resolved: no look beyond, such as 30m or 2h"
+        parser=duration, metavar="TIME", help="--until-resolved: stop before a look that would exceed it"
     ),
 ]
 Plugins = Annotated[

@@ -117,7 +117,7 @@ class Claim(Part):
     """over paired seeds: superiority; non_inferiority and equivalence (within the study's margins);
     difference_of_differences (with relative_to); by_construction: follows from counting"""
     also_than: list[str] = []
-    """further arms that `better` must beat: an interaction is A+B better than A and than B"""
+    """further arms that `better` must beat, such as each part of a combination"""
     relative_to: Annotated[list[str], Field(min_length=2, max_length=2)] | None = None
     """difference_of_differences: [B, D], for (better - B) better than (than - D)"""
     ratio: Annotated[float, Field(gt=0)] | None = None
@@ -153,7 +153,7 @@ class Tune(Part):
 
 
 class Sequential(Part):
-    """When `cabench run --until-resolved` adds seeds, and when it gives a claim up."""
+    """When `cabench run --until-resolved` adds seeds, and when it stops a claim."""
 
     step: Annotated[int, Field(ge=1, le=64)] = 3
     """seeds that are added at a look; the first look has the scale's number"""
@@ -162,8 +162,8 @@ class Sequential(Part):
     g: Factor = 9.0
     """prior variance of the effect size, in standard deviations of a paired difference"""
     futility: Annotated[float, Field(ge=0.5, lt=1)] = 0.8
-    """from the second look on, a claim is given up where no effect within its one-sided t bounds
-    at this confidence could be shown on `most` seeds"""
+    """from the second look on, a claim is stopped where no effect within its one-sided t bounds at
+    this confidence could be shown on `most` seeds"""
 
 
 class Study(Part):

@@ -1,4 +1,4 @@
-"""Which claims further seeds could decide, and when a claim is given up."""
+"""Which claims further seeds could decide, and when a claim is stopped for futility."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def is_futile(
     """Whether not even effects at the edge of what the data allow are shown by `most` seeds.
 
     The edges are one-sided t bounds of the means with the confidence `futility`. The rule only
-    gives claims up, so it cannot raise the error of the tests.
+    stops claims, so it cannot raise the error of the tests.
     """
     n = min(len(gain.values) for gain in gains)
     t = float(stats.t.ppf(rule.futility, n - 1))

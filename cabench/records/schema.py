@@ -280,7 +280,7 @@ class ManifestDesign(Frozen):
     g: float = 9.0  # prior variance of the effect size in the sequential test
     step: int = 3  # seeds per look
     most: int = 12  # seeds of an arm
-    futility: float = 0.8  # confidence at which a claim is given up
+    futility: float = 0.8  # confidence at which a claim is stopped
 
 
 class PluginFile(Frozen):

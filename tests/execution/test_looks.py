@@ -11,9 +11,11 @@ from specs import ROOT
 
 from cabench.errors import CabenchError
 from cabench.evidence.frame import tidy
+from cabench.evidence.results import Results
 from cabench.evidence.verdicts import judge
 from cabench.execution import looks
 from cabench.execution.run import Options, prepare
+from cabench.records.runs import find_run
 from cabench.records.schema import Manifest
 
 SCALE = """
@@ -305,3 +307,59 @@ def test_one_seed_is_too_few_but_not_the_end(tmp_path):
 def test_wrong_options_get_a_line(tmp_path, words, said):
     done = run(write(tmp_path), "run", "tiny.yaml", "--scale", "scale.yaml", *words)
     assert done.code == 2 and said in done.err and "Traceback" not in done.err
+
+
+# ---- failures, time -----------------------------------------------------------------------------
+
+FAILING = """
+from pathlib import Path
+
+from cabench.models.conditioning.base import Method, VectorOptions
+from cabench.registry import METHODS
+
+
+@METHODS.register("failing")
+class Failing(Method):
+    Options = VectorOptions
+
+    @classmethod
+    def sites(cls, options, offered):
+        return ()
+
+    def forward(self, embedded):
+        if self.training:
+            with Path("attempts").open("a") as file:
+                file.write("x")
+        raise RuntimeError("this method fails")
+"""
+
+
+def test_failed_trials_are_retried_once_per_command(resolved, tmp_path):
+    root, _ = resolved
+    shutil.copytree(root, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "failing.py").write_text(FAILING)
+    arm = "{failing: {methods: [native, failing], depthwise: static}}"
+    words = (*UNTIL, "--plugin", "failing.py", "--arm", arm)
+    attempts = []
+    for retry in ((), (), ("--retry-failed",)):
+        done = run(tmp_path, *words, *retry)
+        assert done.code == 1 and "A1 not tested: arm 'failing' failed" in done.out, done.err
+        attempts.append(len((tmp_path / "attempts").read_text()))
+    assert attempts[0] == attempts[1] and attempts[2] == 2 * attempts[0]
+
+
+def test_expected_time_is_that_of_the_arms_so_far(resolved, monkeypatch):
+    root, _ = resolved
+    monkeypatch.chdir(root)
+    path, options = root / "tiny.yaml", Options(scale="scale.yaml", executor="local")
+    done = Results.of(find_run(root / "results", "tiny", "tiny"))
+    new = prepare(path, options, {"native+dw": [90, 91], "bare": [90]})
+    assert len(new.remaining.trials) == 3
+
+    def mean(arm):
+        times = [record.timing["trial_s"] for record in done.complete(arm)]
+        return sum(times) / len(times)
+
+    expected = looks.expected_seconds(new, done)
+    assert expected == pytest.approx(2 * mean("native+dw") + mean("bare"))
+    assert looks.expected_seconds(prepare(path, options), done) == 0
