@@ -111,7 +111,9 @@ MaxSeeds = Annotated[
 Budget = Annotated[
     float | None,
     typer.Option(
-        parser=duration, metavar="TIME", help="--until-resolved: stop before a look that would exceed it"
+        parser=duration,
+        metavar="TIME",
+        help="--until-resolved: stop before a look that would exceed it",
     ),
 ]
 Plugins = Annotated[

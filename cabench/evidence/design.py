@@ -52,15 +52,14 @@ class Design:
         """Mean of `ours - base` over the seeds that both have, with interval and two-sided p.
 
         The interval covers with a probability of 95 %: a t interval, or a confidence sequence,
-        which does so at all looks at once. Few seeds give it no finite limits, and differences that
-        drift none that agree over the looks: then there is no interval.
+        which does so at all looks at once. Few seeds give it no finite limits: then there is none.
         """
         estimate = paired_difference(ours, base)
         values = estimate.values.to_numpy(dtype=float)
         if not self.sequential or estimate.n < 2 or not np.ptp(values):
             return estimate
         low, high = interval(values, LEVEL, self.g)
-        if not (math.isfinite(low) and math.isfinite(high) and low < high):
+        if not (math.isfinite(low) and math.isfinite(high)):
             low = high = NAN
         return replace(estimate, low=low, high=high, p=p_value(values, self.g))
 

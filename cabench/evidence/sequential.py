@@ -84,10 +84,13 @@ def largest_e(differences: Differences, mean: float = 0.0, g: float = G) -> floa
 
 
 def interval(differences: Differences, level: float = 0.95, g: float = G) -> tuple[float, float]:
-    """The confidence sequence for mu after these differences: the values that no look has rejected.
+    """The confidence sequence for mu at this look: the values that these differences do not reject.
 
     It covers mu at all looks at once with a probability of at least `level`. A limit that the data
-    cannot give yet is infinite: with G = 9 below 3 differences at 95 %.
+    cannot give yet is infinite: with G = 9 below 3 differences at 95 %. The limits of several looks
+    could be intersected; where differences drift that leaves the mean outside, so it is not done.
+    A p value rests on the largest e value so far, so after a drift it can be small beside an
+    interval that holds zero.
     """
     return _interval(tuple(map(float, differences)), level, g)
 
@@ -100,15 +103,16 @@ def _interval(differences: tuple[float, ...], level: float, g: float) -> tuple[f
 
 
 def _lower_limit(d: np.ndarray, alpha: float, g: float) -> float:
-    """The largest m such that mu <= m is rejected at `alpha` at some look."""
+    """The largest m such that mu <= m is rejected at `alpha` by all differences so far."""
     if len(d) == 0:
         return -math.inf
     unit = float(np.ptp(d)) or max(abs(float(d[0])), 1.0)
 
     def excess(shift: float) -> float:
-        return math.log(largest_e(d, float(d.min() - shift * unit), g) * alpha)
+        e = float(e_process(d - (d.min() - shift * unit), g)[-1])
+        return math.log(e * alpha)
 
-    # e falls as the tested mean rises; at the largest difference no look rejects
+    # e falls as the tested mean rises, to below 1 at the largest difference
     top = -(float(np.ptp(d)) / unit)
     if excess(LARGEST) < 0:
         return -math.inf

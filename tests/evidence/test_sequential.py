@@ -99,3 +99,10 @@ def test_the_interval_covers_the_mean_at_all_looks():
         for d in rng.normal(0.3, 1, (150, 8))
     ]
     assert np.mean(covered) >= 0.95
+
+
+def test_after_a_drift_the_interval_holds_the_mean():
+    """The intersection of the limits of all looks would be [+.0112, +.0161] here."""
+    d = [0.0140, 0.0135, 0.0140, 0.0090, 0.0005, 0.0120]
+    low, high = interval(d)
+    assert low < np.mean(d) < high and p_value(d) < 0.05
