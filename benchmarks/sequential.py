@@ -149,7 +149,8 @@ def cost_of_evidence(folder: Path, repeats: int, share: float = 0.05) -> pd.Data
             shown = (p < ALPHA / len(tested)).mean(axis=0)
             enough = np.flatnonzero(shown >= 0.8)
             n = int(enough[0]) + 1 if len(enough) else 0
-            rows.append((verdict.claim.id, part.n, sd, effect, test, n or "> 60", n * minutes))
+            cost = n * minutes if n else "-"
+            rows.append((verdict.claim.id, part.n, sd, effect, test, n or "> 60", cost))
     names = ["claim", "n", "sd", "effect", "test", "seeds", "minutes in trials"]
     return pd.DataFrame(rows, columns=pd.Index(names))
 

@@ -138,7 +138,8 @@ def _difference_column(rows: Sequence[ArmResult], metric: Metric, with_word: boo
             cells.append(Cell(NONE))
         else:
             word = verdict_word(row, metric) if with_word else ""
-            cells.append(Cell(effect_text(effect, places), word=word))
+            fewer = effect.n if effect.n < row.level.n else None
+            cells.append(Cell(effect_text(effect, places), fewer, word))
     return Column(difference_title(metric), (*cells, Cell(NONE)))
 
 

@@ -2,7 +2,7 @@ import json
 
 import pytest
 from cli import cabench
-from rundir import REFERENCE, fail, reference, write_run
+from rundir import REFERENCE, TRIALS, fail, reference, write_run
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from cabench.analysis.tensorboard import write_tensorboard
@@ -23,7 +23,7 @@ def read(folder) -> dict[str, list[tuple[int, float]]]:
 
 
 def test_tensorboard_reads_back_the_records(run, tmp_path):
-    assert write_tensorboard(run, tmp_path) == 30
+    assert write_tensorboard(run, tmp_path) == TRIALS
     folders = {str(p.parent.relative_to(tmp_path)) for p in tmp_path.rglob("events.*")}
     assert folders == {f"{t.arm}/seed-{t.seed}" for t in run.manifest.trials}
 
@@ -81,7 +81,7 @@ def test_generated_weights_are_curves_too(tmp_path):
 def test_the_command(tmp_path):
     command = ("tensorboard", "layer_placement", tmp_path, "--results", REFERENCE)
     code, out, _ = cabench(*command)
-    assert code == 0 and out.startswith("30 trials in")
+    assert code == 0 and out.startswith(f"{TRIALS} trials in")
     assert read(tmp_path / "can-3" / "seed-2")["loss/heldout"][-1][0] == 90000
     code, _, err = cabench(*command, "--scale", "cpu")
     assert code == 2 and err.count("\n") == 1 and "it was run at quick" in err
