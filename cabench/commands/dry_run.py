@@ -13,7 +13,6 @@ from cabench.errors import ConfigError, describe, listed
 from cabench.execution.run import Prepared
 from cabench.execution.schedule import COMPILED_STEP, sampling_passes, training_passes
 from cabench.runtime.console import clock, screen
-from cabench.runtime.files import write_json
 
 BASIS = "MACs: batch 1, one network evaluation, conditioning included (its share beside)"
 
@@ -32,11 +31,9 @@ class ArmEstimate:
 
 
 def show_plan(prepared: Prepared) -> int:
-    """Print trials, cost and time; write the manifest if there is none. Returns the exit code."""
+    """Print trials, cost and time, write nothing, and return the exit code."""
     console = screen()
-    data, study, scale = prepared.plan.data, prepared.plan.study, prepared.plan.scale
-    if not (data.missing or prepared.remaining.searches or prepared.manifest_path.exists()):
-        write_json(prepared.manifest_path, prepared.manifest.dump())
+    study, scale = prepared.plan.study, prepared.plan.scale
     # steps are timed on the device that trains; a CPU can't time those of an absent GPU
     stated = scale.resources.peak_tflops is not None and not prepared.device.startswith("cuda")
     console.print(f"{study.study} at scale {scale.scale}: {study.question}", soft_wrap=True)
@@ -114,6 +111,11 @@ def notes(prepared: Prepared, arms: list[ArmEstimate], stated: bool) -> list[str
         f"data {planned.data.source}, {'x'.join(map(str, planned.data.shape))}; {where}",
         f"estimate: {time_text(prepared, arms, side, stated)}; {BASIS}",
     ]
+    if prepared.options.until_resolved:
+        most = planned.study.sequential.most
+        lines.append(
+            f"this is the first look; arms of open claims get further seeds, at most {most} in all"
+        )
     if narrowed := [arm for arm in planned.arms if planned.models[arm].narrowed]:
         lines.append(
             f"generators narrowed to rank {scale.bottleneck}, as full ones would exceed "

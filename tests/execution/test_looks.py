@@ -202,6 +202,13 @@ def test_try_refuses_a_plugin_without_a_method(tmp_path):
     assert done.code == 2 and "metric.py: registers no method" in done.err
 
 
+def test_a_dry_run_says_that_it_plans_the_first_look(tmp_path):
+    done = run(write(tmp_path), *UNTIL, "--dry-run")
+    assert done.code == 0 and "8 trials: seeds 0, 1" in done.out
+    assert "this is the first look; arms of open claims get further seeds, at most 6" in done.out
+    assert not (tmp_path / "results").exists()
+
+
 # ---- designs ------------------------------------------------------------------------------------
 
 
