@@ -18,6 +18,7 @@ from rich.console import Console
 from cabench.errors import CabenchError
 from cabench.evidence.results import Results
 from cabench.evidence.verdicts import Verdict
+from cabench.execution.earlier import seen_seeds
 from cabench.execution.run import Options, Prepared, execute, prepare
 from cabench.records.runs import Run
 from cabench.records.schema import Manifest
@@ -118,13 +119,22 @@ def _check(prepared: Prepared) -> None:
 
 
 def _next_seeds(prepared: Prepared, look: int) -> list[int]:
-    """The seeds of the look after `look`; [] where an arm would have more than the most."""
+    """The seeds of the look after `look`; [] where an arm would have more than the most.
+
+    Those that earlier runs have seen come first, since none of them may be left out.
+    """
     first, rule = prepared.plan.seeds, prepared.plan.study.sequential
     before = len(first) + (look - 1) * rule.step
     count = max(0, min(rule.step, rule.most - before))
     tuning = prepared.plan.study.tune
-    unused = (s for s in itertools.count(max(first) + 1) if tuning is None or s != tuning.seed)
-    return list(itertools.islice(unused, before - len(first), before - len(first) + count))
+    seen = [seed for seed in seen_seeds(prepared.earlier) if seed not in first]
+    new = (
+        seed
+        for seed in itertools.count(max(first) + 1)
+        if seed not in seen and (tuning is None or seed != tuning.seed)
+    )
+    start = before - len(first)
+    return list(itertools.islice(itertools.chain(seen, new), start, start + count))
 
 
 def _print_look(console: Console, look: int, verdicts: Iterable[Verdict], ledger: Ledger) -> None:

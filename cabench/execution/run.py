@@ -156,7 +156,11 @@ def prepare(
     file = with_run_options(file, options.max_seeds, options.suffix)
     scale = scale_file.scale
     earlier = earlier_runs(options.results, file.study.study, scale.scale)
-    seeds = in_order(range(scale.seeds) if seeds is None else seeds, seen_seeds(earlier))
+    seen = seen_seeds(earlier)
+    if seeds is None:
+        first = seen if options.until_resolved else []  # none that was seen may be left out
+        seeds = list(dict.fromkeys([*first, *range(scale.seeds)]))[: scale.seeds]
+    seeds = in_order(seeds, seen)
     if options.ray_address is not None and options.device == "auto":  # the nodes decide
         device = "cuda" if scale_file.scale.resources.gpus else "cpu"
     else:

@@ -254,6 +254,16 @@ def test_seeds_are_analysed_in_the_order_in_which_they_were_seen(design_after):
     assert design_after("3,1", "4").seeds == (3, 1, 0, 2)
 
 
+def test_further_seeds_are_those_that_were_seen_first(design_after, tmp_path):
+    design_after("7,9", "4")
+    options = Options(scale="scale.yaml", executor="local", until_resolved=True)
+    first = prepare(tmp_path / "tiny.yaml", options)
+    assert first.plan.seeds == [7, 9] and not first.manifest.design.left_out
+    assert looks._next_seeds(first, 1) == [0, 1] and looks._next_seeds(first, 2) == [2, 3]
+    second = prepare(tmp_path / "tiny.yaml", options, {"bare": [0, 1], "native+dw": [0, 1]})
+    assert second.manifest.seeds == (7, 9, 0, 1) and not second.manifest.design.left_out
+
+
 def test_a_claim_on_a_choice_of_seeds_is_not_tested(design_after):
     manifest = design_after("4", "0,2,3")
     frame = tidy(manifest, {})
