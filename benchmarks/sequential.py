@@ -1,14 +1,16 @@
 """How often the test of `cabench run --until-resolved` errs, and what it can show.
 
-    python benchmarks/sequential.py [--repeats 20000] [--residuals RUN] [--cost RUN] [--out reports]
+    python benchmarks/sequential.py [--residuals RUN] [--aa RUN] [--cost RUN] [--out reports]
 
-Writes sequential.csv and sequential.md. RUN is a study's folder, such as
-results/reference/layer_placement.quick. --residuals adds a distribution: the primary metric of the
-run's baseline over its seeds, centred and drawn with replacement. --cost prints what 80 % power
-costs for the run's claims. Simulated families of four claims that share a control, so
+Writes sequential.csv and sequential.md: simulated families of four claims that share a control, so
 that their paired differences are correlated by .5, from three distributions: Gaussian, heavy tails
 (Student's t with 3 degrees of freedom) and skewed differences (exponential), with a look after
 every seed. Takes some seconds.
+
+RUN is a study's folder, such as results/reference/layer_placement.quick. --residuals adds a
+distribution: the primary metric of the run's baseline over its seeds, centred and drawn with
+replacement. --aa prints the tests on a run of studies/aa.yaml. --cost prints what 80 % power costs
+for the run's claims.
 """
 
 from __future__ import annotations
@@ -27,6 +29,8 @@ from cabench.evidence.sequential import G, e_process
 from cabench.records.runs import find_run
 
 CLAIMS, MOST, ALPHA = 4, 20, 0.05
+NULL_COLUMNS = ["metric", "pairs", "mean / sd", "p (t)", "final e", "anytime p"]
+NULL_COLUMNS += ["smallest p of 3", "median p of 3"]
 Draw = Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]
 DISTRIBUTIONS: dict[str, Draw] = {  # of an arm's part of a difference, standard deviation 1
     "Gaussian": lambda rng, shape: rng.standard_normal(shape),
@@ -124,6 +128,40 @@ def residuals(folder: Path) -> Draw:
     return lambda rng, shape: rng.choice(scores, shape)
 
 
+def null_pairs(folder: Path, size: int = 3) -> pd.DataFrame:
+    """The tests on a run of studies/aa.yaml, where every claim is false.
+
+    Per metric: the mean difference of the pairs in standard deviations, p of the t test on all, the
+    final e value in its larger direction, the anytime-valid p, and the smallest and the median p of
+    t tests on disjoint groups of `size` pairs, which are uniform if the test holds.
+    """
+    results = Results.of(find_run(folder.parent, folder.name))
+    base, other = results.arms
+    rows = []
+    for name, metric in results.metrics.items():
+        ours, theirs = results.by_seed(other, name), results.by_seed(base, name)
+        d = (ours - theirs).dropna().to_numpy()
+        groups = [d[i : i + size] for i in range(0, len(d) - size + 1, size)]
+        p = np.sort([stats.ttest_1samp(group, 0).pvalue for group in groups])
+        final = max(e_process(d)[-1], e_process(-d)[-1])
+        rows.append(
+            (
+                metric.title,
+                len(d),
+                d.mean() / d.std(ddof=1),
+                stats.ttest_1samp(d, 0).pvalue,
+                float(final),
+                float(anytime(d)[-1]),
+                float(p[0]),
+                float(np.median(p)),
+            )
+        )
+    return pd.DataFrame(
+        rows,
+        columns=pd.Index(NULL_COLUMNS),
+    )
+
+
 def cost_of_evidence(folder: Path, repeats: int, share: float = 0.05) -> pd.DataFrame:
     """Seeds and minutes for 80 % power at a difference of `share` of the baseline's primary score.
 
@@ -176,17 +214,21 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=20000)
     parser.add_argument("--out", type=Path, default=Path("reports"))
     parser.add_argument("--residuals", type=Path, help="folder of a run with many seeds")
+    parser.add_argument("--aa", type=Path, help="folder of a run of studies/aa.yaml")
     parser.add_argument("--cost", type=Path, help="folder of a run with claims")
     options = parser.parse_args()
     if options.residuals:
         DISTRIBUTIONS["measured"] = residuals(options.residuals)
     errors, shown = error_rates(options.repeats), power(options.repeats)
     costs = []
+    if options.aa:
+        title = f"Two draws of the same arm ({options.aa}); every claim is false:"
+        costs += [title, table(null_pairs(options.aa))]
     if options.cost:
         title = (
             f"Cost of 80 % power for a difference of 5 % in the primary metric ({options.cost}):"
         )
-        costs = [title, table(cost_of_evidence(options.cost, 4000))]
+        costs += [title, table(cost_of_evidence(options.cost, 4000))]
     text = "\n\n".join(
         [
             "# Error and power of the sequential test",
