@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from cli import cabench
 from rich.console import Console
-from rundir import REFERENCE, fail, reference, write_run
+from rundir import REFERENCE, TRIALS, fail, reference, write_run
 from scipy import stats
 from specs import readme
 
@@ -20,11 +20,17 @@ from cabench.commands.compare import Target, find_side, parse
 WARNED = "WARNING: the scores are not comparable"
 
 
+@pytest.fixture(scope="module")
+def core(tmp_path_factory):
+    """Ten arms and three seeds of the committed run, as a fixed design."""
+    return write_run(tmp_path_factory.mktemp("core"), *reference())
+
+
 @pytest.fixture
-def compare(monkeypatch):
-    def run(a, b, width=120):
+def compare(monkeypatch, core):
+    def run(a, b, width=120, results=core):
         monkeypatch.setenv("COLUMNS", str(width))
-        code, out, err = cabench("compare", a, b, "--results", REFERENCE)
+        code, out, err = cabench("compare", a, b, "--results", results)
         assert code == 0, err
         return out
 
@@ -44,18 +50,19 @@ def kids(records, arm):
 
 
 def test_two_arms_as_the_readme_has_them(compare):
-    text = compare("layer_placement:native+can-dw", "layer_placement.quick:native+dw")
-    can, control = (readme(arm) for arm in ("native+can-dw", "native+dw"))
+    arms = ("native+can-3", "native+dw")
+    text = compare(*(f"layer_placement:{arm}" for arm in arms), results=REFERENCE)
+    can, control = map(readme, arms)
     assert re.split(r"\s{2,}", row(text, "KID-lite0-8 @2000 ↓"))[1:5] == [
         can["KID-lite0-8@2000 ↓"],
         control["KID-lite0-8@2000 ↓"],
         can["difference to the control"].split(" better")[0],
-        "3",
+        can["seeds"],
     ]
-    assert re.split(r"\s{2,}", row(text, "MACs (M)"))[1:] == ["4.17", "3.58", "1.165"]
+    assert re.split(r"\s{2,}", row(text, "MACs (M)"))[1:] == ["4.50", "3.58", "1.256"]
     assert WARNED not in text and "unadjusted" in text and "images/s is not compared" in text
     models = text[text.index("the models differ in") : text.index("KID")]
-    assert "sites: [depthwise]" in models and "adaln_zero" not in models
+    assert "attn_out" in models and "adaln_zero" not in models
 
 
 def test_scores_that_do_not_compare_have_no_p(compare, tmp_path):
@@ -101,8 +108,8 @@ def test_a_terminal_has_rules_and_colour_a_pipe_plain_columns(compare, monkeypat
     assert "\x1b" not in piped and "─" not in piped
 
 
-def test_where_the_encoding_has_no_arrow():
-    sides = [find_side(parse(f"layer_placement:{arm}", REFERENCE)) for arm in ("can-3", "native")]
+def test_where_the_encoding_has_no_arrow(core):
+    sides = [find_side(parse(f"layer_placement:{arm}", core)) for arm in ("can-3", "native")]
     file = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
     show(*sides, Console(file=file), width=120)
     file.seek(0)
@@ -116,12 +123,14 @@ def test_where_the_encoding_has_no_arrow():
 
 
 def test_a_reproduction_to_the_bit(compare):
-    text = compare("layer_placement.quick", REFERENCE / "layer_placement.quick")
-    line = "30 of 30 trials are the same; 30 have the same metrics to the bit"
+    run = REFERENCE / "layer_placement.quick"
+    text = compare(run, run, results=REFERENCE)
+    line = f"{TRIALS} of {TRIALS} trials are the same; {TRIALS} have the same metrics to the bit"
     assert line in text and "MISMATCH" not in text and WARNED not in text
-    cells = re.split(r"\s{2,}", row(text, "native+can-dw"))
-    kid = readme("native+can-dw")["KID-lite0-8@2000 ↓"]
-    assert cells[1:4] == ["3 of 3", kid, kid]
+    cells = re.split(r"\s{2,}", row(text, "native+can-3"))
+    shown = readme("native+can-3")
+    kid, n = shown["KID-lite0-8@2000 ↓"], shown["seeds"]
+    assert cells[1:4] == [f"{n} of {n}", kid, kid]
 
 
 def test_a_number_that_changed_under_its_key_is_called_out(compare, tmp_path):
@@ -198,8 +207,8 @@ def test_targets(text, target):
         ("layer_placement", "layer_placement:can-3", "'layer_placement:can-3' names an arm"),
         ("layer_placement:", "layer_placement:", "expected [DIRECTORY/]STUDY[.SCALE][:ARM]"),
         ("layer_placement", "nowhere/layer_placement", "no runs in nowhere"),
-        ("layer_placement", REFERENCE, f"in it: {REFERENCE}/layer_placement.quick"),
-        ("layer_placement.cpu", "layer_placement", "runs: layer_placement.quick"),
+        ("layer_placement", REFERENCE, f"{REFERENCE}/layer_placement.quick"),
+        ("layer_placement.cpu", "layer_placement", "layer_placement.quick"),
     ],
 )
 def test_a_users_mistake_gets_one_line(a, b, message):

@@ -1,12 +1,13 @@
 """Completion by the protocol that the shells speak: environment in, words out."""
 
+import json
 import os
 import shutil
 import subprocess
 import sys
 
 import pytest
-from rundir import REFERENCE, reference, write_run
+from rundir import MANIFEST, REFERENCE, reference, write_run
 from specs import ROOT, write
 
 from cabench.commands.completion import COLON, join_colons, quietly
@@ -29,7 +30,7 @@ def complete(*words: str, shell: str = "bash", cwd=ROOT) -> list[str]:
 
 
 THERE = ("--results", str(REFERENCE))
-ARMS = {trial["arm"] for trial in reference()[0]["trials"]}
+ARMS = {trial["arm"] for trial in json.loads(MANIFEST.read_text())["trials"]}
 
 
 def test_verbs_and_options():
@@ -74,16 +75,16 @@ def test_arms_in_a_shell_that_leaves_words_whole():
     completions = complete("compare", *THERE, "layer_placement:", shell="fish")
     assert set(completions) == {f"layer_placement:{arm}" for arm in ARMS}
     completions = complete(
-        "compare", *THERE, "layer_placement:can-3", "layer_placement.quick:native+d", shell="fish"
+        "compare", *THERE, "layer_placement:can-3", "layer_placement.quick:native+dw-", shell="fish"
     )
-    assert completions == ["layer_placement.quick:native+dw"]
+    assert completions == ["layer_placement.quick:native+dw-wide"]
 
 
 def test_arms_in_bash_which_cuts_words_at_colons():
     assert set(complete("compare", *THERE, "layer_placement", ":")) == ARMS
     first = ("layer_placement", ":", "can-3")
-    assert complete("compare", *THERE, *first, "layer_placement.quick", ":", "native+d") == [
-        "native+dw"
+    assert complete("compare", *THERE, *first, "layer_placement.quick", ":", "native+dw-") == [
+        "native+dw-wide"
     ]
     assert complete("compare", *THERE, *first, "lay") == ["layer_placement"]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from rundir import TRIALS
 from specs import ROOT
 
 from cabench.evidence.results import Results
@@ -15,7 +16,7 @@ def results():
 
 
 def test_the_frame_holds_every_trial_and_metric(results):
-    assert len(results.frame.groupby(["arm", "seed"])) == len(results.manifest.trials) == 30
+    assert len(results.frame.groupby(["arm", "seed"])) == len(results.manifest.trials) == TRIALS
     assert set(results.manifest.metrics) <= set(results.frame["metric"])
     assert results.frame is results.frame  # computed once
 
