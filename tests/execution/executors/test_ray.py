@@ -104,23 +104,21 @@ def test_another_program_at_the_address_is_reported_soon(host, family):
         assert time.monotonic() - began < 20
 
 
-TUNE = "tune: {trials: 4, budget: 0.5, range: [0.25, 4], start: [1, 2]}\n"
+TUNE = "tune: {trials: 3, budget: 0.5, range: [0.25, 4], start: [1, 2]}\n"
 
 
 def test_each_arm_is_tuned_with_the_same_effort(tiny):
     write(tiny / "tiny.yaml", (tiny / "tiny.yaml").read_text() + TUNE)
     text = finish(tiny, "--jobs", "2", "--seeds", "1")
-    assert "searching the learning rates of 2 arms, 4 evaluations of 96 images each" in text
+    assert "searching the learning rates of 2 arms, 3 evaluations of 96 images each" in text
     searches = json.loads((tiny / "results/tiny.tiny/manifest.json").read_text())["tuning"]
     for arm in ("native+dw", "can-3"):
         tried = searches[arm]["tried"]
-        assert len(tried) == 4 and [rate for rate, _ in tried[:2]] == [0.002, 0.004]
+        assert len(tried) == 3 and [rate for rate, _ in tried[:2]] == [0.002, 0.004]
         assert all(0.0005 <= rate <= 0.008 for rate, _ in tried)
         assert searches[arm]["lr"] == min(tried, key=lambda pair: pair[1])[0]
         assert searches[arm]["seed"] == 1000
-    assert (
-        len({tuple(rate for rate, _ in searches[a]["tried"][:3]) for a in searches}) == 1
-    )  # alike so far
+    assert len({tuple(rate for rate, _ in searches[a]["tried"]) for a in searches}) == 1
     for path in (tiny / "results/records").glob("*.json"):
         if "." not in path.stem:
             record = json.loads(path.read_text())
