@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
-from scipy import stats
+from scipy import optimize, stats
 
 from cabench.evidence.design import Design
 from cabench.evidence.rules import RULES, Gain, Statements
@@ -13,6 +14,7 @@ from cabench.evidence.statistics import ALPHA
 from cabench.records.schema import ManifestDesign
 
 MOST = 100  # seeds; a larger number is not computed
+LARGEST_EFFECT = 1000.0  # in standard deviations of a paired difference
 
 
 def seeds_needed(test: str, gains: Sequence[Gain], design: Design, factor: float) -> int | None:
@@ -25,6 +27,21 @@ def seeds_needed(test: str, gains: Sequence[Gain], design: Design, factor: float
         if _at(test, gains, design, count).p * factor < ALPHA:
             return count
     return None
+
+
+def smallest_effect(n: int, claims: int, design: Design) -> float | None:
+    """The mean, in standard deviations of a difference, that decides one of `claims` on n seeds.
+
+    None where no effect does.
+    """
+
+    def excess(effect: float) -> float:
+        return 2 * claims * design.p_above_at(n, effect, 1.0) - ALPHA
+
+    if n < 2 or excess(LARGEST_EFFECT) > 0:
+        return None
+    effect: Any = optimize.brentq(excess, 0.0, LARGEST_EFFECT)
+    return float(effect)
 
 
 def is_futile(

@@ -16,7 +16,9 @@ from pathlib import Path
 from rich.console import Console
 
 from cabench.errors import CabenchError
+from cabench.evidence.design import Design
 from cabench.evidence.results import Results
+from cabench.evidence.stopping import smallest_effect
 from cabench.evidence.verdicts import Verdict
 from cabench.execution.earlier import seen_seeds
 from cabench.execution.run import Options, Prepared, execute, prepare
@@ -73,6 +75,8 @@ def run_until_resolved(
         results = Results.of(Run(Manifest.model_validate(prepared.manifest), prepared.store))
         concerned = [v for v in results.verdicts if v.claim.added or not added_only]
         still = ledger.close(look, concerned)
+        if look == 1:
+            console.print(capability(prepared, concerned) + "\n", soft_wrap=True)
         _print_look(console, look, concerned, ledger)
         if not still or not (seeds := _next_seeds(prepared, look)):
             break
@@ -102,6 +106,21 @@ def expected_seconds(prepared: Prepared, results: Results) -> float:
     trials = prepared.remaining.trials
     workers = max(1, min(prepared.jobs, len(trials)))
     return sum(means.get(trial.arm, usual) for trial in trials) / workers
+
+
+def capability(prepared: Prepared, verdicts: Iterable[Verdict]) -> str:
+    """What the design can show: the effects that decide a claim, by the seeds of each look."""
+    rule, first = prepared.plan.study.sequential, len(prepared.plan.seeds)
+    claims = max(1, sum(verdict.statements is not None for verdict in verdicts))
+    design = Design(sequential=True, g=rule.g)
+    parts = []
+    for n in range(first, rule.most + 1, rule.step):
+        effect = smallest_effect(n, claims, design)
+        parts.append(f"none on {n}" if effect is None else f"{effect:.1f} on {n}")
+    return (
+        f"claims: {claims}; g = {rule.g:g}; the smallest difference that decides the first of "
+        f"them, in standard deviations over seeds: {', '.join(parts)} seeds"
+    )
 
 
 def _check(prepared: Prepared) -> None:

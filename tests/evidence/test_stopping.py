@@ -8,7 +8,7 @@ from scipy import stats
 from cabench.evidence.design import Design
 from cabench.evidence.rules import Gain
 from cabench.evidence.statistics import ALPHA
-from cabench.evidence.stopping import MOST, is_futile, seeds_needed
+from cabench.evidence.stopping import MOST, is_futile, seeds_needed, smallest_effect
 from cabench.records.schema import ManifestDesign
 
 NAN = float("nan")
@@ -65,3 +65,14 @@ def test_futile_where_no_plausible_effect_would_be_shown():
     assert futile(gain(3.0, n=9), gain(0.0, n=9))
     assert not futile(gain(0.0, n=9, margin=2.0))  # equivalence is within reach
     assert not futile(gain(0.4, n=9), rule=ManifestDesign(most=100))
+
+
+def test_a_family_of_four_needs_large_effects_at_few_seeds():
+    """From e values alone: 160 in one direction; at most 56 on 3 seeds, 450 on 4."""
+    effects = {n: smallest_effect(n, 4, Design(True)) for n in (3, 4, 5, 8)}
+    assert effects[3] is None
+    assert effects[4] == pytest.approx(6.3, abs=0.05)
+    assert effects[5] == pytest.approx(3.5, abs=0.05)
+    assert effects[8] == pytest.approx(2.0, abs=0.05)
+    t = stats.t.ppf(1 - ALPHA / 8, 2)
+    assert smallest_effect(3, 4, Design()) == pytest.approx(t / 3**0.5)

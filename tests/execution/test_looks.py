@@ -123,6 +123,7 @@ def test_seeds_go_to_the_arms_of_open_claims(resolved):
         "most": 6,
         "futility": 0.99,
     }
+    assert "claims: 2; g = 9; the smallest difference that decides the first of them" in done.out
     assert "C1 supported on 4 seeds (10 trials of its arms" in done.out
     assert "C2 stopped for futility on 6 seeds: with this mean and spread, more" in done.out
     assert "confidence sequence" in " ".join(done.out.split()) and "Student" not in done.out
