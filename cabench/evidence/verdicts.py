@@ -259,7 +259,7 @@ def _excluded(claim: ManifestClaim, manifest: Manifest, frame: pd.DataFrame) -> 
         if entry is not None and entry.bound:
             return f"arm '{arm}' is a lower bound, which is not tested"
         if arm not in set(frame["arm"]):
-            return f"arm '{arm}' is not run at this scale"
+            return f"arm '{arm}' is not part of this run"
     if manifest.design.left_out:
         seeds = ", ".join(map(str, manifest.design.left_out))
         return f"seeds {seeds} of an earlier run are left out"
@@ -312,7 +312,7 @@ def _no_trial(arm: str, frame: pd.DataFrame) -> str:
         status for name, status in zip(frame["arm"], frame["status"], strict=True) if name == arm
     }
     if not statuses:
-        return f"arm '{arm}' is not run at this scale"
+        return f"arm '{arm}' is not part of this run"
     if "complete" in statuses:
         return ""
     return f"arm '{arm}' failed" if "failed" in statuses else f"arm '{arm}' has not run yet"

@@ -18,7 +18,8 @@ def environment(device: str) -> dict[str, Any]:
     return {
         "python": platform.python_version(),
         "system": platform.system(),
-        "processor": processor(),
+        # vector instructions decide the order of sums, so the bits
+        "processor": f"{processor()}, {torch.backends.cpu.get_cpu_capability()}",
         "device": device,
         "threads": torch.get_num_threads(),
         "packages": {name: metadata.version(name) for name in PACKAGES},

@@ -74,7 +74,7 @@ def test_claims_that_were_not_tested_do_not_count_in_holm():
 @pytest.mark.parametrize(
     ("values", "claim", "reason"),
     [
-        ({"base": BASE}, ("gone", "base"), "'gone' is not run at this scale"),
+        ({"base": BASE}, ("gone", "base"), "'gone' is not part of this run"),
         ({"base": BASE, "can": [None] * 3}, ("can", "base"), "'can' failed"),
         ({"base": BASE, "can": [9.0, None, None]}, ("can", "base"), "failed at seeds 1, 2"),
         ({"base": [10, None, 12], "can": CLEAR}, ("can", "base"), "'base' failed at seed 1"),

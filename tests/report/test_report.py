@@ -41,7 +41,7 @@ def test_the_answer_is_on_the_first_page(make_run, text_of, tmp_path):
     places = [first.index(part) for part in order]
     assert places == sorted(places)
     assert "at its scale (not tested): CAN beats adaptive normalisation" in first
-    assert "p = .002 after Holm" in first and "native+can-3' is not run at this scale" in first
+    assert "p = .002 after Holm" in first and "native+can-3' is not part of this run" in first
 
     text = " ".join(pages)
     for part in (
