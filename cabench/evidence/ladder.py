@@ -122,13 +122,13 @@ class Ladder:
         measured range: nothing is extrapolated.
         """
         ours = rung.log_score(arm)
-        curves = [other.log_score(self.baseline) for other in self.rungs]
+        curves = [other.log_score(self.baseline).to_dict() for other in self.rungs]
         macs = [math.log(other.macs(self.baseline)) for other in self.rungs]
         values = {}
-        for seed in ours.index:
-            if any(seed not in curve.index for curve in curves):
+        for seed, score in ours.items():
+            if any(seed not in curve for curve in curves):
                 continue
-            reached = crossing(macs, [float(curve[seed]) for curve in curves], float(ours[seed]))
+            reached = crossing(macs, [curve[seed] for curve in curves], float(score))
             if reached is None:
                 return NOTHING
             values[seed] = reached - math.log(rung.macs(arm))
@@ -149,8 +149,8 @@ class Ladder:
         scores = {arm: self.top.results.by_seed(arm, metric) for arm in self.arms}
         seeds = sorted(set.intersection(*(set(s.index) for s in scores.values())))
         shares = [
-            agreement(*(_means(scores, half) for half in halves), self.arms)
-            for halves in _halves(seeds)
+            agreement(_means(scores, one), _means(scores, other), self.arms)
+            for one, other in _halves(seeds)
         ]
         return float(np.mean(shares)) if shares else math.nan
 
