@@ -21,7 +21,7 @@ from cabench.records.runs import find_run
 ROOT = Path(__file__).parents[1]
 OUT = ROOT / "docs" / "images" / "layer_placement.png"
 ARMS = ("unconditional", "native+dw", "native+can-3", "can-3", "can-all")  # with samples shown
-CLAIMED = ("native", "native+can-3", "can-3", "can-3-matched", "can-all")  # in the forest plot
+COMPARED = ("native", "native+can-3", "can-3", "can-3-matched", "can-all")  # in the forest plot
 BLUE, ORANGE, INK, PALE = "#0072b2", "#d55e00", "#222222", "#e6e6e6"
 WIDTH, HEIGHT, DPI = 9.0, 3.2, 200  # the README shows it about 900 px wide: 1 pt is 1.4 px
 
@@ -29,7 +29,7 @@ WIDTH, HEIGHT, DPI = 9.0, 3.2, 200  # the README shows it about 900 px wide: 1 p
 def forest(axes: Axes, results: Results) -> None:
     """Mean, 95 % interval and seeds of each arm's paired difference to the baseline."""
     metric = results.primary
-    rows = [row for row in results.compare_arms([metric.name]) if row.arm in CLAIMED]
+    rows = [row for row in results.compare_arms([metric.name]) if row.arm in COMPARED]
     for y, row in enumerate(rows):
         effect = row.difference.scaled(metric.scale)
         colour = BLUE if results.has_native(row.arm) else ORANGE

@@ -18,7 +18,6 @@ from cabench.config.schema import COUNTS
 from cabench.evidence.metric import Metric
 from cabench.evidence.results import Results
 from cabench.evidence.statistics import Estimate
-from cabench.evidence.stopping import MOST
 from cabench.evidence.verdicts import Evidence, Verdict
 
 COUNT_TITLES: dict[str, str] = dict(zip(COUNTS, ("MACs", "params"), strict=True))
@@ -109,8 +108,7 @@ def remark(verdict: Verdict) -> str:
     """Why a claim is not tested, or the seeds that an open one would need."""
     if not verdict.is_open:
         return verdict.reason
-    count = f"more than {MOST}" if verdict.needed is None else str(verdict.needed)
-    needed = f"with this mean and spread, {count} seeds would decide"
+    needed = f"with this mean and spread, {verdict.needed_text} seeds would decide"
     return "; ".join(filter(None, (verdict.reason, needed)))
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,14 +16,13 @@ from cabench.analysis.figures.ladder import ladder_figure
 from cabench.analysis.formatting import NONE
 from cabench.analysis.summary import Cell, Column, Row, TextTable
 from cabench.config.yaml import Document
+from cabench.cost.macs import meta_macs
 from cabench.errors import CabenchError, listed, unknown
 from cabench.evidence.ladder import Ladder, Rung, agreement
 from cabench.evidence.results import Results
 from cabench.evidence.statistics import Estimate
 from cabench.execution.looks import run_until_resolved
 from cabench.execution.run import Options, Prepared, execute, prepare
-from cabench.records.runs import Run
-from cabench.records.schema import Manifest
 from cabench.runtime.console import screen
 from cabench.runtime.files import read_json, write_json
 
@@ -45,7 +43,7 @@ def run_ladder(
     prepared.sort(key=_macs)
     folder = options.results / f"ladder.{prepared[0].plan.study.study}"
     order = _record_prediction(prediction, prepared[-1], folder)
-    runs = [_results(_execute(study, each)) for each in prepared]
+    runs = [Results.of(_execute(study, each).run) for each in prepared]
     ladder = Ladder.of(runs)
     show(ladder, order, screen())
     write_json(folder / "ladder.json", as_document(ladder, order))
@@ -55,9 +53,7 @@ def run_ladder(
 
 
 def _macs(prepared: Prepared) -> float:
-    """Expected training MACs of the baseline."""
-    from cabench.cost.macs import meta_macs
-
+    """Expected training MACs of the baseline, to order rungs by."""
     plan = prepared.plan
     forward = meta_macs(plan.models[plan.study.baseline].spec).total
     return float(forward * plan.scale.training.images)
@@ -65,12 +61,8 @@ def _macs(prepared: Prepared) -> float:
 
 def _execute(study: Path, prepared: Prepared) -> Prepared:
     if prepared.options.until_resolved:
-        return run_until_resolved(study, prepared.options)
+        return run_until_resolved(study, prepared)
     return execute(prepared)
-
-
-def _results(prepared: Prepared) -> Results:
-    return Results.of(Run(Manifest.model_validate(prepared.manifest), prepared.store))
 
 
 # ---- prediction ---------------------------------------------------------------------------------
@@ -211,7 +203,7 @@ def as_document(ladder: Ladder, order: list[str] | None) -> dict[str, Any]:
         document["prediction"] = dict(
             zip(("right", "rung_below_right"), prediction_scores(ladder, order), strict=True)
         ) | {"order": order}
-    return json.loads(json.dumps(document))
+    return document
 
 
 def _estimate(estimate: Estimate) -> dict[str, Any] | None:

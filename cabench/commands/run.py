@@ -9,7 +9,6 @@ from rich.console import Console
 from cabench.execution.looks import run_until_resolved
 from cabench.execution.run import Options, Prepared, execute, prepare
 from cabench.records.runs import Run, find_run
-from cabench.records.schema import Manifest
 from cabench.records.store import REFERENCE
 from cabench.runtime.console import screen
 
@@ -33,10 +32,10 @@ def run_study(
     if prepared.remaining.trials and not options.use_reference:
         show_reference(prepared, screen())
     if options.until_resolved:
-        prepared = run_until_resolved(study, options, budget)
+        prepared = run_until_resolved(study, prepared, budget)
     else:
         prepared = execute(prepared)
-    run = Run(Manifest.model_validate(prepared.manifest), prepared.store)
+    run = prepared.run
     code = show(run, screen())
     if tensorboard is not None:
         from cabench.analysis.tensorboard import write_tensorboard

@@ -21,10 +21,8 @@ from cabench.evidence.results import Results
 from cabench.evidence.statistics import Estimate
 from cabench.evidence.verdicts import Verdict
 from cabench.execution.looks import run_until_resolved
-from cabench.execution.run import Options
+from cabench.execution.run import Options, prepare
 from cabench.plugins import load_plugins, read_plugins
-from cabench.records.runs import Run
-from cabench.records.schema import Manifest
 from cabench.registry import METHODS
 from cabench.runtime.console import screen
 
@@ -46,8 +44,8 @@ def try_idea(file: Path, study: Path, options: Options, minutes: float, as_json:
     )
     # Standard output is the answer alone where a program reads it
     with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
-        prepared = run_until_resolved(study, options, minutes * 60, added_only=True)
-    results = Results.of(Run(Manifest.model_validate(prepared.manifest), prepared.store))
+        first = prepare(study, options)
+        results = Results.of(run_until_resolved(study, first, minutes * 60, added_only=True).run)
     answers = [answer(results, v) for v in results.verdicts if v.claim.added]
     if as_json:
         print(json.dumps(answers, indent=1))

@@ -123,6 +123,11 @@ class Claim(Part):
     ratio: Annotated[float, Field(gt=0)] | None = None
     """by_construction: the largest ratio of counts that supports the claim"""
 
+    @property
+    def arms(self) -> tuple[str, ...]:
+        """Every arm that the claim is about."""
+        return (self.better, self.than, *self.also_than, *(self.relative_to or ()))
+
 
 class Tune(Part):
     """A learning-rate search with an equal budget per arm. Rates are factors of the scale's."""

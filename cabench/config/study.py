@@ -94,15 +94,10 @@ def _on_backbone(study: Study, backbone: str, added: Iterable[str]) -> Study:
         if name not in arms:
             text = f"the arm is not for '{backbone}', the backbone of this run"
             raise ConfigError("study", ("arms", name, "on"), text)
-    claims = [c for c in study.claims if all(name in arms for name in claim_arms(c))]
+    claims = [c for c in study.claims if all(name in arms for name in c.arms)]
     first = backbone == study.backbones[0]
     name = study.study if first else f"{study.study}-{backbone}"
     return study.model_copy(update={"study": name, "arms": arms, "claims": claims})
-
-
-def claim_arms(claim: Claim) -> tuple[str, ...]:
-    """Every arm that the claim is about."""
-    return (claim.better, claim.than, *claim.also_than, *(claim.relative_to or ()))
 
 
 # ---- arms of the command line -------------------------------------------------------------------

@@ -15,7 +15,7 @@ from cabench.evidence.frame import ArmCost, by_seed
 from cabench.evidence.metric import Metric, study_metrics
 from cabench.evidence.rules import NEED_MARGINS, RULES, Gain, Rule, Statements, Word
 from cabench.evidence.statistics import NAN, Estimate
-from cabench.evidence.stopping import is_futile, seeds_needed
+from cabench.evidence.stopping import MOST, is_futile, seeds_needed
 from cabench.records.schema import Manifest, ManifestClaim
 
 Costs = Mapping[str, ArmCost]
@@ -76,6 +76,11 @@ class Verdict:
         return self.is_tested and self.word == "unresolved"
 
     @property
+    def needed_text(self) -> str:
+        """The seeds that would decide it: '14', 'more than 100'."""
+        return f"more than {MOST}" if self.needed is None else str(self.needed)
+
+    @property
     def is_count(self) -> bool:
         """Whether counting decides the claim, so that there is nothing to test."""
         return self.claim.test == "by_construction"
@@ -134,18 +139,15 @@ def on_twins(manifest: Manifest) -> Manifest:
 Test = Callable[[ManifestClaim, Manifest, pd.DataFrame, Costs], Verdict]
 
 
-def _test_gains(rule: Rule, gains: Sequence[Gain], design: Design) -> Statements:
-    return rule(gains, lambda gain, sign, bound: design.p_above(sign * gain.values, bound))
-
-
 def _paired(rule: Rule) -> Test:
     """The test of a claim about paired differences by one of the rules above."""
 
     def test(
         claim: ManifestClaim, manifest: Manifest, frame: pd.DataFrame, costs: Costs
     ) -> Verdict:
+        design = Design.of(manifest)
         evidence = tuple(
-            _evidence(claim, name, rival, frame, Design.of(manifest))
+            _evidence(claim, name, rival, frame, design)
             for name in claim.metrics
             for rival in claim.rivals
         )
@@ -158,7 +160,10 @@ def _paired(rule: Rule) -> Test:
             return Verdict(
                 claim, "not tested", reason, evidence, statements=no_evidence, lacks_seeds=True
             )
-        statements = _test_gains(rule, gains(evidence, manifest), Design.of(manifest))
+        statements = rule(
+            gains(evidence, manifest),
+            lambda gain, sign, bound: design.p_above(sign * gain.values, bound),
+        )
         reason = _fewer_seeds(claim, manifest, evidence)
         return Verdict(claim, "unresolved", reason, evidence, p=statements.p, statements=statements)
 

@@ -21,9 +21,7 @@ from cabench.evidence.results import Results
 from cabench.evidence.stopping import smallest_effect
 from cabench.evidence.verdicts import Verdict
 from cabench.execution.earlier import seen_seeds
-from cabench.execution.run import Options, Prepared, execute, prepare
-from cabench.records.runs import Run
-from cabench.records.schema import Manifest
+from cabench.execution.run import Prepared, execute, prepare
 from cabench.runtime.console import clock, screen
 
 
@@ -57,9 +55,11 @@ class Ledger:
 
 
 def run_until_resolved(
-    study: Path, options: Options, budget: float | None = None, *, added_only: bool = False
+    study: Path, prepared: Prepared, budget: float | None = None, *, added_only: bool = False
 ) -> Prepared:
     """Run look after look (interim analyses) until no claim is open or `most` seeds are run.
+
+    `prepared` is the first look.
 
     `budget` in seconds: it stops before a look that would exceed it, by the time that trials took
     so far. The first look is always run.
@@ -67,12 +67,12 @@ def run_until_resolved(
     Returns the last look that was run.
     """
     console, ledger, began = screen(), Ledger(), time.monotonic()
-    prepared = prepare(study, options)
     _check(prepared)
-    options = dataclasses.replace(options, retry_failed=False)  # the first look retries them
+    # the first look retries failed trials
+    options = dataclasses.replace(prepared.options, retry_failed=False)
     for look in itertools.count(1):
         prepared = execute(prepared)
-        results = Results.of(Run(Manifest.model_validate(prepared.manifest), prepared.store))
+        results = Results.of(prepared.run)
         concerned = [v for v in results.verdicts if v.claim.added or not added_only]
         still = ledger.close(look, concerned)
         if look == 1:
@@ -170,9 +170,9 @@ def state(verdict: Verdict, ledger: Ledger) -> str:
         return f"{'not tested yet' if verdict.lacks_seeds else 'not tested'}: {verdict.reason}"
     if not verdict.is_open:
         return f"{verdict.word} on {verdict.n} seeds"
-    needed = "more than 100" if verdict.needed is None else verdict.needed
     word = "stopped for futility" if verdict.claim.id in ledger.closed else "open"
-    return f"{word} on {verdict.n} seeds: with this mean and spread, {needed} would decide"
+    needed = f"with this mean and spread, {verdict.needed_text} would decide"
+    return f"{word} on {verdict.n} seeds: {needed}"
 
 
 def summary(results: Results, verdicts: Iterable[Verdict], ledger: Ledger) -> str:

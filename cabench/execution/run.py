@@ -28,6 +28,7 @@ from cabench.planning.data import DataRef
 from cabench.planning.trials import Plan, Trial, manifest, plan
 from cabench.planning.tuning import Search, searches, tuned
 from cabench.plugins import load_plugins, read_plugins
+from cabench.records.runs import Run
 from cabench.records.sample_grid import is_intact
 from cabench.records.schema import Manifest, SearchOutcome
 from cabench.records.store import REFERENCE, SHEET, Store
@@ -94,6 +95,11 @@ class Prepared:
             use_reference=self.options.use_reference,
             design=design(self.plan, self.earlier, self.options.until_resolved),
         )
+
+    @property
+    def run(self) -> Run:
+        """The run as its records stand now."""
+        return Run(self.manifest, self.store)
 
     @property
     def manifest_path(self) -> Path:

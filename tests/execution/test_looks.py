@@ -296,7 +296,7 @@ def test_a_study_without_claims_has_nothing_to_resolve(tmp_path, monkeypatch):
     path.write_text(STUDY[: STUDY.index("claims:")])
     options = Options(scale="scale.yaml", executor="local", until_resolved=True)
     with pytest.raises(CabenchError, match="no claim that seeds could decide; use --seeds"):
-        looks.run_until_resolved(path, options)
+        looks.run_until_resolved(path, prepare(path, options))
     assert not (tmp_path / "results").exists()
 
 
