@@ -63,11 +63,17 @@ def statistics_note(manifest: Manifest) -> str:
         test = "a two-sided paired t test"
     unused = [seed for seed in manifest.design.earlier if seed not in manifest.seeds]
     earlier = f" Seeds {listed(map(str, unused))} of earlier runs are not used." if unused else ""
+    over = (
+        "Seeds vary initial values, order and noise of training, and draw half of the images to "
+        "train on and half of those to be compared with."
+        if manifest.resample
+        else "Seeds vary initial values, order and noise of training; the images are the same, so "
+        "nothing is said about other data."
+    )
     return (
         f"{intervals}{earlier} diff.: difference to {manifest.baseline}, paired by seed. 'better', "
         f"'worse': p < .05 in {test}, after Holm's correction over the arms; a difference without "
-        "either word is unresolved. Seeds vary initial values, order and noise of training; the "
-        "images are the same, so nothing is said about other data."
+        f"either word is unresolved. {over}"
     )
 
 

@@ -84,8 +84,8 @@ def summary(results: Results) -> TextTable:
     """A row per arm in the study's order, then real images scored against real images.
 
     Columns: each metric ('2.45 ± 0.07', n), the paired difference to the baseline for the primary
-    metric (with 'better' or 'worse' where p < .05 after Holm) and for the held-out loss, MACs,
-    params, images/s.
+    metric (with 'better' or 'worse' where p < .05 after Holm) and for the held-out loss, failed
+    seeds where there are any, MACs, params, images/s.
     """
     columns: list[Column] = []
     for metric in _primary_first(results):
@@ -96,7 +96,16 @@ def summary(results: Results) -> TextTable:
             columns += [levels, _difference_column(rows, metric, with_word)]
         else:
             columns.append(Column(levels.title, levels.cells))
-    return TextTable(_rows(results), (*columns, *_cost_columns(results)))
+    return TextTable(_rows(results), (*columns, *_failure_column(results), *_cost_columns(results)))
+
+
+def _failure_column(results: Results) -> list[Column]:
+    """How many of an arm's seeds failed; no column where none did."""
+    progress = [results.progress(arm) for arm in results.arms]
+    if not any(each.failed for each in progress):
+        return []
+    cells = [Cell(f"{each.failed} of {each.total}") for each in progress]
+    return [Column("failed seeds", (*cells, Cell(NONE)))]
 
 
 def _rows(results: Results) -> tuple[Row, ...]:

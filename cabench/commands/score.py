@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from cabench.analysis import tables
 from cabench.config.scale import Scale
 from cabench.config.study import read_scale
 from cabench.data import Dataset, load_dataset
+from cabench.data.resampling import resampled
 from cabench.diffusion.checkpoints import load
 from cabench.errors import CabenchError, listed, near, shown
 from cabench.evidence.results import Results
@@ -64,23 +66,27 @@ def show_scores(
             f"{run.name}: no saved samples in {store.cache / 'samples'}; `cabench run "
             f"{run.manifest.study_file}` with that cache draws them again"
         )
-    scorer = make_scorer(run, trials, chosen, clip, cache)
-    scorer.prepare()
+    scorers = make_scorers(run, trials, chosen, clip, cache)
+    for scorer in scorers.values():
+        scorer.prepare()
     began = time.perf_counter()
-    scores = {trial.key: scorer.score(trial.images, scorer.labels) for trial in distinct(trials)}
+    scored = [_score(trial, scorers[trial.spec.train.data]) for trial in distinct(trials)]
     seconds = time.perf_counter() - began
-    paths = write_scores(run, scorer, chosen, scores)
+    paths = write_scores(run, chosen, scored)
     if features is not None:
         for trial in distinct(trials):
+            scorer = scorers[trial.spec.train.data]
             export(features / f"{trial.arm}.seed-{trial.seed}.npz", scorer, trial.images)
-        export_real(features / "real.npz", scorer)
+        for data, scorer in scorers.items():
+            draw = "" if data.resample is None else f".seed-{data.resample.seed}"
+            export_real(features / f"real{draw}.npz", scorer)
         paths += sorted(features.glob("*.npz"))
-    count = len(scores) * scorer.n
+    count = len(scored) * trials[0].spec.sample.n
     console = screen()
     if lost:
         console.print(f"\nleft out, without saved samples: {listed(lost)}", soft_wrap=True)
     console.print(
-        f"\n{len(scores)} trials, {count:,} samples scored in {seconds:.0f} s "
+        f"\n{len(scored)} trials, {count:,} samples scored in {seconds:.0f} s "
         f"({count / seconds:,.0f} per second); nothing was trained or sampled",
         soft_wrap=True,
     )
@@ -137,24 +143,34 @@ def distinct(trials: list[Sampled]) -> list[Sampled]:
     return list({trial.key: trial for trial in reversed(trials)}.values())[::-1]
 
 
-def make_scorer(
+def make_scorers(
     run: Run, trials: list[Sampled], chosen: list[str], clip: str | None, cache: Path
-) -> metrics.SampleScorer:
-    """The scorer of the samples that are conditioned on the report split."""
+) -> dict[DataSpec, metrics.SampleScorer]:
+    """The scorer of samples conditioned on the report split, for each draw of the real images."""
     spec = trials[0].spec
+    whole = _whole(spec.train.data)
     for trial in trials:
-        if (trial.spec.train.data, trial.spec.sample.n) != (spec.train.data, spec.sample.n):
+        if (_whole(trial.spec.train.data), trial.spec.sample.n) != (whole, spec.sample.n):
             raise CabenchError(f"{run.name}: its trials have different data or sample counts")
     if spec.score.unseen is not None:
         LOG.warning("only samples of the report split are scored, not those of unseen concepts")
     scale = read_scale(run.manifest.scale_file or run.manifest.scale).scale
-    dataset = find_dataset(run, scale, spec.train.data)
+    dataset = find_dataset(run, scale, whole)
     network = None
     if clip is not None:
         network = Clip(clip)
     elif "clip_score" in chosen and spec.score.clip is not None:
         network = find_clip(run, scale, spec.score.clip)
-    return metrics.SampleScorer(dataset, spec.sample.n, cache, metrics=chosen, clip=network)
+    draws = {}
+    for data in dict.fromkeys(trial.spec.train.data for trial in trials):
+        real = dataset if data.resample is None else resampled(dataset, data.resample.seed)
+        draws[data] = metrics.SampleScorer(real, spec.sample.n, cache, metrics=chosen, clip=network)
+    return draws
+
+
+def _whole(data: DataSpec) -> DataSpec:
+    """All images of which a seed draws half."""
+    return data.model_copy(update={"resample": None})
 
 
 def find_dataset(run: Run, scale: Scale, spec: DataSpec) -> Dataset:
@@ -181,34 +197,51 @@ def find_clip(run: Run, scale: Scale, spec: ClipSpec) -> Clip:
 # ---- to the results directory -------------------------------------------------------------------
 
 
-def write_scores(
-    run: Run, scorer: metrics.SampleScorer, chosen: list[str], scores: dict[str, dict[str, float]]
-) -> list[Path]:
+@dataclass(frozen=True)
+class Scored:
+    """A trial's scores, and those of real images."""
+
+    key: str
+    scores: dict[str, float]
+    floor: dict[str, float]
+    protocol: dict[str, Any]
+
+
+def _score(trial: Sampled, scorer: metrics.SampleScorer) -> Scored:
+    scores = scorer.score(trial.images, scorer.labels)
+    return Scored(trial.key, scores, scorer.floor(), scorer.protocol)
+
+
+def write_scores(run: Run, chosen: list[str], scored: list[Scored]) -> list[Path]:
     """Print the table and write it beside the manifest; return the paths."""
+    n = scored[0].protocol["n"]
     manifest = run.manifest.model_copy(
         update={
             "metrics": {
-                name: MetricInfo.model_validate(metrics.describe(name, scorer.n)) for name in chosen
+                name: MetricInfo.model_validate(metrics.describe(name, n)) for name in chosen
             },
             "primary": chosen[0],
             "claims": (),
             "caveat": "",
         }
     )
-    protocol, floor = scorer.protocol, scorer.floor()
+    known = run.records()
     records = {}
-    for key, record in run.records().items():
-        if key in scores and record.protocol is not None:
-            scored = record.protocol.dump() | protocol | {"floor": floor}
-            update = {"metrics": scores[key], "protocol": Protocol.model_validate(scored)}
-            records[key] = record.model_copy(update=update)
+    for one in scored:
+        record = known.get(one.key)
+        if record is not None and record.protocol is not None:
+            protocol = record.protocol.dump() | one.protocol | {"floor": one.floor}
+            update = {"metrics": one.scores, "protocol": Protocol.model_validate(protocol)}
+            records[one.key] = record.model_copy(update=update)
     paths = [run.folder / f"scores.{suffix}" for suffix in ("csv", "md", "json")]
     results = Results(manifest, records)
     tables.show(results, screen())
     tables.to_csv(results, paths[0])
     with atomic_path(paths[1]) as part:
         part.write_text(tables.to_markdown(results), encoding="utf-8")
-    write_json(paths[2], {"protocol": protocol, "floor": floor, "scores": scores})
+    floor = {name: float(np.mean([one.floor[name] for one in scored])) for name in chosen}
+    content = {"protocol": scored[0].protocol, "floor": floor}
+    write_json(paths[2], content | {"scores": {one.key: one.scores for one in scored}})
     return paths
 
 

@@ -195,6 +195,9 @@ class Study(Part):
     """the arm that others are compared with"""
     arms: Annotated[dict[Name, Arm], Field(min_length=1)]
     """the rows of the study, by name"""
+    resample: bool = False
+    """each seed draws half of generator-train to train on and half of report to be scored against;
+    otherwise all seeds share the images, and the inference is over retraining alone"""
     claims: list[Claim] = []
     """statements about arms that are tested"""
     margins: dict[str, Annotated[float, Field(gt=0)]] = {}

@@ -11,6 +11,7 @@ import torch
 
 from cabench.data import Dataset, load_dataset
 from cabench.data.dataset import UNSEEN
+from cabench.data.resampling import resampled
 from cabench.data.texts import with_text_features
 from cabench.data.vae import VAE
 from cabench.metrics.clip import Clip
@@ -42,6 +43,9 @@ class Assets:
         """The data of a trial, without text features."""
 
         def load() -> Dataset:
+            if spec.resample is not None:
+                whole = spec.model_copy(update={"resample": None})
+                return resampled(self.dataset(whole, options), spec.resample.seed)
             dataset = load_dataset(spec.source, **options)
             if dataset.fingerprint != spec.fingerprint:
                 raise _changed(f"data '{spec.source}'")

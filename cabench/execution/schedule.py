@@ -26,7 +26,9 @@ def stacked(trials: Sequence[Trial], size: int, jobs: int = 1) -> list[Trial]:
     for of_arm in arms.values():
         for start in range(0, len(of_arm), size):
             first, *rest = of_arm[start : start + size]
-            beside = tuple(t.seed for t in rest) if first.spec.train.compiled else ()
+            shared = first.spec.train.data.resample is None  # a stack trains on the same images
+            stacks = first.spec.train.compiled and shared
+            beside = tuple(t.seed for t in rest) if stacks else ()
             result += [dataclasses.replace(first, beside=beside), *rest]
     return result
 

@@ -165,7 +165,7 @@ def _beside(trial: Trial, store: Store, locks: contextlib.ExitStack) -> list[Job
     """Training runs of the arm's other seeds that no other process is at work on; locks them."""
     jobs = []
     for seed in trial.beside:
-        spec = trial.spec.train.model_copy(update={"seed": seed})
+        spec = trial.spec.train.of_seed(seed)
         try:
             locks.enter_context(store.lock(spec.key).acquire(timeout=0))
         except Timeout:

@@ -14,6 +14,7 @@ from cabench import metrics
 from cabench.config.scale import DataChoice, Scale, TextChoice
 from cabench.data import Dataset, load_dataset, options_model
 from cabench.data.dataset import UNSEEN
+from cabench.data.resampling import resampled
 from cabench.data.texts import distinct_texts
 from cabench.errors import CabenchError, ConfigError, DataMissing, Where, listed, unknown
 from cabench.metrics.clip import Clip
@@ -64,6 +65,7 @@ class DataRef:
     vae: VaeSpec | None = None                  # of latents
     text: TextRef | None = None                 # of a study that needs text
     unseen: int = 0                             # samples conditioned on the split `unseen`
+    resample: bool = False                      # each seed draws half of the images
     clip: ClipSpec | None = None                # of metric clip_score
     # fmt: on
 
@@ -100,10 +102,10 @@ def on_data(scale: Scale, place: int) -> Scale:
     return scale.model_copy(update=changed)
 
 
-def find_data(needs: Sequence[str], scale: Scale, place: int) -> DataRef:
+def find_data(needs: Sequence[str], scale: Scale, place: int, resample: bool = False) -> DataRef:
     """Loads and checks the data source at index `place`; the scale describes it where it is absent.
 
-    `scale` is the scale on this source (`on_data`).
+    `scale` is the scale on this source (`on_data`). `resample`: each seed draws half of the images.
     """
     choice = scale.data[place]
     where: Where = ("data", place)
@@ -111,15 +113,16 @@ def find_data(needs: Sequence[str], scale: Scale, place: int) -> DataRef:
     try:
         dataset = load_dataset(choice.source, **choice.options)
     except DataMissing as error:
-        return _described(needs, choice, where, error)
+        return _described(needs, choice, where, error, resample)
     except CabenchError as error:
         raise ConfigError("scale", where, str(error)) from None
     _check_streams(needs, choice, where, dataset)
     text, no_text = _find_text(choice, where, dataset) if STREAM in needs else (None, None)
-    _check_samples(scale, place, dataset)
+    used = _resampled(dataset) if resample else dataset
+    _check_samples(scale, place, used)
     clip, no_clip = _find_clip(scale) if "clip_score" in scale.metrics else (None, None)
     extractors, no_weights = _find_extractors(scale)
-    _check_heldout(scale, place, dataset)
+    _check_heldout(scale, place, used)
     streams = [name for name in needs if name != STREAM]
     channels, height, width = dataset.inputs
     return DataRef(
@@ -136,11 +139,20 @@ def find_data(needs: Sequence[str], scale: Scale, place: int) -> DataRef:
         text=text,
         unseen=choice.unseen or 0,
         clip=clip,
+        resample=resample,
     )
 
 
+def _resampled(dataset: Dataset) -> Dataset:
+    """The data as a seed draws it; every seed has the same numbers of images."""
+    try:
+        return resampled(dataset, seed=0)
+    except CabenchError as error:
+        raise ConfigError("study", ("resample",), str(error)) from None
+
+
 def _described(
-    needs: Sequence[str], choice: DataChoice, where: Where, error: DataMissing
+    needs: Sequence[str], choice: DataChoice, where: Where, error: DataMissing, resample: bool
 ) -> DataRef:
     """Absent data as the scale describes it; raises where the scale does not."""
     if choice.shape is None or choice.classes is None:
@@ -159,6 +171,7 @@ def _described(
         flip=bool(choice.options.get("flip", False)),
         missing=error,
         text=_find_text(choice, where, None)[0] if STREAM in needs else None,
+        resample=resample,
     )
 
 
@@ -214,7 +227,7 @@ def _check_samples(scale: Scale, place: int, dataset: Dataset) -> None:
 def _check_heldout(scale: Scale, place: int, dataset: Dataset) -> None:
     most = len(dataset.split("report"))
     if scale.heldout.images > most:
-        text = f"expected at most {most} (the report split), got {scale.heldout.images}"
+        text = f"expected at most {most} (real images to compare with), got {scale.heldout.images}"
         raise ConfigError("scale", _source_of(scale, place, "heldout", "images"), text)
 
 

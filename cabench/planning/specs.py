@@ -8,6 +8,7 @@ from cabench import metrics
 from cabench.config.scale import Scale
 from cabench.config.schema import Arm
 from cabench.cost import macs
+from cabench.data import resampling
 from cabench.diffusion import compiled, sampling, training
 from cabench.diffusion.process import Process
 from cabench.metrics import probe
@@ -20,6 +21,7 @@ from cabench.records.spec import (
     HeldoutSpec,
     ModelSpec,
     RecipeSpec,
+    ResampleSpec,
     SampleSpec,
     ScoreSpec,
     TrainSpec,
@@ -58,7 +60,12 @@ def train_spec(
             source=data.source,
             fingerprint=data.fingerprint,
             flip=data.flip,
-            **present(vae=data.vae),
+            **present(
+                vae=data.vae,
+                resample=ResampleSpec(version=resampling.VERSION, seed=seed)
+                if data.resample
+                else None,
+            ),
         ),
         training=RecipeSpec(**recipe),
         diffusion=DiffusionSpec(**scale.diffusion.model_dump()),

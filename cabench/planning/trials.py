@@ -141,7 +141,7 @@ def plan(
         place = choose_data(study.needs, scale_file.scale)
         scale = on_data(scale_file.scale, place)
         _check_scale(study, scale)
-        data = find_data(study.needs, scale, place)
+        data = find_data(study.needs, scale, place, study.resample)
         network = network_of(study, scale, file.backbone, data)
         models = resolve_models(study.arms, network, scale.max_params, scale.bottleneck)
         arms = _run_arms(file, scale, all_arms)
@@ -310,6 +310,7 @@ def manifest(
         design=design
         or ManifestDesign(sequential=False, until_resolved=False, **study.sequential.model_dump()),
         margins=study.margins,
+        **present(resample=study.resample),
     )
 
 

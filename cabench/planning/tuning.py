@@ -82,7 +82,7 @@ def searches(plan: Plan) -> list[Search]:
 
 
 def _search(trial: Trial, tune: Tune) -> Search:
-    train = trial.spec.train.model_copy(update={"seed": tune.seed})
+    train = trial.spec.train.of_seed(tune.seed)
     images = max(train.training.batch, round(trial.spec.images * tune.budget))
     return Search(
         arm=trial.arm,

@@ -317,6 +317,7 @@ class Manifest(Frozen):
     shorter: tuple[ManifestLength, ...] = ()  # in rising order
     design: ManifestDesign = ManifestDesign()
     margins: dict[str, float] = {}  # metric -> difference that counts as none, in stored units
+    resample: bool = False  # each seed draws its own half of the images
 
     @property
     def all_trials(self) -> tuple[ManifestTrial, ...]:

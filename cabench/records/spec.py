@@ -110,6 +110,13 @@ class VaeSpec(Frozen):
     shift: float
 
 
+class ResampleSpec(Frozen):
+    """The draw of half of the images that a trial trains on and is scored against."""
+
+    version: int
+    seed: int
+
+
 class DataSpec(Frozen):
     """The images of a trial."""
 
@@ -117,6 +124,7 @@ class DataSpec(Frozen):
     fingerprint: str | None  # None: the data is absent (a dry run)
     flip: bool  # random horizontal flips
     vae: VaeSpec | None = None  # of latents
+    resample: ResampleSpec | None = None  # unset: all images
 
 
 class DecaySpec(Frozen):
@@ -191,6 +199,14 @@ class TrainSpec(Frozen):
             return None
         recipe = {k: v for k, v in self.training.dump().items() if k != "decay"}
         return self.model_copy(update={"training": RecipeSpec(**recipe)})
+
+    def of_seed(self, seed: int) -> TrainSpec:
+        """The same training with another seed, which draws its own images where seeds do."""
+        data = self.data
+        if data.resample is not None:
+            draw = data.resample.model_copy(update={"seed": seed})
+            data = data.model_copy(update={"resample": draw})
+        return self.model_copy(update={"seed": seed, "data": data})
 
     def of_length(self, images: int) -> TrainSpec:
         """The same recipe for another length: the decay is the same share of it."""
