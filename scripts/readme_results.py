@@ -1,17 +1,19 @@
-"""Writes the README's table of the reference run: `python scripts/readme_results.py`."""
+"""Writes the README's tables of the reference run: `python scripts/readme_results.py`."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from cabench.analysis.formatting import NONE
+from cabench.analysis.formatting import NONE, effect_decimals, effect_text
 from cabench.analysis.summary import FLOOR, summary
+from cabench.analysis.verdict_text import measured, outcome_of
 from cabench.evidence.results import Results
+from cabench.evidence.verdicts import Verdict
 from cabench.records.runs import find_run
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "README.md"
-BEGIN, END = "<!-- results: python scripts/readme_results.py -->", "<!-- end of results -->"
+BEGIN, END = "<!-- {}: python scripts/readme_results.py -->", "<!-- end of {} -->"
 # Title in the table of the run -> title in the README
 COLUMNS = {
     "KID-lite0-8 @2000 ↓": "KID-lite0-8@2000 ↓",
@@ -42,9 +44,8 @@ ARMS = (
 NOT_SHOWN = (NONE, "baseline")
 
 
-def table() -> str:
+def arms(results: Results) -> str:
     """A row per arm in ARMS, as in the run's own table."""
-    results = Results.of(find_run(ROOT / "results" / "reference", "layer_placement", "quick"))
     text = summary(results)
     columns = {column.title: column for column in text.columns}
     lines = [
@@ -65,11 +66,44 @@ def table() -> str:
     return "\n".join(lines)
 
 
-def with_table(page: str) -> str:
-    """The page with the table of the reference run between its marks."""
-    before, rest = page.split(BEGIN)
-    return before + BEGIN + "\n" + table() + "\n" + END + rest.split(END)[1]
+def claims(results: Results) -> str:
+    """The outcome in a sentence, and a row per claim with its differences."""
+    lines = [
+        outcome_of(results),
+        "",
+        "| claim | verdict | differences | seeds |",
+        "|---|---|---|---:|",
+    ]
+    for verdict in results.verdicts:
+        cells = (
+            f"{verdict.claim.id} {verdict.claim.says}",
+            f"**{verdict.word}**" if verdict.word != "unresolved" else _word(verdict),
+            "; ".join(
+                f"{metric.title} {effect_text(effect, effect_decimals(effect))}"
+                for _, metric, effect in measured(verdict, results.metrics)
+            ),
+            str(verdict.n),
+        )
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _word(verdict: Verdict) -> str:
+    return f"{verdict.word}, stopped for futility" if verdict.is_futile else verdict.word
+
+
+PARTS = {"results": arms, "claims": claims}
+
+
+def with_tables(page: str) -> str:
+    """The page with the tables of the reference run between their marks."""
+    results = Results.of(find_run(ROOT / "results" / "reference", "layer_placement", "quick"))
+    for name, part in PARTS.items():
+        begin, end = BEGIN.format(name), END.format(name)
+        before, rest = page.split(begin)
+        page = f"{before}{begin}\n{part(results)}\n{end}{rest.split(end)[1]}"
+    return page
 
 
 if __name__ == "__main__":
-    PAGE.write_text(with_table(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+    PAGE.write_text(with_tables(PAGE.read_text(encoding="utf-8")), encoding="utf-8")

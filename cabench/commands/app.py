@@ -216,15 +216,23 @@ def tensorboard(
 
 @app.command()
 def report(
-    study: options.StudyName,
+    study: options.AnyStudyName = None,
+    every: Annotated[
+        bool, typer.Option("--all", help="Every run, and an overview of the paper's claims")
+    ] = False,
     scale: options.RunScale = None,
     results: options.Results = RESULTS,
     out: options.Reports = REPORTS,
 ) -> None:
     """Write a study's report: PDF, CSV and Markdown. Trains nothing and needs no GPU."""
-    from cabench.commands.report import show_report
+    from cabench.commands.report import show_overview, show_report
 
-    show_report(study, scale, results, out)
+    if every is (study is not None):
+        raise CabenchError("expected the name of a study, or --all")
+    if study is None:
+        show_overview(results, out)
+    else:
+        show_report(study, scale, results, out)
 
 
 @app.command()

@@ -80,6 +80,10 @@ StudyName = Annotated[
         help="A study that was run, such as layer_placement", autocompletion=completion.run_names
     ),
 ]
+AnyStudyName = Annotated[
+    str | None,
+    typer.Argument(help="A study that was run", autocompletion=completion.run_names),
+]
 RunScale = Annotated[
     str | None,
     typer.Option(

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from cabench.errors import CabenchError
 from cabench.evidence.results import Results
-from cabench.records.runs import find_run
+from cabench.records.runs import all_runs, find_run
 from cabench.report.document import progress_notices
+from cabench.report.overview import write_overview
 from cabench.report.report import write_report
 
 
@@ -20,4 +22,16 @@ def show_report(study: str, scale: str | None, results: Path, out: Path) -> None
         print(f"{run.name}: the study file has changed since the run; the report shows the run")
     elif run.study_file_state == "gone":
         print(f"{run.name}: the study file no longer exists; the report shows the run")
+    print("Written:", *(f"  {path}" for path in paths), sep="\n")
+
+
+def show_overview(results: Path, out: Path) -> None:
+    """Write the report of every run and the overview of their claims; print the files."""
+    runs = all_runs(results)
+    if not runs:
+        raise CabenchError(f"no runs in {results}; start one with `cabench run STUDY.yaml`")
+    paths = write_overview(runs, out)
+    for run in runs:
+        if run.records():
+            paths += write_report(run, out)
     print("Written:", *(f"  {path}" for path in paths), sep="\n")

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import tempfile
-from importlib import resources
 from pathlib import Path
-
-import typst
 
 from cabench.analysis import tables
 from cabench.errors import CabenchError
@@ -16,6 +11,7 @@ from cabench.records.runs import Run
 from cabench.records.store import Store
 from cabench.report import images
 from cabench.report.document import content
+from cabench.report.typeset import compile_template
 from cabench.runtime.files import atomic_path
 
 
@@ -40,17 +36,7 @@ def write_report(run: Run, out: Path) -> list[Path]:
 
 
 def compile_pdf(results: Results, store: Store) -> bytes:
-    """The PDF: equal bytes for equal manifest, records, curves and sample grids.
-
-    Texts reach the template as JSON, so nothing in them is read as markup. Only the fonts shipped
-    with typst and the template's SVGs are used, and no date is written.
-    """
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        data = content(results) | images.draw(results, store, folder)
-        (folder / "data.json").write_text(json.dumps(data), encoding="utf-8")
-        template = resources.files("cabench.report") / "report.typ"
-        (folder / "report.typ").write_bytes(template.read_bytes())
-        return typst.compile(
-            folder / "report.typ", root=folder, format="pdf", ignore_system_fonts=True
-        )
+    """The PDF: equal bytes for equal manifest, records, curves and sample grids."""
+    return compile_template(
+        "report.typ", lambda folder: content(results) | images.draw(results, store, folder)
+    )

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cabench.analysis.figures.bins import bins
+from cabench.analysis.figures.claim import claim
 from cabench.analysis.figures.cost import cost
 from cabench.analysis.figures.curves import curves
 from cabench.analysis.figures.forest import forest
@@ -55,6 +56,7 @@ __all__ = [
     "Look",
     "StudyFigure",
     "bins",
+    "claim",
     "cost",
     "curves",
     "forest",

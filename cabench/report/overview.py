@@ -1,0 +1,142 @@
+"""The overview of a results directory: a ledger of the paper's claims, then a page per claim."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from cabench.analysis import figures
+from cabench.analysis.footnotes import protocol_note
+from cabench.analysis.formatting import p_text, plural
+from cabench.analysis.tables import NOT_TESTED
+from cabench.analysis.verdict_text import evidence_text, measured, remark
+from cabench.errors import CabenchError
+from cabench.evidence.claims import ClaimsLedger, Entry, claims_ledger
+from cabench.evidence.results import Results
+from cabench.evidence.verdicts import Verdict
+from cabench.records.runs import Run
+from cabench.records.spec import Json
+from cabench.report.document import breakable, evidence, typeset
+from cabench.report.typeset import compile_template
+from cabench.runtime.files import atomic_path
+from cabench.version import __version__
+
+STEM = "overview"
+LEDGER = (
+    "These claims are tested as one family (Holm's correction), so that a verdict can be weaker "
+    "than in its study's report. As stated: the paper's claim in FID and CLIP score, at its scale. "
+    "Here: the comparison named, at the scale named."
+)
+
+
+def write_overview(runs: Sequence[Run], out: Path) -> list[Path]:
+    """Write overview.pdf and overview.md for the runs of a results directory."""
+    named = [(run.name, Results.of(run)) for run in runs]
+    ledger = claims_ledger((name, results) for name, results in named if results.records)
+    if not (ledger.primary or ledger.secondary):
+        raise CabenchError(
+            "no run with claims and records; start one with `cabench run STUDY.yaml`"
+        )
+    pdf, text = out / f"{STEM}.pdf", out / f"{STEM}.md"
+    with atomic_path(pdf) as part:
+        part.write_bytes(overview_pdf(named, ledger))
+    with atomic_path(text) as part:
+        part.write_text(overview_markdown(ledger), encoding="utf-8")
+    return [pdf, text]
+
+
+def overview_pdf(named: Sequence[tuple[str, Results]], ledger: ClaimsLedger) -> bytes:
+    """The PDF: equal bytes for equal manifests and records."""
+
+    def draw(folder: Path) -> Json:
+        return {
+            "version": __version__,
+            "note": LEDGER,
+            "runs": [_run(name, results) for name, results in named],
+            "primary": [_row(entry) for entry in ledger.primary],
+            "secondary": [_row(entry) for entry in ledger.secondary],
+            "pages": [_page(i, entry, folder) for i, entry in enumerate(ledger.primary)],
+        }
+
+    return compile_template("overview.typ", draw)
+
+
+def _run(name: str, results: Results) -> Json:
+    complete = len(results.complete())
+    seeds = plural(len(results.manifest.seeds), "seed")
+    return {
+        "name": name,
+        "question": breakable(results.manifest.question),
+        "size": f"{plural(len(results.arms), 'arm')}, {seeds}, {plural(complete, 'trial')}",
+    }
+
+
+def _row(entry: Entry) -> Json:
+    verdict = entry.verdict
+    metrics = entry.results.metrics
+    return {
+        "id": verdict.claim.id,
+        "paper": breakable(verdict.claim.paper),
+        "says": breakable(verdict.claim.says),
+        "run": breakable(f"{entry.run}, {entry.backbone}"),
+        "n": str(verdict.n) if verdict.n else "–",
+        "word": verdict.word,
+        "p": f"{p_text(verdict.p_holm)} after Holm" if verdict.is_tested else "",
+        "evidence": evidence(verdict, metrics),
+        "reason": breakable(verdict.reason),
+        "lengths": [
+            {"images": f"{images:,}", "word": after.word} for images, after in entry.lengths
+        ],
+    }
+
+
+def _page(index: int, entry: Entry, folder: Path) -> Json:
+    """A claim's page: its row, its figure, its verdicts over length, its protocol."""
+    name = f"claim{index}"
+    drawn = bool(figures.claim(folder / name, entry, figures.PAGE))
+    return _row(entry) | {
+        "figure": name if drawn else "",
+        "in_study": f"{entry.own.word} after the correction over its study's claims",
+        "remark": breakable(typeset(remark(entry.own))),
+        "over_length": [
+            {"images": f"{images:,}", "word": after.word, "effect": _effects(after, entry)}
+            for images, after in entry.lengths
+        ],
+        "protocol": breakable(protocol_note(entry.results)),
+        "caveat": breakable(entry.results.manifest.caveat),
+        "command": f"cabench report {entry.run}",
+    }
+
+
+def _effects(verdict: Verdict, entry: Entry) -> str:
+    metrics = entry.results.metrics
+    parts = [
+        f"{metric.title} {effect.mean:+.3g}" for _, metric, effect in measured(verdict, metrics)
+    ]
+    return typeset("; ".join(parts))
+
+
+# ---- Markdown ----------------------------------------------------------------------------------
+
+
+def overview_markdown(ledger: ClaimsLedger) -> str:
+    """The ledger as Markdown."""
+    lines = ["# Claims of the paper", "", LEDGER, "", *_markdown(ledger.primary)]
+    if ledger.secondary:
+        text = "Comparisons of our own, corrected over the claims of their study."
+        lines += ["", "# Further claims", "", text, "", *_markdown(ledger.secondary)]
+    return "\n".join(lines) + "\n"
+
+
+def _markdown(entries: Sequence[Entry]) -> list[str]:
+    lines = [
+        "| id | the paper says | as stated | compared here | run | here | evidence |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for entry in entries:
+        claim = entry.own.claim
+        shown = evidence_text(entry.verdict, entry.results.metrics)
+        stated = NOT_TESTED if claim.paper else ""
+        cells = [claim.id, claim.paper, stated, claim.says, entry.run, entry.verdict.word, shown]
+        lines.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
+    return lines

@@ -1,0 +1,61 @@
+"""The paper's claims over several runs: one family, in the order of their ids."""
+
+import pytest
+from example_study import make_claim, make_manifest, make_record, read_results
+
+from cabench.evidence.claims import claims_ledger
+
+BASE = [10.0, 11.0, 12.0]
+CLEAR = [b - d for b, d in zip(BASE, [1.9, 2.0, 2.1], strict=True)]  # p = .00083 at n = 3
+MARGINAL = [b - d for b, d in zip(BASE, [1.3, 2.0, 2.7], strict=True)]  # p = .0385
+
+
+def run_of(can, id, paper="as the paper says", metrics=("kid",), **claim):
+    manifest = make_manifest(
+        ["base", "can"],
+        "base",
+        range(3),
+        {name: {"label": name.upper()} for name in metrics},
+        [make_claim("can", "base", "kid", id=id, paper=paper) | claim],
+    )
+    trials = [(arm, s, v) for arm, of in (("base", BASE), ("can", can)) for s, v in enumerate(of)]
+    manifest["trials"] = [{"arm": a, "seed": s, "key": f"{a}@{s}"} for a, s, _ in trials]
+    records = {
+        f"{arm}@{s}": make_record(arm, s, dict.fromkeys(metrics, value)) for arm, s, value in trials
+    }
+    return read_results(manifest, records)
+
+
+def test_the_papers_claims_are_corrected_over_all_runs():
+    alone = claims_ledger([("one", run_of(MARGINAL, "C1"))]).primary
+    assert [entry.verdict.word for entry in alone] == ["supported"]
+    both = claims_ledger(
+        [("one", run_of(MARGINAL, "C1")), ("two", run_of(BASE[::-1], "C2"))]
+    ).primary
+    assert [entry.verdict.word for entry in both] == ["unresolved", "unresolved"]
+    assert [entry.own.word for entry in both] == ["supported", "unresolved"]
+    assert both[0].verdict.p_holm == pytest.approx(2 * alone[0].own.p_holm)
+
+
+def test_claims_of_our_own_neither_count_nor_change():
+    runs = [("one", run_of(MARGINAL, "C1")), ("two", run_of(CLEAR, "G1", paper=""))]
+    ledger = claims_ledger(runs)
+    assert [entry.verdict.word for entry in ledger.primary] == ["supported"]
+    assert [(e.own.claim.id, e.verdict.word) for e in ledger.secondary] == [("G1", "supported")]
+
+
+def test_arms_of_the_command_line_are_left_out():
+    ledger = claims_ledger([("one", run_of(CLEAR, "A1", added=True))])
+    assert not ledger.primary and not ledger.secondary
+
+
+def test_claims_stand_in_the_order_of_their_numbers():
+    ids = ("C10", "C2b", "C2a", "C1")
+    ledger = claims_ledger([(id, run_of(CLEAR, id)) for id in ids])
+    assert [e.own.claim.id for e in ledger.primary] == ["C1", "C2a", "C2b", "C10"]
+
+
+def test_a_claim_is_shown_in_every_metric_its_own_first():
+    (entry,) = claims_ledger([("one", run_of(CLEAR, "C1", metrics=("fid", "kid")))]).primary
+    assert [part.metric for part in entry.in_every_metric] == ["kid", "fid"]
+    assert all(part.difference.mean == pytest.approx(-2) for part in entry.in_every_metric)
