@@ -116,8 +116,13 @@ def describe(error: BaseException) -> str:
     return f"{type(error).__name__}: {str(error)[:1000]} ({Path(last.filename).name}:{last.lineno})"
 
 
-# Errors of the disk or of permissions, for which no arm is to blame
-DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
+# Errors that name a path: an arm's method or metric may ask for a file that is not there
+PATHS = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG}
+
+
+def is_machine_fault(error: BaseException) -> bool:
+    """Whether disk, memory, limits, permissions or network failed, for which no arm is to blame."""
+    return isinstance(error, OSError) and error.errno is not None and error.errno not in PATHS
 
 
 def disk_fault(error: OSError, resumable: bool = True) -> str:

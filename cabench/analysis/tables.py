@@ -26,6 +26,7 @@ GUIDANCE = "Other guidance: scores at the primary guidance -> at this one, on th
 OTHER = "on other features"
 AS_STATED = "as the paper states it, at its scale"
 NOT_TESTED = "not tested"
+FORMULA = ("=", "+", "-", "@", "\t", "\r")  # begin what a spreadsheet computes
 STYLES = {
     "better": "bold green",
     "worse": "bold red",
@@ -237,16 +238,29 @@ def lengths_to_csv(results: Results, path: Path) -> list[Path]:
 
 def _write_csv(frame: pd.DataFrame, path: Path) -> Path:
     with atomic_path(path) as part:
-        frame.to_csv(part, index=False)
+        plain_cells(frame).to_csv(part, index=False)
     return path
+
+
+def plain_cells(frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame with an apostrophe before texts that a spreadsheet would compute.
+
+    Source: OWASP, "CSV Injection".
+    """
+    texts = frame.select_dtypes(exclude="number").columns
+
+    def plain(cell: object) -> object:
+        return f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA) else cell
+
+    return frame.assign(**{name: frame[name].map(plain) for name in texts})
 
 
 def to_markdown(results: Results) -> str:
     """The study as GitHub Markdown: question, outcome, table, notes, arms, claims."""
     manifest = results.manifest
-    parts = [f"# {manifest.study}", manifest.question]
+    parts = [f"# {manifest.study}", _markdown(manifest.question)]
     if manifest.claims:
-        parts.append(outcome_of(results))
+        parts.append(_markdown(outcome_of(results)))
     parts.append(_pipe_table(summary(results)))
     notes = [f"failed: {line}" for line in results.failures()] + footnotes(results)
     parts.append(_bullets(notes))
@@ -269,7 +283,7 @@ def to_markdown(results: Results) -> str:
 
 
 def _bullets(lines: Sequence[str]) -> str:
-    return "\n".join(f"- {line}" for line in lines)
+    return "\n".join(f"- {_markdown(line)}" for line in lines)
 
 
 def _pipe_table(table: TextTable) -> str:

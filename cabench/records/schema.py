@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
@@ -358,6 +359,7 @@ def read_manifest(content: Any, path: Path) -> Manifest:
 
 
 def _read(model: type[Document], content: Any, path: Path, what: str) -> Document:
+    content = _printable(content)
     version = content.get("format", 1) if isinstance(content, dict) else FORMAT
     if version != FORMAT:
         raise CabenchError(f"{path}: expected a {what} of format {FORMAT}, got {version!r}")
@@ -369,3 +371,17 @@ def _read(model: type[Document], content: Any, path: Path, what: str) -> Documen
         raise CabenchError(
             f"{path}: not a valid {what}: {where}: {cut(first['msg'], 200)}"
         ) from None
+
+
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+def _printable(content: Any) -> Any:
+    """The document with control characters escaped: a terminal would obey them."""
+    if isinstance(content, str):
+        return CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", content)
+    if isinstance(content, dict):
+        return {_printable(key): _printable(value) for key, value in content.items()}
+    if isinstance(content, list):
+        return [_printable(value) for value in content]
+    return content

@@ -53,7 +53,7 @@ class Store:
         return None
 
     def record(self, key: str) -> Record | None:
-        """The record, or None if it is absent or corrupted.
+        """The record, or None if it is absent, corrupted or that of another trial.
 
         Raises CabenchError if it is intact and of another format.
         """
@@ -61,7 +61,13 @@ class Store:
         if path is None:
             return None
         content = read_valid(path, read_sealed, remedy=RUN_REGENERATES)
-        return None if content is None else read_record(content, path)
+        if content is None:
+            return None
+        record = read_record(content, path)
+        if record.key != key:
+            LOG.warning("%s is the record of %s; %s", path, record.key, RUN_REGENERATES)
+            return None
+        return record
 
     def sound(self, key: str) -> Record | None:
         """The record, or None unless it and all the files beside it are intact."""

@@ -28,7 +28,7 @@ def write_report(run: Run, out: Path) -> list[Path]:
     with atomic_path(pdf) as part:
         part.write_bytes(compile_pdf(results, run.store))
     with atomic_path(seeds) as part:
-        results.frame.to_csv(part, index=False)
+        tables.plain_cells(results.frame).to_csv(part, index=False)
     tables.to_csv(results, arms)
     with atomic_path(text) as part:
         part.write_text(tables.to_markdown(results), encoding="utf-8")

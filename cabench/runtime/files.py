@@ -38,7 +38,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
         yield part
         with open(part, "rb") as f:
             os.fsync(f.fileno())
-        os.chmod(part, 0o644)
+        os.chmod(part, 0o666 & ~_umask())
         os.replace(part, path)
     except OSError as error:  # of a full disk has no file name
         if error.filename is not None and not str(error.filename).endswith(PART):
@@ -59,6 +59,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     part = Path(tempfile.mkdtemp(dir=path.parent))
     try:
         yield part
+        os.chmod(part, 0o777 & ~_umask())
         try:
             part.rename(path)
         except OSError:
@@ -66,6 +67,13 @@ def atomic_folder(path: Path) -> Iterator[Path]:
                 raise
     finally:
         shutil.rmtree(part, ignore_errors=True)
+
+
+def _umask() -> int:
+    """The process's mask of permissions. It can only be read by setting it."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
 
 
 def as_text(content: Any) -> str:
@@ -89,11 +97,16 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """The file's content; CabenchError if it cannot be read."""
+    """The file's content; CabenchError if it cannot be read, as a pipe cannot."""
     try:
+        if path.exists() and not path.is_file():
+            raise ValueError("not a regular file")
         return json.loads(path.read_text(encoding="utf-8"))
+    except RecursionError:
+        text = "nested too deeply"
     except (ValueError, OSError) as error:
-        raise CabenchError(f"{path} cannot be read ({error}); delete it to regenerate it") from None
+        text = str(error)
+    raise CabenchError(f"{path} cannot be read ({text}); delete it to regenerate it")
 
 
 def file_hash(path: Path) -> str:

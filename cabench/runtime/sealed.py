@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from cabench.errors import CabenchError
-from cabench.runtime.files import LOG, atomic_path, file_hash
+from cabench.runtime.files import LOG, atomic_path, file_hash, read_json
 
 if TYPE_CHECKING:  # shell completion reads records and must stay fast
     import numpy as np
@@ -37,8 +37,9 @@ def is_valid(path: Path, check: Callable[[Path], bool], remedy: str = REGENERATE
     """Whether `path` exists and passes `check`; a file that fails it is logged."""
     if not path.exists():
         return False
-    if valid := check(path):
-        return valid
+    regular = path.is_file() or path.is_dir()  # to open a pipe would wait for ever
+    if regular and check(path):
+        return True
     LOG.warning("%s is corrupted; %s", path, remedy)
     return False
 
@@ -119,7 +120,7 @@ def _sha256_path(path: Path) -> Path:
 
 def _matches_sha256(path: Path) -> bool:
     sidecar = _sha256_path(path)
-    return path.exists() and sidecar.exists() and sidecar.read_text() == file_hash(path)
+    return path.exists() and sidecar.exists() and sidecar.read_bytes() == file_hash(path).encode()
 
 
 # -- JSON documents with a checksum of their own
@@ -139,7 +140,7 @@ def seal(document: Mapping[str, Any]) -> dict[str, Any]:
 
 def read_sealed(path: Path) -> dict[str, Any]:
     """The JSON document at `path`; Corrupted if its checksum does not match."""
-    document = json.loads(path.read_text(encoding="utf-8"))
+    document = read_json(path)
     if document["checksum"] != checksum(document):
         raise Corrupted(f"{path} is corrupted")
     return document

@@ -205,3 +205,17 @@ def test_nothing_run_yet(study, tmp_path):
     assert "not run (3 of 3)" in text and "has not run yet" in text.replace("\n", " ")
     assert "not run (3 of 3)" in tables.to_markdown(results)
     assert tables.to_csv(results, tmp_path / "t.csv").exists()
+
+
+def test_texts_of_a_study_are_neither_markup_nor_formulas(study, tmp_path):
+    made = study()
+    made.manifest["question"] = "<script>alert(1)</script>\n# a heading"
+    made.manifest["arms"][0]["about"] = "<img src=x>"
+    text = tables.to_markdown(made.results())
+    assert "<script" not in text and "<img" not in text and "\n# a heading" not in text
+    cells = pd.DataFrame({"error": ["=cmd|' /C calc'!A0", "+1", "fine", None], "value": [-1.0] * 4})
+    path = tmp_path / "cells.csv"
+    tables.plain_cells(cells).to_csv(path, index=False)
+    lines = path.read_text().splitlines()
+    assert [line.split(",")[0] for line in lines[1:]] == ["'=cmd|' /C calc'!A0", "'+1", "fine", ""]
+    assert all(line.endswith("-1.0") for line in lines[1:])

@@ -7,8 +7,15 @@ from rundir import fail, reference
 
 from cabench.errors import CabenchError
 from cabench.records.store import CURVES, Store
-from cabench.runtime.files import PART, atomic_path, content_key, read_json, write_json
-from cabench.runtime.sealed import seal
+from cabench.runtime.files import (
+    PART,
+    atomic_folder,
+    atomic_path,
+    content_key,
+    read_json,
+    write_json,
+)
+from cabench.runtime.sealed import is_valid, read_sealed, read_valid, seal
 
 
 def test_keys_follow_the_content_not_its_order():
@@ -127,3 +134,43 @@ def test_scratch_is_swept_up_unless_it_is_in_use(tmp_path):
         store.sweep()
         assert folder.exists() and not left.exists()
     assert not folder.exists()
+
+
+def test_the_record_of_another_trial_is_named_and_counts_as_absent(tmp_path, caplog):
+    store = Store(tmp_path, tmp_path / "cache")
+    store.write_record(content("a" * 16))
+    store.record_path("b" * 16).write_bytes(store.record_path("a" * 16).read_bytes())
+    assert store.record("a" * 16) is not None
+    assert store.record("b" * 16) is None
+    assert f"is the record of {'a' * 16}" in caplog.text
+
+
+def test_control_characters_of_a_record_do_not_reach_a_terminal(tmp_path):
+    store = Store(tmp_path, tmp_path / "cache")
+    error = "\x1b]0;title\x07 \x9b31m\tred\nline"
+    record = store.write_record(content("a" * 16, status="failed", error=error))
+    assert record.error == "\\x1b]0;title\\x07 \\x9b31m\tred\nline"
+
+
+@pytest.mark.parametrize("mask", [0o022, 0o002, 0o077])
+def test_files_obey_the_umask(tmp_path, mask):
+    before = os.umask(mask)
+    try:
+        write_json(tmp_path / "a.json", {})
+        with atomic_folder(tmp_path / "folder") as part:
+            (part / "x").touch()
+    finally:
+        os.umask(before)
+    assert (tmp_path / "a.json").stat().st_mode & 0o777 == 0o666 & ~mask
+    assert (tmp_path / "folder").stat().st_mode & 0o777 == 0o777 & ~mask
+
+
+def test_pipes_and_deep_documents_are_refused_at_once(tmp_path, caplog):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "deep.json").write_text("[" * 100_000)
+    for name, text in (("pipe", "not a regular file"), ("deep.json", "nested too deeply")):
+        with pytest.raises(CabenchError, match=text):
+            read_json(tmp_path / name)
+        assert read_valid(tmp_path / name, read_sealed) is None
+        assert f"{name} is corrupted" in caplog.text
+    assert not is_valid(tmp_path / "pipe", lambda path: bool(path.read_bytes()))

@@ -127,3 +127,10 @@ def test_a_sealed_document_is_read_back_unless_it_was_changed(tmp_path):
         read_sealed(path)
     with pytest.raises(ValueError, match="JSON"):
         seal({"loss": float("nan")})
+
+
+def test_a_corrupted_checksum_file_is_regenerated(tmp_path):
+    path = cached_file(tmp_path / "x", lambda part: part.write_text("content"))
+    (tmp_path / "x.sha256").write_bytes(b"\xff\xfe" * 32)
+    assert cached_file(path, lambda part: part.write_text("again")).read_text() == "again"
+    assert cached_file(path, lambda part: part.write_text("third")).read_text() == "again"

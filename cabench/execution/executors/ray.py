@@ -22,7 +22,7 @@ import ray
 from ray import tune
 from ray.tune.search import Searcher
 
-from cabench.errors import DISK, CabenchError, describe, disk_fault
+from cabench.errors import CabenchError, describe, disk_fault, is_machine_fault
 from cabench.execution.executors.base import (
     Evaluated,
     Finished,
@@ -246,7 +246,7 @@ def _evaluate(config: dict[str, Any], searches: list[Search], store: Store) -> N
         try:
             loss = evaluate(search, factor, store, device, progress)
         except Exception as error:
-            if isinstance(error, OSError) and error.errno in DISK:
+            if is_machine_fault(error):
                 raise
             tune.report({LOSS: DIVERGED, FAULT: describe(error)})
             return

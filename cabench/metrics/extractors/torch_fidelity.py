@@ -74,6 +74,7 @@ class TorchFidelityExtractor:
         # torch-fidelity opens DINOv2 only through torch hub, whose repository is beside the weights
         path = None if self.name.startswith("dinov2-") else str(find_weights(self.name))
         try:
+            self.check_weights(path)
             network = FEATURE_EXTRACTORS_REGISTRY[self.name](
                 self.name, list(self.widths), feature_extractor_weights_path=path, verbose=False
             )
@@ -85,6 +86,9 @@ class TorchFidelityExtractor:
                 f"feature extractor '{self.name}': {find_weights(self.name)} doesn't open: {text}"
             ) from None
         return network.to(self._device)
+
+    def check_weights(self, path: str | None) -> None:
+        """Raises an error where opening the weights could run code."""
 
     def features(self, images: np.ndarray) -> Features:
         """Images (N, 1 or 3, H, W) uint8 -> {layer: (N, D) float32}."""
@@ -114,6 +118,13 @@ class Inception(TorchFidelityExtractor):
     short, title = "inception", ""
     widths = {"2048": 2048, "logits_unbiased": 1008}
     layers = {"fid": "2048", "kid": "2048", "prc": "2048", "isc": "logits_unbiased"}
+
+    def check_weights(self, path: str | None) -> None:
+        """torch-fidelity unpickles anything; what opens here holds tensors only."""
+        import torch
+
+        if path is not None:
+            torch.load(path, map_location="cpu", weights_only=True)
 
 
 @EXTRACTORS.register("clip-vit-b-32")

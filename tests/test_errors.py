@@ -1,0 +1,24 @@
+"""Whose fault an error is."""
+
+import errno
+
+import pytest
+
+from cabench.errors import CabenchError, is_machine_fault
+
+FAULTS = (
+    "ENOSPC EDQUOT EROFS EACCES EIO EFBIG ESTALE EMFILE ENFILE ENOMEM ETIMEDOUT ENOLCK ECONNRESET"
+)
+
+
+@pytest.mark.parametrize("name", FAULTS.split())
+def test_faults_of_the_machine(name):
+    assert is_machine_fault(OSError(getattr(errno, name), "fault"))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [FileNotFoundError(errno.ENOENT, "no"), OSError("no number"), ValueError(), CabenchError("x")],
+)
+def test_faults_of_an_arm(error):
+    assert not is_machine_fault(error)
