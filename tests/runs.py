@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import psutil
 from cli import spawn
 
 from cabench.records.store import Store
@@ -26,3 +27,19 @@ def finish(root: Path, *more: str, code: int = 0) -> str:
     done = spawn(*COMMAND, *more, cwd=root)
     assert done.code == code, done.out + done.err
     return done.out + done.err
+
+
+def workers_of(driver: psutil.Process) -> list[psutil.Process]:
+    """Ray's workers that run trials of a driver."""
+    actual = []
+    try:
+        children = driver.children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+    for process in children:
+        try:
+            if process.cmdline()[:1] == ["ray::ImplicitFunc.train"]:
+                actual.append(process)
+        except psutil.Error:
+            pass
+    return actual

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import logging
 import os
@@ -14,6 +15,7 @@ import typer
 from cabench.commands import completion, options
 from cabench.commands.data_app import app as data_app
 from cabench.errors import CabenchError, disk_fault, listed, near, one_line, shown
+from cabench.runtime.signals import exit_code, stop_on_signals
 from cabench.version import __version__
 
 RESULTS, CACHE, REPORTS = Path("results"), Path(".cabench"), Path("reports")
@@ -103,8 +105,9 @@ def run(
         code = run_study(study, chosen, dry_run, tensorboard, budget)
     except KeyboardInterrupt:
         text = "cabench: stopped; finished trials are kept, re-run the command to resume"
-        typer.echo(text, err=True)
-        code = 130
+        with contextlib.suppress(OSError):  # the terminal may be closed
+            typer.echo(text, err=True)
+        code = exit_code()
     raise typer.Exit(code)
 
 
@@ -349,13 +352,14 @@ def main() -> None:
     logging.getLogger("cabench").handlers = [_log_handler()]
     words = sys.argv[1:] or ["--help"]
     try:
-        code = app(words, prog_name="cabench", standalone_mode=False)
+        with stop_on_signals():
+            code = app(words, prog_name="cabench", standalone_mode=False)
     except typer.TyperException as error:
         _stop(_usage(error))
     except CabenchError as error:
         _stop(str(error))
     except typer.Abort:
-        code = 130
+        code = exit_code()
     except OSError as error:  # a full disk, a directory without permission
         _stop(disk_fault(error, resumable=words[0] == "run"))
     sys.exit(code)
@@ -406,7 +410,8 @@ def _usage(error: typer.TyperException) -> str:
 
 
 def _stop(text: str) -> NoReturn:
-    print(f"cabench: {one_line(text)}", file=sys.stderr)
+    with contextlib.suppress(OSError):  # the terminal may be closed
+        print(f"cabench: {one_line(text)}", file=sys.stderr)
     sys.exit(2)
 
 

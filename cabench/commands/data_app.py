@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from cabench.runtime.signals import exit_code
+
 app = typer.Typer(no_args_is_help=True, help="List data sets, check images, encode latents.")
 
 Source = Annotated[str, typer.Argument(help="A data set listed by `cabench data list`")]
@@ -80,5 +82,5 @@ def encode(
         typer.echo(
             "cabench: stopped; finished files are kept; re-run the command to resume", err=True
         )
-        code = 130
+        code = exit_code()
     raise typer.Exit(code)

@@ -11,7 +11,7 @@ import time
 import psutil
 import pytest
 from cli import CALL
-from runs import COMMAND, finish, outcome
+from runs import COMMAND, finish, outcome, workers_of
 from specs import ROOT
 
 pytestmark = pytest.mark.slow
@@ -27,21 +27,6 @@ def test_killed_at_each_write_it_ends_with_the_same_bits(tiny, undisturbed, ever
     assert int(done.stdout) >= 10 // every
     actual = outcome(tiny / "results")
     assert len(actual) == 2 and actual.items() <= undisturbed.outcome.items()
-
-
-def workers_of(driver: psutil.Process) -> list[psutil.Process]:
-    actual = []
-    try:
-        children = driver.children(recursive=True)
-    except psutil.NoSuchProcess:
-        return []
-    for process in children:
-        try:
-            if process.cmdline()[:1] == ["ray::ImplicitFunc.train"]:
-                actual.append(process)
-        except psutil.Error:
-            pass
-    return actual
 
 
 @pytest.mark.full

@@ -41,6 +41,7 @@ from cabench.planning.trials import Trial
 from cabench.planning.tuning import Search
 from cabench.records.schema import Record, SearchOutcome
 from cabench.records.store import Store
+from cabench.runtime.signals import end_with, stop_on_signals
 from cabench.runtime.threads import ONE_ARENA
 
 DEATHS = 3  # of a trial's worker; then the trial has failed
@@ -77,7 +78,8 @@ def started(pool: Pool) -> Iterator[int]:
         where = f"--ray-address '{pool.address}'" if pool.address else "Ray on this machine"
         raise CabenchError(f"{where}: can't start: {str(error).splitlines()[0]}") from None
     try:
-        yield _workers(pool)
+        with stop_on_signals():
+            yield _workers(pool)
     finally:
         ray.shutdown()
 
@@ -170,7 +172,12 @@ def _fit(
             tune.with_resources(
                 tune.with_parameters(work, **parameters), {"cpu": pool.cpus, "gpu": pool.gpus}
             ),
-            param_space=space | {"folder": os.getcwd(), "device": device},
+            param_space=space
+            | {
+                "folder": os.getcwd(),
+                "device": device,
+                "driver": os.getpid() if pool.address is None else None,  # of this machine
+            },
             tune_config=tune.TuneConfig(
                 reuse_actors=True,
                 max_concurrent_trials=workers,
@@ -259,6 +266,8 @@ def _evaluate(config: dict[str, Any], searches: list[Search], store: Store) -> N
 
 def _guarded(config: dict[str, Any], work: Callable[[str], None]) -> None:
     """Call `work(device)` in the driver's directory, on one thread; a disk error halts the run."""
+    if config["driver"] is not None:
+        end_with(config["driver"])
     try:
         os.chdir(config["folder"])
     except OSError as error:
