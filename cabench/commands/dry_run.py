@@ -10,6 +10,7 @@ from cabench.config.yaml import located
 from cabench.cost.estimate import seconds_per_image, stated_seconds_per_image
 from cabench.cost.macs import cost
 from cabench.errors import ConfigError, describe, listed
+from cabench.execution import preflight
 from cabench.execution.run import Prepared
 from cabench.execution.schedule import COMPILED_STEP, sampling_passes, training_passes
 from cabench.runtime.console import clock, screen
@@ -37,6 +38,7 @@ def show_plan(prepared: Prepared) -> int:
     # steps are timed on the device that trains; a CPU can't time those of an absent GPU
     stated = scale.resources.peak_tflops is not None and not prepared.device.startswith("cuda")
     console.print(f"{study.study} at scale {scale.scale}: {study.question}", soft_wrap=True)
+    preflight.check(prepared.plan, prepared.remaining.arms)
     arms = estimate_arms(prepared, stated)
     console.print(arms_table(arms, stated))
     for line in notes(prepared, arms, stated):

@@ -13,10 +13,9 @@ from rich.console import Console
 
 from cabench.config.schema import MOST_SEEDS
 from cabench.config.study import read_scale, read_study, with_run_options
-from cabench.config.yaml import located
-from cabench.cost.macs import Uncounted, meta_macs
 from cabench.diffusion import compiled
-from cabench.errors import CabenchError, ConfigError, DataMissing, listed, near, shown
+from cabench.errors import CabenchError, DataMissing, listed, near, shown
+from cabench.execution import preflight
 from cabench.execution.earlier import design, earlier_runs, in_order, seen_seeds
 from cabench.execution.executors import local
 from cabench.execution.executors.base import Pool
@@ -24,7 +23,6 @@ from cabench.execution.progress import Progress
 from cabench.execution.schedule import stacked, work
 from cabench.execution.tuning import outcome
 from cabench.models import kernels
-from cabench.planning.data import DataRef
 from cabench.planning.trials import Plan, Trial, manifest, plan
 from cabench.planning.tuning import Search, searches, tuned
 from cabench.plugins import load_plugins, read_plugins
@@ -74,6 +72,11 @@ class Remaining:
     searches: tuple[Search, ...] = ()  # of learning rates; trials wait for them
     trials: tuple[Trial, ...] = ()  # distinct ones without an intact record
     failed: int = 0  # trials whose failed record stands
+
+    @property
+    def arms(self) -> list[str]:
+        """The arms that have something to do."""
+        return list(dict.fromkeys(work.arm for work in (*self.searches, *self.trials)))
 
 
 @dataclass(frozen=True)
@@ -261,6 +264,7 @@ def execute(prepared: Prepared) -> Prepared:
     if prepared.plan.data.missing:
         raise DataMissing(prepared.plan.data.missing)
     console = screen()
+    preflight.check(prepared.plan, prepared.remaining.arms)
     if prepared.remaining.searches:
         outcomes = _search(prepared, console)
         planned, remaining = what_remains(
@@ -270,37 +274,9 @@ def execute(prepared: Prepared) -> Prepared:
     write_json(prepared.manifest_path, prepared.manifest.dump())
     prepared.store.sweep()
     if prepared.remaining.trials:
-        _check_vae(prepared.plan.data)
-        _check_counts(prepared)
         _run(prepared, console)
     _write_real_images(prepared)
     return prepared
-
-
-def _check_vae(data: DataRef) -> None:
-    """Refuse a run on latents whose samples could not be decoded in the end."""
-    if data.vae is None:
-        return
-    from cabench.data import load_dataset
-    from cabench.data.vae import VAE
-
-    if (source := load_dataset(data.source, **data.options).vae) is not None:
-        VAE.of(source)
-
-
-def _check_counts(prepared: Prepared) -> None:
-    """Refuse arms of plugins whose MACs cannot be counted in the end; tests count the others."""
-    for arm in dict.fromkeys(trial.arm for trial in prepared.remaining.trials):
-        spec = prepared.plan.models[arm].spec
-        if not any(part.plugin for part in (spec.backbone, *spec.methods)):
-            continue
-        try:
-            meta_macs(spec)  # runs nothing: a plugin's forward pass may end this process
-        except Uncounted as error:
-            with located(*prepared.plan.documents):
-                raise ConfigError("study", ("arms", arm), str(error)) from None
-        except (Exception, SystemExit):  # its trials fail, and say why in their records
-            continue
 
 
 def _run(prepared: Prepared, console: Console) -> None:

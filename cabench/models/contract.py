@@ -1,0 +1,102 @@
+"""What a method must do in a model: act where something listens, on its source, by its parameters.
+
+A method that does nothing would train and score as the network without it, and get a row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from cabench.errors import listed, near, shown
+from cabench.models.conditioning.base import Method
+from cabench.models.embedding import TEXT_TOKENS, TIMESTEP
+from cabench.models.model import ConditionalModel, build_backbone, build_initialised
+from cabench.models.operations import Conditioning
+from cabench.models.sites import Layout
+from cabench.models.streams import Streams
+from cabench.records.spec import ModelSpec
+
+SAMPLES = 16  # of a check; they differ in every stream
+SPREAD = 0.1  # of the noise on all parameters, since maps and heads start at zero
+
+
+def fault(spec: ModelSpec) -> str | None:
+    """What is wrong with the methods of a model that come from plugins, or None.
+
+    It runs them: forward and backward on random samples.
+    """
+    torch.manual_seed(0)
+    model = build_initialised(spec, 0)
+    _, layout = build_backbone(spec.backbone)
+    with torch.no_grad():
+        for p in model.parameters():
+            p.add_(SPREAD * torch.randn_like(p))
+    for part, method in zip(spec.methods, model.methods.values(), strict=True):
+        if part.plugin is not None:
+            assert isinstance(method, Method)
+            if text := next(_faults(spec, model, method, layout), None):
+                return f"method '{method.name}': {text}"
+    return None
+
+
+def _faults(
+    spec: ModelSpec, model: ConditionalModel, method: Method, layout: Layout
+) -> Iterator[str]:
+    x = torch.randn(SAMPLES, *spec.backbone.shape)
+    t, streams = torch.linspace(0, 999, SAMPLES), _streams(spec)
+
+    def produced(t: Tensor, streams: Streams) -> Conditioning:
+        return method(model.embedder(t, streams))
+
+    cond = produced(t, streams)
+    yield from _unheard(cond, layout)
+    output = model.backbone(x, cond)
+    if torch.equal(output, model.backbone(x, Conditioning())):
+        yield "it changes nothing: the output is that of the network without it"
+    output.square().mean().backward()
+    idle = [name for name, p in method.named_parameters() if p.grad is None]
+    if idle:
+        yield f"nothing uses its parameters {listed(idle)}"
+    for name in method.source:
+        changed = {**streams, name: _rolled(streams[name])} if name in streams else streams
+        other = produced(t.flip(0) if name == TIMESTEP else t, changed)
+        if torch.equal(model.backbone(x, other), output):
+            yield f"its output does not depend on '{name}', a stream of its source"
+
+
+def _unheard(cond: Conditioning, layout: Layout) -> Iterator[str]:
+    """Addresses at which nothing listens."""
+    listening = {
+        "site": (cond.operations, [site.address for site in layout.sites]),
+        "norm": (cond.modulation, [norm.address for norm in layout.norms]),
+        "hook": (cond.branches, [branch.address for branch in layout.branches]),
+    }
+    for kind, (addresses, known) in listening.items():
+        for address in addresses:
+            if address not in known:
+                text = f"it acts at {shown(address)}, where the backbone has no {kind}"
+                yield f"{text}{near(address, known)}; it has {listed(known)}"
+    for extra in cond.tokens:
+        if not 0 <= extra.start < layout.blocks:
+            yield f"its tokens join before block {extra.start}; the backbone has {layout.blocks}"
+
+
+def _streams(spec: ModelSpec) -> dict[str, Tensor | tuple[Tensor, ...]]:
+    streams: dict[str, Tensor | tuple[Tensor, ...]] = {
+        name: torch.arange(SAMPLES) % classes for name, classes in spec.embedder.classes.items()
+    }
+    tokens = spec.text_tokens or TEXT_TOKENS
+    for name, width in (spec.embedder.text or {}).items():
+        mask = torch.ones(SAMPLES, tokens, dtype=torch.bool)
+        streams[name] = torch.randn(SAMPLES, tokens, width), mask
+    return streams
+
+
+def _rolled(values: Tensor | tuple[Tensor, ...]) -> Tensor | tuple[Tensor, ...]:
+    """The stream with each sample's value at the next sample."""
+    if isinstance(values, tuple):
+        return tuple(tensor.roll(1, 0) for tensor in values)
+    return values.roll(1, 0)
