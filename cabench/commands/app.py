@@ -14,6 +14,7 @@ import typer
 
 from cabench.commands import completion, options
 from cabench.commands.data_app import app as data_app
+from cabench.commands.plugin_app import app as plugin_app
 from cabench.errors import CabenchError, disk_fault, listed, near, one_line, shown
 from cabench.runtime.signals import exit_code, stop_on_signals
 from cabench.version import __version__
@@ -28,6 +29,7 @@ app = typer.Typer(
     help="Benchmark and ablate conditioning methods for diffusion transformers.",
 )
 app.add_typer(data_app, name="data")
+app.add_typer(plugin_app, name="plugin")
 
 
 def _version(value: bool) -> None:

@@ -27,7 +27,7 @@ def check(plan: Plan, arms: Sequence[str]) -> None:
     _check_vae(plan.data)
     specs = {arm: plan.models[arm].spec for arm in dict.fromkeys(arms)}
     own = {arm: spec for arm, spec in specs.items() if _has_plugin(spec)}
-    faults = _uncounted(own) | method_faults(own, plan.plugins)
+    faults = method_faults(own, plan.plugins) | _uncounted(own)
     for arm, text in faults.items():
         with located(*plan.documents):
             raise ConfigError("study", ("arms", arm), text)
