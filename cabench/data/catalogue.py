@@ -74,6 +74,14 @@ class Catalogue:
             return error
 
 
+def require_valid(catalogue: Catalogue) -> None:
+    """DataMissing names the first problem of a catalogue, if there are any."""
+    if catalogue.problems:
+        first, *others = catalogue.problems
+        more = f" (and {len(others):,} more: `cabench data check` lists them)" if others else ""
+        raise DataMissing(f"{catalogue.name}: {first}{more}")
+
+
 def without_pixels(catalogue: Catalogue) -> Dataset:
     """The data set with black images, which take no memory: for checks of its conditions."""
     black = np.zeros(1, np.uint8)

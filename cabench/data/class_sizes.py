@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from cabench.data.dataset import SPLITS, Dataset
-from cabench.errors import listed
+from cabench.errors import listed, one_line
 
 EFFECTS = {  # what is missing without the images of a split
     SPLITS[0]: "cannot be learned",
@@ -39,4 +39,4 @@ def absent_classes(dataset: Dataset, streams: Iterable[str]) -> list[str]:
                     f"{stream}: {split} has no image of {len(absent):,} of {len(names):,} classes, "
                     f"which {EFFECTS[split]}: {listed(absent)}"
                 )
-    return lines
+    return list(map(one_line, lines))

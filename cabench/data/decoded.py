@@ -17,7 +17,7 @@ from typing import Literal
 import numpy as np
 from PIL import ExifTags, Image, ImageOps
 
-from cabench.data.catalogue import Catalogue, upscaled
+from cabench.data.catalogue import Catalogue, require_valid, upscaled
 from cabench.data.dataset import SPLITS, Dataset, Shape, Split, fingerprint
 from cabench.errors import DataMissing
 from cabench.runtime.files import LOG, atomic_folder
@@ -34,10 +34,7 @@ def load(catalogue: Catalogue) -> Dataset:
 
     DataMissing names the first problem of the catalogue, if there are any.
     """
-    if catalogue.problems:
-        first, *others = catalogue.problems
-        more = f" (and {len(others):,} more: `cabench data check` lists them)" if others else ""
-        raise DataMissing(f"{catalogue.name}: {first}{more}")
+    require_valid(catalogue)
     content = json.dumps([catalogue.key, VERSION, catalogue.shape])
     key = hashlib.sha256(content.encode()).hexdigest()[:16]
     return load_or_make(

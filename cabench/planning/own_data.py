@@ -13,9 +13,10 @@ from cabench.config.schema import Study
 from cabench.config.study import ScaleFile, scale_names
 from cabench.config.yaml import dump
 from cabench.data import Dataset, open_catalogue
-from cabench.data.catalogue import without_pixels
-from cabench.errors import CabenchError, ConfigError, listed
+from cabench.data.catalogue import require_valid, without_pixels
+from cabench.errors import CabenchError, ConfigError, listed, one_line
 from cabench.metrics.capacity import HELD_OUT, Capacity, capacity, roomier, shortfall
+from cabench.models import model as _model  # noqa: F401  (registers backbones)
 from cabench.planning.data import choose_data, on_data
 from cabench.registry import BACKBONES, METRICS
 from cabench.runtime.files import content_key
@@ -131,7 +132,7 @@ def adapt(
         "heldout": heldout,
         "metrics": [name for name in base.metrics if not reasons[name]],
     }
-    return Adapted(base.model_copy(update=update), tuple(lines))
+    return Adapted(base.model_copy(update=update), tuple(map(one_line, lines)))
 
 
 def _place(needs: Sequence[str], scale: Scale) -> int:
@@ -143,7 +144,9 @@ def _place(needs: Sequence[str], scale: Scale) -> int:
 
 
 def _opened(source: str, options: dict[str, Any], halved: bool) -> Source:
-    data = without_pixels(open_catalogue(source, **options))
+    catalogue = open_catalogue(source, **options)
+    require_valid(catalogue)
+    data = without_pixels(catalogue)
     return Source(source, options, data, capacity(data, halved=halved))
 
 

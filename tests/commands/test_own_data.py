@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from cli import cabench
+from cli import cabench, spawn
 from conftest import TINY_SCALE
 from invalid import put, refused
 from PIL import Image
@@ -53,7 +53,7 @@ def test_two_commands_lead_to_a_table(own):
 
 def test_check_writes_a_scale(own):
     words = ("data", "check", "folder", *OPTIONS, "--scale", "scale.yaml")
-    code, out, _ = cabench(*words, "--write-scale", "mine.yaml")
+    code, out, _ = spawn(*words, "--write-scale", "mine.yaml", cwd=own)
     assert code == 0 and "wrote mine.yaml: cabench run STUDY --scale mine.yaml" in out
     text = (own / "mine.yaml").read_text()
     assert 'path: "1e3"' in text and "held_out: 0.25" in text and "# -o held_out" in text
@@ -97,6 +97,14 @@ def test_refused(own, words):
     put(own / "tiny.yaml", study.replace("primary: kid", "primary: memorised"))
     error = refused("run", "tiny.yaml", "--scale", "scale.yaml", *words.split())
     assert REFUSED[words] in error
+
+
+def test_files_that_cannot_be_listed(own):
+    for i in range(2):
+        (own / f"1e3/cats/gone{i}.png").symlink_to("nowhere")
+    error = refused("run", "tiny.yaml", "--scale", "scale.yaml", "--data", "folder", *OPTIONS)
+    assert error.startswith("folder: 1e3/cats/gone0.png: links to a file that does not exist")
+    assert error.endswith("(and 1 more: `cabench data check` lists them)")
 
 
 def test_a_cost_study_takes_no_data(own):

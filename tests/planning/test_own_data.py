@@ -147,6 +147,15 @@ def test_the_written_scale_reads_the_same(folders, name):
     assert planned.data.fingerprint == loaded.fingerprint
 
 
+def test_names_of_classes_stay_in_their_comment(folders):
+    (folders / "images/cats").rename(folders / "images/a\nscale: b")
+    paint(folders / "images/birds", 500)
+    scale = read_scale("scale.yaml").scale
+    options = {"path": "images", "size": 8, "channels": 1, "held_out": 0.2}
+    put(folders / "mine.yaml", scale_text(scale, "folder", options, "mine"))
+    assert read_scale("mine.yaml").scale.scale == "mine"
+
+
 @pytest.mark.parametrize("name", ["quick", "paper", "tiny"])
 def test_packaged_scales_are_written_and_read(folders, name):
     scale = read_scale(name if name != "tiny" else "scale.yaml").scale
