@@ -148,11 +148,15 @@ def test_the_written_scale_reads_the_same(folders, name):
 
 
 def test_names_of_classes_stay_in_their_comment(folders):
-    (folders / "images/cats").rename(folders / "images/a\nscale: b")
-    paint(folders / "images/birds", 500)
-    scale = read_scale("scale.yaml").scale
-    options = {"path": "images", "size": 8, "channels": 1, "held_out": 0.2}
-    put(folders / "mine.yaml", scale_text(scale, "folder", options, "mine"))
+    odd = "a\nscale: b"
+    for part, counts in (("train", (500, 100)), ("test", (200, 10))):
+        for label, count in zip((odd, "birds"), counts, strict=True):
+            paint(folders / "odd" / part / label, count)
+    put(folders / "scale.yaml", (folders / "scale.yaml").read_text().replace("n: 100", "n: 5000"))
+    options = {"path": "odd", "size": 8, "channels": 1, "held_out": 0.25}
+    text = scale_text(read_scale("scale.yaml").scale, "folder", options, "mine")
+    assert "class 'a scale: b' is 200 of 210 images in 'report'" in text.splitlines()[0]
+    put(folders / "mine.yaml", text)
     assert read_scale("mine.yaml").scale.scale == "mine"
 
 
