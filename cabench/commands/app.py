@@ -53,6 +53,8 @@ def run(
     context: typer.Context,
     study: options.StudyFile,
     scale: options.ScaleName = "quick",
+    data: options.DataName = None,
+    option: options.DataOptions = None,
     seeds: options.Seeds = None,
     until_resolved: options.UntilResolved = False,
     max_seeds: options.MaxSeeds = None,
@@ -86,6 +88,8 @@ def run(
 
         chosen = Options(
             scale=scale,
+            data=data,
+            data_options=tuple(option or ()),
             seeds=seeds,
             all_arms=all_arms,
             arms=tuple(arm or ()),
@@ -104,6 +108,8 @@ def run(
         )
         if not until_resolved and (max_seeds is not None or budget is not None):
             raise CabenchError("--max-seeds, --budget: expected with --until-resolved only")
+        if option and data is None:
+            raise CabenchError("--option: expected with --data only, whose options these are")
         code = run_study(study, chosen, dry_run, tensorboard, budget)
     except KeyboardInterrupt:
         text = "cabench: stopped; finished trials are kept, re-run the command to resume"

@@ -13,28 +13,19 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from cabench.config.yaml import Document
+from cabench.config.scale import Scale
+from cabench.config.study import read_scale, scale_names
 from cabench.data import Dataset, load_dataset, open_catalogue, options_model
-from cabench.data.catalogue import Catalogue
+from cabench.data.catalogue import Catalogue, check, upscaled, without_pixels
+from cabench.data.class_sizes import absent_classes
+from cabench.data.reading import parse_options
 from cabench.errors import CabenchError, DataMissing, shown
 from cabench.plugins import load_plugins, read_plugins
 from cabench.registry import DATASETS
 from cabench.runtime.console import clock, screen
+from cabench.runtime.files import atomic_path
 
 EVERY = 15  # seconds between progress lines where there is no terminal
-
-
-def parse_options(texts: Sequence[str]) -> dict[str, Any]:
-    """['size=64', 'flip=true'] -> {'size': 64, 'flip': True}; values are YAML."""
-    options: dict[str, Any] = {}
-    for text in texts:
-        key, equals, value = text.partition("=")
-        if not equals or not key:
-            raise CabenchError(f"--option: expected KEY=VALUE, as in path=DIR, got {shown(text)}")
-        if key in options:
-            raise CabenchError(f"--option: '{key}' is given twice")
-        options[key] = Document.parse(f"value: {value}", "--option", "option").content["value"]
-    return options
 
 
 # -- list
@@ -72,8 +63,6 @@ def options_line(name: str) -> str:
 
 def scale_options(name: str) -> list[tuple[dict[str, Any], list[str]]]:
     """The options that scales give a data set, and the scales that do."""
-    from cabench.config.study import read_scale, scale_names
-
     uses: list[tuple[dict[str, Any], list[str]]] = []
     for scale in scale_names():
         for choice in read_scale(scale).scale.data:
@@ -122,35 +111,118 @@ def describe(dataset: Dataset) -> list[str]:
 # -- check
 
 
-def check_source(source: str, options: Sequence[str], plugins: Sequence[Path]) -> int:
-    """Print counts, classes, unreadable images and the fingerprint; return the exit code."""
-    from cabench.data.catalogue import check
+def check_source(
+    source: str,
+    options: Sequence[str],
+    plugins: Sequence[Path],
+    scale: str = "quick",
+    write_scale: Path | None = None,
+) -> int:
+    """Print counts, classes, unreadable images and what metrics allow; return the exit code.
+
+    `write_scale` is a file for the scale, on this data.
+    """
+    if write_scale is not None and write_scale.suffix not in (".yaml", ".yml"):
+        raise CabenchError(f"--write-scale: expected a YAML file, got {shown(str(write_scale))}")
+    load_plugins(read_plugins(plugins))
+    parsed, console, base = parse_options(source, options), screen(), read_scale(scale)
+    checked = _check_latents if source == "latents" else _check_images
+    dataset, errors = checked(source, parsed, console)
+    for line in [
+        *absent_classes(dataset, dataset.classes),
+        *capacity_lines(source, parsed, dataset),
+    ]:
+        console.print(line, soft_wrap=True)
+    if write_scale is not None:
+        console.print(_write_scale(source, parsed, base.scale, write_scale, errors), soft_wrap=True)
+    return 1 if errors else 0
+
+
+def _check_latents(
+    source: str, options: dict[str, Any], console: Console
+) -> tuple[Dataset, list[str]]:
+    """The latents and a line for each corrupted file; prints them."""
     from cabench.data.sources.latents import corrupted_files
 
-    load_plugins(read_plugins(plugins))
-    parsed, console = parse_options(options), screen()
-    if source == "latents":
-        dataset = load_dataset(source, **parsed)
-        for line in describe(dataset):
-            console.print(line, soft_wrap=True)
-        errors, fingerprint = corrupted_files(Path(parsed["path"])), dataset.fingerprint
-        what = "corrupted files"
-    else:
-        catalogue = open_catalogue(source, **parsed)
-        print_catalogue(catalogue, console)
-        total = sum(map(len, catalogue.splits.values()))
-        with ProgressLine(console) as progress:
-            result = check(catalogue, lambda count: progress.update("check", count, total))
-        console.print(f"read {total:,} images in {progress.summary(total)}", soft_wrap=True)
-        errors, fingerprint = result.lines, result.fingerprint
-        what = "unreadable images"
+    dataset = load_dataset(source, **options)
+    for line in describe(dataset):
+        console.print(line, soft_wrap=True)
+    errors = corrupted_files(Path(options["path"]))
+    _print_errors(errors, "corrupted files", dataset.fingerprint, console)
+    return dataset, errors
+
+
+def _check_images(
+    source: str, options: dict[str, Any], console: Console
+) -> tuple[Dataset, list[str]]:
+    """The data set without its pixels, and a line for each unreadable image; prints them."""
+    catalogue = open_catalogue(source, **options)
+    print_catalogue(catalogue, console)
+    total = sum(map(len, catalogue.splits.values()))
+    with ProgressLine(console) as progress:
+        result = check(catalogue, lambda count: progress.update("check", count, total))
+    console.print(f"read {total:,} images in {progress.summary(total)}", soft_wrap=True)
+    if (line := upscaled(catalogue)) is not None:
+        console.print(line, soft_wrap=True)
+    _print_errors(result.lines, "unreadable images", result.fingerprint, console)
+    return without_pixels(catalogue), result.lines
+
+
+def _print_errors(
+    errors: Sequence[str], what: str, fingerprint: str | None, console: Console
+) -> None:
+    """Print each error and their number, or the fingerprint."""
     for line in errors:
         console.print(line, soft_wrap=True)
+    end = f"{what}: {len(errors):,}" if errors else f"no {what}; fingerprint {fingerprint}"
+    console.print(end, soft_wrap=True)
+
+
+def capacity_lines(source: str, options: dict[str, Any], dataset: Dataset) -> list[str]:
+    """The largest number of samples that each metric allows, and how to get more."""
+    from cabench.metrics.capacity import capacity, roomier
+    from cabench.metrics.fidelity import KID_MIN
+
+    most = capacity(dataset)
+    lines = [f"samples (sampling.n): at most {most.n:,}: {most.limit}"]
+    lines += [f"  {what}: {', '.join(names)}" for what, names in metric_limits(dataset, most.n)]
+    lines.append(f"held-out loss (heldout.images): at most {len(dataset.split('report')):,}")
+    if most.n < KID_MIN and (more := roomier(source, options)) is not None:
+        other = capacity(without_pixels(open_catalogue(source, **more)))
+        (option,) = more.keys() - options.keys()
+        if other.n > most.n:
+            lines.append(f"with -o {option}={more[option]}, at most {other.n:,}: {other.limit}")
+    return lines
+
+
+def metric_limits(dataset: Dataset, n: int) -> list[tuple[str, list[str]]]:
+    """('at most 200', metrics), ('not measured: needs 224 samples', metrics), ..."""
+    from cabench import metrics
+    from cabench.metrics.capacity import shortfall
+    from cabench.registry import METRICS
+
+    groups: dict[str, list[str]] = {}
+    names = metrics.needing("samples", metrics.names())
+    for name in sorted(names, key=lambda name: METRICS.get(name).min_samples):
+        reason = shortfall(name, dataset, n)
+        groups.setdefault(f"not measured: {reason}" if reason else f"at most {n:,}", []).append(
+            name
+        )
+    return sorted(groups.items(), key=lambda group: group[0].startswith("not"))
+
+
+def _write_scale(
+    source: str, options: dict[str, Any], scale: Scale, path: Path, errors: Sequence[str]
+) -> str:
+    """Write the scale on this data, unless it has errors; what was done, in one line."""
+    from cabench.planning.own_data import scale_text
+
     if errors:
-        console.print(f"{what}: {len(errors):,}")
-        return 1
-    console.print(f"no {what}; fingerprint {fingerprint}", soft_wrap=True)
-    return 0
+        return f"{path} is not written: the data has errors"
+    text = scale_text(scale, source, options, path.stem)
+    with atomic_path(path) as part:
+        part.write_text(text, encoding="utf-8")
+    return f"wrote {path}: cabench run STUDY --scale {path}"
 
 
 def print_catalogue(catalogue: Catalogue, console: Console) -> None:
@@ -167,6 +239,8 @@ def print_catalogue(catalogue: Catalogue, console: Console) -> None:
         ]
         table.add_row(name, f"{len(members):,}", ", ".join(streams), ", ".join(members.texts))
     console.print(table)
+    for line in catalogue.notes:
+        console.print(line, soft_wrap=True)
 
 
 # -- encode
@@ -194,7 +268,7 @@ def encode_source(
 
     load_plugins(read_plugins(plugins))
     device, console = pick_device(device), screen()
-    catalogue = _catalogue(source, parse_options(options), size)
+    catalogue = _catalogue(source, parse_options(source, options), size)
     vae = VAE(vae_path, device, scale=scale)
     print_catalogue(catalogue, console)
     side = size // vae.factor

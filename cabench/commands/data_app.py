@@ -7,17 +7,12 @@ from typing import Annotated
 
 import typer
 
+from cabench.commands.options import DataOptions, ScaleName, output_file
 from cabench.runtime.signals import exit_code
 
 app = typer.Typer(no_args_is_help=True, help="List data sets, check images, encode latents.")
 
 Source = Annotated[str, typer.Argument(help="A data set listed by `cabench data list`")]
-Options = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--option", "-o", help="Option of the data set, KEY=VALUE: -o path=DIR -o flip=true"
-    ),
-]
 Plugins = Annotated[
     list[Path] | None, typer.Option(help="Python file that registers a data set of your own")
 ]
@@ -32,11 +27,23 @@ def list_(plugin: Plugins = None) -> None:
 
 
 @app.command()
-def check(source: Source, option: Options = None, plugin: Plugins = None) -> None:
-    """Read every image of a data set and list the unreadable ones (exit code 1 if any)."""
+def check(
+    source: Source,
+    option: DataOptions = None,
+    write_scale: Annotated[
+        Path | None,
+        typer.Option(callback=output_file, help="Also write --scale for this data, as YAML"),
+    ] = None,
+    scale: ScaleName = "quick",
+    plugin: Plugins = None,
+) -> None:
+    """Read every image of a data set; list unreadable ones, absent classes, what metrics allow.
+
+    The exit code is 1 if an image is unreadable.
+    """
     from cabench.commands.data import check_source
 
-    raise typer.Exit(check_source(source, option or [], plugin or []))
+    raise typer.Exit(check_source(source, option or [], plugin or [], scale, write_scale))
 
 
 @app.command()
@@ -47,7 +54,7 @@ def encode(
     ],
     out: Annotated[Path, typer.Option(help="Folder for the latents; re-run the command to resume")],
     size: Annotated[int, typer.Option(min=8, max=4096, help="Image size, pixels per side")] = 256,
-    option: Options = None,
+    option: DataOptions = None,
     batch: Annotated[int, typer.Option(min=1, max=4096, help="Images encoded at once")] = 32,
     shard: Annotated[
         int, typer.Option(min=16, help="Images per file; an interrupted run repeats at most one")

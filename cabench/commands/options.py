@@ -96,6 +96,18 @@ Target = Annotated[
     str,
     typer.Argument(help="[DIRECTORY/]STUDY[.SCALE][:ARM]", autocompletion=completion.targets),
 ]
+DataName = Annotated[
+    str | None,
+    typer.Option("--data", help="Data set in the place of the scale's; with options -o KEY=VALUE"),
+]
+DataOptions = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--option",
+        "-o",
+        help="Option of the data set, KEY=VALUE: -o path=DIR -o flip=true; repeatable",
+    ),
+]
 Seeds = Annotated[
     str | None,
     typer.Option(help="Number of seeds ('5') or a list ('0,1,7'); default: the scale's"),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import math
+import re
 import unicodedata
 import warnings
 from collections.abc import Iterator, Mapping
@@ -19,6 +21,7 @@ from ruamel.yaml.error import MarkedYAMLError
 from ruamel.yaml.events import CollectionEndEvent, CollectionStartEvent, ScalarEvent
 from ruamel.yaml.parser import RoundTripParser
 from ruamel.yaml.reader import ReaderError
+from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
 from cabench.errors import CabenchError, ConfigError, Where, cut, shown
 from cabench.runtime.validation import Model, first_fault, validate
@@ -179,6 +182,35 @@ def _problem(error: MarkedYAMLError, text: str) -> str:
     problem = (error.problem or str(error)).splitlines()[0]
     problem = cut(problem.replace("<", "").replace(">", ""), 200)
     return problem if mark is None else f"{problem} (column {mark.column + 1})"
+
+
+# ---- writing ------------------------------------------------------------------------------------
+
+PLAIN = re.compile(r"[a-z][a-z0-9_-]*")  # text that is surely no number or word of YAML's
+WORDS = {"true", "false", "null", "yes", "no", "on", "off", "y", "n"}
+
+
+def dump(content: dict[str, Any]) -> str:
+    """JSON values as YAML that `Document.parse` reads back; lists of scalars are in one line."""
+    writer = YAML(typ="rt")
+    writer.width = LARGEST_FILE
+    text = io.StringIO()
+    writer.dump(_quoted(content), text)
+    return text.getvalue()
+
+
+def _quoted(value: Any) -> Any:
+    """The value with quotes around texts that YAML could read as something else."""
+    if isinstance(value, dict):
+        return {key: _quoted(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        items = CommentedSeq(map(_quoted, value))
+        if not any(isinstance(item, dict | list) for item in value):
+            items.fa.set_flow_style()
+        return items
+    if isinstance(value, str) and (not PLAIN.fullmatch(value) or value in WORDS):
+        return DoubleQuotedScalarString(value)
+    return value
 
 
 # ---- values -------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cabench.data.dataset import Dataset, Digest, Shape, Streams, Texts
+from cabench.data.dataset import Dataset, Digest, Shape, Split, Streams, Texts
 from cabench.errors import DataMissing
 
 THREADS = min(8, os.cpu_count() or 1)  # that decode; Pillow releases the GIL
@@ -45,6 +45,9 @@ class Catalogue:
     splits: dict[str, Members]                # one per name in SPLITS, optionally UNSEEN
     read: Callable[[str, int], np.ndarray]    # split, row -> (C, H, W) uint8, or DataMissing
     key: str                                  # changes when a listed file changes
+    notes: tuple[str, ...] = ()               # what was left out, and why
+    problems: tuple[str, ...] = ()            # of files that cannot be listed; one line each
+    upscales: Callable[[str, int], bool] | None = None  # split, row -> is the file's image smaller?
     # fmt: on
 
     def decoded(
@@ -69,6 +72,54 @@ class Catalogue:
             return self.read(split, row)
         except DataMissing as error:
             return error
+
+
+def require_valid(catalogue: Catalogue) -> None:
+    """DataMissing names the first problem of a catalogue, if there are any."""
+    if catalogue.problems:
+        first, *others = catalogue.problems
+        more = f" (and {len(others):,} more: `cabench data check` lists them)" if others else ""
+        raise DataMissing(f"{catalogue.name}: {first}{more}")
+
+
+def without_pixels(catalogue: Catalogue) -> Dataset:
+    """The data set with black images, which take no memory: for checks of its conditions."""
+    black = np.zeros(1, np.uint8)
+    return Dataset(
+        name=catalogue.name,
+        licence=catalogue.licence,
+        classes=catalogue.classes,
+        flip=catalogue.flip,
+        splits={
+            name: Split(
+                np.broadcast_to(black, (len(members), *catalogue.shape)),
+                members.streams,
+                members.texts,
+            )
+            for name, members in catalogue.splits.items()
+        },
+        fingerprint=catalogue.key,
+    )
+
+
+def upscaled(catalogue: Catalogue) -> str | None:
+    """A line about the images that are smaller than the catalogue's shape; None without any."""
+    if catalogue.upscales is None:
+        return None
+    names = [
+        members.names[row]
+        for split, members in catalogue.splits.items()
+        for row in range(len(members))
+        if catalogue.upscales(split, row)
+    ]
+    if not names:
+        return None
+    _, height, width = catalogue.shape
+    total = sum(map(len, catalogue.splits.values()))
+    return (
+        f"{len(names):,} of {total:,} images are smaller than {width}x{height} (width x height) "
+        f"and are upscaled, such as {min(names)}"
+    )
 
 
 Opener = Callable[..., Catalogue]
@@ -120,6 +171,7 @@ class CheckResult:
     """What reading every image found."""
 
     # fmt: off
+    problems: tuple[str, ...]            # of the catalogue
     errors: dict[str, dict[int, str]]    # split -> row -> what is wrong with an image
     digests: dict[str, str]              # split -> sha256 of its readable images in order
     fingerprint: str | None              # of the data set as loaded; None if there are errors
@@ -127,8 +179,9 @@ class CheckResult:
 
     @property
     def lines(self) -> list[str]:
-        """The errors, one line each."""
-        return [text for errors in self.errors.values() for text in errors.values()]
+        """The problems and errors, one line each."""
+        unreadable = [text for errors in self.errors.values() for text in errors.values()]
+        return [*self.problems, *unreadable]
 
 
 def check(catalogue: Catalogue, progress: Callable[[int], None] = lambda _: None) -> CheckResult:
@@ -149,5 +202,6 @@ def check(catalogue: Catalogue, progress: Callable[[int], None] = lambda _: None
             progress(count)
         total.conditions(name, members.streams, members.texts)
         digests[name] = digest.hexdigest()
-    valid = not any(errors.values())
-    return CheckResult(errors, digests, total.hexdigest() if valid else None)
+    problems = tuple(f"{catalogue.name}: {line}" for line in catalogue.problems)
+    valid = not problems and not any(errors.values())
+    return CheckResult(problems, errors, digests, total.hexdigest() if valid else None)

@@ -8,24 +8,33 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
-from cabench.data.catalogue import Catalogue
+from cabench.data.catalogue import Catalogue, require_valid, upscaled
 from cabench.data.dataset import SPLITS, Dataset, Shape, Split, fingerprint
 from cabench.errors import DataMissing
-from cabench.runtime.files import atomic_folder
+from cabench.runtime.files import LOG, atomic_folder
 from cabench.runtime.sealed import Corrupted, load_or_make
 
 CACHE = Path(".cabench/data")
-VERSION = 1  # of the decoding; part of the cache's key
+VERSION = 2  # of the decoding; part of the cache's key
+
+Fit = Literal["crop", "pad", "stretch"]
 
 
 def load(catalogue: Catalogue) -> Dataset:
-    """The catalogue's data set, decoded if it is not in the cache."""
+    """The catalogue's data set, decoded if it is not in the cache; then notes are logged.
+
+    DataMissing names the first problem of the catalogue, if there are any.
+    """
+    require_valid(catalogue)
     content = json.dumps([catalogue.key, VERSION, catalogue.shape])
     key = hashlib.sha256(content.encode()).hexdigest()[:16]
     return load_or_make(
@@ -62,6 +71,8 @@ def _split(catalogue: Catalogue, name: str, images: np.ndarray) -> Split:
 
 def decode_all(catalogue: Catalogue, folder: Path) -> None:
     """Write each split's images (N, C, H, W) and the fingerprint into the new `folder`."""
+    for line in catalogue.notes:
+        LOG.warning("%s: %s", catalogue.name, line)
     with atomic_folder(folder) as part:
         splits = {}
         for name in SPLITS:
@@ -75,27 +86,118 @@ def decode_all(catalogue: Catalogue, folder: Path) -> None:
             splits[name] = _split(catalogue, name, images)
         facts = {"fingerprint": fingerprint(splits, catalogue.classes)}
         (part / "facts.json").write_text(json.dumps(facts), "utf-8")
+    if (line := upscaled(catalogue)) is not None:
+        LOG.warning("%s: %s", catalogue.name, line)
 
 
-def decode(path: Path, shape: Shape, source: str) -> np.ndarray:
+# ---- pixels -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """How an image file becomes an array."""
+
+    # fmt: off
+    shape: Shape                    # (C, H, W) of the array
+    fit: Fit = "crop"               # to H x W: cut what is too long, add a border, or distort
+    background: str = "white"       # of transparent images and of borders, as Pillow names colours
+    # fmt: on
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height), Pillow's order."""
+        _, height, width = self.shape
+        return width, height
+
+
+def decode(path: Path, pixels: Pixels, source: str) -> np.ndarray:
     """(C, H, W) uint8 from an image file; DataMissing if it cannot be read.
 
-    The image is rotated as its EXIF data says and composited on white; its shorter side is resized
-    to fit (Lanczos), its longer side cropped about the centre.
+    The image is rotated as its EXIF data says, scaled to 8 bit, composited on the background,
+    converted to C channels, and resized (Lanczos) as `pixels.fit` says.
     """
-    channels, height, width = shape
+    channels, height, width = pixels.shape
     try:
         with Image.open(path) as opened:
-            image = ImageOps.exif_transpose(opened)
+            image = to_8_bit(ImageOps.exif_transpose(opened))
             if image.has_transparency_data:
                 image = image.convert("RGBA")
-                white = Image.new("RGBA", image.size, "white")
-                image = Image.alpha_composite(white, image)
+                behind = Image.new("RGBA", image.size, pixels.background)
+                image = Image.alpha_composite(behind, image)
             image = image.convert("RGB" if channels == 3 else "L")
-            image = ImageOps.fit(image, (width, height), Image.Resampling.LANCZOS)
+            image = FITS[pixels.fit](image, pixels)
     except Exception as error:  # Pillow's errors depend on the format
         raise DataMissing(
             f"{source}: {path} cannot be read as an image ({str(error) or type(error).__name__}); "
             "replace or remove it"
         ) from error
     return np.asarray(image).reshape(height, width, channels).transpose(2, 0, 1)
+
+
+def _crop(image: Image.Image, pixels: Pixels) -> Image.Image:
+    """The shorter side is resized to fit, the longer one cropped about the centre."""
+    return ImageOps.fit(image, pixels.size, Image.Resampling.LANCZOS)
+
+
+def _pad(image: Image.Image, pixels: Pixels) -> Image.Image:
+    """The longer side is resized to fit, the shorter one padded on both sides."""
+    return ImageOps.pad(image, pixels.size, Image.Resampling.LANCZOS, color=pixels.background)
+
+
+def _stretch(image: Image.Image, pixels: Pixels) -> Image.Image:
+    """Both sides are resized, the proportions are lost."""
+    return image.resize(pixels.size, Image.Resampling.LANCZOS)
+
+
+FITS: dict[Fit, Callable[[Image.Image, Pixels], Image.Image]] = {
+    "crop": _crop,
+    "pad": _pad,
+    "stretch": _stretch,
+}
+UPSCALES: dict[Fit, Callable[[Iterable[bool]], bool]] = {  # of: is the image less wide, less high?
+    "crop": any,
+    "pad": all,
+    "stretch": any,
+}
+
+
+def is_upscaled(path: Path, pixels: Pixels) -> bool:
+    """Whether an image has fewer pixels than `decode` gives it; reads its header only."""
+    try:
+        with Image.open(path) as image:
+            is_turned = image.getexif().get(ExifTags.Base.Orientation, 1) >= 5  # by 90 degrees
+            size = image.size[::-1] if is_turned else image.size
+            pairs = zip(size, pixels.size, strict=True)
+            return UPSCALES[pixels.fit](actual < side for actual, side in pairs)
+    except Exception:  # unreadable, as `decode` says
+        return False
+
+
+# ---- 16 and 32 bit ------------------------------------------------------------------------------
+
+LEVELS = {  # white in images of more than 8 bit, by mode: the smallest that no value exceeds
+    "I;16": (65535,),
+    "I;16L": (65535,),
+    "I;16B": (65535,),
+    "I;16N": (65535,),
+    "I": (255, 65535),
+    "F": (1, 255, 65535),
+}
+
+
+def to_8_bit(image: Image.Image) -> Image.Image:
+    """The image with values from 0 to 255: those of 16 bit are divided by 257.
+
+    32-bit integers and floats do not say how bright white is: it is the smallest of LEVELS that no
+    value exceeds. ValueError for values outside.
+    """
+    if image.mode not in LEVELS:
+        return image
+    values = np.asarray(image).astype(np.float64)
+    low, high = values.min(), values.max()
+    white = next((level for level in LEVELS[image.mode] if high <= level), None)
+    if white is None or not low >= 0:  # or not a number
+        raise ValueError(
+            f"expected values from 0 to {LEVELS[image.mode][-1]}, got {low:g} to {high:g}"
+        )
+    return Image.fromarray(np.rint(values * (255 / white)).astype(np.uint8))

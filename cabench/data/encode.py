@@ -134,9 +134,10 @@ def encode(
 def _encode(job: Job, skip_unreadable: bool, progress: Progress) -> EncodeResult:
     checked = _checked(job, progress)
     unreadable = [line for errors in checked["damaged"].values() for line in errors.values()]
-    if unreadable and not skip_unreadable:
-        raise UnreadableImages(unreadable)
-    result = EncodeResult(skipped=unreadable)
+    lines = [*(f"{job.catalogue.name}: {line}" for line in job.catalogue.problems), *unreadable]
+    if lines and not skip_unreadable:
+        raise UnreadableImages(lines)
+    result = EncodeResult(skipped=lines)
     hashes: dict[str, str] = read_json(job.out / DONE) if (job.out / DONE).exists() else {}
     files: Files = {}
     total = sum(len(job.catalogue.splits[name]) for name in SPLITS) - len(unreadable)

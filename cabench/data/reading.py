@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, create_model
 
+from cabench.config.yaml import Document
 from cabench.data.catalogue import OPENERS, Catalogue, catalogue_of
 from cabench.data.dataset import Dataset
-from cabench.errors import CabenchError, cut
+from cabench.data.listing import is_utf8
+from cabench.errors import CabenchError, cut, shown
 from cabench.registry import DATASETS
 from cabench.runtime.validation import first_fault, validate
 
@@ -52,6 +54,41 @@ def checked(name: str, options: dict[str, Any]) -> dict[str, Any]:
         key = ".".join(map(str, ("options", *where)))
         raise CabenchError(f"data set '{name}': {key}: {text}") from None
     return {option: getattr(valid, option) for option in options}
+
+
+def parse_options(name: str, texts: Sequence[str]) -> dict[str, Any]:
+    """['path=1e3', 'size=64'] -> {'path': '1e3', 'size': 64}: each by the type of the option."""
+    fields = options_model(name).model_fields
+    options: dict[str, Any] = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals or not key:
+            raise CabenchError(f"--option: expected KEY=VALUE, as in path=DIR, got {shown(text)}")
+        if key in options:
+            raise CabenchError(f"--option: '{key}' is given twice")
+        if not value.isascii() and not is_utf8(value):
+            raise CabenchError(f"--option: {key}: expected text in UTF-8, got {shown(value)}")
+        field = fields.get(key)
+        options[key] = value if field is None else parse_value(value, field.rebuild_annotation())
+    return options
+
+
+def parse_value(text: str, annotation: Any) -> Any:
+    """The text itself where the type takes text, else what it says in YAML."""
+    if annotation is not Any and _takes(annotation, text):
+        return text
+    try:
+        return Document.parse(f"value: {text}", "option", "option").content["value"]
+    except CabenchError:
+        return text  # which is refused as a value of the wrong type
+
+
+def _takes(annotation: Any, value: Any) -> bool:
+    try:
+        TypeAdapter(annotation).validate_python(value, strict=True)
+        return True
+    except ValidationError:
+        return False
 
 
 def contract(source: Any) -> str | None:

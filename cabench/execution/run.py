@@ -11,10 +11,12 @@ from pathlib import Path
 
 from rich.console import Console
 
-from cabench.config.schema import MOST_SEEDS
-from cabench.config.study import read_scale, read_study, with_run_options
+from cabench.config.scale import Scale
+from cabench.config.schema import MOST_SEEDS, Study
+from cabench.config.study import ScaleFile, read_scale, read_study, with_run_options
+from cabench.data.reading import parse_options
 from cabench.diffusion import compiled
-from cabench.errors import CabenchError, DataMissing, listed, near, shown
+from cabench.errors import CabenchError, DataMissing, listed, near, shown, unknown
 from cabench.execution import preflight
 from cabench.execution.earlier import design, earlier_runs, in_order, seen_seeds
 from cabench.execution.executors import local
@@ -23,6 +25,7 @@ from cabench.execution.progress import Progress
 from cabench.execution.schedule import stacked, work
 from cabench.execution.tuning import outcome
 from cabench.models import kernels
+from cabench.planning import own_data
 from cabench.planning.trials import Plan, Trial, manifest, plan
 from cabench.planning.tuning import Search, searches, tuned
 from cabench.plugins import load_plugins, read_plugins
@@ -30,9 +33,10 @@ from cabench.records.runs import Run
 from cabench.records.sample_grid import is_intact
 from cabench.records.schema import Manifest, SearchOutcome
 from cabench.records.store import REFERENCE, SHEET, Store
+from cabench.registry import DATASETS
 from cabench.runtime.console import screen
 from cabench.runtime.devices import pick_device
-from cabench.runtime.files import write_json
+from cabench.runtime.files import LOG, atomic_path, write_json
 from cabench.runtime.sealed import is_valid
 
 EXECUTORS = ("auto", "local", "ray")
@@ -46,6 +50,8 @@ class Options:
 
     # fmt: off
     scale: str = "quick"
+    data: str | None = None         # a data set in the place of the scale's
+    data_options: tuple[str, ...] = ()  # of that data set, KEY=VALUE
     seeds: str | None = None        # '5', or '0,1,7'; None: the scale's
     all_arms: bool = False          # also those marked extra
     arms: tuple[str, ...] = ()      # further arms, as YAML
@@ -89,12 +95,13 @@ class Prepared:
     device: str
     remaining: Remaining
     earlier: tuple[Manifest, ...] = ()  # runs of the study whose results could be seen
+    own_scale: Scale | None = None  # the scale as changed by --data; written beside the manifest
 
     @property
     def manifest(self) -> Manifest:
         return manifest(
             self.plan,
-            scale_file=self.options.scale,
+            scale_file=str(self.scale_path) if self.own_scale else self.options.scale,
             use_reference=self.options.use_reference,
             design=design(self.plan, self.earlier, self.options.until_resolved),
         )
@@ -105,9 +112,17 @@ class Prepared:
         return Run(self.manifest, self.store)
 
     @property
+    def folder(self) -> Path:
+        return self.store.study_folder(self.plan.study.study, self.plan.scale.scale)
+
+    @property
     def manifest_path(self) -> Path:
-        study, scale = self.plan.study.study, self.plan.scale.scale
-        return self.store.study_folder(study, scale) / "manifest.json"
+        return self.folder / "manifest.json"
+
+    @property
+    def scale_path(self) -> Path:
+        """Where a run on other data than the scale's keeps its scale."""
+        return self.folder / "scale.yaml"
 
     @property
     def executor(self) -> str:
@@ -163,6 +178,10 @@ def prepare(
     seeds = parse_seeds(options.seeds)
     file, scale_file = read_study(study, options.arms, options.backbone), read_scale(options.scale)
     file = with_run_options(file, options.max_seeds, options.suffix)
+    own_scale = None
+    if options.data is not None:
+        scale_file = on_own_data(file.study, scale_file, options.data, options.data_options)
+        own_scale = scale_file.scale
     scale = scale_file.scale
     earlier = earlier_runs(options.results, file.study.study, scale.scale)
     seen = seen_seeds(earlier)
@@ -186,7 +205,20 @@ def prepare(
     )
     store = Store(options.results, options.cache, REFERENCE if options.use_reference else None)
     planned, remaining = what_remains(planned, store, options.retry_failed)
-    return Prepared(options, planned, store, device, remaining, tuple(earlier))
+    return Prepared(options, planned, store, device, remaining, tuple(earlier), own_scale)
+
+
+def on_own_data(
+    study: Study, scale_file: ScaleFile, source: str, texts: Sequence[str]
+) -> ScaleFile:
+    """The scale on a data set of the command line; logs what the data does not allow."""
+    if source not in DATASETS:
+        raise CabenchError(f"--data: {unknown('data set', source, DATASETS.names())}")
+    options = parse_options(source, texts)
+    own, lines = own_data.for_study(study, scale_file, source, options)
+    for line in lines:
+        LOG.warning("--data %s: %s", source, line)
+    return own
 
 
 def what_remains(
@@ -271,6 +303,9 @@ def execute(prepared: Prepared) -> Prepared:
             prepared.plan, prepared.store, prepared.options.retry_failed, outcomes
         )
         prepared = dataclasses.replace(prepared, plan=planned, remaining=remaining)
+    if prepared.own_scale is not None:
+        with atomic_path(prepared.scale_path) as part:
+            part.write_text(own_data.as_yaml(prepared.own_scale), "utf-8")
     write_json(prepared.manifest_path, prepared.manifest.dump())
     prepared.store.sweep()
     if prepared.remaining.trials:

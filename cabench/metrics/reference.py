@@ -17,11 +17,17 @@ def report_labels(labels: np.ndarray, n: int) -> np.ndarray:
     if n < 1:
         raise CabenchError(f"samples to score: expected at least 1, got {n}")
     classes, counts = np.unique(labels, return_counts=True)
-    shares, remainders = np.divmod(n * counts, len(labels))
-    first = np.argsort(-remainders, kind="stable")[: n - shares.sum()]
-    shares[first] += 1
+    shares = proportional(counts, n)
     turn = np.concatenate([np.arange(share) / share for share in shares if share])
     return np.repeat(classes, shares)[np.argsort(turn, kind="stable")].astype(np.int64)
+
+
+def proportional(counts: np.ndarray, n: int) -> np.ndarray:
+    """(K,) whole numbers that sum to n, proportional to `counts` (K,) by largest remainder."""
+    shares, remainders = np.divmod(n * counts, counts.sum())
+    first = np.argsort(-remainders, kind="stable")[: n - shares.sum()]
+    shares[first] += 1
+    return shares
 
 
 def matched(split_labels: np.ndarray, target: np.ndarray, where: str, seed: int = 0) -> np.ndarray:

@@ -13,13 +13,16 @@ from pydantic import ValidationError
 from cabench import metrics
 from cabench.config.scale import DataChoice, Scale, TextChoice
 from cabench.data import Dataset, load_dataset, options_model
-from cabench.data.dataset import UNSEEN
+from cabench.data.class_sizes import absent_classes
+from cabench.data.dataset import SPLITS, UNSEEN
 from cabench.data.resampling import resampled
 from cabench.data.texts import distinct_texts
 from cabench.errors import CabenchError, ConfigError, DataMissing, Where, listed, unknown
+from cabench.metrics.capacity import capacity
 from cabench.metrics.clip import Clip
 from cabench.records.spec import ClipSpec, TextSpec, VaeSpec
 from cabench.registry import DATASETS, TEXT_ENCODERS, versioned
+from cabench.runtime.files import LOG
 from cabench.runtime.validation import first_fault, validate
 from cabench.text import STREAM, TOKENS, encoder
 
@@ -119,11 +122,14 @@ def find_data(needs: Sequence[str], scale: Scale, place: int, resample: bool = F
     _check_streams(needs, choice, where, dataset)
     text, no_text = _find_text(choice, where, dataset) if STREAM in needs else (None, None)
     used = _resampled(dataset) if resample else dataset
+    streams = [name for name in needs if name != STREAM]
+    scored = [name for name in dataset.classes if name in (*streams, "label")]
+    for line in absent_classes(used, scored):
+        LOG.warning("%s: %s", choice.source, line)
     _check_samples(scale, place, used)
     clip, no_clip = _find_clip(scale) if "clip_score" in scale.metrics else (None, None)
     extractors, no_weights = _find_extractors(scale)
     _check_heldout(scale, place, used)
-    streams = [name for name in needs if name != STREAM]
     channels, height, width = dataset.inputs
     return DataRef(
         source=choice.source,
@@ -221,7 +227,11 @@ def _check_samples(scale: Scale, place: int, dataset: Dataset) -> None:
             key = ("data", place, "unseen")
             metrics.SampleScorer(dataset, unseen, Path(), metrics=chosen, reference=UNSEEN)
     except CabenchError as error:
-        raise ConfigError("scale", key, str(error)) from None
+        most = capacity(dataset, splits=(SPLITS[1], SPLITS[2]))
+        text = str(error)
+        if "n" in key and scale.sampling.n > most.n:
+            text = f"expected at most {most.n:,} ({most.limit}), got {scale.sampling.n:,}"
+        raise ConfigError("scale", key, text) from None
 
 
 def _check_heldout(scale: Scale, place: int, dataset: Dataset) -> None:

@@ -24,7 +24,7 @@ from pydantic import Field
 
 from cabench.data.catalogue import Catalogue, Members, opener
 from cabench.data.dataset import SPLITS, Dataset
-from cabench.data.decoded import load
+from cabench.data.decoded import Pixels, load
 from cabench.data.sources.folder import Side, read_image, split_of, uniform
 from cabench.errors import DataMissing
 from cabench.registry import DATASETS
@@ -85,7 +85,7 @@ def catalogue(
             )
             for name, images in members.items()
         },
-        read=partial(read_image, "coco", root, members, (3, size, size)),
+        read=partial(read_image, "coco", root, members, Pixels((3, size, size))),
         key=digest.hexdigest(),
     )
 

@@ -1,15 +1,17 @@
-"""A folder of images with one subfolder per class, in any format that Pillow reads.
+"""A folder of images with one subfolder per class, in any image format that Pillow reads.
 
-`<path>/<class>/<image>`: an image's split follows from a hash of its relative path, 80 / 10 / 10 %
-on average, so adding images moves none of the others.
+`<path>/<class>/.../<image>`: an image's split follows from a hash of its relative path, 80 / 10 /
+10 % on average, so adding images moves none of the others.
 `<path>/train/<class>/...` and `<path>/test/<class>/...` (or `val`, as in ImageNet): report is the
 test set; the training set is split by the same hash, 90 / 10 %, into generator-train and
 judge-train.
+`held_out: 0.25` takes this share of every class for judge-train, and for report unless there is a
+test set: exact up to rounding, as small data sets need, while adding images may move others.
 
-The shorter side is resized to `size`, the longer one cropped about the centre. Decoded images are
-cached in .cabench/data/ (data/decoded.py). To train on a million images, encode them once as
-latents (`cabench data encode folder -o path=DIR --vae DIR --out DIR`), which holds only a few
-images in memory at a time.
+`metadata.jsonl` (data/metadata.py) adds captions and labels; its key `label` replaces the folders
+as classes. Decoded images are cached in .cabench/data/ (data/decoded.py). To train on a million
+images, encode them once as latents (`cabench data encode folder -o path=DIR --vae DIR --out DIR`),
+which holds only a few images in memory at a time.
 """
 
 from __future__ import annotations
@@ -17,66 +19,119 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
-from PIL import Image
-from pydantic import Field
+from PIL import ImageColor
+from pydantic import AfterValidator, Field
 
 from cabench.data.catalogue import Catalogue, Members, opener
-from cabench.data.dataset import SPLITS, Dataset, Shape
-from cabench.data.decoded import decode, load
-from cabench.errors import DataMissing
+from cabench.data.dataset import SPLITS, Dataset
+from cabench.data.decoded import Fit, Pixels, decode, is_upscaled, load
+from cabench.data.listing import SYNSETS, Ignored, listing, summary
+from cabench.data.metadata import captions, label_names, mismatches, read_columns
+from cabench.errors import DataMissing, one_line
 from cabench.registry import DATASETS
+from cabench.text.features import STREAM
+
+LABEL = "label"
+TESTS = ("test", "val")
+LEVELS = {"first": 0, "leaf": -1}  # the class among the folders of an image's path
+TOP, NO_PART = "in the top directory", "in neither train nor test"
+
+
+def _colour(name: str) -> str:
+    try:
+        ImageColor.getrgb(name)
+    except ValueError:
+        raise ValueError("expected a colour such as white, black or '#ff8800'") from None
+    return name
+
 
 Side = Annotated[int, Field(ge=1, le=4096)]  # pixels
-TESTS = ("test", "val")
-SYNSETS = "LOC_synset_mapping.txt"  # class names, in ImageNet's archive on Kaggle
-ALL, TRAIN, TEST = (0.8, 0.1, 0.1), (0.9, 0.1, 0.0), (0.0, 0.0, 1.0)  # shares of SPLITS
+Size = Side | tuple[Side, Side]  # of a square, or height and width
+Level = Literal["first", "leaf"]
+Colour = Annotated[str, AfterValidator(_colour)]
+HeldOut = Annotated[float, Field(gt=0, lt=0.5)]
 
 
 @DATASETS.register("folder")
-def folder(path: str, size: Side, flip: bool = False, channels: Literal[1, 3] = 3) -> Dataset:
+def folder(
+    path: str,
+    size: Size,
+    flip: bool = False,
+    channels: Literal[1, 3] = 3,
+    classes: Level = "first",
+    fit: Fit = "crop",
+    background: Colour = "white",
+    held_out: HeldOut | None = None,
+) -> Dataset:
     """Your own images, or ImageNet: path/class/image, or path/{train,test|val}/class/image."""
-    return load(catalogue(path, size, flip, channels))
+    return load(catalogue(path, size, flip, channels, classes, fit, background, held_out))
 
 
 @opener("folder")
-def catalogue(path: str, size: Side, flip: bool = False, channels: Literal[1, 3] = 3) -> Catalogue:
+def catalogue(
+    path: str,
+    size: Size,
+    flip: bool = False,
+    channels: Literal[1, 3] = 3,
+    classes: Level = "first",
+    fit: Fit = "crop",
+    background: Colour = "white",
+    held_out: HeldOut | None = None,
+) -> Catalogue:
     """The folder's images, listed by path."""
-    root, shape = Path(path), (channels, size, size)
+    root = Path(path)
+    height, width = (size, size) if isinstance(size, int) else size
+    pixels = Pixels((channels, height, width), fit, background)
     try:
-        classes, members = find_images(root)
-        key = stamp(root, members)
+        contents = find_images(root, classes, held_out)
+        options = [classes, held_out, fit, background]
+        key = stamp(root, [*contents.members.values(), contents.metadata], options)
     except OSError as error:  # no permission, or a name that is too long
         raise DataMissing(f"folder: can't read {root}: {error.strerror}") from error
-    number = {name: k for k, name in enumerate(classes)}
+    names = {stream: label_names(labels.values()) for stream, labels in contents.labels.items()}
     return Catalogue(
         name="folder",
         licence="that of the pictures in the folder",
-        classes={"label": display_names(root, classes)},
+        classes=names | {LABEL: display_names(root, names[LABEL])},
         flip=flip,
-        shape=shape,
+        shape=pixels.shape,
         splits={
-            name: Members(
-                images,
-                {"label": np.array([number[image.split("/")[-2]] for image in images], np.int64)},
-                {},
-            )
-            for name, images in members.items()
+            name: _members(contents, names, images) for name, images in contents.members.items()
         },
-        read=partial(read_image, "folder", root, members, shape),
+        read=partial(read_image, "folder", root, contents.members, pixels),
         key=key,
+        notes=tuple(contents.notes),
+        problems=tuple(contents.problems),
+        upscales=lambda split, row: is_upscaled(root / contents.members[split][row], pixels),
     )
 
 
+def _members(contents: Images, names: dict[str, list[str]], images: list[str]) -> Members:
+    """The images of a split with their class indices and captions."""
+    index = {stream: {name: k for k, name in enumerate(names[stream])} for stream in names}
+    streams = {
+        stream: np.array([index[stream][str(labels[image])] for image in images], np.int64)
+        for stream, labels in contents.labels.items()
+    }
+    texts = (
+        {STREAM: captions([contents.texts[image] for image in images])} if contents.texts else {}
+    )
+    return Members(images, streams, texts)
+
+
 def read_image(
-    source: str, root: Path, members: dict[str, list[str]], shape: Shape, split: str, row: int
+    source: str, root: Path, members: dict[str, list[str]], pixels: Pixels, split: str, row: int
 ) -> np.ndarray:
     """(C, H, W) uint8: image `row` of a split, given each split's paths relative to `root`."""
-    return decode(root / members[split][row], shape, source)
+    return decode(root / members[split][row], pixels, source)
 
 
 def display_names(root: Path, classes: list[str]) -> list[str]:
@@ -87,40 +142,151 @@ def display_names(root: Path, classes: list[str]) -> list[str]:
     path = root / SYNSETS
     if not path.is_file():
         return classes
-    lines = (line.split(maxsplit=1) for line in path.read_text("utf-8").splitlines())
+    text = path.read_text("utf-8", errors="replace")
+    lines = (line.split(maxsplit=1) for line in text.splitlines())
     names = {words[0]: words[1].split(",")[0].strip() for words in lines if len(words) == 2}
     return [names.get(name, name) for name in classes]
 
 
-def find_images(root: Path) -> tuple[list[str], dict[str, list[str]]]:
-    """Class names in order, and the paths of each split's images relative to `root`."""
-    test = next((t for t in TESTS if (root / t).is_dir() and (root / "train").is_dir()), None)
-    parts = {"train/": TRAIN, f"{test}/": TEST} if test else {"": ALL}
-    classes = sorted({name for part in parts for name in _subfolders(root / part)})
-    if not classes:
-        actual = (
-            "no subfolder" if root.is_dir() else "a file" if root.exists() else "no such folder"
-        )
+# ---- images and their conditions ----------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Images:
+    """The images of a folder and their conditions; images are paths relative to the folder."""
+
+    # fmt: off
+    members: dict[str, list[str]]                   # split -> images
+    labels: dict[str, Mapping[str, str | int]]      # stream -> image -> label
+    texts: Mapping[str, Any]                        # image -> caption or captions; may be empty
+    metadata: list[str]                             # files
+    notes: list[str]                                # what was left out, and why
+    problems: list[str]                             # one line each
+    # fmt: on
+
+
+def find_images(root: Path, level: Level = "first", held_out: float | None = None) -> Images:
+    """The images below `root`; DataMissing if none has a class or a split stays empty."""
+    if not root.is_dir():
+        raise _no_classes(root, "a file" if root.exists() else "no such folder")
+    below = listing(str(root))
+    columns = read_columns(str(root), below.metadata)
+    parts = parts_of(below.folders, held_out)
+    names = folder_names(below.images, parts, level)
+    own = columns.values.get(LABEL)
+    used = {image: name for image, name in names.items() if name or own is not None}
+    notes = [summary(below.ignored + _left_out(below.images, names, used)), *columns.notes]
+    problems = [*below.problems, *columns.problems]
+    if own is None and level == "first":
+        problems += empty_classes(root, below.folders, used, parts)
+    problems += mismatches(columns, used, below.images)
+    labels = {
+        image: own[image] if own is not None else name
+        for image, name in used.items()
+        if not columns.absent(image)
+    }
+    notes = [line for line in notes if line]
+    if not labels:
+        raise DataMissing(f"folder: {problems[0]}") if problems else _no_classes(root, *notes)
+    members = split_images(labels, parts, exact=held_out is not None)
+    if empty := [split for split, images in members.items() if not images]:
         raise DataMissing(
-            f"folder: expected {root}/<class>/<image> or {root}/{{train,test}}/<class>/<image>, "
-            f"got {actual}; name the folder that holds the classes (`path: DIR`)"
+            f"folder: too few images in {root}: none for the split '{empty[0]}'; add images, or "
+            f"hold out a part of every class (held_out: 0.25)"
+            f"{'; '.join(['', *problems[:1], *notes])}"
         )
+    return Images(
+        members=members,
+        labels={
+            LABEL: labels,
+            **{k: v for k, v in columns.values.items() if k not in (LABEL, STREAM)},
+        },
+        texts=columns.values.get(STREAM, {}),
+        metadata=below.metadata,
+        notes=notes,
+        problems=problems,
+    )
+
+
+def _no_classes(root: Path, *actual: str) -> DataMissing:
+    return DataMissing(
+        f"folder: expected {root}/<class>/<image> or {root}/{{train,test}}/<class>/<image>, "
+        f"got {'; '.join(actual) or 'no subfolder'}; name the folder that holds the classes "
+        "(`path: DIR`)"
+    )
+
+
+Parts = dict[str, tuple[float, float, float]]  # folder of a part, or "" -> its shares of SPLITS
+
+
+def parts_of(folders: Iterable[str], held_out: float | None = None) -> Parts:
+    """The parts of a data set, given all its folders: train and test (or val), or one part ""."""
+    names = set(folders)
+    test = next((name for name in TESTS if {name, "train"} <= names), None)
+    share = 0.1 if held_out is None else held_out
+    if test is None:
+        return {"": (1 - 2 * share, share, share)}
+    return {"train": (1 - share, share, 0.0), test: (0.0, 0.0, 1.0)}
+
+
+def folder_names(images: Iterable[str], parts: Parts, level: Level) -> dict[str, str]:
+    """image -> the folder that is its class, "" for none; without images that are in no part."""
+    depth = 0 if "" in parts else 1
+    names = {}
+    for image in images:
+        folders = image.split("/")[:-1]
+        if depth == 0 or (folders and folders[0] in parts):
+            inside = folders[depth:]
+            names[image] = inside[LEVELS[level]] if inside else ""
+    return names
+
+
+def _left_out(images: list[str], names: Mapping[str, str], used: Mapping[str, str]) -> Ignored:
+    """How many images are not used, by reason."""
+    counts = {(NO_PART, ""): len(images) - len(names), (TOP, ""): len(names) - len(used)}
+    return Counter({reason: count for reason, count in counts.items() if count})
+
+
+def empty_classes(
+    root: Path, folders: Iterable[str], names: Mapping[str, str], parts: Parts
+) -> list[str]:
+    """A line for each part of a class's folder without images."""
+    depth = 0 if "" in parts else 1
+    split = [folder.split("/") for folder in folders]
+    classes = {f[-1] for f in split if len(f) == depth + 1 and (not depth or f[0] in parts)}
+    full = {(image.split("/")[0] if depth else "", name) for image, name in names.items()}
+    return [
+        one_line(f"no images in {root / part / name}")
+        for part in parts
+        for name in sorted(classes)
+        if (part, name) not in full
+    ]
+
+
+def split_images(
+    labels: Mapping[str, str | int], parts: Parts, exact: bool = False
+) -> dict[str, list[str]]:
+    """The images of each split, by a hash of their paths.
+
+    The first images of a split are a random sample of its classes. `exact`: a part's shares hold
+    in every class, rounded to whole images.
+    """
+    groups: dict[tuple[str, str | int], list[tuple[float, str]]] = {}  # part, class -> draws
+    for image, label in labels.items():
+        part = "" if "" in parts else image.split("/")[0]
+        groups.setdefault((part, label), []).append((uniform(image), image))
     members: dict[str, list[tuple[float, str]]] = {name: [] for name in SPLITS}
-    suffixes = frozenset(Image.registered_extensions())
-    for part, shares in parts.items():
-        for label in classes:
-            names = _image_names(root / part / label, suffixes)
-            if not names:
-                raise DataMissing(f"folder: no images in {root / part / label}")
-            for name in names:
-                image = f"{part}{label}/{name}"
-                draw = uniform(image)
-                members[split_of(draw, shares)].append((draw, image))
-    for name, images in members.items():
-        if not images:
-            raise DataMissing(f"folder: too few images in {root}: none for the split '{name}'")
-        images.sort()  # by draw: the first images of a split are a random sample of its classes
-    return classes, {name: [image for _, image in images] for name, images in members.items()}
+    for (part, _), draws in groups.items():
+        draws.sort()
+        shares = parts[part]
+        splits = (
+            exact_splits(len(draws), shares)
+            if exact
+            else [split_of(draw, shares) for draw, _ in draws]
+        )
+        for split, entry in zip(splits, draws, strict=True):
+            members[split].append(entry)
+    return {name: [image for _, image in sorted(draws)] for name, draws in members.items()}
 
 
 def uniform(name: str) -> float:
@@ -136,26 +302,22 @@ def split_of(draw: float, shares: tuple[float, ...]) -> str:
     return SPLITS[-1]
 
 
-def stamp(root: Path, members: dict[str, list[str]]) -> str:
-    """sha256 of all files' relative paths, lengths and modification times."""
-    digest = hashlib.sha256()
-    for images in members.values():
-        for image in images:
-            stat = os.stat(f"{root}/{image}")
-            digest.update(json.dumps([image, stat.st_size, stat.st_mtime_ns]).encode())
+def exact_splits(count: int, shares: tuple[float, ...]) -> list[str]:
+    """The split of each of `count` images, in order; the first split takes what rounding leaves."""
+    first, *others = SPLITS
+    held = [
+        name
+        for name, share in zip(others, shares[1:], strict=True)
+        for _ in range(round(share * count))
+    ]
+    return [first] * (count - len(held)) + held
+
+
+def stamp(root: Path, files: Iterable[Iterable[str]], options: list[Any]) -> str:
+    """sha256 of all files' relative paths, lengths and modification times, and of options."""
+    digest = hashlib.sha256(json.dumps(options).encode())
+    for group in files:
+        for file in group:
+            stat = os.stat(f"{root}/{file}")
+            digest.update(json.dumps([file, stat.st_size, stat.st_mtime_ns]).encode())
     return digest.hexdigest()
-
-
-def _image_names(folder: Path, suffixes: frozenset[str]) -> list[str]:
-    """Sorted names of the images in a folder, as strings: a million Paths take much memory."""
-    if not folder.is_dir():
-        return []
-    with os.scandir(folder) as entries:
-        return sorted(e.name for e in entries if os.path.splitext(e.name)[1].lower() in suffixes)
-
-
-def _subfolders(folder: Path) -> list[str]:
-    if not folder.is_dir():
-        return []
-    with os.scandir(folder) as entries:
-        return [e.name for e in entries if e.is_dir() and not e.name.startswith(".")]

@@ -1,0 +1,144 @@
+"""metadata.jsonl: captions and labels of images, by the convention of Hugging Face's ImageFolder.
+
+A line is a JSON object. `file_name` is an image's path relative to the file's folder. The key
+`text` holds a caption or a list of captions; any other key whose values are all text or whole
+numbers is a label.
+"""
+
+from __future__ import annotations
+
+import json
+import posixpath
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from cabench.data.listing import METADATA
+from cabench.errors import cut, one_line, shown
+from cabench.runtime.validation import NAME
+from cabench.text.features import STREAM
+
+FILE_NAME = "file_name"
+RESERVED = ("timestep",)  # streams that every model has
+
+
+@dataclass(frozen=True)
+class Columns:
+    """What all metadata files below a folder say; images are paths relative to the folder."""
+
+    # fmt: off
+    values: dict[str, dict[str, Any]]    # key -> image -> a caption, captions or a label
+    places: dict[str, str]               # image -> 'FILE:LINE' of its row
+    notes: list[str]                     # keys that are ignored, and why
+    problems: list[str]                  # of rows; one line each
+    # fmt: on
+
+    def absent(self, image: str) -> list[str]:
+        """The keys that have no value for an image."""
+        return [key for key, column in self.values.items() if image not in column]
+
+
+def read_columns(top: str, files: Sequence[str]) -> Columns:
+    """What `files` say, paths relative to `top`."""
+    values: dict[str, dict[str, Any]] = {}
+    places: dict[str, str] = {}
+    problems: list[str] = []
+    for file in files:
+        for place, row in _rows(f"{top}/{file}", problems):
+            image = posixpath.normpath(posixpath.join(posixpath.dirname(file), row[FILE_NAME]))
+            if image in places:
+                text = f"{shown(row[FILE_NAME])} is listed before, at {places[image]}"
+                problems.append(f"{place}: {FILE_NAME}: {text}")
+                continue
+            places[image] = place
+            for key, value in row.items():
+                if key != FILE_NAME and value is not None:
+                    values.setdefault(key, {})[image] = value
+    reasons = {key: unusable(key, column.values()) for key, column in values.items()}
+    return Columns(
+        values={key: column for key, column in values.items() if not reasons[key]},
+        places=places,
+        notes=[
+            f"{METADATA}: the key {shown(key)} is ignored: {reason}"
+            for key, reason in reasons.items()
+            if reason
+        ],
+        problems=list(map(one_line, problems)),
+    )
+
+
+def _rows(path: str, problems: list[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """('FILE:LINE', row) of each valid row; the others are added to `problems`."""
+    try:
+        with open(path, encoding="utf-8-sig") as lines:
+            for number, line in enumerate(lines, 1):
+                try:
+                    row = json.loads(line) if line.strip() else None
+                except (ValueError, RecursionError) as error:
+                    problems.append(f"{path}:{number}: not JSON: {cut(str(error), 100)}")
+                    continue
+                if isinstance(row, dict) and isinstance(row.get(FILE_NAME), str):
+                    yield f"{path}:{number}", row
+                elif row is not None:
+                    text = f"expected an object with the key '{FILE_NAME}', got {shown(row)}"
+                    problems.append(f"{path}:{number}: {text}")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+        problems.append(f"{path}: cannot be read: {reason}")
+
+
+def unusable(key: str, values: Iterable[Any]) -> str:
+    """Why a key is neither a label nor the text, or ''."""
+    if key in RESERVED:
+        return "every model has a stream of this name"
+    if not re.fullmatch(NAME, key):
+        return "expected a name of a-z 0-9 _ + - . that begins with a letter or digit"
+    is_valid, expected = KINDS.get(key, (_is_label, "text or whole numbers"))
+    wrong = [value for value in values if not is_valid(value)]
+    return f"expected {expected}, got {shown(wrong[0])}" if wrong else ""
+
+
+def _is_label(value: Any) -> bool:
+    return isinstance(value, str | int) and not isinstance(value, bool)
+
+
+def _is_caption(value: Any) -> bool:
+    several = value if isinstance(value, list) else [value]
+    return bool(several) and all(isinstance(text, str) for text in several)
+
+
+KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    STREAM: (_is_caption, "a caption or a list of captions"),
+}
+
+
+def mismatches(columns: Columns, used: Iterable[str], known: Iterable[str]) -> list[str]:
+    """A line for each used image that lacks a row or a key, and for each row of no known image."""
+    lines = []
+    for image in used:
+        absent = columns.absent(image)
+        if absent and image not in columns.places:
+            lines.append(f"{image}: no row of {METADATA} names this image")
+        elif absent:
+            lines.append(f"{columns.places[image]}: the key '{absent[0]}' is missing")
+    images = set(known)
+    for image, place in columns.places.items():
+        if image not in images:
+            lines.append(f"{place}: {FILE_NAME}: no such image: {image}")
+    return [one_line(line) for line in lines]
+
+
+def label_names(values: Iterable[str | int]) -> list[str]:
+    """The distinct labels as class names, whole numbers by size, others by alphabet."""
+    distinct = set(values)
+    if all(isinstance(value, int) for value in distinct):
+        return [str(value) for value in sorted(distinct, key=int)]
+    return sorted(set(map(str, distinct)))
+
+
+def captions(values: Sequence[Any]) -> list[str] | list[list[str]]:
+    """One caption per image, or a list for each if any has several; spaces are single."""
+    several = [value if isinstance(value, list) else [value] for value in values]
+    tidy = [[" ".join(text.split()) for text in texts] for texts in several]
+    return tidy if any(len(texts) > 1 for texts in tidy) else [text for (text,) in tidy]
