@@ -19,6 +19,8 @@ BEGIN, END = "<!-- {}: python scripts/conventions.py -->", "<!-- end of {} -->"
 
 def applied(kind: type[Method], options: dict[str, Any]) -> str:
     """'sum / sqrt(k), SiLU, linear': what happens to the condition under these options."""
+    if not kind.Options.takes_source:
+        return "none: conditioned on nothing"
     values = kind.Options(**options).model_dump()
     if "activation" not in values:
         if "generator" in values:  # a map of each token
@@ -26,7 +28,7 @@ def applied(kind: type[Method], options: dict[str, Any]) -> str:
         return "none: one token per stream"
     parts = ["sum / sqrt(k)" if values["sum_scale"] == "sqrt" else "sum"]
     parts += ["SiLU"] if values["activation"] == "silu" else []
-    mlp = "mlp" in (values.get("generator"), values.get("coefficients"))
+    mlp = "mlp" in (values.get("generator"), values.get("coefficients")) or "hidden" in values
     parts += ["linear", "SiLU", "linear"] if mlp else ["linear"]
     return ", ".join(parts)
 

@@ -151,6 +151,16 @@ METHODS = {
     "adaln-gate": dict(methods=[method("adaln")], static_gate=True),
     "adaln_single": dict(methods=[method("adaln_single")]),
     "adaln_single-pixart": dict(methods=[method("adaln_single", form="pixart")]),
+    "adaln_shared": dict(methods=[method("adaln_shared")]),
+    "scale_gate": dict(methods=[method("scale_gate")]),
+    "modulator": dict(methods=[method("modulator", hidden=12)]),
+    "class_tokens": dict(methods=[method("class_tokens", count=2)], affine=True),
+    "registers": dict(
+        methods=[
+            {"kind": "registers", "version": 1, "options": {"source": "none", "count": 3}},
+            method("adaln"),
+        ]
+    ),
     "film-ffn": dict(methods=[method("film", norms="ffn")], affine=True),
     "film": dict(methods=[method("film")], affine=True),
     "tokens": dict(methods=[method("tokens")], affine=True),

@@ -41,7 +41,7 @@ def fits(method: type, backbone: type) -> str:
         sites = method.sites(method.Options(), backbone.sites)
         missing += [s for s in sites if s not in backbone.sites]
         source = method.Options().source
-        if not missing and source not in ("both", "timestep", "label"):
+        if not missing and source not in ("both", "timestep", "label", "none"):
             return f"needs {source}"
     except Exception:  # whatever a plugin's code raises
         return "?"

@@ -41,6 +41,7 @@ UNCOUNTED = {
     "aten::neg",
     "aten::pow",
     "aten::addcmul",
+    "aten::zeros_like",
     "aten::rsqrt",
     "aten::sqrt",
     "aten::exp",

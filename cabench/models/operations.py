@@ -97,11 +97,12 @@ class Modulation:
 class ExtraTokens:
     """Tokens that join the sequence before block `start` and leave it before the head."""
 
-    values: Tensor  # (B, T, D)
+    values: Tensor  # (B, T, D), or (1, T, D), the same for all samples
     start: int = 0
 
     def take(self, index: Tensor) -> ExtraTokens:
-        return ExtraTokens(self.values[index], self.start)
+        same_for_all = len(self.values) == 1
+        return ExtraTokens(self.values if same_for_all else self.values[index], self.start)
 
 
 @dataclass(frozen=True)
@@ -155,5 +156,6 @@ class Conditioning:
 
     def join(self, x: Tensor, block: int) -> Tensor:
         """x (B, N, D) with the tokens that join before `block` put in front: (B, T + N, D)."""
-        joining = [extra.values for extra in self.tokens if extra.start == block]
+        starting = [extra.values for extra in self.tokens if extra.start == block]
+        joining = [values.expand(len(x), -1, -1) for values in starting]
         return torch.cat([*joining, x], 1) if joining else x

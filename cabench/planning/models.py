@@ -289,6 +289,8 @@ def _method(
     except ValidationError as error:
         inner, text = first_fault(error, model, written)
         raise ConfigError("study", (*where, kind, *inner), text) from None
+    if not validated.takes_source:
+        return kind, validated
     try:
         validated.source = source_streams(validated.source, needs)
     except ValueError as error:

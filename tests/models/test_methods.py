@@ -60,8 +60,8 @@ def interaction(model):
 
 
 ON_BOTH = [  # methods that map label and timestep together to weights or modulations
-    "adaln", "adaln_zero", "adaln_single", "film", "can-3", "can-bottleneck", "hyper_lora",
-    "lora", "mixture-add",
+    "adaln", "adaln_zero", "adaln_single", "adaln_shared", "film", "can-3", "can-bottleneck",
+    "hyper_lora", "lora", "mixture-add",
 ]  # fmt: skip
 
 
@@ -123,14 +123,16 @@ ALONE = [
     for kind in REGISTERED.names()
     for backbone in ("dit", "uvit", "cat")
     for stream in ("timestep", "label")
-    if (kind, stream) != ("timestep_mixture", "label") and (kind, backbone) != ("tokens", "cat")
+    if REGISTERED.get(kind).Options.takes_source
+    and (kind, stream) != ("timestep_mixture", "label")
+    and (kind, backbone) not in (("tokens", "cat"), ("class_tokens", "cat"))
 ]
 
 
 @pytest.mark.parametrize(("kind", "backbone", "stream"), ALONE)
 def test_output_depends_on_no_other_stream(kind, backbone, stream):
     other = "label" if stream == "timestep" else "timestep"
-    affine = kind not in ("adaln", "adaln_zero", "adaln_single")
+    affine = not ("norm" in REGISTERED.get(kind).hooks and REGISTERED.get(kind).replaces_affine)
     model = noisy_model(model_spec([method(kind, [stream])], affine=affine, backbone=backbone))
     x, t, label = batch()
     streams = {"timestep": t, "label": label}
@@ -572,3 +574,76 @@ def test_uvits_convolutions_start_as_torch_draws_them():
         assert 0.8 * bound < p.detach().abs().max() <= bound
         assert p.detach().std().item() == pytest.approx(bound / 3**0.5, rel=0.25)
     assert model.backbone.blocks[0].attn.qkv.weight.std().item() == pytest.approx(0.02, rel=0.1)
+
+
+# ---- ideas published from 2024 on, each against its formula -------------------------------------
+
+
+def alone(kind, backbone="dit", **options):
+    """A noisy model with one method, its condition, and what the method returns."""
+    model = noisy_model(model_spec([method(kind, **options)], backbone=backbone))
+    _, t, label = batch()
+    embedded = model.embedder(t, {"label": label})
+    c = F.silu((embedded["timestep"] + embedded["label"]) / 2**0.5)
+    return model.methods[kind], embedded, c, model.condition(t, {"label": label}, None)
+
+
+def test_a_shared_modulation_is_the_same_in_all_blocks():
+    module, _, c, cond = alone("adaln_shared")
+    first, second = (cond.modulation[f"blocks.{i}.norm2"] for i in (0, 1))
+    assert first is second and first is not cond.modulation["blocks.0.norm1"]
+    linear = module.maps[module.kinds[module.norms.index(norm_at(module, "blocks.0.norm2"))]]
+    y = F.linear(c, linear.weight, linear.bias)
+    for part, expected in zip((first.shift, first.scale, first.gate), y.chunk(3, 1), strict=True):
+        torch.testing.assert_close(part, expected)
+    assert len(module.maps) == 3  # of the first and the second norm, and before the head
+
+
+def norm_at(module, address):
+    return next(norm for norm in module.norms if norm.address == address)
+
+
+def test_scale_and_tanh_gate_have_no_shift():
+    module, _, c, cond = alone("scale_gate")
+    for norm, linear in zip(module.norms, module.maps, strict=True):
+        m = cond.modulation[norm.address]
+        y = F.linear(c, linear.weight, linear.bias)
+        assert not m.shift.any()
+        torch.testing.assert_close(m.scale, y[:, : norm.width])
+        if norm.gated:
+            torch.testing.assert_close(m.gate, torch.tanh(y[:, norm.width :]))
+        else:
+            assert m.gate is None and y.shape[1] == norm.width
+
+
+def test_one_mlp_writes_all_modulations():
+    module, _, c, cond = alone("modulator", hidden=12)
+    parts = zip(module.norms, module.kinds, module.places, module.tables, strict=True)
+    for norm, kind, place, table in parts:
+        h = F.silu(c @ module.inner.weight.T + place)
+        y = (h @ module.outer[kind].weight.T).view(len(c), -1, norm.width) + table
+        m = cond.modulation[norm.address]
+        values = [m.shift, m.scale, *([m.gate] if norm.gated else [])]
+        torch.testing.assert_close(torch.stack(values, 1), y)
+    assert len(module.outer) == 2  # of three values in blocks, of two before the head
+
+
+def test_every_class_has_tokens_of_its_own():
+    module, embedded, _, cond = alone("class_tokens", count=3)
+    extra = cond.tokens[module.source.index("label")]
+    weight = module.maps["label"].weight  # (3 D, width)
+    expected = torch.stack([embedded["label"] @ w.T for w in weight.chunk(3)], 1)
+    torch.testing.assert_close(extra.values, expected + module.positions["label"])
+    assert torch.linalg.matrix_rank(extra.values[0] - module.positions["label"]) == 3
+
+
+def test_registers_are_the_same_for_every_condition():
+    entry = {"kind": "registers", "version": 1, "options": {"source": "none", "count": 3}}
+    model = noisy_model(model_spec([entry], affine=True))
+    x, t, label = batch()
+    assert not model.embedder.categories and model.embedder.timestep is None
+    y = model(x, t, {"label": label})
+    assert torch.equal(y, model(x, (t + 300) % 1000, {"label": (label + 1) % 10}))
+    with torch.no_grad():
+        model.methods["registers"].tokens.mul_(2)
+    assert not torch.allclose(y, model(x, t, {"label": label}))

@@ -6,6 +6,7 @@ its streams.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 from pydantic import Field
@@ -16,7 +17,7 @@ from cabench.models.conditioning.generators import Linear
 from cabench.models.embedding import Embedded
 from cabench.models.init import parameter, tag
 from cabench.models.operations import Conditioning, Modulation
-from cabench.models.sites import Layout
+from cabench.models.sites import Layout, NormHook
 from cabench.registry import METHODS
 
 
@@ -62,13 +63,7 @@ class AdaLNSingle(Method):
         super().__init__(options, layout, width)
         self.norms = layout.norms
         self.pixart = options.form == "pixart"
-        counts: dict[str, int] = {}
-        self.names: list[str] = []  # of the map that serves each norm
-        for n in self.norms:
-            kind = f"gated_{n.width}" if n.gated else f"last_{n.width}"
-            place = counts.get(kind, 0) % 2  # first or second norm of a block
-            counts[kind] = counts.get(kind, 0) + 1
-            self.names.append(f"{kind}_{place}")
+        self.names = norm_kinds(self.norms)  # of the map that serves each norm
         shapes = {
             name: (3 if n.gated else 2, n.width)
             for name, n in zip(self.names, self.norms, strict=True)
@@ -96,3 +91,15 @@ class AdaLNSingle(Method):
             parts = shared.get(name, raw) + table  # (B, 2 or 3, D)
             modulation[norm.address] = Modulation(*parts.unbind(1))  # (B, D) each
         return Conditioning(modulation=modulation)
+
+
+def norm_kinds(norms: Sequence[NormHook]) -> list[str]:
+    """The kind of each norm: its width, and its place in a block or before the head."""
+    counts: dict[str, int] = {}
+    names = []
+    for n in norms:
+        kind = f"gated_{n.width}" if n.gated else f"last_{n.width}"
+        place = counts.get(kind, 0) % 2  # first or second norm of a block
+        counts[kind] = counts.get(kind, 0) + 1
+        names.append(f"{kind}_{place}")
+    return names

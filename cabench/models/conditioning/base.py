@@ -22,6 +22,7 @@ class MethodOptions(BaseModel):
     """Options that all methods have, as written in a study."""
 
     model_config = ConfigDict(extra="forbid")
+    takes_source: ClassVar[bool] = True  # False: it is conditioned on nothing
     source: str | list[str] = Field(
         "both",
         description="streams it is conditioned on: both (timestep + label; where the study needs "
