@@ -15,6 +15,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import JsonSchemaValue
 
 from cabench import metrics
+from cabench.config import extends
 from cabench.config.cost_study import CostStudy
 from cabench.config.scale import Scale
 from cabench.config.schema import COUNTS, Study
@@ -76,7 +77,37 @@ def scale() -> JsonSchemaValue:
     restrict(data["properties"]["metrics"], metrics.names())
     restrict(data["properties"]["source"], DATASETS.names())
     data["allOf"] = [data_options(name, definitions) for name in DATASETS.names()]
-    return schema
+    needed = requirements(schema, definitions)
+    extending = {"required": [extends.KEY], "properties": {extends.KEY: {"type": "string"}}}
+    return schema | {"required": ["scale"], "if": extending, "else": needed}
+
+
+def requirements(part: JsonSchemaValue, definitions: Definitions) -> JsonSchemaValue:
+    """The keys that a part and its mappings require, as a schema; they are taken out of `part`.
+
+    Lists keep theirs: a file that extends another replaces them as a whole.
+    """
+    needed: JsonSchemaValue = {}
+    if required := part.pop("required", None):
+        needed["required"] = required
+    inner = {
+        name: requirements(one, definitions)
+        for name, written in part.get("properties", {}).items()
+        for one in resolved(written, definitions)
+    }
+    if inner := {name: one for name, one in inner.items() if one}:
+        needed["properties"] = inner
+    if isinstance(values := part.get("additionalProperties"), dict):
+        for one in resolved(values, definitions):
+            needed["additionalProperties"] = requirements(one, definitions)
+    return needed
+
+
+def resolved(schema: JsonSchemaValue, definitions: Definitions) -> list[JsonSchemaValue]:
+    """The schema, or the definition that it refers to; [] where it takes no mapping."""
+    choices = [schema, *schema.get("anyOf", ())]
+    named = [definitions[one["$ref"].split("/")[-1]] for one in choices if "$ref" in one]
+    return named or [one for one in choices if one.get("type") == "object"]
 
 
 def base(model: type[BaseModel]) -> JsonSchemaValue:

@@ -9,8 +9,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from cabench.config.files import is_file
 from cabench.config.schema import Arm, Embedder, Name, Part, Pixels, Positive, Profile
-from cabench.config.study import check_arms, check_ids, is_file, read_arms, with_added, with_arms
+from cabench.config.study import check_arms, check_ids, read_arms, with_added, with_arms
 from cabench.config.yaml import Document, located
 from cabench.errors import CabenchError, ConfigError, listed, near, unknown
 

@@ -7,12 +7,13 @@ import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import NamedTuple
 
 from ruamel.yaml.comments import CommentedMap
 
+from cabench.config.extends import extended
+from cabench.config.files import SUFFIXES, elsewhere, is_file, scale_names, scale_path
 from cabench.config.scale import Scale
 from cabench.config.schema import ADDED_ID, COUNTS, AddedArms, Arm, Claim, Study
 from cabench.config.yaml import Document, located
@@ -55,7 +56,7 @@ def read_study(path: Path, arms: Iterable[str] = (), backbone: str | None = None
     `planning.references`.
     """
     if not is_file(path):
-        raise CabenchError(f"no study file {_elsewhere(path)}")
+        raise CabenchError(f"no study file {elsewhere(path)}")
     document = Document.read(path, "study")
     study = document.validated(Study)
     added = read_arms(arms, study.arms)
@@ -236,50 +237,17 @@ def check_arms(arms: Mapping[str, Arm], baseline: str, backbones: Sequence[str])
 # ---- scales -------------------------------------------------------------------------------------
 
 
-def scale_names() -> list[str]:
-    """The scales that come with cabench."""
-    folder = resources.files("cabench.config") / "scales"
-    return sorted(Path(p.name).stem for p in folder.iterdir() if p.name.endswith(".yaml"))
-
-
 def read_scale(name: str) -> ScaleFile:
     """A scale that comes with cabench, by name, or the YAML file at a path."""
     packaged = name in scale_names()
-    if packaged:
-        path = Path(str(resources.files("cabench.config") / "scales" / f"{name}.yaml"))
-    elif not name.endswith((".yaml", ".yml")):
+    path = scale_path(name) if packaged else Path(name)
+    if not packaged and not name.endswith(SUFFIXES):
         raise CabenchError(f"--scale: {unknown('scale', name, scale_names())}, or a YAML file")
-    elif not is_file(path := Path(name)):
-        raise CabenchError(f"--scale: no scale file {_elsewhere(path)}")
-    document = Document.read(path, "scale")
+    if not is_file(path):
+        raise CabenchError(f"--scale: no scale file {elsewhere(path)}")
+    document = extended(Document.read(path, "scale"))
     scale = document.validated(Scale)
     if not packaged and scale.scale in scale_names():
         text = f"'{scale.scale}' is the name of a scale that comes with cabench; choose another"
         raise document.locate(ConfigError("scale", ("scale",), text))
     return ScaleFile(scale, document)
-
-
-# ---- files --------------------------------------------------------------------------------------
-
-
-def is_file(path: Path) -> bool:
-    """Whether `path` is a file; False for a name that is too long."""
-    try:
-        return path.is_file()
-    except OSError:  # the name is too long for the file system
-        return False
-
-
-def _elsewhere(path: Path) -> str:
-    """A path that is no file, the nearest match, and the YAML files of its directory."""
-    try:
-        if path.is_dir():
-            return f"'{path}': it is a directory; its files: {listed(_yaml_files(path))}"
-        known = _yaml_files(path.parent)
-    except OSError:  # the name is too long for the file system
-        return f"'{path}'"
-    return f"'{path}'{near(str(path), known)}; files here: {listed(known)}"
-
-
-def _yaml_files(folder: Path) -> list[str]:
-    return sorted(str(p) for p in folder.glob("*.yaml"))

@@ -39,6 +39,7 @@ class Document:
     path: Path | str                # what messages call it
     content: CommentedMap
     added: Mapping[Where, str] = field(default_factory=dict)  # parts given by an option: its name
+    layers: tuple[Document, ...] = ()   # this file and those that it extends; () for one alone
     # fmt: on
 
     @classmethod
@@ -78,8 +79,23 @@ class Document:
         for part, option in self.added.items():
             if error.where[: len(part)] == part:
                 return ConfigError(self.name, error.where, error.text, option)
-        line = line_of(self.content, error.where)
-        return ConfigError(self.name, error.where, error.text, self.path, line)
+        written = self._layer_of(error.where)
+        line = line_of(written.content, error.where)
+        return ConfigError(self.name, error.where, error.text, written.path, line)
+
+    def _layer_of(self, where: Where) -> Document:
+        """The file that writes the value at `where`, or else the most of the keys that lead there.
+
+        A value that is no mapping hides what is written below it in the files that are extended.
+        """
+        best, deepest = self, 0
+        for layer in self.layers:
+            depth, is_mapping = _reach(layer.content, where)
+            if depth > deepest:
+                best, deepest = layer, depth
+            if not is_mapping and depth:
+                break
+        return best
 
 
 @contextmanager
@@ -112,6 +128,17 @@ def line_of(content: Any, where: Where) -> int:
         except TypeError:  # not written in the file
             break
     return line
+
+
+def _reach(content: Any, where: Where) -> tuple[int, bool]:
+    """How many parts of `where` the content has, and whether all on the way are mappings."""
+    for depth, part in enumerate(where):
+        if not isinstance(content, CommentedMap):
+            return depth, False
+        if part not in content:
+            return depth, True
+        content = content[part]
+    return len(where), isinstance(content, CommentedMap)
 
 
 # ---- parsing ------------------------------------------------------------------------------------
