@@ -16,7 +16,10 @@ PROTOCOL = ("n", "guidance", "judge", "sampler", "steps", "images")  # must agre
 def footnotes(results: Results, with_caveat: bool = True) -> list[str]:
     """One string per note, in reading order; warnings first."""
     manifest = results.manifest
-    notes = [*warnings(results), protocol_note(results), statistics_note(manifest)]
+    notes = [*warnings(results), protocol_note(results)]
+    if manifest.settings:
+        notes.append(settings_note(manifest))
+    notes.append(statistics_note(manifest))
     if len(manifest.seeds) == 1:
         notes.append("One seed: no interval and no test; differences may be chance.")
     if manifest.tuning:
@@ -131,6 +134,14 @@ def _protocol_parts(protocol: Protocol) -> list[str]:
         f"{protocol.steps} sampling steps",
         f"feature extractor {protocol.judge}",
     ]
+
+
+def settings_note(manifest: Manifest) -> str:
+    """'Settings that differ from scale quick (--set): training.lr 0.001 (there 0.003).'."""
+    changed = ", ".join(
+        f"{s.key} {json.dumps(s.value)} (there {json.dumps(s.before)})" for s in manifest.settings
+    )
+    return f"Settings that differ from scale {manifest.scale_file} (--set): {changed}."
 
 
 def tuning_note(searches: Mapping[str, SearchResult]) -> str:

@@ -49,6 +49,7 @@ def run(
     context: typer.Context,
     study: options.StudyFile,
     scale: options.ScaleName = "quick",
+    settings: options.Settings = None,
     seeds: options.Seeds = None,
     until_resolved: options.UntilResolved = False,
     max_seeds: options.MaxSeeds = None,
@@ -82,6 +83,7 @@ def run(
 
         chosen = Options(
             scale=scale,
+            settings=tuple(settings or ()),
             seeds=seeds,
             all_arms=all_arms,
             arms=tuple(arm or ()),

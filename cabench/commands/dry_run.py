@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from rich.table import Table
 
+from cabench.analysis.footnotes import settings_note
 from cabench.config.yaml import located
 from cabench.cost.estimate import seconds_per_image, stated_seconds_per_image
 from cabench.cost.macs import cost
@@ -111,6 +112,8 @@ def notes(prepared: Prepared, arms: list[ArmEstimate], stated: bool) -> list[str
         f"data {planned.data.source}, {'x'.join(map(str, planned.data.shape))}; {where}",
         f"estimate: {time_text(prepared, arms, side, stated)}; {BASIS}",
     ]
+    if planned.settings:
+        lines.append(settings_note(prepared.manifest))
     if prepared.options.until_resolved:
         most = planned.study.sequential.most
         lines.append(

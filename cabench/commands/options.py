@@ -74,6 +74,14 @@ ScaleName = Annotated[
         autocompletion=completion.scales,
     ),
 ]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Replace a value of the scale, such as training.lr=1e-3; repeatable",
+    ),
+]
 StudyName = Annotated[
     str,
     typer.Argument(

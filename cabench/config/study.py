@@ -16,6 +16,7 @@ from cabench.config.extends import extended
 from cabench.config.files import SUFFIXES, elsewhere, is_file, scale_names, scale_path
 from cabench.config.scale import Scale
 from cabench.config.schema import ADDED_ID, COUNTS, AddedArms, Arm, Claim, Study
+from cabench.config.settings import Setting, with_settings
 from cabench.config.yaml import Document, located
 from cabench.errors import CabenchError, ConfigError, Where, listed, near, shown, unknown
 
@@ -46,6 +47,7 @@ class ScaleFile:
 
     scale: Scale
     document: Document
+    settings: tuple[Setting, ...] = ()  # values that the command line replaced
 
 
 def read_study(path: Path, arms: Iterable[str] = (), backbone: str | None = None) -> StudyFile:
@@ -237,8 +239,11 @@ def check_arms(arms: Mapping[str, Arm], baseline: str, backbones: Sequence[str])
 # ---- scales -------------------------------------------------------------------------------------
 
 
-def read_scale(name: str) -> ScaleFile:
-    """A scale that comes with cabench, by name, or the YAML file at a path."""
+def read_scale(name: str, settings: Sequence[str] = ()) -> ScaleFile:
+    """A scale that comes with cabench, by name, or the YAML file at a path.
+
+    `settings` are values of the command line, as KEY=VALUE: they give it another name, too.
+    """
     packaged = name in scale_names()
     path = scale_path(name) if packaged else Path(name)
     if not packaged and not name.endswith(SUFFIXES):
@@ -250,4 +255,4 @@ def read_scale(name: str) -> ScaleFile:
     if not packaged and scale.scale in scale_names():
         text = f"'{scale.scale}' is the name of a scale that comes with cabench; choose another"
         raise document.locate(ConfigError("scale", ("scale",), text))
-    return ScaleFile(scale, document)
+    return ScaleFile(*with_settings(scale, document, settings))

@@ -20,7 +20,7 @@ from ruamel.yaml.events import CollectionEndEvent, CollectionStartEvent, ScalarE
 from ruamel.yaml.parser import RoundTripParser
 from ruamel.yaml.reader import ReaderError
 
-from cabench.errors import CabenchError, ConfigError, Where, cut, shown
+from cabench.errors import CabenchError, ConfigError, Where, cut, key_path, shown
 from cabench.runtime.validation import Model, first_fault, validate
 
 LARGEST_FILE = 1_000_000  # bytes
@@ -28,6 +28,7 @@ LONGEST_WORD = 1_000  # characters of a number or an unquoted text
 DEEPEST = 30  # levels of nested mappings and lists
 MOST_VALUES = 100_000  # with aliases expanded
 LARGEST_INT = 2**63 - 1
+SET = "--set"  # the option that replaces values of a scale
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class Document:
     path: Path | str                # what messages call it
     content: CommentedMap
     added: Mapping[Where, str] = field(default_factory=dict)  # parts given by an option: its name
+    settings: tuple[Where, ...] = ()    # values given by --set
     layers: tuple[Document, ...] = ()   # this file and those that it extends; () for one alone
     # fmt: on
 
@@ -79,6 +81,8 @@ class Document:
         for part, option in self.added.items():
             if error.where[: len(part)] == part:
                 return ConfigError(self.name, error.where, error.text, option)
+        if any(error.where[: len(part)] == part for part in self.settings):
+            return ConfigError(self.name, (), error.text, f"{SET} {key_path(error.where)}")
         written = self._layer_of(error.where)
         line = line_of(written.content, error.where)
         return ConfigError(self.name, error.where, error.text, written.path, line)
@@ -96,6 +100,14 @@ class Document:
             if not is_mapping and depth:
                 break
         return best
+
+
+def value_of(text: str, option: str, name: str) -> Any:
+    """The JSON value that the text of an option stands for, written as in the document `name`."""
+    try:
+        return plain(_load(text, option, name), name)
+    except ConfigError as error:
+        raise ConfigError(name, (), error.text, option) from None
 
 
 @contextmanager

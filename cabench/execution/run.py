@@ -48,6 +48,7 @@ class Options:
 
     # fmt: off
     scale: str = "quick"
+    settings: tuple[str, ...] = ()  # values of the scale to replace: 'training.lr=1e-3'
     seeds: str | None = None        # '5', or '0,1,7'; None: the scale's
     all_arms: bool = False          # also those marked extra
     arms: tuple[str, ...] = ()      # further arms, as YAML
@@ -158,7 +159,8 @@ def prepare(
     plugins = tuple(read_plugins(options.plugins))
     load_plugins(plugins)
     seeds = parse_seeds(options.seeds)
-    file, scale_file = read_study(study, options.arms, options.backbone), read_scale(options.scale)
+    file = read_study(study, options.arms, options.backbone)
+    scale_file = read_scale(options.scale, options.settings)
     file = with_run_options(file, options.max_seeds, options.suffix)
     scale = scale_file.scale
     earlier = earlier_runs(options.results, file.study.study, scale.scale)

@@ -11,6 +11,7 @@ from typing import Any
 from cabench import metrics
 from cabench.config.scale import Scale
 from cabench.config.schema import ADDED_ID, Study
+from cabench.config.settings import Setting
 from cabench.config.study import ScaleFile, StudyFile
 from cabench.config.yaml import Document, located
 from cabench.diffusion import sampling
@@ -19,6 +20,7 @@ from cabench.errors import ConfigError, listed
 from cabench.planning import references
 from cabench.planning.data import DataRef, choose_data, find_data, on_data
 from cabench.planning.models import ResolvedModel, network_of, resolve_models
+from cabench.planning.settings import check_settings
 from cabench.planning.specs import present, sample_spec, score_spec, train_spec
 from cabench.plugins import Plugin
 from cabench.records.schema import (
@@ -27,6 +29,7 @@ from cabench.records.schema import (
     ManifestClaim,
     ManifestDesign,
     ManifestLength,
+    ManifestSetting,
     ManifestTrial,
     MetricInfo,
     PluginFile,
@@ -89,6 +92,7 @@ class Plan:
     models: dict[str, ResolvedModel]    # of every arm, run or not
     trials: list[Trial]                 # at the scale's full length
     plugins: tuple[Plugin, ...] = ()
+    settings: tuple[Setting, ...] = ()  # of the scale, that the command line replaced
     # fmt: on
 
     @property
@@ -140,6 +144,7 @@ def plan(
         references.check_scale(scale_file.scale, file.backbone)
         place = choose_data(study.needs, scale_file.scale)
         scale = on_data(scale_file.scale, place)
+        check_settings(scale_file.settings, scale, place, file.backbone)
         _check_scale(study, scale)
         data = find_data(study.needs, scale, place, study.resample)
         network = network_of(study, scale, file.backbone, data)
@@ -168,7 +173,8 @@ def plan(
         for name in arms
         if seed in seeds or seed in further.get(name, ())
     ]
-    return Plan(file, documents, scale, data, arms, seeds, models, trials, plugins)
+    settings = scale_file.settings
+    return Plan(file, documents, scale, data, arms, seeds, models, trials, plugins, settings)
 
 
 def _check_scale(study: Study, scale: Scale) -> None:
@@ -310,7 +316,12 @@ def manifest(
         design=design
         or ManifestDesign(sequential=False, until_resolved=False, **study.sequential.model_dump()),
         margins=study.margins,
-        **present(resample=study.resample),
+        **present(
+            resample=study.resample,
+            settings=tuple(
+                ManifestSetting(key=s.key, value=s.value, before=s.before) for s in plan.settings
+            ),
+        ),
     )
 
 
