@@ -17,6 +17,7 @@ from pydantic.json_schema import JsonSchemaValue
 from cabench import metrics
 from cabench.config import extends
 from cabench.config.cost_study import CostStudy
+from cabench.config.grids import ARM_KEYS, BACKBONE
 from cabench.config.scale import Scale
 from cabench.config.schema import COUNTS, Study
 from cabench.data import options_model
@@ -46,7 +47,7 @@ def study() -> JsonSchemaValue:
     """The schema of a study file."""
     schema = base(Study)
     definitions: Definitions = schema["$defs"]
-    definitions["Arm"]["properties"]["methods"]["items"] = method(definitions)
+    complete_arms(definitions)
     schema["properties"]["arms"]["additionalProperties"] = False  # names must match the pattern
     restrict(schema["properties"]["backbones"], BACKBONES.names())
     restrict(definitions["Arm"]["properties"]["on"], BACKBONES.names())
@@ -59,7 +60,7 @@ def cost_study() -> JsonSchemaValue:
     """The schema of a study of kind cost or timing."""
     schema = base(CostStudy)
     definitions: Definitions = schema["$defs"]
-    definitions["Arm"]["properties"]["methods"]["items"] = method(definitions)
+    complete_arms(definitions)
     restrict(definitions["Model"]["properties"]["backbone"], BACKBONES.names())
     return schema
 
@@ -113,6 +114,20 @@ def resolved(schema: JsonSchemaValue, definitions: Definitions) -> list[JsonSche
 def base(model: type[BaseModel]) -> JsonSchemaValue:
     """A model's JSON schema with its dialect."""
     return {"$schema": DIALECT} | model.model_json_schema()
+
+
+def complete_arms(definitions: Definitions) -> None:
+    """Fill in the methods that an arm may have, and the keys of its grid."""
+    arm = definitions["Arm"]["properties"]
+    arm["methods"]["items"] = method(definitions)
+    options = {name: METHODS.get(name).Options.model_fields for name in METHODS.names()}
+    options[BACKBONE] = {
+        key: None
+        for name in BACKBONES.names()
+        for key in getattr(BACKBONES.get(name), "options", ())
+    }
+    keys = [f"{first}.{option}" for first, names in options.items() for option in names]
+    arm["grid"]["propertyNames"] = {"enum": [*ARM_KEYS, *keys]}
 
 
 def method(definitions: Definitions) -> JsonSchemaValue:

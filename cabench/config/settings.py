@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from ruamel.yaml.comments import CommentedMap
 
 from cabench.config.scale import Scale
-from cabench.config.yaml import SET, Document, plain, value_of
+from cabench.config.yaml import SET, Document, plain, value_at, value_of
 from cabench.errors import CabenchError, ConfigError, Where, key_path, shown
 from cabench.runtime.validation import first_fault, validate
 
@@ -91,16 +91,6 @@ def name_of(scale: str, settings: Iterable[Setting]) -> str:
 
 def _plain_text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
-
-
-def value_at(content: Any, where: Where) -> Any:
-    """The value at `where` of JSON values; None where there is none."""
-    for part in where:
-        try:
-            content = content[part]
-        except (KeyError, IndexError, TypeError):
-            return None
-    return content
 
 
 # ---- reading ------------------------------------------------------------------------------------

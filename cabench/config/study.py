@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -14,6 +14,7 @@ from ruamel.yaml.comments import CommentedMap
 
 from cabench.config.extends import extended
 from cabench.config.files import SUFFIXES, elsewhere, is_file, scale_names, scale_path
+from cabench.config.grids import check_expanded, expand
 from cabench.config.scale import Scale
 from cabench.config.schema import ADDED_ID, COUNTS, AddedArms, Arm, Claim, Study
 from cabench.config.settings import Setting, with_settings
@@ -61,6 +62,11 @@ def read_study(path: Path, arms: Iterable[str] = (), backbone: str | None = None
         raise CabenchError(f"no study file {elsewhere(path)}")
     document = Document.read(path, "study")
     study = document.validated(Study)
+    with located(document):
+        expansion = expand(study.arms)
+        check_expanded(references(study), expansion.names)
+    document = dataclasses.replace(document, origins=expansion.origins)
+    study = study.model_copy(update={"arms": expansion.arms})
     added = read_arms(arms, study.arms)
     document = with_added(document, added)
     study = study.model_copy(update={"arms": with_arms(study.arms, added)})
@@ -124,7 +130,10 @@ def read_arms(texts: Iterable[str], taken: Iterable[str]) -> dict[str, AddedArm]
                 problem = f"{shown(name)}: {how}; got {shown(arm)}"
                 raise ConfigError("study", (), problem, ARM_OPTION)
         nested = dataclasses.replace(document, content=CommentedMap(arms=document.content))
-        for name, arm in nested.validated(AddedArms).arms.items():
+        written = nested.validated(AddedArms).arms
+        with located(nested):
+            expanded = expand(written).arms
+        for name, arm in expanded.items():
             if name in taken or name in added:
                 problem = f"the study already has an arm '{name}': choose another name"
                 raise ConfigError("study", (), problem, ARM_OPTION)
@@ -174,6 +183,28 @@ def check_ids(ids: Sequence[str]) -> None:
             raise ConfigError("study", ("claims", i, "id"), f"'{name}' is listed twice")
 
 
+def references(study: Study) -> Iterator[tuple[Where, str]]:
+    """Every place of a study that names an arm, and the name."""
+    yield ("baseline",), study.baseline
+    yield from matches(study.arms)
+    for i, claim in enumerate(study.claims):
+        yield from ((("claims", i, side), name) for side, name in sides(claim))
+
+
+def matches(arms: Mapping[str, Arm]) -> Iterator[tuple[Where, str]]:
+    """Every place of an arm that names the arm whose size it is matched to, and the name."""
+    for name, arm in arms.items():
+        if arm.match is not None:
+            yield ("arms", name, "match", "params_of"), arm.match.params_of
+
+
+def sides(claim: Claim) -> list[tuple[str, str]]:
+    """The keys of a claim that name an arm, and the names."""
+    named = [("better", claim.better), ("than", claim.than)]
+    named += [("also_than", name) for name in claim.also_than]
+    return named + [("relative_to", name) for name in claim.relative_to or ()]
+
+
 def _check_claim(claim: Claim, study: Study, i: int) -> None:
     arms = study.arms
 
@@ -184,10 +215,7 @@ def _check_claim(claim: Claim, study: Study, i: int) -> None:
         raise wrong("id", f"'{claim.id}' is reserved for arms added with --arm; choose another id")
     if claim.better in (claim.than, *claim.also_than):
         raise wrong("than", f"'{claim.better}' is compared with itself")
-    sides = [("better", claim.better), ("than", claim.than)]
-    sides += [("also_than", name) for name in claim.also_than]
-    sides += [("relative_to", name) for name in claim.relative_to or ()]
-    for side, name in sides:
+    for side, name in sides(claim):
         _check_named(name, arms, ("claims", i, side))
         if arms[name].bound:
             raise wrong(side, f"'{name}' is a lower bound, which has no verdict")

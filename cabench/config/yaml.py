@@ -41,6 +41,7 @@ class Document:
     content: CommentedMap
     added: Mapping[Where, str] = field(default_factory=dict)  # parts given by an option: its name
     settings: tuple[Where, ...] = ()    # values given by --set
+    origins: Mapping[Where, Where] = field(default_factory=dict)  # place -> where it is written
     layers: tuple[Document, ...] = ()   # this file and those that it extends; () for one alone
     # fmt: on
 
@@ -84,8 +85,15 @@ class Document:
         if any(error.where[: len(part)] == part for part in self.settings):
             return ConfigError(self.name, (), error.text, f"{SET} {key_path(error.where)}")
         written = self._layer_of(error.where)
-        line = line_of(written.content, error.where)
+        line = line_of(written.content, self._origin_of(error.where))
         return ConfigError(self.name, error.where, error.text, written.path, line)
+
+    def _origin_of(self, where: Where) -> Where:
+        """Where the file writes what stands at `where` once grids are expanded."""
+        for end in range(len(where), 0, -1):
+            if origin := self.origins.get(where[:end]):
+                return (*origin, *where[end:])
+        return where
 
     def _layer_of(self, where: Where) -> Document:
         """The file that writes the value at `where`, or else the most of the keys that lead there.
@@ -250,6 +258,16 @@ def plain(content: Any, name: str) -> Any:
         return node
 
     return walk(content, ())
+
+
+def value_at(content: Any, where: Where) -> Any:
+    """The value at `where` of JSON values; None where there is none."""
+    for part in where:
+        try:
+            content = content[part]
+        except (KeyError, IndexError, TypeError):
+            return None
+    return content
 
 
 def _key_problem(key: Any) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from cabench.config.scale import Scale
-from cabench.config.settings import Setting, value_at
+from cabench.config.settings import Setting
+from cabench.config.yaml import value_at
 from cabench.errors import ConfigError
 
 

@@ -141,6 +141,21 @@ def test_other_kinds_are_refused():
     assert refused("schema").startswith("KIND is missing")
 
 
+GRIDS = {
+    "{can.rank: [2], backbone.depthwise_at: [before], embedder: [raw]}": True,
+    "{can.rnk: [2]}": False,
+    "{embeder: [raw]}": False,
+    "{can.rank: 2}": False,
+    "{can.rank: []}": False,
+}
+
+
+@pytest.mark.parametrize("grid", GRIDS)
+def test_keys_of_a_grid(grid):
+    text = TINY_STUDY.replace("extra: true}", f"grid: {grid}}}")
+    assert text != TINY_STUDY and (errors(exported("study"), text) == []) is GRIDS[grid]
+
+
 EXTENDING = "scale: mine\nextends: quick\n"
 
 
