@@ -13,6 +13,7 @@ from cabench.cost.macs import cost
 from cabench.errors import ConfigError, describe, listed
 from cabench.execution.run import Prepared
 from cabench.execution.schedule import COMPILED_STEP, sampling_passes, training_passes
+from cabench.planning.trials import added_claims
 from cabench.runtime.console import clock, screen
 
 BASIS = "MACs: batch 1, one network evaluation, conditioning included (its share beside)"
@@ -112,6 +113,8 @@ def notes(prepared: Prepared, arms: list[ArmEstimate], stated: bool) -> list[str
         f"data {planned.data.source}, {'x'.join(map(str, planned.data.shape))}; {where}",
         f"estimate: {time_text(prepared, arms, side, stated)}; {BASIS}",
     ]
+    if added := added_claims(planned.file):
+        lines.append("added claims: " + "; ".join(f"{claim.id}: {claim.says}" for claim in added))
     if planned.settings:
         lines.append(settings_note(prepared.manifest))
     if prepared.options.until_resolved:

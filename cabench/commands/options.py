@@ -132,6 +132,10 @@ Arms = Annotated[
     list[str] | None,
     typer.Option(help="Further arm, as YAML: '{NAME: {methods: [...]}}'; repeatable"),
 ]
+Against = Annotated[
+    str | None,
+    typer.Option(help="The arm that added arms are compared with; default: the baseline"),
+]
 AllArms = Annotated[bool, typer.Option("--all-arms", help="Include arms marked extra")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print trials, cost and time, then stop")]
 Backbone = Annotated[

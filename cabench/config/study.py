@@ -21,7 +21,7 @@ from cabench.config.settings import Setting, with_settings
 from cabench.config.yaml import Document, located
 from cabench.errors import CabenchError, ConfigError, Where, listed, near, shown, unknown
 
-ARM_OPTION = "--arm"
+ARM_OPTION, AGAINST_OPTION = "--arm", "--against"
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,7 @@ class StudyFile:
     written: Study              # with those of every backbone, as in the file
     backbone: str
     added: Mapping[str, str]    # arms of the command line: name -> YAML as given
+    against: str                # the arm that these are claimed to beat
     document: Document
     sha256: str                 # of the file
     # fmt: on
@@ -51,9 +52,15 @@ class ScaleFile:
     settings: tuple[Setting, ...] = ()  # values that the command line replaced
 
 
-def read_study(path: Path, arms: Iterable[str] = (), backbone: str | None = None) -> StudyFile:
+def read_study(
+    path: Path,
+    arms: Iterable[str] = (),
+    backbone: str | None = None,
+    against: str | None = None,
+) -> StudyFile:
     """The study in `path`, with further arms written as YAML: '{NAME: {methods: [...]}}'.
 
+    `against` is the arm that the further ones are compared with; the default is the baseline.
     `backbone` is one of the study's; the default is its first. With any other the study's name
     becomes STUDY-BACKBONE. Names of methods, metrics and backbones are not checked here but in
     `planning.references`.
@@ -77,11 +84,14 @@ def read_study(path: Path, arms: Iterable[str] = (), backbone: str | None = None
     with located(document):
         check_study(study)
         restricted = _on_backbone(study, chosen, added)
+    if against is not None:
+        _check_against(against, restricted.arms, added)
     return StudyFile(
         study=restricted,
         written=study,
         backbone=chosen,
         added={name: arm.text for name, arm in added.items()},
+        against=against or study.baseline,
         document=document,
         sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
     )
@@ -139,6 +149,16 @@ def read_arms(texts: Iterable[str], taken: Iterable[str]) -> dict[str, AddedArm]
                 raise ConfigError("study", (), problem, ARM_OPTION)
             added[name] = AddedArm(arm, text)
     return added
+
+
+def _check_against(name: str, arms: Mapping[str, Arm], added: Iterable[str]) -> None:
+    own = [arm for arm in arms if arm not in added]
+    if len(own) == len(arms):
+        raise CabenchError(f"{AGAINST_OPTION}: expected with {ARM_OPTION} only")
+    if name not in own:
+        raise CabenchError(f"{AGAINST_OPTION}: {unknown('arm of the study', name, own)}")
+    if arms[name].bound:
+        raise CabenchError(f"{AGAINST_OPTION}: '{name}' is a lower bound, which has no verdict")
 
 
 def with_arms(arms: Mapping[str, Arm], added: Mapping[str, AddedArm]) -> dict[str, Arm]:

@@ -52,6 +52,7 @@ class Options:
     seeds: str | None = None        # '5', or '0,1,7'; None: the scale's
     all_arms: bool = False          # also those marked extra
     arms: tuple[str, ...] = ()      # further arms, as YAML
+    against: str | None = None      # the arm that these are compared with; None: the baseline
     backbone: str | None = None     # one of the study's; None: its first
     plugins: tuple[Path, ...] = ()
     results: Path = Path("results")
@@ -159,7 +160,7 @@ def prepare(
     plugins = tuple(read_plugins(options.plugins))
     load_plugins(plugins)
     seeds = parse_seeds(options.seeds)
-    file = read_study(study, options.arms, options.backbone)
+    file = read_study(study, options.arms, options.backbone, options.against)
     scale_file = read_scale(options.scale, options.settings)
     file = with_run_options(file, options.max_seeds, options.suffix)
     scale = scale_file.scale

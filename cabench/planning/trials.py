@@ -201,7 +201,8 @@ def _check_scale(study: Study, scale: Scale) -> None:
 def _run_arms(file: StudyFile, scale: Scale, all_arms: bool) -> list[str]:
     """The arms that run at this scale, in the study's order."""
     every = all_arms or scale.extra_arms
-    arms = [n for n, a in file.study.arms.items() if every or not a.extra or n in file.added]
+    chosen = {*file.added, file.against} if file.added else ()
+    arms = [n for n, a in file.study.arms.items() if every or not a.extra or n in chosen]
     if file.study.baseline not in arms:
         text = f"arm '{file.study.baseline}' is extra and does not run at this scale"
         raise ConfigError("study", ("baseline",), text)
@@ -330,7 +331,7 @@ def _manifest_trials(trials: list[Trial]) -> tuple[ManifestTrial, ...]:
 
 
 def added_claims(file: StudyFile) -> list[ManifestClaim]:
-    """One claim per arm of the command line: that it beats the baseline.
+    """One claim per arm of the command line: that it beats the baseline, or the arm of --against.
 
     Their ids are A1, A2, ... in the order given; `config.study` refuses such ids in a study.
     """
@@ -338,9 +339,9 @@ def added_claims(file: StudyFile) -> list[ManifestClaim]:
     return [
         ManifestClaim(
             id=ADDED_ID.format(i),
-            says=f"{name} beats {study.baseline}",
+            says=f"{name} beats {file.against}",
             better=name,
-            than=study.baseline,
+            than=file.against,
             metric=study.primary,
             test="superiority",
             added=True,

@@ -290,6 +290,9 @@ def command(manifest: Manifest) -> str:
         words += ["--plugin", plugin.path]
     for arm in manifest.added:
         words += ["--arm", arm]
+    rivals = {claim.than for claim in manifest.claims if claim.added} - {manifest.baseline}
+    for rival in sorted(rivals):
+        words += ["--against", rival]
     return shlex.join(words)
 
 
