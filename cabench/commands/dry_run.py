@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from rich.table import Table
 
 from cabench.analysis.footnotes import settings_note
+from cabench.config.seeds import seeds_text
 from cabench.config.yaml import located
 from cabench.cost.estimate import seconds_per_image, stated_seconds_per_image
 from cabench.cost.macs import cost
@@ -108,7 +109,7 @@ def notes(prepared: Prepared, arms: list[ArmEstimate], stated: bool) -> list[str
     side = max(1, min(prepared.jobs, len(planned.all_trials)))
     where = "one GPU per trial" if stated else f"{side} side by side on {prepared.device}"
     lines = [
-        f"{len(planned.all_trials)} trials: seeds {', '.join(map(str, planned.seeds))}; "
+        f"{len(planned.all_trials)} trials: {seeds_text(planned.seeds)}; "
         f"{listed(f'{images:,}' for images in planned.lengths)} images per trial; "
         f"data {planned.data.source}, {'x'.join(map(str, planned.data.shape))}; {where}",
         f"estimate: {time_text(prepared, arms, side, stated)}; {BASIS}",

@@ -102,7 +102,7 @@ Target = Annotated[
 ]
 Seeds = Annotated[
     str | None,
-    typer.Option(help="Number of seeds ('5') or a list ('0,1,7'); default: the scale's"),
+    typer.Option(help="Number of seeds (5), or seeds (0,1,7 or 10-12 or 5,); default: the scale's"),
 ]
 UntilResolved = Annotated[
     bool,

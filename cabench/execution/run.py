@@ -11,7 +11,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from cabench.config.schema import MOST_SEEDS
+from cabench.config.seeds import parse_seeds
 from cabench.config.study import read_scale, read_study, with_run_options
 from cabench.config.yaml import located
 from cabench.cost.macs import Uncounted, meta_macs
@@ -38,7 +38,6 @@ from cabench.runtime.files import write_json
 from cabench.runtime.sealed import is_valid
 
 EXECUTORS = ("auto", "local", "ray")
-LARGEST_SEED = 100_000
 ADDRESS = re.compile(r"auto|([\w.-]+|\[[\w.:%]+\]):\d{1,5}")  # of a Ray cluster
 
 
@@ -49,7 +48,7 @@ class Options:
     # fmt: off
     scale: str = "quick"
     settings: tuple[str, ...] = ()  # values of the scale to replace: 'training.lr=1e-3'
-    seeds: str | None = None        # '5', or '0,1,7'; None: the scale's
+    seeds: str | None = None        # '5', '0,1,7' or '10-12'; None: the scale's
     all_arms: bool = False          # also those marked extra
     arms: tuple[str, ...] = ()      # further arms, as YAML
     against: str | None = None      # the arm that these are compared with; None: the baseline
@@ -159,7 +158,7 @@ def prepare(
     _check_executor(options)
     plugins = tuple(read_plugins(options.plugins))
     load_plugins(plugins)
-    seeds = parse_seeds(options.seeds)
+    seeds = None if options.seeds is None else parse_seeds(options.seeds)
     file = read_study(study, options.arms, options.backbone, options.against)
     scale_file = read_scale(options.scale, options.settings)
     file = with_run_options(file, options.max_seeds, options.suffix)
@@ -212,26 +211,6 @@ def what_remains(
         elif not record.complete:
             failed += 1
     return planned, Remaining((), tuple(missing), failed)
-
-
-def parse_seeds(text: str | None) -> list[int] | None:
-    """'5' -> 0..4; '0,1,7' -> those seeds."""
-    if text is None:
-        return None
-    try:
-        seeds = [int(part) for part in text.split(",") if part.strip()]
-    except ValueError:
-        seeds = []
-    if not seeds or min(seeds) < 0 or max(seeds) > LARGEST_SEED or len(set(seeds)) < len(seeds):
-        raise CabenchError(
-            f"--seeds: expected a count such as 5, or different seeds up to {LARGEST_SEED} such "
-            f"as 0,1,7, got {shown(text)}"
-        )
-    if "," in text:
-        return seeds
-    if not 0 < seeds[0] <= MOST_SEEDS:
-        raise CabenchError(f"--seeds: expected 1 to {MOST_SEEDS} seeds, got {shown(text)}")
-    return list(range(seeds[0]))
 
 
 def _check_executor(options: Options) -> None:
