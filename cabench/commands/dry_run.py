@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from rich.table import Table
 
-from cabench.analysis.footnotes import settings_note
+from cabench.analysis.footnotes import settings_note, unused_note
 from cabench.config.seeds import seeds_text
 from cabench.config.yaml import located
 from cabench.cost.estimate import seconds_per_image, stated_seconds_per_image
@@ -15,6 +15,7 @@ from cabench.errors import ConfigError, describe, listed
 from cabench.execution.run import Prepared
 from cabench.execution.schedule import COMPILED_STEP, sampling_passes, training_passes
 from cabench.planning.trials import added_claims
+from cabench.records.spec import unused_streams
 from cabench.runtime.console import clock, screen
 
 BASIS = "MACs: batch 1, one network evaluation, conditioning included (its share beside)"
@@ -118,6 +119,8 @@ def notes(prepared: Prepared, arms: list[ArmEstimate], stated: bool) -> list[str
         lines.append("added claims: " + "; ".join(f"{claim.id}: {claim.says}" for claim in added))
     if planned.settings:
         lines.append(settings_note(prepared.manifest))
+    if unused := unused_streams(planned.models[arm].spec for arm in planned.arms):
+        lines.append(unused_note(unused))
     if prepared.options.until_resolved:
         most = planned.study.sequential.most
         lines.append(

@@ -183,7 +183,7 @@ class Study(Part):
     """train: arms are trained and compared"""
     question: str
     """the question that the study asks, in one sentence"""
-    needs: list[str] = ["label"]
+    needs: Annotated[list[str], Field(min_length=1)] = ["label"]
     """condition inputs (streams) that the data must have"""
     backbones: Annotated[list[str], Field(min_length=1)] = ["dit"]
     """backbones that the study can run on: the first, or the one given with --backbone"""

@@ -177,6 +177,7 @@ def with_added(document: Document, names: Iterable[str]) -> Document:
 def check_study(study: Study) -> None:
     """Raises a ConfigError where a reference leads nowhere or a claim contradicts itself."""
     _check_named(study.baseline, study.arms, ("baseline",))
+    _check_distinct(study.needs, ("needs",))
     _check_distinct(study.backbones, ("backbones",))
     check_ids([claim.id for claim in study.claims])
     for i, claim in enumerate(study.claims):

@@ -14,10 +14,9 @@ from cabench.config.schema import ADDED_ID, Study
 from cabench.config.settings import Setting
 from cabench.config.study import ScaleFile, StudyFile
 from cabench.config.yaml import Document, located
-from cabench.diffusion import sampling
-from cabench.diffusion.process import Process
-from cabench.errors import ConfigError, listed
+from cabench.errors import ConfigError
 from cabench.planning import references
+from cabench.planning.combinations import check_arms, check_scale
 from cabench.planning.data import DataRef, choose_data, find_data, on_data
 from cabench.planning.models import ResolvedModel, network_of, resolve_models
 from cabench.planning.settings import check_settings
@@ -145,11 +144,12 @@ def plan(
         place = choose_data(study.needs, scale_file.scale)
         scale = on_data(scale_file.scale, place)
         check_settings(scale_file.settings, scale, place, file.backbone)
-        _check_scale(study, scale)
+        check_scale(study, scale)
         data = find_data(study.needs, scale, place, study.resample)
         network = network_of(study, scale, file.backbone, data)
         models = resolve_models(study.arms, network, scale.max_params, scale.bottleneck)
         arms = _run_arms(file, scale, all_arms)
+        check_arms(study, {name: model.spec for name, model in models.items()}, arms)
         _check_sizes(arms, models, scale)
     if isinstance(data.missing, ConfigError):
         data = dataclasses.replace(data, missing=scale_file.document.locate(data.missing))
@@ -175,27 +175,6 @@ def plan(
     ]
     settings = scale_file.settings
     return Plan(file, documents, scale, data, arms, seeds, models, trials, plugins, settings)
-
-
-def _check_scale(study: Study, scale: Scale) -> None:
-    if study.primary not in scale.metrics:
-        text = f"scale '{scale.scale}' does not measure '{study.primary}'"
-        text = f"{text}; it measures {listed(scale.metrics)}"
-        raise ConfigError("study", ("primary",), text)
-    training = scale.training
-    lengths = [*training.lengths, training.images]
-    if lengths != sorted(set(lengths)) or lengths[0] < training.batch:
-        text = (
-            f"expected rising numbers of images from {training.batch} (batch) to below "
-            f"{training.images} (images), got {listed(map(str, training.lengths))}"
-        )
-        raise ConfigError("scale", ("training", "lengths"), text)
-    process = Process(scale.diffusion.prediction, scale.diffusion.schedule)
-    sampler, steps = scale.sampling.sampler, scale.sampling.steps
-    if (reason := sampling.misfit(process, sampler)) is not None:
-        raise ConfigError("scale", ("sampling", "sampler"), reason)
-    if (reason := sampling.no_grid(process, sampler, steps)) is not None:
-        raise ConfigError("scale", ("sampling", "steps"), reason)
 
 
 def _run_arms(file: StudyFile, scale: Scale, all_arms: bool) -> list[str]:
