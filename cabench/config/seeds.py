@@ -24,7 +24,8 @@ def parse_seeds(text: str) -> list[int]:
     if not known or len(known) < len(ranges) or max(one[-1] for one in known) > LARGEST_SEED:
         raise CabenchError(f"--seeds: {EXPECTED}, got {shown(text)}")
     if not 0 < count <= MOST_SEEDS:
-        raise CabenchError(f"--seeds: expected 1 to {MOST_SEEDS} seeds, got {shown(text)}")
+        single = f"; for the single seed {count} write '{count},'" if is_count(text) else ""
+        raise CabenchError(f"--seeds: expected 1 to {MOST_SEEDS} seeds, got {shown(text)}{single}")
     seeds = list(range(count)) if is_count(text) else [seed for one in known for seed in one]
     if len(set(seeds)) < len(seeds):
         raise CabenchError(f"--seeds: {EXPECTED}, got {shown(text)}")

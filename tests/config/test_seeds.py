@@ -35,6 +35,11 @@ def test_others_are_refused(text):
         parse_seeds(text)
 
 
+def test_a_number_that_is_too_large_may_be_a_seed():
+    with pytest.raises(CabenchError, match="for the single seed 2000 write '2000,'$"):
+        parse_seeds("2000")
+
+
 def test_in_words():
     assert seeds_text([7]) == "seed 7"
     assert seeds_text([0, 1, 2]) == "seeds 0, 1, 2"
