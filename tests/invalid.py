@@ -62,6 +62,8 @@ STUDIES = {  # edits of conftest.TINY_STUDY
     "list": Invalid("study: tiny", "- study", 2, ""),
     "dot": Invalid("study: tiny", "study: ti.ny", 1, "study"),
     "arm's name": Invalid("can-all:", "../../evil:", 7, "arms.../../evil"),
+    "no stream": Invalid("baseline:", "needs: []\nbaseline:", 3, "needs"),
+    "a stream twice": Invalid("baseline:", "needs: [label, label]\nbaseline:", 3, "needs.1"),
     "backbone": Invalid("baseline:", "backbones: [vit]\nbaseline:", 3, "backbones.0"),
 }
 SCALES = {  # edits of conftest.TINY_SCALE
@@ -86,6 +88,16 @@ SCALES = {  # edits of conftest.TINY_SCALE
         "diffusion: {prediction: flow}\nsampling: {steps: 3",
         "diffusion: {prediction: eps, schedule: cosine}\nsampling: {sampler: unipc, steps: 3",
         8, "sampling.sampler"
+    ),
+    "guidance of a conditional network": Invalid(
+        "64, snapshot_every: 96}\ndiffusion: {prediction: flow}\nsampling: {steps: 3",
+        "64, snapshot_every: 96, label_dropout: 0}\ndiffusion: {prediction: flow}\nsampling: {guidance: 2.0, steps: 3",
+        8, "sampling.guidance",
+    ),
+    "sweep of a conditional network": Invalid(
+        "64, snapshot_every: 96}\ndiffusion: {prediction: flow}\nsampling: {steps: 3",
+        "64, snapshot_every: 96, label_dropout: 0}\ndiffusion: {prediction: flow}\nsampling: {sweep: {guidance: [1, 2]}, steps: 3",
+        8, "sampling.sweep.guidance.1",
     ),
     "patch": Invalid("patch: 4", "patch: 3", 5, "backbones.dit.patch"),
     "preset": Invalid("preset: micro", "preset: mikro", 5, "backbones.dit.preset"),

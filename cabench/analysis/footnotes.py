@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from cabench.analysis.formatting import plural
 from cabench.errors import listed
 from cabench.evidence.results import Results
 from cabench.records.schema import Manifest, MetricInfo, Protocol, SearchResult
+from cabench.records.spec import unused_streams
 
 PROTOCOL = ("n", "guidance", "judge", "sampler", "steps", "images")  # must agree to compare scores
 
@@ -16,7 +17,13 @@ PROTOCOL = ("n", "guidance", "judge", "sampler", "steps", "images")  # must agre
 def footnotes(results: Results, with_caveat: bool = True) -> list[str]:
     """One string per note, in reading order; warnings first."""
     manifest = results.manifest
-    notes = [*warnings(results), protocol_note(results), statistics_note(manifest)]
+    notes = [*warnings(results), protocol_note(results)]
+    if manifest.settings:
+        notes.append(settings_note(manifest))
+    models = [record.spec.train.model for record in results.records.values()]
+    if unused := unused_streams(models):
+        notes.append(unused_note(unused))
+    notes.append(statistics_note(manifest))
     if len(manifest.seeds) == 1:
         notes.append("One seed: no interval and no test; differences may be chance.")
     if manifest.tuning:
@@ -131,6 +138,22 @@ def _protocol_parts(protocol: Protocol) -> list[str]:
         f"{protocol.steps} sampling steps",
         f"feature extractor {protocol.judge}",
     ]
+
+
+def settings_note(manifest: Manifest) -> str:
+    """'Settings that differ from scale quick (--set): training.lr 0.001 (there 0.003).'."""
+    changed = ", ".join(
+        f"{s.key} {json.dumps(s.value)} (there {json.dumps(s.before)})" for s in manifest.settings
+    )
+    return f"Settings that differ from scale {manifest.scale_file} (--set): {changed}."
+
+
+def unused_note(streams: Sequence[str]) -> str:
+    """'No method is conditioned on style: ...'."""
+    return (
+        f"No method is conditioned on {listed(streams)}: scores by it compare the samples with "
+        "conditions that no network was given."
+    )
 
 
 def tuning_note(searches: Mapping[str, SearchResult]) -> str:

@@ -55,6 +55,7 @@ def run(
     scale: options.ScaleName = "quick",
     data: options.DataName = None,
     option: options.DataOptions = None,
+    settings: options.Settings = None,
     seeds: options.Seeds = None,
     until_resolved: options.UntilResolved = False,
     max_seeds: options.MaxSeeds = None,
@@ -62,6 +63,7 @@ def run(
     all_arms: options.AllArms = False,
     dry_run: options.DryRun = False,
     arm: options.Arms = None,
+    against: options.Against = None,
     plugin: options.Plugins = None,
     backbone: options.Backbone = None,
     executor: options.Executor = "auto",
@@ -90,9 +92,11 @@ def run(
             scale=scale,
             data=data,
             data_options=tuple(option or ()),
+            settings=tuple(settings or ()),
             seeds=seeds,
             all_arms=all_arms,
             arms=tuple(arm or ()),
+            against=against,
             backbone=backbone,
             plugins=tuple(plugin or ()),
             results=results,
@@ -173,6 +177,7 @@ def try_(
     study: Annotated[Path, typer.Option(help="Study whose arms it is compared with")] = Path(
         "studies/layer_placement.yaml"
     ),
+    against: options.Against = None,
     scale: options.ScaleName = "quick",
     jobs: options.Jobs = None,
     device: options.Device = "auto",
@@ -185,7 +190,13 @@ def try_(
     from cabench.execution.run import Options
 
     chosen = Options(
-        scale=scale, jobs=jobs, device=device, executor=executor, results=results, cache=cache
+        scale=scale,
+        against=against,
+        jobs=jobs,
+        device=device,
+        executor=executor,
+        results=results,
+        cache=cache,
     )
     raise typer.Exit(try_idea(file, study, chosen, minutes, json))
 

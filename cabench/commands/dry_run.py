@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from rich.table import Table
 
+from cabench.analysis.footnotes import settings_note, unused_note
+from cabench.config.seeds import seeds_text
 from cabench.config.yaml import located
 from cabench.cost.estimate import seconds_per_image, stated_seconds_per_image
 from cabench.cost.macs import cost
@@ -13,6 +15,8 @@ from cabench.errors import ConfigError, describe, listed
 from cabench.execution import preflight
 from cabench.execution.run import Prepared
 from cabench.execution.schedule import COMPILED_STEP, sampling_passes, training_passes
+from cabench.planning.trials import added_claims
+from cabench.records.spec import unused_streams
 from cabench.runtime.console import clock, screen
 
 BASIS = "MACs: batch 1, one network evaluation, conditioning included (its share beside)"
@@ -108,11 +112,17 @@ def notes(prepared: Prepared, arms: list[ArmEstimate], stated: bool) -> list[str
     side = max(1, min(prepared.jobs, len(planned.all_trials)))
     where = "one GPU per trial" if stated else f"{side} side by side on {prepared.device}"
     lines = [
-        f"{len(planned.all_trials)} trials: seeds {', '.join(map(str, planned.seeds))}; "
+        f"{len(planned.all_trials)} trials: {seeds_text(planned.seeds)}; "
         f"{listed(f'{images:,}' for images in planned.lengths)} images per trial; "
         f"data {planned.data.source}, {'x'.join(map(str, planned.data.shape))}; {where}",
         f"estimate: {time_text(prepared, arms, side, stated)}; {BASIS}",
     ]
+    if added := added_claims(planned.file):
+        lines.append("added claims: " + "; ".join(f"{claim.id}: {claim.says}" for claim in added))
+    if planned.settings:
+        lines.append(settings_note(prepared.manifest))
+    if unused := unused_streams(planned.models[arm].spec for arm in planned.arms):
+        lines.append(unused_note(unused))
     if prepared.options.until_resolved:
         most = planned.study.sequential.most
         lines.append(

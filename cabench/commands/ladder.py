@@ -15,6 +15,7 @@ from cabench.analysis import tables
 from cabench.analysis.figures.ladder import ladder_figure
 from cabench.analysis.formatting import NONE
 from cabench.analysis.summary import Cell, Column, Row, TextTable
+from cabench.commands.run import show_seeds
 from cabench.config.yaml import Document
 from cabench.cost.macs import meta_macs
 from cabench.errors import CabenchError, listed, unknown
@@ -37,6 +38,7 @@ def run_ladder(
     """
     if len(rungs) < 2:
         raise CabenchError(f"--rungs: expected two or more scales, got {listed(rungs)}")
+    show_seeds(options)
     prepared = [prepare(study, dataclasses.replace(options, scale=name)) for name in rungs]
     if len({each.plan.scale.scale for each in prepared}) < len(rungs):
         raise CabenchError(f"--rungs: expected different scales, got {listed(rungs)}")

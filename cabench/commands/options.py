@@ -74,6 +74,14 @@ ScaleName = Annotated[
         autocompletion=completion.scales,
     ),
 ]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Replace a value of the scale, such as training.lr=1e-3; repeatable",
+    ),
+]
 StudyName = Annotated[
     str,
     typer.Argument(
@@ -110,7 +118,7 @@ DataOptions = Annotated[
 ]
 Seeds = Annotated[
     str | None,
-    typer.Option(help="Number of seeds ('5') or a list ('0,1,7'); default: the scale's"),
+    typer.Option(help="Number of seeds (5), or seeds (0,1,7 or 10-12 or 5,); default: the scale's"),
 ]
 UntilResolved = Annotated[
     bool,
@@ -139,6 +147,10 @@ Plugins = Annotated[
 Arms = Annotated[
     list[str] | None,
     typer.Option(help="Further arm, as YAML: '{NAME: {methods: [...]}}'; repeatable"),
+]
+Against = Annotated[
+    str | None,
+    typer.Option(help="The arm that added arms are compared with; default: the baseline"),
 ]
 AllArms = Annotated[bool, typer.Option("--all-arms", help="Include arms marked extra")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print trials, cost and time, then stop")]

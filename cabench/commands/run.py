@@ -6,6 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from cabench.config.seeds import is_count, understood
 from cabench.execution.looks import run_until_resolved
 from cabench.execution.run import Options, Prepared, execute, prepare
 from cabench.records.runs import Run, find_run
@@ -24,6 +25,7 @@ def run_study(
 
     `budget` in seconds is for a run until its claims are resolved.
     """
+    show_seeds(options, dry_run)
     prepared = prepare(study, options)
     if dry_run:
         from cabench.commands.dry_run import show_plan
@@ -42,6 +44,12 @@ def run_study(
 
         write_tensorboard(run, tensorboard)
     return code
+
+
+def show_seeds(options: Options, always: bool = False) -> None:
+    """Print how --seeds is understood, `always` or where it is a number: 1000 may mean a seed."""
+    if options.seeds is not None and (always or is_count(options.seeds)):
+        screen().print(understood(options.seeds), soft_wrap=True)
 
 
 def show_reference(prepared: Prepared, console: Console) -> None:

@@ -15,7 +15,9 @@ from pydantic import BaseModel
 from pydantic.json_schema import JsonSchemaValue
 
 from cabench import metrics
+from cabench.config import extends
 from cabench.config.cost_study import CostStudy
+from cabench.config.grids import ARM_KEYS, BACKBONE
 from cabench.config.scale import Scale
 from cabench.config.schema import COUNTS, Study
 from cabench.data import options_model
@@ -45,7 +47,7 @@ def study() -> JsonSchemaValue:
     """The schema of a study file."""
     schema = base(Study)
     definitions: Definitions = schema["$defs"]
-    definitions["Arm"]["properties"]["methods"]["items"] = method(definitions)
+    complete_arms(definitions)
     schema["properties"]["arms"]["additionalProperties"] = False  # names must match the pattern
     restrict(schema["properties"]["backbones"], BACKBONES.names())
     restrict(definitions["Arm"]["properties"]["on"], BACKBONES.names())
@@ -58,7 +60,7 @@ def cost_study() -> JsonSchemaValue:
     """The schema of a study of kind cost or timing."""
     schema = base(CostStudy)
     definitions: Definitions = schema["$defs"]
-    definitions["Arm"]["properties"]["methods"]["items"] = method(definitions)
+    complete_arms(definitions)
     restrict(definitions["Model"]["properties"]["backbone"], BACKBONES.names())
     return schema
 
@@ -76,12 +78,56 @@ def scale() -> JsonSchemaValue:
     restrict(data["properties"]["metrics"], metrics.names())
     restrict(data["properties"]["source"], DATASETS.names())
     data["allOf"] = [data_options(name, definitions) for name in DATASETS.names()]
-    return schema
+    needed = requirements(schema, definitions)
+    extending = {"required": [extends.KEY], "properties": {extends.KEY: {"type": "string"}}}
+    return schema | {"required": ["scale"], "if": extending, "else": needed}
+
+
+def requirements(part: JsonSchemaValue, definitions: Definitions) -> JsonSchemaValue:
+    """The keys that a part and its mappings require, as a schema; they are taken out of `part`.
+
+    Lists keep theirs: a file that extends another replaces them as a whole.
+    """
+    needed: JsonSchemaValue = {}
+    if required := part.pop("required", None):
+        needed["required"] = required
+    inner = {
+        name: requirements(one, definitions)
+        for name, written in part.get("properties", {}).items()
+        for one in resolved(written, definitions)
+    }
+    if inner := {name: one for name, one in inner.items() if one}:
+        needed["properties"] = inner
+    if isinstance(values := part.get("additionalProperties"), dict):
+        for one in resolved(values, definitions):
+            needed["additionalProperties"] = requirements(one, definitions)
+    return needed
+
+
+def resolved(schema: JsonSchemaValue, definitions: Definitions) -> list[JsonSchemaValue]:
+    """The schema, or the definition that it refers to; [] where it takes no mapping."""
+    choices = [schema, *schema.get("anyOf", ())]
+    named = [definitions[one["$ref"].split("/")[-1]] for one in choices if "$ref" in one]
+    return named or [one for one in choices if one.get("type") == "object"]
 
 
 def base(model: type[BaseModel]) -> JsonSchemaValue:
     """A model's JSON schema with its dialect."""
     return {"$schema": DIALECT} | model.model_json_schema()
+
+
+def complete_arms(definitions: Definitions) -> None:
+    """Fill in the methods that an arm may have, and the keys of its grid."""
+    arm = definitions["Arm"]["properties"]
+    arm["methods"]["items"] = method(definitions)
+    options = {name: METHODS.get(name).Options.model_fields for name in METHODS.names()}
+    options[BACKBONE] = {
+        key: None
+        for name in BACKBONES.names()
+        for key in getattr(BACKBONES.get(name), "options", ())
+    }
+    keys = [f"{first}.{option}" for first, names in options.items() for option in names]
+    arm["grid"]["propertyNames"] = {"enum": [*ARM_KEYS, *keys]}
 
 
 def method(definitions: Definitions) -> JsonSchemaValue:

@@ -154,7 +154,8 @@ def make_scorers(
             raise CabenchError(f"{run.name}: its trials have different data or sample counts")
     if spec.score.unseen is not None:
         LOG.warning("only samples of the report split are scored, not those of unseen concepts")
-    scale = read_scale(run.manifest.scale_file or run.manifest.scale).scale
+    settings = [setting.text for setting in run.manifest.settings]
+    scale = read_scale(run.manifest.scale_file or run.manifest.scale, settings).scale
     dataset = find_dataset(run, scale, whole)
     network = None
     if clip is not None:

@@ -93,11 +93,14 @@ def best_arm(results: Results) -> str:
 
 
 def answer(results: Results, verdict: Verdict) -> dict[str, Any]:
-    """The verdict on an idea against the control, its difference to the best arm, and its cost."""
+    """The verdict on an idea, its differences to its rival, the control and the best arm, its cost.
+
+    The rival is the arm of --against, or else the control.
+    """
     arm, best = verdict.claim.better, best_arm(results)
     cost, base = results.costs[arm], results.costs[results.manifest.baseline]
     against = {}
-    for rival in dict.fromkeys((results.manifest.baseline, best)):
+    for rival in dict.fromkeys((verdict.claim.than, results.manifest.baseline, best)):
         difference = _difference(results, arm, rival)
         against[rival] = {
             "difference": _number(difference.mean),

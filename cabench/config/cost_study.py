@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import dataclasses
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
 
+from cabench.config.files import is_file
+from cabench.config.grids import check_expanded, expand
 from cabench.config.schema import Arm, Embedder, Name, Part, Pixels, Positive, Profile
-from cabench.config.study import check_arms, check_ids, is_file, read_arms, with_added, with_arms
+from cabench.config.study import (
+    check_arms,
+    check_ids,
+    matches,
+    read_arms,
+    with_added,
+    with_arms,
+)
 from cabench.config.yaml import Document, located
-from cabench.errors import CabenchError, ConfigError, listed, near, unknown
+from cabench.errors import CabenchError, ConfigError, Where, listed, near, unknown
 
 COUNTED = ("macs", "params")
 TIMED = ("step", "sampling", "latency")
@@ -131,12 +141,26 @@ def read_cost_study(path: Path, arms: Iterable[str] = ()) -> CostFile:
     """
     document = Document.read(path, "study")
     study = document.validated(CostStudy)
+    with located(document):
+        expansion = expand(study.arms)
+        check_expanded(_references(study), expansion.names)
+    document = dataclasses.replace(document, origins=expansion.origins)
+    study = study.model_copy(update={"arms": expansion.arms})
     added = read_arms(arms, study.arms)
     document = with_added(document, added)
     study = study.model_copy(update={"arms": with_arms(study.arms, added)})
     with located(document):
         check_cost_study(study)
     return CostFile(study, document)
+
+
+def _references(study: CostStudy) -> Iterator[tuple[Where, str]]:
+    """Every place that names an arm, and the name."""
+    yield ("baseline",), study.baseline
+    yield from matches(study.arms)
+    for i, claim in enumerate(study.claims):
+        yield ("claims", i, "of"), split(claim.of)[1]
+        yield ("claims", i, "over"), split(claim.over)[1]
 
 
 def check_cost_study(study: CostStudy) -> None:

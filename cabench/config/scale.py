@@ -227,6 +227,9 @@ class Scale(Part):
 
     scale: FolderName
     """name of the scale"""
+    extends: str | None = None
+    """a scale to start from, by its name or a file's path relative to this one; the keys given here
+    replace its keys, within mappings key by key"""
     about: str = ""
     """one line for lists and reports"""
     data: Annotated[list[DataChoice], Field(min_length=1)]

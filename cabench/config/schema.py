@@ -74,6 +74,9 @@ class Arm(Part):
     """the study's by default"""
     backbone: dict[str, Any] = {}
     """further options of the backbone, such as {depthwise_at: before}"""
+    grid: dict[str, Annotated[list[Any], Field(min_length=1)]] = {}
+    """one arm per combination of these values: {can.rank: [4, 8]} makes ARM-rank-4 and ARM-rank-8;
+    a key is METHOD.OPTION, backbone.OPTION, or a key of the arm such as embedder"""
     init_salt: str = ""
     """any text: other initial values with the same data and noise, as a paired null"""
     extra: bool = False
@@ -180,7 +183,7 @@ class Study(Part):
     """train: arms are trained and compared"""
     question: str
     """the question that the study asks, in one sentence"""
-    needs: list[str] = ["label"]
+    needs: Annotated[list[str], Field(min_length=1)] = ["label"]
     """condition inputs (streams) that the data must have"""
     backbones: Annotated[list[str], Field(min_length=1)] = ["dit"]
     """backbones that the study can run on: the first, or the one given with --backbone"""

@@ -5,20 +5,23 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import NamedTuple
 
 from ruamel.yaml.comments import CommentedMap
 
+from cabench.config.extends import extended
+from cabench.config.files import SUFFIXES, elsewhere, is_file, scale_names, scale_path
+from cabench.config.grids import check_expanded, expand
 from cabench.config.scale import Scale
 from cabench.config.schema import ADDED_ID, COUNTS, AddedArms, Arm, Claim, Study
+from cabench.config.settings import Setting, with_settings
 from cabench.config.yaml import Document, located
 from cabench.errors import CabenchError, ConfigError, Where, listed, near, shown, unknown
 
-ARM_OPTION = "--arm"
+ARM_OPTION, AGAINST_OPTION = "--arm", "--against"
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,7 @@ class StudyFile:
     written: Study              # with those of every backbone, as in the file
     backbone: str
     added: Mapping[str, str]    # arms of the command line: name -> YAML as given
+    against: str                # the arm that these are claimed to beat
     document: Document
     sha256: str                 # of the file
     # fmt: on
@@ -45,19 +49,31 @@ class ScaleFile:
 
     scale: Scale
     document: Document
+    settings: tuple[Setting, ...] = ()  # values that the command line replaced
 
 
-def read_study(path: Path, arms: Iterable[str] = (), backbone: str | None = None) -> StudyFile:
+def read_study(
+    path: Path,
+    arms: Iterable[str] = (),
+    backbone: str | None = None,
+    against: str | None = None,
+) -> StudyFile:
     """The study in `path`, with further arms written as YAML: '{NAME: {methods: [...]}}'.
 
+    `against` is the arm that the further ones are compared with; the default is the baseline.
     `backbone` is one of the study's; the default is its first. With any other the study's name
     becomes STUDY-BACKBONE. Names of methods, metrics and backbones are not checked here but in
     `planning.references`.
     """
     if not is_file(path):
-        raise CabenchError(f"no study file {_elsewhere(path)}")
+        raise CabenchError(f"no study file {elsewhere(path)}")
     document = Document.read(path, "study")
     study = document.validated(Study)
+    with located(document):
+        expansion = expand(study.arms)
+        check_expanded(references(study), expansion.names)
+    document = dataclasses.replace(document, origins=expansion.origins)
+    study = study.model_copy(update={"arms": expansion.arms})
     added = read_arms(arms, study.arms)
     document = with_added(document, added)
     study = study.model_copy(update={"arms": with_arms(study.arms, added)})
@@ -68,11 +84,14 @@ def read_study(path: Path, arms: Iterable[str] = (), backbone: str | None = None
     with located(document):
         check_study(study)
         restricted = _on_backbone(study, chosen, added)
+    if against is not None:
+        _check_against(against, restricted.arms, added)
     return StudyFile(
         study=restricted,
         written=study,
         backbone=chosen,
         added={name: arm.text for name, arm in added.items()},
+        against=against or study.baseline,
         document=document,
         sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
     )
@@ -121,12 +140,25 @@ def read_arms(texts: Iterable[str], taken: Iterable[str]) -> dict[str, AddedArm]
                 problem = f"{shown(name)}: {how}; got {shown(arm)}"
                 raise ConfigError("study", (), problem, ARM_OPTION)
         nested = dataclasses.replace(document, content=CommentedMap(arms=document.content))
-        for name, arm in nested.validated(AddedArms).arms.items():
+        written = nested.validated(AddedArms).arms
+        with located(nested):
+            expanded = expand(written).arms
+        for name, arm in expanded.items():
             if name in taken or name in added:
                 problem = f"the study already has an arm '{name}': choose another name"
                 raise ConfigError("study", (), problem, ARM_OPTION)
             added[name] = AddedArm(arm, text)
     return added
+
+
+def _check_against(name: str, arms: Mapping[str, Arm], added: Iterable[str]) -> None:
+    own = [arm for arm in arms if arm not in added]
+    if len(own) == len(arms):
+        raise CabenchError(f"{AGAINST_OPTION}: expected with {ARM_OPTION} only")
+    if name not in own:
+        raise CabenchError(f"{AGAINST_OPTION}: {unknown('arm of the study', name, own)}")
+    if arms[name].bound:
+        raise CabenchError(f"{AGAINST_OPTION}: '{name}' is a lower bound, which has no verdict")
 
 
 def with_arms(arms: Mapping[str, Arm], added: Mapping[str, AddedArm]) -> dict[str, Arm]:
@@ -145,6 +177,7 @@ def with_added(document: Document, names: Iterable[str]) -> Document:
 def check_study(study: Study) -> None:
     """Raises a ConfigError where a reference leads nowhere or a claim contradicts itself."""
     _check_named(study.baseline, study.arms, ("baseline",))
+    _check_distinct(study.needs, ("needs",))
     _check_distinct(study.backbones, ("backbones",))
     check_ids([claim.id for claim in study.claims])
     for i, claim in enumerate(study.claims):
@@ -171,6 +204,28 @@ def check_ids(ids: Sequence[str]) -> None:
             raise ConfigError("study", ("claims", i, "id"), f"'{name}' is listed twice")
 
 
+def references(study: Study) -> Iterator[tuple[Where, str]]:
+    """Every place of a study that names an arm, and the name."""
+    yield ("baseline",), study.baseline
+    yield from matches(study.arms)
+    for i, claim in enumerate(study.claims):
+        yield from ((("claims", i, side), name) for side, name in sides(claim))
+
+
+def matches(arms: Mapping[str, Arm]) -> Iterator[tuple[Where, str]]:
+    """Every place of an arm that names the arm whose size it is matched to, and the name."""
+    for name, arm in arms.items():
+        if arm.match is not None:
+            yield ("arms", name, "match", "params_of"), arm.match.params_of
+
+
+def sides(claim: Claim) -> list[tuple[str, str]]:
+    """The keys of a claim that name an arm, and the names."""
+    named = [("better", claim.better), ("than", claim.than)]
+    named += [("also_than", name) for name in claim.also_than]
+    return named + [("relative_to", name) for name in claim.relative_to or ()]
+
+
 def _check_claim(claim: Claim, study: Study, i: int) -> None:
     arms = study.arms
 
@@ -181,10 +236,7 @@ def _check_claim(claim: Claim, study: Study, i: int) -> None:
         raise wrong("id", f"'{claim.id}' is reserved for arms added with --arm; choose another id")
     if claim.better in (claim.than, *claim.also_than):
         raise wrong("than", f"'{claim.better}' is compared with itself")
-    sides = [("better", claim.better), ("than", claim.than)]
-    sides += [("also_than", name) for name in claim.also_than]
-    sides += [("relative_to", name) for name in claim.relative_to or ()]
-    for side, name in sides:
+    for side, name in sides(claim):
         _check_named(name, arms, ("claims", i, side))
         if arms[name].bound:
             raise wrong(side, f"'{name}' is a lower bound, which has no verdict")
@@ -236,50 +288,20 @@ def check_arms(arms: Mapping[str, Arm], baseline: str, backbones: Sequence[str])
 # ---- scales -------------------------------------------------------------------------------------
 
 
-def scale_names() -> list[str]:
-    """The scales that come with cabench."""
-    folder = resources.files("cabench.config") / "scales"
-    return sorted(Path(p.name).stem for p in folder.iterdir() if p.name.endswith(".yaml"))
+def read_scale(name: str, settings: Sequence[str] = ()) -> ScaleFile:
+    """A scale that comes with cabench, by name, or the YAML file at a path.
 
-
-def read_scale(name: str) -> ScaleFile:
-    """A scale that comes with cabench, by name, or the YAML file at a path."""
+    `settings` are values of the command line, as KEY=VALUE: they give it another name, too.
+    """
     packaged = name in scale_names()
-    if packaged:
-        path = Path(str(resources.files("cabench.config") / "scales" / f"{name}.yaml"))
-    elif not name.endswith((".yaml", ".yml")):
+    path = scale_path(name) if packaged else Path(name)
+    if not packaged and not name.endswith(SUFFIXES):
         raise CabenchError(f"--scale: {unknown('scale', name, scale_names())}, or a YAML file")
-    elif not is_file(path := Path(name)):
-        raise CabenchError(f"--scale: no scale file {_elsewhere(path)}")
-    document = Document.read(path, "scale")
+    if not is_file(path):
+        raise CabenchError(f"--scale: no scale file {elsewhere(path)}")
+    document = extended(Document.read(path, "scale"))
     scale = document.validated(Scale)
     if not packaged and scale.scale in scale_names():
         text = f"'{scale.scale}' is the name of a scale that comes with cabench; choose another"
         raise document.locate(ConfigError("scale", ("scale",), text))
-    return ScaleFile(scale, document)
-
-
-# ---- files --------------------------------------------------------------------------------------
-
-
-def is_file(path: Path) -> bool:
-    """Whether `path` is a file; False for a name that is too long."""
-    try:
-        return path.is_file()
-    except OSError:  # the name is too long for the file system
-        return False
-
-
-def _elsewhere(path: Path) -> str:
-    """A path that is no file, the nearest match, and the YAML files of its directory."""
-    try:
-        if path.is_dir():
-            return f"'{path}': it is a directory; its files: {listed(_yaml_files(path))}"
-        known = _yaml_files(path.parent)
-    except OSError:  # the name is too long for the file system
-        return f"'{path}'"
-    return f"'{path}'{near(str(path), known)}; files here: {listed(known)}"
-
-
-def _yaml_files(folder: Path) -> list[str]:
-    return sorted(str(p) for p in folder.glob("*.yaml"))
+    return ScaleFile(*with_settings(scale, document, settings))

@@ -23,7 +23,7 @@ from ruamel.yaml.parser import RoundTripParser
 from ruamel.yaml.reader import ReaderError
 from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
-from cabench.errors import CabenchError, ConfigError, Where, cut, shown
+from cabench.errors import CabenchError, ConfigError, Where, cut, key_path, shown
 from cabench.runtime.validation import Model, first_fault, validate
 
 LARGEST_FILE = 1_000_000  # bytes
@@ -31,6 +31,7 @@ LONGEST_WORD = 1_000  # characters of a number or an unquoted text
 DEEPEST = 30  # levels of nested mappings and lists
 MOST_VALUES = 100_000  # with aliases expanded
 LARGEST_INT = 2**63 - 1
+SET = "--set"  # the option that replaces values of a scale
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,9 @@ class Document:
     path: Path | str                # what messages call it
     content: CommentedMap
     added: Mapping[Where, str] = field(default_factory=dict)  # parts given by an option: its name
+    settings: tuple[Where, ...] = ()    # values given by --set
+    origins: Mapping[Where, Where] = field(default_factory=dict)  # place -> where it is written
+    layers: tuple[Document, ...] = ()   # this file and those that it extends; () for one alone
     # fmt: on
 
     @classmethod
@@ -81,8 +85,40 @@ class Document:
         for part, option in self.added.items():
             if error.where[: len(part)] == part:
                 return ConfigError(self.name, error.where, error.text, option)
-        line = line_of(self.content, error.where)
-        return ConfigError(self.name, error.where, error.text, self.path, line)
+        if any(error.where[: len(part)] == part for part in self.settings):
+            return ConfigError(self.name, (), error.text, f"{SET} {key_path(error.where)}")
+        written = self._layer_of(error.where)
+        line = line_of(written.content, self._origin_of(error.where))
+        return ConfigError(self.name, error.where, error.text, written.path, line)
+
+    def _origin_of(self, where: Where) -> Where:
+        """Where the file writes what stands at `where` once grids are expanded."""
+        for end in range(len(where), 0, -1):
+            if origin := self.origins.get(where[:end]):
+                return (*origin, *where[end:])
+        return where
+
+    def _layer_of(self, where: Where) -> Document:
+        """The file that writes the value at `where`, or else the most of the keys that lead there.
+
+        A value that is no mapping hides what is written below it in the files that are extended.
+        """
+        best, deepest = self, 0
+        for layer in self.layers:
+            depth, is_mapping = _reach(layer.content, where)
+            if depth > deepest:
+                best, deepest = layer, depth
+            if not is_mapping and depth:
+                break
+        return best
+
+
+def value_of(text: str, option: str, name: str) -> Any:
+    """The JSON value that the text of an option stands for, written as in the document `name`."""
+    try:
+        return plain(_load(text, option, name), name)
+    except ConfigError as error:
+        raise ConfigError(name, (), error.text, option) from None
 
 
 @contextmanager
@@ -115,6 +151,17 @@ def line_of(content: Any, where: Where) -> int:
         except TypeError:  # not written in the file
             break
     return line
+
+
+def _reach(content: Any, where: Where) -> tuple[int, bool]:
+    """How many parts of `where` the content has, and whether all on the way are mappings."""
+    for depth, part in enumerate(where):
+        if not isinstance(content, CommentedMap):
+            return depth, False
+        if part not in content:
+            return depth, True
+        content = content[part]
+    return len(where), isinstance(content, CommentedMap)
 
 
 # ---- parsing ------------------------------------------------------------------------------------
@@ -243,6 +290,16 @@ def plain(content: Any, name: str) -> Any:
         return node
 
     return walk(content, ())
+
+
+def value_at(content: Any, where: Where) -> Any:
+    """The value at `where` of JSON values; None where there is none."""
+    for part in where:
+        try:
+            content = content[part]
+        except (KeyError, IndexError, TypeError):
+            return None
+    return content
 
 
 def _key_problem(key: Any) -> str:

@@ -12,7 +12,8 @@ from pathlib import Path
 from rich.console import Console
 
 from cabench.config.scale import Scale
-from cabench.config.schema import MOST_SEEDS, Study
+from cabench.config.schema import Study
+from cabench.config.seeds import parse_seeds
 from cabench.config.study import ScaleFile, read_scale, read_study, with_run_options
 from cabench.data.reading import parse_options
 from cabench.diffusion import compiled
@@ -40,7 +41,6 @@ from cabench.runtime.files import LOG, atomic_path, write_json
 from cabench.runtime.sealed import is_valid
 
 EXECUTORS = ("auto", "local", "ray")
-LARGEST_SEED = 100_000
 ADDRESS = re.compile(r"auto|([\w.-]+|\[[\w.:%]+\]):\d{1,5}")  # of a Ray cluster
 
 
@@ -52,9 +52,11 @@ class Options:
     scale: str = "quick"
     data: str | None = None         # a data set in the place of the scale's
     data_options: tuple[str, ...] = ()  # of that data set, KEY=VALUE
-    seeds: str | None = None        # '5', or '0,1,7'; None: the scale's
+    settings: tuple[str, ...] = ()  # values of the scale to replace: 'training.lr=1e-3'
+    seeds: str | None = None        # '5', '0,1,7' or '10-12'; None: the scale's
     all_arms: bool = False          # also those marked extra
     arms: tuple[str, ...] = ()      # further arms, as YAML
+    against: str | None = None      # the arm that these are compared with; None: the baseline
     backbone: str | None = None     # one of the study's; None: its first
     plugins: tuple[Path, ...] = ()
     results: Path = Path("results")
@@ -175,8 +177,9 @@ def prepare(
     _check_executor(options)
     plugins = tuple(read_plugins(options.plugins))
     load_plugins(plugins)
-    seeds = parse_seeds(options.seeds)
-    file, scale_file = read_study(study, options.arms, options.backbone), read_scale(options.scale)
+    seeds = None if options.seeds is None else parse_seeds(options.seeds)
+    file = read_study(study, options.arms, options.backbone, options.against)
+    scale_file = read_scale(options.scale, options.settings)
     file = with_run_options(file, options.max_seeds, options.suffix)
     own_scale = None
     if options.data is not None:
@@ -244,26 +247,6 @@ def what_remains(
         elif not record.complete:
             failed += 1
     return planned, Remaining((), tuple(missing), failed)
-
-
-def parse_seeds(text: str | None) -> list[int] | None:
-    """'5' -> 0..4; '0,1,7' -> those seeds."""
-    if text is None:
-        return None
-    try:
-        seeds = [int(part) for part in text.split(",") if part.strip()]
-    except ValueError:
-        seeds = []
-    if not seeds or min(seeds) < 0 or max(seeds) > LARGEST_SEED or len(set(seeds)) < len(seeds):
-        raise CabenchError(
-            f"--seeds: expected a count such as 5, or different seeds up to {LARGEST_SEED} such "
-            f"as 0,1,7, got {shown(text)}"
-        )
-    if "," in text:
-        return seeds
-    if not 0 < seeds[0] <= MOST_SEEDS:
-        raise CabenchError(f"--seeds: expected 1 to {MOST_SEEDS} seeds, got {shown(text)}")
-    return list(range(seeds[0]))
 
 
 def _check_executor(options: Options) -> None:

@@ -11,14 +11,15 @@ from typing import Any
 from cabench import metrics
 from cabench.config.scale import Scale
 from cabench.config.schema import ADDED_ID, Study
+from cabench.config.settings import Setting
 from cabench.config.study import ScaleFile, StudyFile
 from cabench.config.yaml import Document, located
-from cabench.diffusion import sampling
-from cabench.diffusion.process import Process
-from cabench.errors import ConfigError, listed
+from cabench.errors import ConfigError
 from cabench.planning import references
+from cabench.planning.combinations import check_arms, check_scale
 from cabench.planning.data import DataRef, choose_data, find_data, on_data
 from cabench.planning.models import ResolvedModel, network_of, resolve_models
+from cabench.planning.settings import check_settings
 from cabench.planning.specs import present, sample_spec, score_spec, train_spec
 from cabench.plugins import Plugin
 from cabench.records.schema import (
@@ -27,6 +28,7 @@ from cabench.records.schema import (
     ManifestClaim,
     ManifestDesign,
     ManifestLength,
+    ManifestSetting,
     ManifestTrial,
     MetricInfo,
     PluginFile,
@@ -89,6 +91,7 @@ class Plan:
     models: dict[str, ResolvedModel]    # of every arm, run or not
     trials: list[Trial]                 # at the scale's full length
     plugins: tuple[Plugin, ...] = ()
+    settings: tuple[Setting, ...] = ()  # of the scale, that the command line replaced
     # fmt: on
 
     @property
@@ -140,11 +143,13 @@ def plan(
         references.check_scale(scale_file.scale, file.backbone)
         place = choose_data(study.needs, scale_file.scale)
         scale = on_data(scale_file.scale, place)
-        _check_scale(study, scale)
+        check_settings(scale_file.settings, scale, place, file.backbone)
+        check_scale(study, scale)
         data = find_data(study.needs, scale, place, study.resample)
         network = network_of(study, scale, file.backbone, data)
         models = resolve_models(study.arms, network, scale.max_params, scale.bottleneck)
         arms = _run_arms(file, scale, all_arms)
+        check_arms(study, {name: model.spec for name, model in models.items()}, arms)
         _check_sizes(arms, models, scale)
     if isinstance(data.missing, ConfigError):
         data = dataclasses.replace(data, missing=scale_file.document.locate(data.missing))
@@ -168,34 +173,15 @@ def plan(
         for name in arms
         if seed in seeds or seed in further.get(name, ())
     ]
-    return Plan(file, documents, scale, data, arms, seeds, models, trials, plugins)
-
-
-def _check_scale(study: Study, scale: Scale) -> None:
-    if study.primary not in scale.metrics:
-        text = f"scale '{scale.scale}' does not measure '{study.primary}'"
-        text = f"{text}; it measures {listed(scale.metrics)}"
-        raise ConfigError("study", ("primary",), text)
-    training = scale.training
-    lengths = [*training.lengths, training.images]
-    if lengths != sorted(set(lengths)) or lengths[0] < training.batch:
-        text = (
-            f"expected rising numbers of images from {training.batch} (batch) to below "
-            f"{training.images} (images), got {listed(map(str, training.lengths))}"
-        )
-        raise ConfigError("scale", ("training", "lengths"), text)
-    process = Process(scale.diffusion.prediction, scale.diffusion.schedule)
-    sampler, steps = scale.sampling.sampler, scale.sampling.steps
-    if (reason := sampling.misfit(process, sampler)) is not None:
-        raise ConfigError("scale", ("sampling", "sampler"), reason)
-    if (reason := sampling.no_grid(process, sampler, steps)) is not None:
-        raise ConfigError("scale", ("sampling", "steps"), reason)
+    settings = scale_file.settings
+    return Plan(file, documents, scale, data, arms, seeds, models, trials, plugins, settings)
 
 
 def _run_arms(file: StudyFile, scale: Scale, all_arms: bool) -> list[str]:
     """The arms that run at this scale, in the study's order."""
     every = all_arms or scale.extra_arms
-    arms = [n for n, a in file.study.arms.items() if every or not a.extra or n in file.added]
+    chosen = {*file.added, file.against} if file.added else ()
+    arms = [n for n, a in file.study.arms.items() if every or not a.extra or n in chosen]
     if file.study.baseline not in arms:
         text = f"arm '{file.study.baseline}' is extra and does not run at this scale"
         raise ConfigError("study", ("baseline",), text)
@@ -310,7 +296,12 @@ def manifest(
         design=design
         or ManifestDesign(sequential=False, until_resolved=False, **study.sequential.model_dump()),
         margins=study.margins,
-        **present(resample=study.resample),
+        **present(
+            resample=study.resample,
+            settings=tuple(
+                ManifestSetting(key=s.key, value=s.value, before=s.before) for s in plan.settings
+            ),
+        ),
     )
 
 
@@ -319,7 +310,7 @@ def _manifest_trials(trials: list[Trial]) -> tuple[ManifestTrial, ...]:
 
 
 def added_claims(file: StudyFile) -> list[ManifestClaim]:
-    """One claim per arm of the command line: that it beats the baseline.
+    """One claim per arm of the command line: that it beats the baseline, or the arm of --against.
 
     Their ids are A1, A2, ... in the order given; `config.study` refuses such ids in a study.
     """
@@ -327,9 +318,9 @@ def added_claims(file: StudyFile) -> list[ManifestClaim]:
     return [
         ManifestClaim(
             id=ADDED_ID.format(i),
-            says=f"{name} beats {study.baseline}",
+            says=f"{name} beats {file.against}",
             better=name,
-            than=study.baseline,
+            than=file.against,
             metric=study.primary,
             test="superiority",
             added=True,

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from cabench.config.schema import Tune
+from cabench.config.seeds import seeds_text
 from cabench.config.yaml import located
 from cabench.errors import ConfigError
 from cabench.planning.trials import Places, Plan, Trial
@@ -74,7 +75,8 @@ def searches(plan: Plan) -> list[Search]:
     if tune is None:
         return []
     if tune.seed in plan.seeds:
-        text = f"expected a seed that no trial uses, got {tune.seed}"
+        text = f"expected a seed that no trial uses, got {tune.seed}: trials use "
+        text += seeds_text(plan.seeds)
         with located(*plan.documents):
             raise ConfigError("study", ("tune", "seed"), text)
     first = {trial.arm: trial for trial in reversed(plan.trials)}

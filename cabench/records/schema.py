@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
@@ -284,6 +285,19 @@ class ManifestDesign(Frozen):
     futility: float = 0.8  # confidence at which a claim is stopped
 
 
+class ManifestSetting(Frozen):
+    """A value of the scale that the command line replaced (--set)."""
+
+    key: str  # 'training.lr'
+    value: Any
+    before: Any = None  # the scale's own; None where it has none
+
+    @property
+    def text(self) -> str:
+        """'training.lr=0.001', as the command line takes it."""
+        return f"{self.key}={json.dumps(self.value)}"
+
+
 class PluginFile(Frozen):
     """A plugin that took part in a run; named for the reader, never loaded from here."""
 
@@ -319,6 +333,7 @@ class Manifest(Frozen):
     design: ManifestDesign = ManifestDesign()
     margins: dict[str, float] = {}  # metric -> difference that counts as none, in stored units
     resample: bool = False  # each seed draws its own half of the images
+    settings: tuple[ManifestSetting, ...] = ()  # by key
 
     @property
     def all_trials(self) -> tuple[ManifestTrial, ...]:

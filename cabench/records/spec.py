@@ -6,6 +6,7 @@ absent stays absent. So a new field must be optional, and stay unset where it do
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, model_serializer, model_validator
@@ -100,6 +101,15 @@ class ModelSpec(Frozen):
     embedder: EmbedderSpec
     text_tokens: int | None = None  # tokens that every text is padded to
     methods: tuple[MethodSpec, ...]
+
+
+def unused_streams(models: Iterable[ModelSpec]) -> list[str]:
+    """The streams of the condition that no method of any of the models is conditioned on."""
+    models = list(models)
+    offered = dict.fromkeys(stream for model in models for stream in model.embedder.streams)
+    methods = [method for model in models for method in model.methods]
+    used = {stream for method in methods for stream in method.options.get("source", ())}
+    return [stream for stream in offered if stream not in used]
 
 
 class VaeSpec(Frozen):

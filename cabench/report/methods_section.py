@@ -276,6 +276,8 @@ def command(manifest: Manifest) -> str:
     """The command that runs the study again."""
     scale = manifest.scale_file or manifest.scale
     words = ["cabench", "run", manifest.study_file, "--scale", scale]
+    for setting in manifest.settings:
+        words += ["--set", setting.text]
     if manifest.study.endswith(f"-{manifest.backbone}"):
         words += ["--backbone", manifest.backbone]
     first = manifest.design.first if manifest.design.until_resolved else manifest.seeds
@@ -288,6 +290,9 @@ def command(manifest: Manifest) -> str:
         words += ["--plugin", plugin.path]
     for arm in manifest.added:
         words += ["--arm", arm]
+    rivals = {claim.than for claim in manifest.claims if claim.added} - {manifest.baseline}
+    for rival in sorted(rivals):
+        words += ["--against", rival]
     return shlex.join(words)
 
 

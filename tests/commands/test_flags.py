@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from invalid import DRY, message_of, put, refused
 
-from cabench.config.study import read_study
+from cabench.config.study import read_scale, read_study
 
 ARM = "{a: {methods: [can]}}"
 # fmt: off
@@ -99,6 +99,19 @@ def test_any_text_as_an_arm(tiny, text):
     assert message_of(lambda: read_study(Path("tiny.yaml"), [text])) is None or (
         refused(*DRY, "--arm=" + text.replace("\0", "")).startswith("--arm")
     )
+
+
+@settings(
+    max_examples=100,
+    deadline=None,
+    database=None,
+    derandomize=True,
+    suppress_health_check=list(HealthCheck),
+)
+@given(text=st.text(max_size=20) | mutations.texts("training.lr=1e-3", 2))
+def test_any_text_as_a_setting(tiny, text):
+    message = message_of(lambda: read_scale("scale.yaml", [text]))
+    assert message is None or message.startswith("--set"), message
 
 
 MARKUP = r"[/bold] [red]x[/red] :boom: \[y] $\frac$ {z}"

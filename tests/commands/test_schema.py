@@ -139,3 +139,41 @@ def test_other_kinds_are_refused():
     text = refused("schema", "stduy")
     assert text.startswith("KIND: unknown kind of file 'stduy' (did you mean 'study'?)")
     assert refused("schema").startswith("KIND is missing")
+
+
+GRIDS = {
+    "{can.rank: [2], backbone.depthwise_at: [before], embedder: [raw]}": True,
+    "{can.rnk: [2]}": False,
+    "{embeder: [raw]}": False,
+    "{can.rank: 2}": False,
+    "{can.rank: []}": False,
+}
+
+
+@pytest.mark.parametrize("grid", GRIDS)
+def test_keys_of_a_grid(grid):
+    text = TINY_STUDY.replace("extra: true}", f"grid: {grid}}}")
+    assert text != TINY_STUDY and (errors(exported("study"), text) == []) is GRIDS[grid]
+
+
+EXTENDING = "scale: mine\nextends: quick\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "fits"),
+    [
+        (EXTENDING, True),
+        (EXTENDING + "training: {lr: 1.0e-3}\nbackbones: {dit: {patch: 2}}\n", True),
+        (EXTENDING + "sampling: {sweep: {seeds: 2}}\nclip: {template: 'a {}'}\n", True),
+        (EXTENDING + "data: [{streams: [label], source: digits}]\n", True),
+        (EXTENDING + "data: [{streams: [label]}]\n", False),  # lists are not merged
+        (EXTENDING + "training: {lrr: 1.0e-3}\n", False),
+        (EXTENDING + "training: {lr: fast}\n", False),
+        ("extends: quick\n", False),  # without a name of its own
+        ("scale: mine\nextends: 3\n", False),
+        (TINY_SCALE.replace("patch: 4", ""), False),
+        (TINY_SCALE.replace("lr: 2.0e-3, ", ""), False),
+    ],
+)
+def test_a_scale_that_extends_another_may_be_partial(text, fits):
+    assert (errors(exported("scale"), text) == []) is fits

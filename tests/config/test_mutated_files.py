@@ -155,6 +155,41 @@ def test_planning_with_a_mutated_scale(folder, data):
         assert_one_line(message, path, scale)
 
 
+GRID = TINY_STUDY.lstrip().replace(
+    "claims:",
+    """\
+  swept: {methods: [{can: {generator: mlp}}, film],
+          grid: {can.rank: [2, 3], film.norms: [all, ffn], embedder: [raw]}}
+  placed: {methods: [native], depthwise: static, grid: {backbone.depthwise_at: [before]}}
+claims:""",
+)
+EXTENDING = """\
+scale: mine
+extends: base.yaml
+training: {lr: 1.0e-3, lengths: [96]}
+backbones: {dit: {patch: 2}}
+sampling: {sweep: {guidance: [2.0]}}
+metrics: [kid, heldout_loss]
+"""
+
+
+@examples(150)
+@given(text=mutations.trees(GRID, 1) | mutations.texts(GRID, 1))
+def test_planning_a_mutated_grid(folder, text):
+    path, scale = put(folder / "study.yaml", text), put(folder / "scale.yaml", TINY_SCALE)
+    if message := message_of(lambda: planned(path, scale)):
+        assert_one_line(message, path, scale)
+
+
+@examples(150)
+@given(text=mutations.trees(EXTENDING, 1) | mutations.texts(EXTENDING, 1))
+def test_planning_with_a_mutated_file_that_extends_another(folder, text):
+    path, scale = put(folder / "study.yaml", TINY_STUDY), put(folder / "mine.yaml", text)
+    base = put(folder / "base.yaml", TINY_SCALE)
+    if message := message_of(lambda: planned(path, scale)):
+        assert_one_line(message, path, scale, base)
+
+
 @examples(40)
 @given(text=mutations.trees(TINY_STUDY, 1) | mutations.texts(TINY_STUDY, 1))
 def test_the_command_line_prints_one_line_or_plans(tiny, text):

@@ -1,11 +1,14 @@
 """Studies and scales as they are read: backbones, arms of the command line, names."""
 
 import pytest
+from cli import cabench
 from conftest import TINY_STUDY
-from invalid import assert_at, error_of, put
+from invalid import DRY, assert_at, error_of, put, refused
 
 from cabench.config.study import read_scale, read_study, scale_names
 from cabench.errors import CabenchError
+from cabench.planning.trials import added_claims, manifest, plan
+from cabench.report.methods_section import command
 
 
 def on_all(tiny, old="", new=""):
@@ -55,3 +58,41 @@ def test_models_are_frozen(tiny):
     study = read_study(tiny / "tiny.yaml").study
     with pytest.raises(ValueError, match="frozen"):
         study.baseline = "can-3"
+
+
+MINE = "{mine: {methods: [can]}}"
+
+
+def test_an_added_arm_is_compared_with_the_baseline_or_another_arm(tiny):
+    for against, than in ((None, "native+dw"), ("can-all", "can-all")):
+        planned = plan(read_study(tiny / "tiny.yaml", [MINE], against=against), read_scale("smoke"))
+        (claim,) = added_claims(planned.file)
+        assert (claim.id, claim.says, claim.better) == ("A1", f"mine beats {than}", "mine")
+        assert claim.than == than and than in planned.arms  # also one that is marked extra
+        assert ("--against can-all" in command(manifest(planned))) is (against is not None)
+    assert "can-all" not in plan(read_study(tiny / "tiny.yaml"), read_scale("smoke")).arms
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--against", "can-3"), "--against: expected with --arm only"),
+        (("--arm", MINE, "--against", "can3"), "arm of the study 'can3' (did you mean 'can-3'?)"),
+        (("--arm", MINE, "--against", "mine"), "unknown arm of the study 'mine'; allowed: native"),
+        (("--arm", MINE, "--against", "can-3", "--scale", "sca"), "--scale: unknown scale 'sca'"),
+    ],
+)  # fmt: skip
+def test_arms_that_an_added_one_cannot_be_compared_with(tiny, words, said):
+    assert said in refused(*DRY, *words)
+
+
+def test_no_arm_is_compared_with_a_lower_bound(tiny):
+    text = TINY_STUDY.replace("{sites: all}}], extra: true", "{sites: all}}], bound: true")
+    put(tiny / "tiny.yaml", text)
+    said = refused(*DRY, "--arm", MINE, "--against", "can-all")
+    assert said == "--against: 'can-all' is a lower bound, which has no verdict"
+
+
+def test_the_dry_run_says_what_added_arms_are_compared_with(tiny):
+    code, out, err = cabench(*DRY, "--arm", MINE, "--against", "can-3")
+    assert (code, err) == (0, "") and "added claims: A1: mine beats can-3" in out

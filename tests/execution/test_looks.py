@@ -195,6 +195,8 @@ def test_try_compares_a_plugin_with_the_control_and_the_best_arm(tmp_path):
     assert again.code == 0 and "to run" not in again.out
     assert f"native+dw+gated_kernels: {one['verdict']}" in again.out
     assert not (tmp_path / "results" / "tiny.tiny").exists()  # the study's own run is untouched
+    (other,) = json.loads(run(tmp_path, "try", EXAMPLE, *words, "--against", "bare", "--json").out)
+    assert list(other["against"])[:2] == ["bare", "native+dw"] and other["failed"] == 0
 
 
 def test_try_refuses_a_plugin_without_a_method(tmp_path):

@@ -1,0 +1,64 @@
+"""Refuses studies and scales whose parts are each valid and together mean nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from cabench.config.scale import Sampling, Scale
+from cabench.config.schema import Study
+from cabench.diffusion import sampling
+from cabench.diffusion.process import Process
+from cabench.errors import ConfigError, Where, listed
+from cabench.records.spec import ModelSpec
+
+
+def check_scale(study: Study, scale: Scale) -> None:
+    """Raises a ConfigError for a metric that is not measured, lengths, guidance, sampler, steps."""
+    if study.primary not in scale.metrics:
+        text = f"scale '{scale.scale}' does not measure '{study.primary}'"
+        text = f"{text}; it measures {listed(scale.metrics)}"
+        raise ConfigError("study", ("primary",), text)
+    _check_lengths(scale)
+    _check_guidance(scale)
+    process = Process(scale.diffusion.prediction, scale.diffusion.schedule)
+    sampler, steps = scale.sampling.sampler, scale.sampling.steps
+    if (reason := sampling.misfit(process, sampler)) is not None:
+        raise ConfigError("scale", ("sampling", "sampler"), reason)
+    if (reason := sampling.no_grid(process, sampler, steps)) is not None:
+        raise ConfigError("scale", ("sampling", "steps"), reason)
+
+
+def _check_lengths(scale: Scale) -> None:
+    training = scale.training
+    lengths = [*training.lengths, training.images]
+    if lengths != sorted(set(lengths)) or lengths[0] < training.batch:
+        text = (
+            f"expected rising numbers of images from {training.batch} (batch) to below "
+            f"{training.images} (images), got {listed(map(str, training.lengths))}"
+        )
+        raise ConfigError("scale", ("training", "lengths"), text)
+
+
+def _check_guidance(scale: Scale) -> None:
+    if scale.training.label_dropout:
+        return
+    for where, guidance in _guidances(scale.sampling):
+        if guidance != 1:
+            text = f"expected 1 where training's label_dropout is 0, got {guidance:g}"
+            reason = "guidance needs a network that was trained without conditions, too"
+            raise ConfigError("scale", where, f"{text}: {reason}")
+
+
+def _guidances(options: Sampling) -> Iterator[tuple[Where, float]]:
+    """Every guidance that samples are drawn with, and its place."""
+    yield ("sampling", "guidance"), options.guidance
+    if options.sweep.seeds:
+        for i, guidance in enumerate(options.sweep.guidance):
+            yield ("sampling", "sweep", "guidance", i), guidance
+
+
+def check_arms(study: Study, models: Mapping[str, ModelSpec], arms: Iterable[str]) -> None:
+    """Refuses a run of which no arm has a condition and a verdict."""
+    if not any(models[arm].methods and not study.arms[arm].bound for arm in arms):
+        text = "no arm has a condition: expected one with methods that is no lower bound"
+        raise ConfigError("study", ("arms",), text)
