@@ -116,13 +116,22 @@ def describe(error: BaseException) -> str:
     return f"{type(error).__name__}: {str(error)[:1000]} ({Path(last.filename).name}:{last.lineno})"
 
 
-# Errors that name a path: an arm's method or metric may ask for a file that is not there
-PATHS = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG}
+MACHINE = (  # names of errno; a system may lack some
+    *("ENOSPC", "EDQUOT", "EFBIG", "EROFS", "EACCES", "EPERM", "EIO", "ESTALE", "ENOLCK", "ENXIO"),
+    *("EMFILE", "ENFILE", "ENOMEM", "EAGAIN", "EBUSY", "EINTR", "ENODEV", "ETIMEDOUT"),
+    *("ECONNRESET", "ECONNREFUSED", "ECONNABORTED", "EHOSTUNREACH", "ENETUNREACH", "ENETDOWN"),
+    *("EPIPE", "ENOTCONN", "EREMOTEIO"),
+)
+MACHINE_NUMBERS = {getattr(errno, name) for name in MACHINE if hasattr(errno, name)}
 
 
 def is_machine_fault(error: BaseException) -> bool:
-    """Whether disk, memory, limits, permissions or network failed, for which no arm is to blame."""
-    return isinstance(error, OSError) and error.errno is not None and error.errno not in PATHS
+    """Whether the system says that a disk, a limit, a permission or a connection failed.
+
+    No arm is to blame for that. Memory that a tensor does not get is not among them: the arm may be
+    too large.
+    """
+    return isinstance(error, OSError) and error.errno in MACHINE_NUMBERS
 
 
 def disk_fault(error: OSError, resumable: bool = True) -> str:

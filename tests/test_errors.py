@@ -18,7 +18,13 @@ def test_faults_of_the_machine(name):
 
 @pytest.mark.parametrize(
     "error",
-    [FileNotFoundError(errno.ENOENT, "no"), OSError("no number"), ValueError(), CabenchError("x")],
+    [
+        FileNotFoundError(errno.ENOENT, "no"),
+        OSError(errno.EINVAL, "an argument"),
+        OSError("no number"),
+        ValueError(),
+        CabenchError("x"),
+    ],
 )
 def test_faults_of_an_arm(error):
     assert not is_machine_fault(error)

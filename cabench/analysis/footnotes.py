@@ -72,7 +72,7 @@ def statistics_note(manifest: Manifest) -> str:
     earlier = f" Seeds {listed(map(str, unused))} of earlier runs are not used." if unused else ""
     over = (
         "Seeds vary initial values, order and noise of training, and draw half of the images to "
-        "train on and half of those to be compared with."
+        "train on and half of those to be compared with; nothing is said about other images."
         if manifest.resample
         else "Seeds vary initial values, order and noise of training; the images are the same, so "
         "nothing is said about other data."

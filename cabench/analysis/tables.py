@@ -26,7 +26,7 @@ GUIDANCE = "Other guidance: scores at the primary guidance -> at this one, on th
 OTHER = "on other features"
 AS_STATED = "as the paper states it, at its scale"
 NOT_TESTED = "not tested"
-FORMULA = ("=", "+", "-", "@", "\t", "\r")  # begin what a spreadsheet computes
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")  # begin what a spreadsheet computes
 STYLES = {
     "better": "bold green",
     "worse": "bold red",
@@ -247,20 +247,21 @@ def plain_cells(frame: pd.DataFrame) -> pd.DataFrame:
 
     Source: OWASP, "CSV Injection".
     """
-    texts = frame.select_dtypes(exclude="number").columns
 
     def plain(cell: object) -> object:
         return f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA) else cell
 
-    return frame.assign(**{name: frame[name].map(plain) for name in texts})
+    texts = frame.select_dtypes(exclude="number").columns
+    frame = frame.assign(**{name: frame[name].map(plain) for name in texts})
+    return frame.rename(columns=plain)
 
 
 def to_markdown(results: Results) -> str:
     """The study as GitHub Markdown: question, outcome, table, notes, arms, claims."""
     manifest = results.manifest
-    parts = [f"# {manifest.study}", _markdown(manifest.question)]
+    parts = [f"# {manifest.study}", markdown(manifest.question)]
     if manifest.claims:
-        parts.append(_markdown(outcome_of(results)))
+        parts.append(markdown(outcome_of(results)))
     parts.append(_pipe_table(summary(results)))
     notes = [f"failed: {line}" for line in results.failures()] + footnotes(results)
     parts.append(_bullets(notes))
@@ -283,7 +284,7 @@ def to_markdown(results: Results) -> str:
 
 
 def _bullets(lines: Sequence[str]) -> str:
-    return "\n".join(f"- {_markdown(line)}" for line in lines)
+    return "\n".join(f"- {markdown(line)}" for line in lines)
 
 
 def _pipe_table(table: TextTable) -> str:
@@ -308,9 +309,10 @@ def _pipes(titles: Sequence[str], rows: Sequence[Sequence[str]], text: int) -> s
     """A table whose first `text` columns are text, the others numbers."""
     rules = ["---" if i < text else "---:" for i in range(len(titles))]
     lines = [titles, rules, *rows]
-    return "\n".join(f"| {' | '.join(map(_markdown, line))} |" for line in lines)
+    return "\n".join(f"| {' | '.join(map(markdown, line))} |" for line in lines)
 
 
-def _markdown(cell: str) -> str:
-    """The cell in one line, with bars and angle brackets escaped."""
-    return " ".join(cell.split()).replace("|", "\\|").replace("<", "&lt;")
+def markdown(text: str) -> str:
+    """The text in one line, without table bars, HTML tags, links and images."""
+    line = " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")
+    return line.replace("](", "]\\(")

@@ -131,7 +131,10 @@ def _metric(name: str, cache: Path) -> Iterator[Line]:
     if finite:
         worse = noisy < real if metric.higher_is_better else noisy > real
         word = "higher" if metric.higher_is_better else "lower"
-        yield worse, f"says that {word} is better, and noise is {'worse' if worse else 'not worse'}"
+        yield (
+            True,
+            f"{word} is better: noise is {'worse' if worse else 'NOT worse'} than real images",
+        )
 
 
 def _model_metric(name: str) -> Iterator[Line]:

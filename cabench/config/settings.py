@@ -7,9 +7,7 @@ A scale with settings has a name of its own, so that its results lie in a folder
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,9 +18,8 @@ from ruamel.yaml.comments import CommentedMap
 from cabench.config.scale import Scale
 from cabench.config.yaml import SET, Document, plain, value_at, value_of
 from cabench.errors import CabenchError, ConfigError, Where, key_path, shown
-from cabench.runtime.validation import first_fault, validate
+from cabench.runtime.validation import first_fault, valid_name, validate
 
-LONGEST_NAME = 60  # characters of a scale's name
 REFUSED = {  # first part of a key -> what to use in its place
     "scale": "the name follows from the settings",
     "extends": "write a scale file that extends another",
@@ -81,12 +78,7 @@ def name_of(scale: str, settings: Iterable[Setting]) -> str:
     Where that is too long or a value has other characters, it ends in a hash of the settings.
     """
     values = [(s.key, s.value) for s in settings]
-    written = "+".join([scale, *(f"{key}-{_plain_text(value)}" for key, value in values)])
-    name = re.sub(r"[^a-z0-9_+\-]", "_", written.lower())
-    if name == written.replace(".", "_") and len(name) <= LONGEST_NAME:
-        return name
-    ending = hashlib.sha256(json.dumps([scale, values]).encode()).hexdigest()[:8]
-    return f"{name[: LONGEST_NAME - len(ending) - 1]}-{ending}"
+    return valid_name("+".join([scale, *(f"{key}-{_plain_text(value)}" for key, value in values)]))
 
 
 def _plain_text(value: Any) -> str:

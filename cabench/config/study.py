@@ -20,6 +20,7 @@ from cabench.config.schema import ADDED_ID, COUNTS, AddedArms, Arm, Claim, Study
 from cabench.config.settings import Setting, with_settings
 from cabench.config.yaml import Document, located
 from cabench.errors import CabenchError, ConfigError, Where, listed, near, shown, unknown
+from cabench.runtime.validation import valid_name
 
 ARM_OPTION, AGAINST_OPTION = "--arm", "--against"
 
@@ -101,7 +102,7 @@ def with_run_options(file: StudyFile, most: int | None, suffix: str) -> StudyFil
     """The study with another number of seeds of an arm at most, and its name with a suffix."""
     study = file.study
     rule = study.sequential if most is None else study.sequential.model_copy(update={"most": most})
-    name = f"{study.study}-{suffix}" if suffix else study.study
+    name = valid_name(f"{study.study}-{suffix}") if suffix else study.study
     study = study.model_copy(update={"sequential": rule, "study": name})
     return dataclasses.replace(file, study=study)
 

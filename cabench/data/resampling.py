@@ -1,8 +1,9 @@
-"""Another draw of a data set's images for each seed, so that verdicts cover the choice of images.
+"""Another draw of a data set's images for each seed: half of them, without replacement.
 
-Half of the images are drawn without replacement. The variance due to this draw is that of a fresh
-sample of the whole size: s^2 / (n/2) * (1 - 1/2) = s^2 / n (half-samples: McCarthy 1969; the
-delete-d jackknife: Shao and Wu 1989).
+The variance that one draw adds is that of a fresh sample of the whole size, s^2 / (n/2) * (1 - 1/2)
+= s^2 / n (half-samples: McCarthy 1969). A mean over k seeds has a k-th of it, while the error due
+to the images that there are stays s^2 / n: intervals cover the draw, not other images (Nadeau and
+Bengio 2003, "Inference for the generalization error", correct for that by 1/k + 1).
 """
 
 from __future__ import annotations

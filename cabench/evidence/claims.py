@@ -2,19 +2,22 @@
 
 Every study corrects over its own claims. Whoever reads all studies together looks at more claims,
 so here the claims that state one of the paper's (`paper` in a study) are corrected together; those
-of our own are secondary, and keep the verdicts of their studies.
+of our own are secondary, and keep the verdicts of their studies. So do runs at scale smoke, with
+changed settings or on data of one's own. A copy of a run counts once.
 """
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from pathlib import Path
 
-from cabench.evidence.family import adjusted
 from cabench.evidence.results import Results
-from cabench.evidence.verdicts import TESTS, Evidence, Verdict
+from cabench.evidence.verdicts import TESTS, Evidence, Verdict, in_family
+
+SMOKE = "smoke"
+OWN = "scale.yaml"  # the scale file that a run with --data writes
 
 
 @dataclass(frozen=True)
@@ -28,8 +31,16 @@ class Entry:
     results: Results
 
     @property
+    def trials(self) -> frozenset[str]:
+        """The keys of the trials of the claim's arms."""
+        arms = self.own.claim.arms
+        return frozenset(t.key for t in self.results.manifest.trials if t.arm in arms)
+
+    @property
     def in_every_metric(self) -> tuple[Evidence, ...]:
         """The claim's comparison in every metric of the study, those of the claim first."""
+        if self.own.is_count:
+            return self.own.evidence
         results, claim = self.results, self.own.claim
         names = tuple(dict.fromkeys((*claim.metrics, *results.metrics)))
         wider = claim.model_copy(update={"metric": names})
@@ -61,26 +72,45 @@ def claims_ledger(runs: Iterable[tuple[str, Results]]) -> ClaimsLedger:
         if not verdict.claim.added
     ]
     entries.sort(key=lambda entry: (*_order(entry.own.claim.id), entry.run))
-    primary = [entry for entry in entries if entry.own.claim.paper]
-    secondary = [entry for entry in entries if not entry.own.claim.paper]
+    entries = _distinct(entries)
+    primary = [entry for entry in entries if _is_of_the_paper(entry)]
+    secondary = [entry for entry in entries if not _is_of_the_paper(entry)]
     return ClaimsLedger(tuple(_corrected(primary)), tuple(secondary))
 
 
 def _corrected(entries: list[Entry]) -> list[Entry]:
     """The entries with verdicts corrected over all of them."""
-    tested = [i for i, entry in enumerate(entries) if entry.own.statements]
-    family = adjusted([s for i in tested if (s := entries[i].own.statements)])
-    results = list(entries)
-    for i, statements in zip(tested, family, strict=True):
-        own = entries[i].own
-        if not math.isnan(own.p):
-            verdict = replace(own, word=statements.word, p_holm=statements.smallest, needed=None)
-            results[i] = replace(entries[i], verdict=verdict)
-    return results
+    manifests = [entry.results.manifest for entry in entries]
+    verdicts = in_family([entry.own for entry in entries], manifests)
+    return [
+        replace(entry, verdict=verdict) for entry, verdict in zip(entries, verdicts, strict=True)
+    ]
+
+
+def _is_part_of_another(entry: Entry, entries: Iterable[Entry]) -> bool:
+    """Whether another entry tests the same claim on more trials, these among them."""
+    return any(
+        other.own.claim.id == entry.own.claim.id and entry.trials < other.trials
+        for other in entries
+    )
+
+
+def _distinct(entries: Iterable[Entry]) -> list[Entry]:
+    """One entry per claim and set of trials, and none whose trials are part of another's."""
+    once = {(entry.own.claim.id, entry.trials): entry for entry in reversed(list(entries))}
+    rest = list(once.values())[::-1]
+    return [entry for entry in rest if not _is_part_of_another(entry, rest)]
+
+
+def _is_of_the_paper(entry: Entry) -> bool:
+    """Whether an entry belongs to the family: not a smoke run, not one with changed settings."""
+    manifest = entry.results.manifest
+    tried = manifest.scale == SMOKE or manifest.settings or Path(manifest.scale_file).name == OWN
+    return bool(entry.own.claim.paper) and not tried
 
 
 def _order(claim: str) -> tuple[str, int, str]:
     """'C10a' after 'C2'."""
-    match = re.fullmatch(r"(\D*)(\d*)(.*)", claim)
+    match = re.fullmatch(r"(\D*)(\d*)(.*)", claim, re.DOTALL)
     assert match is not None
     return match[1], int(match[2] or 0), match[3]

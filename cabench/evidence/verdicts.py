@@ -98,12 +98,15 @@ def judge(manifest: Manifest, frame: pd.DataFrame, costs: Costs) -> tuple[Verdic
     for added in (False, True):
         family = [claim for claim in manifest.claims if claim.added is added]
         tested = [TESTS[claim.test](claim, manifest, frame, costs) for claim in family]
-        verdicts += _in_family(tested, manifest)
+        verdicts += in_family(tested, [manifest] * len(tested))
     return tuple(verdicts)
 
 
-def _in_family(verdicts: Sequence[Verdict], manifest: Manifest) -> list[Verdict]:
-    """The verdicts after the family's adjustment. Claims that lack data count, with p = 1."""
+def in_family(verdicts: Sequence[Verdict], manifests: Sequence[Manifest]) -> list[Verdict]:
+    """The verdicts, each of a claim of a manifest, after the adjustment over all of them.
+
+    Claims that lack data count, with p = 1.
+    """
     counted = [i for i, verdict in enumerate(verdicts) if verdict.statements]
     before = [verdicts[i].statements or Statements(1.0, 1.0) for i in counted]
     after = adjusted(before)
@@ -113,7 +116,7 @@ def _in_family(verdicts: Sequence[Verdict], manifest: Manifest) -> list[Verdict]
     for i, statements in zip(counted, after, strict=True):
         if not math.isnan(verdicts[i].p):
             verdict = replace(verdicts[i], word=statements.word, p_holm=statements.smallest)
-            results[i] = _with_prospect(verdict, manifest, open_count / 2)
+            results[i] = _with_prospect(verdict, manifests[i], open_count / 2)
     return results
 
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
+from multiprocessing.connection import Connection
 
 from cabench.config.yaml import located
 from cabench.cost.macs import Uncounted, meta_macs
@@ -14,6 +13,7 @@ from cabench.planning.data import DataRef
 from cabench.planning.trials import Plan
 from cabench.plugins import Plugin, load_plugins
 from cabench.records.spec import ModelSpec
+from cabench.runtime.files import LOG
 
 SECONDS = 120  # for the methods of plugins to act once
 
@@ -24,6 +24,8 @@ def check(plan: Plan, arms: Sequence[str]) -> None:
     Tests check the built-in methods. An arm whose forward pass raises an error is not refused: its
     trials fail, and say why in their records.
     """
+    if not arms:
+        return
     _check_vae(plan.data)
     specs = {arm: plan.models[arm].spec for arm in dict.fromkeys(arms)}
     own = {arm: spec for arm, spec in specs.items() if _has_plugin(spec)}
@@ -68,11 +70,27 @@ def method_faults(specs: Mapping[str, ModelSpec], plugins: Sequence[Plugin]) -> 
     """
     if not specs:
         return {}
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        try:
-            return pool.submit(_faults, dict(specs), tuple(plugins)).result(SECONDS)
-        except (BrokenProcessPool, TimeoutError):
-            return {}
+    context = get_context("spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_send_faults, args=(sender, dict(specs), tuple(plugins)))
+    process.start()
+    sender.close()
+    try:
+        if receiver.poll(SECONDS):
+            return receiver.recv()
+        LOG.warning("the methods of plugins took over %d s to act once; not checked", SECONDS)
+    except EOFError:  # the plugin's code ended the process; its trials say why
+        pass
+    finally:
+        process.kill()
+        process.join()
+    return {}
+
+
+def _send_faults(
+    sender: Connection, specs: dict[str, ModelSpec], plugins: tuple[Plugin, ...]
+) -> None:
+    sender.send(_faults(specs, plugins))
 
 
 def _faults(specs: dict[str, ModelSpec], plugins: tuple[Plugin, ...]) -> dict[str, str]:

@@ -183,6 +183,9 @@ def prepare(
     file = with_run_options(file, options.max_seeds, options.suffix)
     own_scale = None
     if options.data is not None:
+        if options.settings:
+            how = "write a scale with `cabench data check ... --write-scale FILE` and set it there"
+            raise CabenchError(f"--data: cannot be combined with --set; {how}")
         scale_file = on_own_data(file.study, scale_file, options.data, options.data_options)
         own_scale = scale_file.scale
     scale = scale_file.scale

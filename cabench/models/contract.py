@@ -57,7 +57,8 @@ def _faults(
     if torch.equal(output, model.backbone(x, Conditioning())):
         yield "it changes nothing: the output is that of the network without it"
     output.square().mean().backward()
-    idle = [name for name, p in method.named_parameters() if p.grad is None]
+    learned = [(name, p) for name, p in method.named_parameters() if p.requires_grad]
+    idle = [name for name, p in learned if p.grad is None]
     if idle:
         yield f"nothing uses its parameters {listed(idle)}"
     for name in method.source:

@@ -20,7 +20,7 @@ from cabench.models import model as _model  # noqa: F401  (registers backbones)
 from cabench.planning.data import choose_data, on_data
 from cabench.registry import BACKBONES, METRICS
 from cabench.runtime.files import content_key
-from cabench.runtime.validation import NO_DOT
+from cabench.runtime.validation import NO_DOT, valid_name
 from cabench.text import STREAM
 
 PRIMARY = Study.model_fields["primary"].default  # the metric that a scale without a study needs
@@ -63,8 +63,7 @@ def for_study(
     needed = dict.fromkeys([study.primary, *(name for each in names for name in each)])
     known = [name for name in needed if name in METRICS]  # others are refused when it is planned
     adapted = adapt(file.scale, source, options, study.needs, known, study.resample)
-    given = re.sub(r"[^a-z0-9_+-]", "-", source)
-    name = f"{file.scale.scale}-{given[:30]}-{content_key(source, options)[:6]}"
+    name = valid_name(f"{file.scale.scale}-{source}-{content_key(source, options)[:6]}")
     scale = adapted.scale.model_copy(update={"scale": name})
     document = dataclasses.replace(file.document, added={("data",): OPTION})
     return ScaleFile(scale, document), adapted.lines

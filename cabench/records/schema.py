@@ -388,13 +388,14 @@ def _read(model: type[Document], content: Any, path: Path, what: str) -> Documen
         ) from None
 
 
-CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+# Control characters, directions of text, and halves of characters that no encoding writes
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def _printable(content: Any) -> Any:
     """The document with control characters escaped: a terminal would obey them."""
     if isinstance(content, str):
-        return CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", content)
+        return CONTROL.sub(lambda match: ascii(match[0])[1:-1], content)
     if isinstance(content, dict):
         return {_printable(key): _printable(value) for key, value in content.items()}
     if isinstance(content, list):

@@ -8,7 +8,7 @@ from pathlib import Path
 from cabench.analysis import figures
 from cabench.analysis.footnotes import protocol_note
 from cabench.analysis.formatting import p_text, plural
-from cabench.analysis.tables import NOT_TESTED
+from cabench.analysis.tables import NOT_TESTED, markdown
 from cabench.analysis.verdict_text import evidence_text, measured, remark
 from cabench.errors import CabenchError
 from cabench.evidence.claims import ClaimsLedger, Entry, claims_ledger
@@ -121,14 +121,14 @@ def _effects(verdict: Verdict, entry: Entry) -> str:
 
 def overview_markdown(ledger: ClaimsLedger) -> str:
     """The ledger as Markdown."""
-    lines = ["# Claims of the paper", "", LEDGER, "", *_markdown(ledger.primary)]
+    lines = ["# Claims of the paper", "", LEDGER, "", *_table(ledger.primary)]
     if ledger.secondary:
         text = "Comparisons of our own, corrected over the claims of their study."
-        lines += ["", "# Further claims", "", text, "", *_markdown(ledger.secondary)]
+        lines += ["", "# Further claims", "", text, "", *_table(ledger.secondary)]
     return "\n".join(lines) + "\n"
 
 
-def _markdown(entries: Sequence[Entry]) -> list[str]:
+def _table(entries: Sequence[Entry]) -> list[str]:
     lines = [
         "| id | the paper says | as stated | compared here | run | here | evidence |",
         "|---|---|---|---|---|---|---|",
@@ -138,5 +138,5 @@ def _markdown(entries: Sequence[Entry]) -> list[str]:
         shown = evidence_text(entry.verdict, entry.results.metrics)
         stated = NOT_TESTED if claim.paper else ""
         cells = [claim.id, claim.paper, stated, claim.says, entry.run, entry.verdict.word, shown]
-        lines.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
+        lines.append(f"| {' | '.join(map(markdown, cells))} |")
     return lines

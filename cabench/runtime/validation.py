@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from typing import Any, TypeVar
@@ -12,6 +13,7 @@ from pydantic_core import ErrorDetails
 from cabench.errors import Where, cut, listed, near, shown
 
 NAME = r"^[a-z0-9][a-z0-9_+.\-]{0,59}$"
+LONGEST_NAME = 60  # characters
 NO_DOT = NAME.replace(".", "")  # of studies and scales: a run's folder is STUDY.SCALE
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -129,3 +131,12 @@ def nested_model(annotation: Any) -> type[BaseModel] | None:
         if model is not None:
             return model
     return None
+
+
+def valid_name(text: str) -> str:
+    """The text as a name of a study or scale; what that changes is marked by a hash."""
+    name = re.sub(r"[^a-z0-9_+-]", "_", text.lower())
+    if name == text.replace(".", "_") and len(name) <= LONGEST_NAME:
+        return name
+    ending = hashlib.sha256(text.encode()).hexdigest()[:8]
+    return f"{name[: LONGEST_NAME - len(ending) - 1]}-{ending}"

@@ -78,10 +78,6 @@ CASES = {
     "method elsewhere": (METHOD.replace("ADDRESS", "s.address + 'x'"), "has no site"),
     "method that raises": (METHOD.replace("ADDRESS", "s.adress"), "AttributeError"),
     "metric": (METRIC.replace("HIGHER", "False").replace("VALUE", GAP), None),
-    "metric upside down": (
-        METRIC.replace("HIGHER", "True").replace("VALUE", GAP),
-        "noise is not worse",
-    ),
     "metric without a number": (
         METRIC.replace("HIGHER", "True").replace("VALUE", "np.nan"),
         "expected finite numbers",

@@ -7,10 +7,11 @@ from cli import cabench
 from conftest import TINY_SCALE
 from invalid import DRY, put, refused
 
-from cabench.config.settings import LONGEST_NAME, name_of
+from cabench.config.settings import name_of
 from cabench.config.study import read_scale, read_study
 from cabench.planning.trials import manifest, plan
 from cabench.report.methods_section import command
+from cabench.runtime.validation import LONGEST_NAME
 
 
 def planned(tiny, *settings, study="tiny.yaml"):

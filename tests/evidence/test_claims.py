@@ -1,9 +1,12 @@
 """The paper's claims over several runs: one family, in the order of their ids."""
 
+import dataclasses
+
 import pytest
 from example_study import make_claim, make_manifest, make_record, read_results
 
 from cabench.evidence.claims import claims_ledger
+from cabench.records.schema import ManifestSetting
 
 BASE = [10.0, 11.0, 12.0]
 CLEAR = [b - d for b, d in zip(BASE, [1.9, 2.0, 2.1], strict=True)]  # p = .00083 at n = 3
@@ -59,3 +62,38 @@ def test_a_claim_is_shown_in_every_metric_its_own_first():
     (entry,) = claims_ledger([("one", run_of(CLEAR, "C1", metrics=("fid", "kid")))]).primary
     assert [part.metric for part in entry.in_every_metric] == ["kid", "fid"]
     assert all(part.difference.mean == pytest.approx(-2) for part in entry.in_every_metric)
+
+
+def test_a_copy_of_a_run_or_a_part_of_it_counts_once():
+    whole, copy = run_of(MARGINAL, "C1"), run_of(MARGINAL, "C1")
+    part = run_of(MARGINAL, "C1")
+    trials = tuple(t for t in part.manifest.trials if t.seed < 2)
+    part = dataclasses.replace(part, manifest=part.manifest.model_copy(update={"trials": trials}))
+    ledger = claims_ledger([("a", whole), ("b", copy), ("c", part)])
+    assert [e.run for e in ledger.primary] == ["a"] and not ledger.secondary
+    assert ledger.primary[0].verdict.word == "supported"
+
+
+def test_smoke_runs_and_changed_settings_are_not_of_the_family():
+    run = run_of(CLEAR, "C1")
+    setting = {"key": "training.lr", "value": 1e-3, "before": 3e-3}
+    other = run_of(BASE[::-1], "C2")
+    for change in ({"scale": "smoke"}, {"settings": (ManifestSetting.model_validate(setting),)}):
+        changed = dataclasses.replace(other, manifest=other.manifest.model_copy(update=change))
+        ledger = claims_ledger([("one", run), ("two", changed)])
+        assert [e.own.claim.id for e in ledger.primary] == ["C1"]
+        assert [e.own.claim.id for e in ledger.secondary] == ["C2"]
+
+
+def test_seeds_needed_are_those_of_the_larger_family():
+    slight = [b - d for b, d in zip(BASE, [0.5, 2.0, 3.5], strict=True)]
+    (alone,) = claims_ledger([("one", run_of(slight, "C1"))]).primary
+    both = claims_ledger([("one", run_of(slight, "C1")), ("two", run_of(BASE[::-1], "C2"))]).primary
+    assert alone.verdict.needed is not None and both[0].verdict.needed is not None
+    assert both[0].verdict.needed > alone.verdict.needed
+
+
+def test_claims_by_counting_have_their_counts():
+    run = run_of(CLEAR, "C8", test="by_construction", metric="params", ratio=2.0)
+    (entry,) = claims_ledger([("one", run)]).primary
+    assert entry.own.is_count and entry.in_every_metric == entry.own.evidence

@@ -45,7 +45,7 @@ def test_a_signal_ends_a_run_in_one_line(tiny, number, executor):
         wait_until(lambda: any((tiny / ".cabench/training").glob("*/*.safetensors")))
         workers = workers_of(psutil.Process(driver.pid))
         driver.send_signal(number)
-        _, err = driver.communicate(timeout=60)
+        _, err = driver.communicate(timeout=180)
     finally:
         driver.kill()
     assert driver.returncode == 128 + number

@@ -324,7 +324,10 @@ def test_what_is_wrong_is_said_in_a_line(folder, tmp_path):
         ({"a": ("patch: 8", "patch: 7")}, "data.1.patch: patch 7 does not divide"),
         ({"a": ("unseen: 100", "unseen: 1000")}, "data.1.unseen: split 'unseen': 1000 samples"),
         ({"a": ("split: both", "split: cluster")}, "data.1.unseen: unknown split 'unseen'"),
-        ({"a": ("sampling: {n: 100}", "sampling: {n: 900}")}, "data.1.sampling.n: split 'report'"),
+        (
+            {"a": ("sampling: {n: 100}", "sampling: {n: 900}")},
+            "data.1.sampling.n: expected at most",
+        ),
         ({"a": ("sampling: {n: 100}", "sampling: {m: 900}")}, "data.1.sampling.m: unknown key"),
         ({"a": ("heldout: {images: 20}", "heldout: {images: 2}")}, "data.1.heldout: "),
         (

@@ -10,6 +10,7 @@ from torch import nn
 
 from cabench.models import contract
 from cabench.models.conditioning.base import Method, VectorOptions
+from cabench.models.init import parameter
 from cabench.models.operations import Conditioning, DenseDelta, ExtraTokens
 from cabench.registry import METHODS
 
@@ -48,6 +49,14 @@ class Idle(Kernels):
         self.spare = nn.Linear(width, width)
 
 
+class Frozen(Kernels):
+    """A parameter that is not learned needs no gradient."""
+
+    def __init__(self, options, layout, width):
+        super().__init__(options, layout, width)
+        self.basis = parameter(3, 3, init="normal").requires_grad_(False)
+
+
 class Deaf(Kernels):
     def condition(self, embedded, streams=None):
         return super().condition(embedded, ["timestep"])
@@ -74,6 +83,7 @@ class Late(Kernels):
     ("kind", "text"),
     [
         (Kernels, None),
+        (Frozen, None),
         (Elsewhere, "where the backbone has no site .did you mean '.*depthwise'"),
         (Idle, "nothing uses its parameters spare.weight, spare.bias"),
         (Deaf, "does not depend on 'label'"),

@@ -631,8 +631,7 @@ def test_one_mlp_writes_all_modulations():
 def test_every_class_has_tokens_of_its_own():
     module, embedded, _, cond = alone("class_tokens", count=3)
     extra = cond.tokens[module.source.index("label")]
-    weight = module.maps["label"].weight  # (3 D, width)
-    expected = torch.stack([embedded["label"] @ w.T for w in weight.chunk(3)], 1)
+    expected = torch.stack([embedded["label"] @ m.weight.T for m in module.maps["label"]], 1)
     torch.testing.assert_close(extra.values, expected + module.positions["label"])
     assert torch.linalg.matrix_rank(extra.values[0] - module.positions["label"]) == 3
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
+import torch
 from pydantic import Field
 from torch import nn
 
@@ -44,7 +45,10 @@ class ClassTokens(Tokens):
         self.fit = None
         self.maps = nn.ModuleDict(
             {
-                name: tag(nn.Linear(width, self.count * layout.width, bias=False), weight="xavier")
+                name: nn.ModuleList(
+                    tag(nn.Linear(width, layout.width, bias=False), weight="xavier")
+                    for _ in range(self.count)
+                )
                 for name in self.source
             }
         )
@@ -55,6 +59,8 @@ class ClassTokens(Tokens):
     def forward(self, embedded: Embedded) -> Conditioning:
         extra = []
         for name in self.source:
-            tokens = self.maps[name](embedded[name]).unflatten(1, (self.count, -1))  # (B, T, D)
+            maps = self.maps[name]
+            assert isinstance(maps, nn.ModuleList)
+            tokens = torch.stack([linear(embedded[name]) for linear in maps], 1)  # (B, T, D)
             extra.append(ExtraTokens(tokens + self.positions[name], self.start))
         return Conditioning(tokens=extra)

@@ -18,6 +18,8 @@ from cabench.models.operations import Conditioning, Modulation
 from cabench.models.sites import Layout
 from cabench.registry import METHODS
 
+PLACE_SPREAD = 0.5  # of e: that of V c, since SiLU of a normalised stream has an RMS of 0.5
+
 
 class ModulatorOptions(VectorOptions):
     """Options of `modulator`."""
@@ -50,7 +52,7 @@ class Modulator(Method):
     convention = Convention(
         quantity="shift, scale, gate of each norm",
         static="the norm's table b; the norm has no affine",
-        initial="U, b 0; V N(0, 1/inputs); e N(0, 1/hidden)",
+        initial="U, b 0; V N(0, 1/inputs); e N(0, 0.5^2), as V c",
         published="several residual layers; the guidance scale as a condition",
     )
 
@@ -70,7 +72,7 @@ class Modulator(Method):
             }
         )
         self.places = nn.ParameterList(
-            parameter(1, hidden, init="normal", scale=hidden**-0.5) for _ in self.norms
+            parameter(1, hidden, init="normal", scale=PLACE_SPREAD) for _ in self.norms
         )
         self.tables = nn.ParameterList(
             parameter(1, k, n.width, init="zeros") for k, n in zip(counts, self.norms, strict=True)
