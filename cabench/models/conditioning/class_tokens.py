@@ -61,6 +61,7 @@ class ClassTokens(Tokens):
         for name in self.source:
             maps = self.maps[name]
             assert isinstance(maps, nn.ModuleList)
-            tokens = torch.stack([linear(embedded[name]) for linear in maps], 1)  # (B, T, D)
+            each = [linear(embedded[name]).unsqueeze(1) for linear in maps]
+            tokens = torch.cat(each, 1)  # (B, T, D)
             extra.append(ExtraTokens(tokens + self.positions[name], self.start))
         return Conditioning(tokens=extra)
