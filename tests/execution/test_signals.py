@@ -37,7 +37,8 @@ def wait_until(true, seconds=90):
 
 
 @pytest.mark.parametrize(
-    ("number", "executor"), [(signal.SIGTERM, "local"), (signal.SIGHUP, "ray")]
+    ("number", "executor"),
+    [(signal.SIGTERM, "local"), pytest.param(signal.SIGHUP, "ray", marks=pytest.mark.full)],
 )
 def test_a_signal_ends_a_run_in_one_line(tiny, number, executor):
     driver = start(tiny, "--executor", executor, "--jobs", "1")
@@ -55,6 +56,7 @@ def test_a_signal_ends_a_run_in_one_line(tiny, number, executor):
     wait_until(lambda: not any(w.is_running() for w in workers), 20)
 
 
+@pytest.mark.full
 def test_workers_end_soon_after_their_driver_is_killed(tiny):
     driver = start(tiny, "--executor", "ray", "--jobs", "1")
     try:
