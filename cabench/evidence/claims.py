@@ -15,9 +15,9 @@ from pathlib import Path
 
 from cabench.evidence.results import Results
 from cabench.evidence.verdicts import TESTS, Evidence, Verdict, in_family
+from cabench.records.runs import OWN_SCALE
 
 SMOKE = "smoke"
-OWN = "scale.yaml"  # the scale file that a run with --data writes
 
 
 @dataclass(frozen=True)
@@ -105,8 +105,9 @@ def _distinct(entries: Iterable[Entry]) -> list[Entry]:
 def _is_of_the_paper(entry: Entry) -> bool:
     """Whether an entry belongs to the family: not a smoke run, not one with changed settings."""
     manifest = entry.results.manifest
-    tried = manifest.scale == SMOKE or manifest.settings or Path(manifest.scale_file).name == OWN
-    return bool(entry.own.claim.paper) and not tried
+    has_own_data = Path(manifest.scale_file).name == OWN_SCALE
+    is_variant = manifest.scale == SMOKE or manifest.settings or has_own_data
+    return bool(entry.own.claim.paper) and not is_variant
 
 
 def _order(claim: str) -> tuple[str, int, str]:

@@ -31,21 +31,23 @@ class Assets:
 
     def __init__(self) -> None:
         self._datasets: dict[Hashable, Dataset] = {}
+        self._draws: dict[Hashable, Dataset] = {}
         self._scorers: dict[Hashable, SampleScorer] = {}
         self._clips: dict[Hashable, Clip] = {}
         self._decoders: dict[Hashable, VAE] = {}
 
     def clear(self) -> None:
-        for kept in (self._datasets, self._scorers, self._clips, self._decoders):
+        for kept in (self._datasets, self._draws, self._scorers, self._clips, self._decoders):
             kept.clear()
 
     def dataset(self, spec: DataSpec, options: dict[str, Any]) -> Dataset:
         """The data of a trial, without text features."""
+        if (draw := spec.resample) is not None:
+            whole = self.dataset(spec.model_copy(update={"resample": None}), options)
+            key = (spec, content_key(options))
+            return _keep(self._draws, key, 2, lambda: resampled(whole, draw.seed))
 
         def load() -> Dataset:
-            if spec.resample is not None:
-                whole = spec.model_copy(update={"resample": None})
-                return resampled(self.dataset(whole, options), spec.resample.seed)
             dataset = load_dataset(spec.source, **options)
             if dataset.fingerprint != spec.fingerprint:
                 raise _changed(f"data '{spec.source}'")

@@ -30,7 +30,7 @@ from cabench.planning import own_data
 from cabench.planning.trials import Plan, Trial, manifest, plan
 from cabench.planning.tuning import Search, searches, tuned
 from cabench.plugins import load_plugins, read_plugins
-from cabench.records.runs import Run
+from cabench.records.runs import OWN_SCALE, Run
 from cabench.records.sample_grid import is_intact
 from cabench.records.schema import Manifest, SearchOutcome
 from cabench.records.store import REFERENCE, SHEET, Store
@@ -124,7 +124,7 @@ class Prepared:
     @property
     def scale_path(self) -> Path:
         """Where a run on other data than the scale's keeps its scale."""
-        return self.folder / "scale.yaml"
+        return self.folder / OWN_SCALE
 
     @property
     def executor(self) -> str:

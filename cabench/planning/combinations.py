@@ -59,6 +59,10 @@ def _guidances(options: Sampling) -> Iterator[tuple[Where, float]]:
 
 def check_arms(study: Study, models: Mapping[str, ModelSpec], arms: Iterable[str]) -> None:
     """Refuses a run of which no arm has a condition and a verdict."""
-    if not any(models[arm].methods and not study.arms[arm].bound for arm in arms):
+
+    def is_conditioned(arm: str) -> bool:
+        return any(method.streams for method in models[arm].methods)
+
+    if not any(is_conditioned(arm) and not study.arms[arm].bound for arm in arms):
         text = "no arm has a condition: expected one with methods that is no lower bound"
         raise ConfigError("study", ("arms",), text)

@@ -12,6 +12,7 @@ from cabench.records.store import REFERENCE, Store
 from cabench.runtime.files import LOG, read_json
 
 DEFAULT_SCALE = "quick"
+OWN_SCALE = "scale.yaml"  # beside the manifest of a run on other data than the scale's (--data)
 
 
 @dataclass(frozen=True)

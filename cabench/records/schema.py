@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
@@ -14,6 +13,7 @@ from pydantic import StringConstraints, ValidationError, model_serializer, model
 
 from cabench.errors import CabenchError, cut
 from cabench.records.spec import Frozen, Json, TrialSpec
+from cabench.runtime.printable import printable
 from cabench.runtime.validation import NAME
 
 FORMAT = 1  # of records and manifests; a document without the key `format` has format 1
@@ -374,7 +374,7 @@ def read_manifest(content: Any, path: Path) -> Manifest:
 
 
 def _read(model: type[Document], content: Any, path: Path, what: str) -> Document:
-    content = _printable(content)
+    content = printable(content)
     version = content.get("format", 1) if isinstance(content, dict) else FORMAT
     if version != FORMAT:
         raise CabenchError(f"{path}: expected a {what} of format {FORMAT}, got {version!r}")
@@ -386,18 +386,3 @@ def _read(model: type[Document], content: Any, path: Path, what: str) -> Documen
         raise CabenchError(
             f"{path}: not a valid {what}: {where}: {cut(first['msg'], 200)}"
         ) from None
-
-
-# Control characters, directions of text, and halves of characters that no encoding writes
-CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-
-
-def _printable(content: Any) -> Any:
-    """The document with control characters escaped: a terminal would obey them."""
-    if isinstance(content, str):
-        return CONTROL.sub(lambda match: ascii(match[0])[1:-1], content)
-    if isinstance(content, dict):
-        return {_printable(key): _printable(value) for key, value in content.items()}
-    if isinstance(content, list):
-        return [_printable(value) for value in content]
-    return content

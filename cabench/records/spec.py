@@ -93,6 +93,12 @@ class MethodSpec(Frozen):
     plugin: str | None = None  # sha256 of the plugin that registered it
     options: Json  # as the method's Options dump
 
+    @property
+    def streams(self) -> tuple[str, ...]:
+        """The streams that it is conditioned on; () where the source is none."""
+        source = self.options.get("source", ())
+        return () if isinstance(source, str) else tuple(source)
+
 
 class ModelSpec(Frozen):
     """A model with every size and version: what `models.model.build` takes."""
@@ -107,8 +113,7 @@ def unused_streams(models: Iterable[ModelSpec]) -> list[str]:
     """The streams of the condition that no method of any of the models is conditioned on."""
     models = list(models)
     offered = dict.fromkeys(stream for model in models for stream in model.embedder.streams)
-    methods = [method for model in models for method in model.methods]
-    used = {stream for method in methods for stream in method.options.get("source", ())}
+    used = {s for model in models for method in model.methods for s in method.streams}
     return [stream for stream in offered if stream not in used]
 
 

@@ -49,7 +49,7 @@ def _stop(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def end_with(driver: int) -> None:
+def exit_with(driver: int) -> None:
     """Ends this process soon after the process `driver` of this machine has ended.
 
     A worker whose driver was killed would otherwise hold its core and its locks until Ray notices.

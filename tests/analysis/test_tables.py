@@ -208,10 +208,10 @@ def test_nothing_run_yet(study, tmp_path):
 
 
 def test_texts_of_a_study_are_neither_markup_nor_formulas(study, tmp_path):
-    made = study()
-    made.manifest["question"] = "<script>alert(1)</script>\n# a heading"
-    made.manifest["arms"][0]["about"] = "<img src=x>"
-    text = tables.to_markdown(made.results())
+    hostile = study()
+    hostile.manifest["question"] = "<script>alert(1)</script>\n# a heading"
+    hostile.manifest["arms"][0]["about"] = "<img src=x>"
+    text = tables.to_markdown(hostile.results())
     assert "<script" not in text and "<img" not in text and "\n# a heading" not in text
     cells = pd.DataFrame({"error": ["=cmd|' /C calc'!A0", "+1", "fine", None], "value": [-1.0] * 4})
     path = tmp_path / "cells.csv"

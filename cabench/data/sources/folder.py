@@ -305,12 +305,12 @@ def split_of(draw: float, shares: tuple[float, ...]) -> str:
 def exact_splits(count: int, shares: tuple[float, ...]) -> list[str]:
     """The split of each of `count` images, in order; the first split takes what rounding leaves."""
     first, *others = SPLITS
-    others_of = [
+    held_out = [
         name
         for name, share in zip(others, shares[1:], strict=True)
         for _ in range(round(share * count))
     ]
-    return [first] * (count - len(others_of)) + others_of
+    return [first] * (count - len(held_out)) + held_out
 
 
 def stamp(root: Path, files: Iterable[Iterable[str]], options: list[Any]) -> str:

@@ -41,7 +41,7 @@ from cabench.planning.trials import Trial
 from cabench.planning.tuning import Search
 from cabench.records.schema import Record, SearchOutcome
 from cabench.records.store import Store
-from cabench.runtime.signals import end_with, stop_on_signals
+from cabench.runtime.signals import exit_with, stop_on_signals
 from cabench.runtime.threads import ONE_ARENA
 
 DEATHS = 3  # of a trial's worker; then the trial has failed
@@ -267,7 +267,7 @@ def _evaluate(config: dict[str, Any], searches: list[Search], store: Store) -> N
 def _guarded(config: dict[str, Any], work: Callable[[str], None]) -> None:
     """Call `work(device)` in the driver's directory, on one thread; a disk error halts the run."""
     if config["driver"] is not None:
-        end_with(config["driver"])
+        exit_with(config["driver"])
     try:
         os.chdir(config["folder"])
     except OSError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from torch import nn
+from torch import Tensor, nn
 
 from cabench.models.conditioning.base import Convention, Method
 from cabench.models.conditioning.generators import MapOptions
@@ -35,8 +35,7 @@ class AdaLN(Method):
         self.norms = self.modulated(options, layout)
         bias = self.replaces_affine  # an affine norm has the term without condition already
         self.maps = nn.ModuleList(
-            options.build(width, (3 if self.gated and norm.gated else 2, norm.width), bias)
-            for norm in self.norms
+            options.build(width, (self.parts(norm), norm.width), bias) for norm in self.norms
         )
 
     @staticmethod
@@ -44,9 +43,18 @@ class AdaLN(Method):
         """The norms that it modulates."""
         return layout.norms
 
+    def parts(self, norm: NormHook) -> int:
+        """How many vectors of the norm's width its map returns."""
+        return 3 if self.gated and norm.gated else 2
+
+    @staticmethod
+    def modulation(parts: Sequence[Tensor]) -> Modulation:
+        """The modulation by the vectors (B, D) that a norm's map returns."""
+        return Modulation(*parts)
+
     def forward(self, embedded: Embedded) -> Conditioning:
         c = self.condition(embedded)  # (B, width)
         modulation = {}
         for norm, layer in zip(self.norms, self.maps, strict=True):
-            modulation[norm.address] = Modulation(*layer(c).unbind(1))  # (B, D) each
+            modulation[norm.address] = self.modulation(layer(c).unbind(1))
         return Conditioning(modulation=modulation)
