@@ -11,11 +11,12 @@ import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
+from io import BytesIO
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from cabench.data.catalogue import Catalogue, require_valid, upscaled
 from cabench.data.dataset import SPLITS, Dataset, Shape, Split, fingerprint
@@ -110,15 +111,15 @@ class Pixels:
         return width, height
 
 
-def decode(path: Path, pixels: Pixels, source: str) -> np.ndarray:
-    """(C, H, W) uint8 from an image file; DataMissing if it cannot be read.
+def decode(file: Path | BytesIO, name: str, pixels: Pixels, source: str) -> np.ndarray:
+    """(C, H, W) uint8 from an image file; DataMissing, with its `name`, if it cannot be read.
 
     The image is rotated as its EXIF data says, scaled to 8 bit, composited on the background,
     converted to C channels, and resized (Lanczos) as `pixels.fit` says.
     """
     channels, height, width = pixels.shape
     try:
-        with Image.open(path) as opened:
+        with Image.open(file) as opened:
             image = to_8_bit(ImageOps.exif_transpose(opened))
             if image.has_transparency_data:
                 image = image.convert("RGBA")
@@ -127,9 +128,10 @@ def decode(path: Path, pixels: Pixels, source: str) -> np.ndarray:
             image = image.convert("RGB" if channels == 3 else "L")
             image = FITS[pixels.fit](image, pixels)
     except Exception as error:  # Pillow's errors depend on the format
+        unknown = isinstance(error, UnidentifiedImageError)
+        reason = "no format that Pillow reads" if unknown else str(error) or type(error).__name__
         raise DataMissing(
-            f"{source}: {path} cannot be read as an image ({str(error) or type(error).__name__}); "
-            "replace or remove it"
+            f"{source}: {name} cannot be read as an image ({reason}); replace or remove it"
         ) from error
     return np.asarray(image).reshape(height, width, channels).transpose(2, 0, 1)
 
@@ -161,10 +163,10 @@ UPSCALES: dict[Fit, Callable[[Iterable[bool]], bool]] = {  # of: is the image le
 }
 
 
-def is_upscaled(path: Path, pixels: Pixels) -> bool:
+def is_upscaled(file: Path | BytesIO, pixels: Pixels) -> bool:
     """Whether an image has fewer pixels than `decode` gives it; reads its header only."""
     try:
-        with Image.open(path) as image:
+        with Image.open(file) as image:
             is_turned = image.getexif().get(ExifTags.Base.Orientation, 1) >= 5  # by 90 degrees
             size = image.size[::-1] if is_turned else image.size
             pairs = zip(size, pixels.size, strict=True)

@@ -7,5 +7,6 @@ from cabench.data.sources import emoji as emoji
 from cabench.data.sources import fashion16 as fashion16
 from cabench.data.sources import fashion_mnist as fashion_mnist
 from cabench.data.sources import folder as folder
+from cabench.data.sources import huggingface as huggingface
 from cabench.data.sources import imagenet64 as imagenet64
 from cabench.data.sources import latents as latents

@@ -131,7 +131,8 @@ def read_image(
     source: str, root: Path, members: dict[str, list[str]], pixels: Pixels, split: str, row: int
 ) -> np.ndarray:
     """(C, H, W) uint8: image `row` of a split, given each split's paths relative to `root`."""
-    return decode(root / members[split][row], pixels, source)
+    path = root / members[split][row]
+    return decode(path, str(path), pixels, source)
 
 
 def display_names(root: Path, classes: list[str]) -> list[str]:

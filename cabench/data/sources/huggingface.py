@@ -1,0 +1,338 @@
+"""A data set in the format of Hugging Face's library `datasets`: a folder, or a name on the hub.
+
+`path` is a folder that `save_to_disk` wrote, a folder that `load_dataset` reads (Parquet files,
+ImageFolder), or the name of a data set on the hub. No code of a data set is run.
+
+report is the split `test`, else `validation`; the split `train` is divided by a hash of the row's
+number, 90 / 10 %, into generator-train and judge-train. A data set with one split is divided 80 /
+10 / 10 %. `held_out: 0.25` takes this share of every class, as in the source `folder`.
+
+Every column of type ClassLabel is a stream of its own name; `label` names the column that is the
+stream `label`, which may also hold text or whole numbers. `text` names a column of captions or of
+lists of captions. Decoded images are cached in .cabench/data/ (data/decoded.py).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from cabench.data.catalogue import Catalogue, Members, opener
+from cabench.data.dataset import Dataset
+from cabench.data.decoded import CACHE, Fit, Pixels, decode, is_upscaled, load
+from cabench.data.metadata import captions, label_names
+from cabench.data.sources.folder import (
+    LABEL,
+    Colour,
+    HeldOut,
+    Size,
+    parts_of,
+    split_images,
+    stamp,
+)
+from cabench.errors import DataMissing, near, one_line
+from cabench.registry import DATASETS
+from cabench.runtime.validation import NAME
+from cabench.text.features import STREAM
+
+if TYPE_CHECKING:
+    from datasets import Dataset as Table
+
+SOURCE = "huggingface"
+TRAIN, TESTS = "train", ("test", "validation", "val", "valid")
+SINGLE = "image"  # the only class of a data set that has captions and no labels
+Parts = dict[str, "Table"]  # "train" and "test", or "" for a data set with one split
+
+
+@DATASETS.register(SOURCE)
+def huggingface(
+    path: str,
+    size: Size,
+    config: str | None = None,
+    revision: str | None = None,
+    image: str | None = None,
+    label: str | None = None,
+    text: str | None = None,
+    flip: bool = False,
+    channels: Literal[1, 3] = 3,
+    fit: Fit = "crop",
+    background: Colour = "white",
+    held_out: HeldOut | None = None,
+) -> Dataset:
+    """A data set of the library `datasets`: a saved folder, or a name on the hub."""
+    columns = (config, revision, image, label, text)
+    return load(catalogue(path, size, *columns, flip, channels, fit, background, held_out))
+
+
+@opener(SOURCE)
+def catalogue(
+    path: str,
+    size: Size,
+    config: str | None = None,
+    revision: str | None = None,
+    image: str | None = None,
+    label: str | None = None,
+    text: str | None = None,
+    flip: bool = False,
+    channels: Literal[1, 3] = 3,
+    fit: Fit = "crop",
+    background: Colour = "white",
+    held_out: HeldOut | None = None,
+) -> Catalogue:
+    """The data set's rows; images are decoded one by one."""
+    height, width = (size, size) if isinstance(size, int) else size
+    pixels = Pixels((channels, height, width), fit, background)
+    with one_line_errors(path):
+        parts, notes = read_parts(path, config, revision)
+        columns = Columns(next(iter(parts.values())), image, label, text)
+        rows = Rows(parts, columns)
+    members = split_images(rows.labels[LABEL], parts_of(parts, held_out), held_out is not None)
+    if empty := [split for split, names in members.items() if not names]:
+        raise DataMissing(
+            f"{SOURCE}: too few images in {path}: none for the split '{empty[0]}'; "
+            "hold out a part of every class (held_out: 0.25)"
+        )
+    digest = hashlib.sha256()
+    for part, table in parts.items():
+        digest.update(json.dumps([part, table._fingerprint, vars(columns)]).encode())
+    if os.path.isdir(path):
+        digest.update(stamp(Path(path), [files_below(path)], []).encode())
+    digest.update(json.dumps([members["report"], fit, background]).encode())
+    return Catalogue(
+        name=SOURCE,
+        licence=parts[next(iter(parts))].info.license or f"see the data set's card: {path}",
+        classes=rows.classes,
+        flip=flip,
+        shape=pixels.shape,
+        splits={split: rows.members(names) for split, names in members.items()},
+        read=lambda split, row: decode(*rows.file(members[split][row]), pixels, SOURCE),
+        key=digest.hexdigest(),
+        notes=tuple(notes + columns.notes),
+        problems=tuple(rows.problems),
+        upscales=lambda split, row: is_upscaled(rows.file(members[split][row])[0], pixels),
+    )
+
+
+# ---- files --------------------------------------------------------------------------------------
+
+
+@contextmanager
+def one_line_errors(path: str) -> Iterator[None]:
+    """The library's errors, which depend on the format, as DataMissing that names the data set."""
+    try:
+        yield
+    except DataMissing:
+        raise
+    except Exception as error:
+        reason = one_line(str(error)) or type(error).__name__
+        raise DataMissing(
+            f"{SOURCE}: {path} cannot be read: {reason}; expected a folder that save_to_disk wrote "
+            "or that load_dataset reads, or the name of a data set on the hub"
+        ) from error
+
+
+def read_parts(path: str, config: str | None, revision: str | None) -> tuple[Parts, list[str]]:
+    """The splits in use, and notes on those left out; opens files, decodes nothing."""
+    try:
+        import datasets
+    except ImportError:
+        raise DataMissing(f"{SOURCE}: no package 'datasets'; pip install 'cabench[hf]'") from None
+    datasets.disable_progress_bars()
+    saved = any(os.path.isfile(f"{path}/{file}") for file in ("dataset_dict.json", "state.json"))
+    content = (
+        datasets.load_from_disk(path)
+        if saved
+        else datasets.load_dataset(
+            path, config, revision=revision, cache_dir=str(CACHE.resolve() / "datasets")
+        )
+    )
+    splits = {"": content} if isinstance(content, datasets.Dataset) else dict(content)
+    test = next((name for name in TESTS if name in splits), None)
+    if TRAIN in splits and test is not None:
+        parts = {TRAIN: splits.pop(TRAIN), "test": splits.pop(test)}
+    elif TRAIN in splits or len(splits) == 1:
+        parts = {"": splits.pop(TRAIN if TRAIN in splits else next(iter(splits)))}
+    else:
+        raise DataMissing(
+            f"{SOURCE}: {path}: expected a split 'train', got {', '.join(map(str, splits))}"
+        )
+    notes = [f"ignored: the split '{name}', {len(table):,} rows" for name, table in splits.items()]
+    return parts, notes
+
+
+def files_below(path: str) -> list[str]:
+    """All files below a folder, relative to it, in a fixed order."""
+    return sorted(
+        os.path.relpath(os.path.join(folder, name), path)
+        for folder, _, names in os.walk(path)
+        for name in names
+    )
+
+
+# ---- columns ------------------------------------------------------------------------------------
+
+
+class Columns:
+    """Which columns hold the images, the labels by stream, and the captions."""
+
+    def __init__(self, table: Table, image: str | None, label: str | None, text: str | None):
+        from datasets import ClassLabel, Image
+
+        features = table.features
+        names = list(features)
+        images = [name for name in names if isinstance(features[name], Image)]
+        labels = [name for name in names if isinstance(features[name], ClassLabel)]
+        self.image = chosen("image", image, names) or only("image", images, names)
+        self.label = chosen("label", label, names) or _label_of(labels)
+        self.text = chosen("text", text, names) or (STREAM if STREAM in names else None)
+        if self.image not in images:
+            raise DataMissing(
+                f"{SOURCE}: image: expected a column of type Image, got '{self.image}' of type "
+                f"{type(features[self.image]).__name__}"
+            )
+        if self.label is None and self.text is None:
+            raise DataMissing(
+                f"{SOURCE}: no column of type ClassLabel; name the one that holds the labels "
+                f"(`label: COLUMN`) or captions (`text: COLUMN`); columns: {', '.join(names)}"
+            )
+        taken = {self.label, LABEL, "timestep", STREAM}
+        others = [name for name in labels if name not in taken and re.fullmatch(NAME, name)]
+        self.streams = {name: name for name in others}
+        if self.label is not None:
+            self.streams[LABEL] = self.label
+        used = {self.image, self.text, *self.streams.values()}
+        self.notes = [f"ignored: the column '{name}'" for name in names if name not in used]
+
+
+def chosen(option: str, name: str | None, names: Collection[str]) -> str | None:
+    """The column that an option names, if it names one; DataMissing if there is no such column."""
+    if name is not None and name not in names:
+        raise DataMissing(
+            f"{SOURCE}: {option}: no column '{name}'{near(name, names)}; "
+            f"columns: {', '.join(names)}"
+        )
+    return name
+
+
+def only(option: str, candidates: list[str], names: list[str]) -> str:
+    """The only candidate; DataMissing if there are several or none."""
+    if len(candidates) != 1:
+        number = "several columns" if candidates else "no column"
+        raise DataMissing(
+            f"{SOURCE}: {number} of type Image; name the one that holds the images "
+            f"(`{option}: COLUMN`); columns: {', '.join(names)}"
+        )
+    return candidates[0]
+
+
+def _label_of(labels: list[str]) -> str | None:
+    """The column `label`, else the only or first column of labels."""
+    return LABEL if LABEL in labels else next(iter(labels), None)
+
+
+# ---- rows ---------------------------------------------------------------------------------------
+
+
+class Rows:
+    """The conditions of all rows; a row's name is 'PART/NUMBER', or 'NUMBER' without parts."""
+
+    def __init__(self, parts: Parts, columns: Columns):
+        from datasets import Image
+
+        self.images = {
+            part: table.select_columns([columns.image]).cast_column(
+                columns.image, Image(decode=False)
+            )
+            for part, table in parts.items()
+        }
+        self.column = columns.image
+        self.problems: list[str] = []
+        names = {part: [_name(part, row) for row in range(len(t))] for part, t in parts.items()}
+        self.labels: dict[str, dict[str, int]] = {}  # stream -> row's name -> class index
+        self.classes: dict[str, list[str]] = {}
+        for stream, column in columns.streams.items():
+            values = {
+                name: value
+                for part, table in parts.items()
+                for name, value in zip(names[part], table[column][:], strict=True)
+            }
+            feature = parts[next(iter(parts))].features[column]
+            self._add(stream, column, getattr(feature, "names", None), values)
+        if LABEL not in self.labels:
+            self.classes[LABEL] = [SINGLE]
+            self.labels[LABEL] = {name: 0 for part in names.values() for name in part}
+        self.texts: dict[str, Any] = {}
+        if columns.text is not None:
+            for part, table in parts.items():
+                self.texts |= zip(names[part], table[columns.text][:], strict=True)
+            self._check_texts(columns.text)
+
+    def _add(
+        self, stream: str, column: str, known: list[str] | None, values: dict[str, Any]
+    ) -> None:
+        """A stream of labels: class indices if the column has class names, else its values."""
+        if known is None:
+            valid = {name: v for name, v in values.items() if isinstance(v, int | str)}
+            classes = label_names(valid.values())
+            index = {label: k for k, label in enumerate(classes)}
+            labels = {name: index[str(value)] for name, value in valid.items()}
+        else:
+            classes = known
+            allowed = range(len(known))
+            labels = {name: value for name, value in values.items() if value in allowed}
+        self.classes[stream], self.labels[stream] = classes, labels
+        self.problems += [
+            one_line(f"{self._row(name)}: {column}: no label: {value!r}")
+            for name, value in values.items()
+            if name not in labels
+        ]
+
+    def _check_texts(self, column: str) -> None:
+        for name, value in self.texts.items():
+            several = value if isinstance(value, list) else [value]
+            if not several or not all(isinstance(text, str) for text in several):
+                text = f"expected a caption or a list of captions, got {value!r}"
+                self.problems.append(one_line(f"{self._row(name)}: {column}: {text}"))
+
+    @staticmethod
+    def _row(name: str) -> str:
+        """'train, row 17' of 'train/00000017'."""
+        part, _, number = name.rpartition("/")
+        return f"{part or 'the data set'}, row {int(number)}"
+
+    def members(self, names: list[str]) -> Members:
+        """The named rows with their class indices and captions."""
+        streams = {
+            stream: np.array([labels.get(name, 0) for name in names], np.int64)
+            for stream, labels in self.labels.items()
+        }
+        texts = [self.texts[name] for name in names] if self.texts else []
+        valid = self.texts and not self.problems
+        return Members(names, streams, {STREAM: captions(texts)} if valid else {})
+
+    def file(self, name: str) -> tuple[BytesIO | Path, str]:
+        """An image's file, and the row for messages."""
+        part, _, number = name.rpartition("/")
+        where = self._row(name)
+        try:
+            cell = self.images[part][int(number)][self.column]
+        except Exception as error:  # of a corrupted Arrow file
+            raise DataMissing(
+                f"{SOURCE}: {where} cannot be read: {one_line(str(error))}"
+            ) from error
+        if cell is None:
+            raise DataMissing(f"{SOURCE}: {where}: no image")
+        return (Path(cell["path"]) if cell["bytes"] is None else BytesIO(cell["bytes"])), where
+
+
+def _name(part: str, row: int) -> str:
+    return f"{part}/{row:08d}" if part else f"{row:08d}"

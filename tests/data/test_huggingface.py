@@ -1,0 +1,123 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from cabench.data import SPLITS, load_dataset, open_catalogue
+from cabench.data.catalogue import check
+from cabench.errors import DataMissing
+
+datasets = pytest.importorskip("datasets")
+
+FINE, TONE = list("abcd"), ["dark", "light"]
+FEATURES = {
+    "img": datasets.Image(),
+    "fine": datasets.ClassLabel(names=FINE),
+    "tone": datasets.ClassLabel(names=TONE),
+    "caption": datasets.Value("string"),
+    "id": datasets.Value("int64"),
+}
+
+
+def table(count, **changed):
+    """Red is the class, green the tone, blue the row."""
+    rows = [(i % 4, i // 2 % 2, i % 256) for i in range(count)]
+    columns = {
+        "img": [
+            Image.fromarray(np.full((10, 12, 3), (60 * a, b, c), np.uint8)) for a, b, c in rows
+        ],
+        "fine": [a for a, _, _ in rows],
+        "tone": [b for _, b, _ in rows],
+        "caption": [f"{TONE[b]} {FINE[a]}" for a, b, _ in rows],
+        "id": list(range(count)),
+    }
+    return datasets.Dataset.from_dict({**columns, **changed}, datasets.Features(FEATURES))
+
+
+@pytest.fixture
+def saved(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    parts = {"train": table(200), "test": table(100), "validation": table(8)}
+    datasets.DatasetDict(parts).save_to_disk(tmp_path / "saved")
+    return tmp_path / "saved"
+
+
+def load(path, **options):
+    chosen = {"label": "fine", "text": "caption", **options}
+    return load_dataset("huggingface", path=str(path), size=8, **chosen)
+
+
+def test_rows_keep_their_image_labels_and_caption(saved):
+    dataset = load(saved)
+    assert dataset.classes == {"tone": TONE, "label": FINE} and dataset.shape == (3, 8, 8)
+    sizes = [len(dataset.split(name)) for name in SPLITS]
+    assert sum(sizes[:2]) == 200 and 0 < sizes[1] < 60 and sizes[2] == 100
+    for name in SPLITS:
+        part = dataset.split(name)
+        label, tone = part.streams["label"], part.streams["tone"]
+        assert np.array_equal(part.images[:, 0, 4, 4], 60 * label)
+        assert np.array_equal(part.images[:, 1, 4, 4], tone)
+        assert part.texts["text"] == [
+            f"{TONE[b]} {FINE[a]}" for a, b in zip(label, tone, strict=True)
+        ]
+    assert sorted(dataset.split("report").images[:, 2, 0, 0]) == list(range(100))
+
+
+def test_parquet_files_are_the_same_data_set(saved, tmp_path):
+    (tmp_path / "parquet").mkdir()
+    for name, part in datasets.load_from_disk(saved).items():
+        part.to_parquet(tmp_path / "parquet" / f"{name}.parquet")
+    assert load(tmp_path / "parquet").fingerprint == load(saved).fingerprint
+
+
+def test_one_split_is_divided(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    table(200).save_to_disk(tmp_path / "one")
+    dataset = load(tmp_path / "one", held_out=0.25, text=None)
+    assert [len(dataset.split(name)) for name in SPLITS] == [104, 48, 48]  # 12 of the 50 of a class
+    assert set(dataset.split("report").texts) == set()
+
+
+def test_a_column_of_values_as_label(saved):
+    assert load(saved, label="caption").classes["label"] == [
+        "dark a", "dark b", "light c", "light d",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"label": "fin"}, "label: no column 'fin' (did you mean 'fine'?); columns: img, fine"),
+        ({"image": "id"}, "image: expected a column of type Image, got 'id' of type Value"),
+        ({"text": "fine"}, "fine: expected a caption or a list of captions, got 0"),
+    ],
+)
+def test_wrong_columns(saved, options, text):
+    with pytest.raises(DataMissing, match="^huggingface: ") as error:
+        load(saved, **options)
+    assert text in str(error.value)
+
+
+def test_folder_that_holds_no_data_set(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(
+        DataMissing, match="cannot be read: .*; expected a folder that save_to_disk"
+    ):
+        load(tmp_path)
+
+
+UNREADABLE = [
+    "huggingface: the data set, row 197: no image",
+    "huggingface: the data set, row 198 cannot be read as an image (no format that Pillow reads); "
+    "replace or remove it",
+]
+
+
+def test_every_unusable_row_is_listed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    images = [*table(197)["img"][:], None, {"bytes": b"no image", "path": None}, None]
+    labels = [i % 4 for i in range(199)] + [-1]
+    table(200, img=images, fine=labels).save_to_disk(tmp_path / "bad")
+    opened = open_catalogue("huggingface", path=str(tmp_path / "bad"), size=8, label="fine")
+    first, *others = check(opened).lines
+    assert first == "huggingface: the data set, row 199: fine: no label: -1"
+    assert sorted(others) == UNREADABLE
