@@ -11,7 +11,15 @@ from cabench.evidence.results import Results
 from cabench.records.schema import Manifest, MetricInfo, Protocol, SearchResult
 from cabench.records.spec import unused_streams
 
-PROTOCOL = ("n", "guidance", "judge", "sampler", "steps", "images")  # must agree to compare scores
+PROTOCOL = (  # must agree to compare scores
+    "n",
+    "guidance",
+    "guidance_interval",
+    "judge",
+    "sampler",
+    "steps",
+    "images",
+)
 
 
 def footnotes(results: Results, with_caveat: bool = True) -> list[str]:
@@ -133,11 +141,15 @@ def _protocol_parts(protocol: Protocol) -> list[str]:
         protocol.training,
         f"{protocol.images:,} images seen",
         f"n = {protocol.n:,} samples per trial",
-        f"guidance {protocol.guidance:g}",
+        f"guidance {protocol.guidance:g}" + _interval(protocol.guidance_interval),
         f"sampler {protocol.sampler}",
         f"{protocol.steps} sampling steps",
         f"feature extractor {protocol.judge}",
     ]
+
+
+def _interval(interval: tuple[float, float] | None) -> str:
+    return "" if interval is None else f" at noise levels {interval[0]:g} to {interval[1]:g}"
 
 
 def settings_note(manifest: Manifest) -> str:

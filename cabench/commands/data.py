@@ -101,6 +101,7 @@ def describe(dataset: Dataset) -> list[str]:
     splits = ", ".join(f"{name} {len(split):,}" for name, split in dataset.splits.items())
     streams = [f"{name} ({len(names):,} classes)" for name, names in dataset.classes.items()]
     texts = [f"{name} (text)" for name in dataset.split("report").texts]
+    streams += [f"{name} ({count} numbers)" for name, count in dataset.vectors.items()]
     return [
         f"{size}; {splits}",
         f"streams: {', '.join(streams + texts)}",
@@ -237,6 +238,7 @@ def print_catalogue(catalogue: Catalogue, console: Console) -> None:
             f"{stream}: {len(set(values.tolist())):,} of {len(catalogue.classes[stream]):,} classes"
             for stream, values in members.streams.items()
         ]
+        streams += [f"{stream}: {v.shape[1]} numbers" for stream, v in members.vectors.items()]
         table.add_row(name, f"{len(members):,}", ", ".join(streams), ", ".join(members.texts))
     console.print(table)
     for line in catalogue.notes:

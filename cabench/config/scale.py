@@ -45,6 +45,9 @@ class TrainingHere(Part):
     snapshot_every: Positive | None = None
 
 
+Level = Annotated[float, Field(ge=0, le=1)]  # of noise
+
+
 class SamplingHere(Part):
     """Values that replace the scale's `sampling` on one data source."""
 
@@ -175,6 +178,16 @@ class Sampling(Part):
     """classifier-free guidance of the primary scores; 1 is none"""
     sweep: Sweep = Sweep()
     """further guidance values"""
+    guidance_interval: tuple[Level, Level] | None = None
+    """guide only while the noise level, t / 1000, is in this interval (arXiv 2404.07724)"""
+
+    @model_validator(mode="after")
+    def interval_rises(self) -> Sampling:
+        if self.guidance_interval is not None:
+            low, high = self.guidance_interval
+            if low >= high:
+                raise ValueError(f"guidance_interval: expected rising numbers, got {low}, {high}")
+        return self
 
 
 class Heldout(Part):

@@ -108,6 +108,10 @@ def trainer_of(
         images=g.integers(0, 256, shape, np.uint8),
         streams={name: g.integers(0, k, shape[0]) for name, k in embedder.classes.items()},
         encoded={name: _text(g, width, tokens, shape[0]) for name, width in texts.items()},
+        vectors={
+            name: g.standard_normal((shape[0], numbers), np.float32)
+            for name, numbers in (embedder.vectors or {}).items()
+        },
     )
     data = Data(split, embedder.streams)
     return Trainer(train, device), data, Order(len(data), batch, 0)

@@ -7,11 +7,11 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from cabench.data.dataset import Dataset, Digest, Shape, Split, Streams, Texts
+from cabench.data.dataset import Dataset, Digest, Shape, Split, Streams, Texts, Vectors
 from cabench.errors import DataMissing
 
 THREADS = min(8, os.cpu_count() or 1)  # that decode; Pillow releases the GIL
@@ -26,6 +26,7 @@ class Members:
     names: Sequence[str]    # N names for messages, such as paths
     streams: Streams        # stream -> (N,) int64
     texts: Texts            # name -> N texts, or N lists of texts
+    vectors: Vectors = field(default_factory=dict)  # stream -> (N, D) float32
     # fmt: on
 
     def __len__(self) -> int:
@@ -95,6 +96,7 @@ def without_pixels(catalogue: Catalogue) -> Dataset:
                 np.broadcast_to(black, (len(members), *catalogue.shape)),
                 members.streams,
                 members.texts,
+                vectors=members.vectors,
             )
             for name, members in catalogue.splits.items()
         },
@@ -145,7 +147,7 @@ def catalogue_of(dataset: Dataset) -> Catalogue:
         flip=dataset.flip,
         shape=dataset.shape,
         splits={
-            name: Members(RowNames(name, len(split)), split.streams, split.texts)
+            name: Members(RowNames(name, len(split)), split.streams, split.texts, split.vectors)
             for name, split in dataset.splits.items()
         },
         read=lambda split, row: np.asarray(dataset.splits[split].images[row]),
@@ -200,7 +202,7 @@ def check(catalogue: Catalogue, progress: Callable[[int], None] = lambda _: None
                 digest.update(np.ascontiguousarray(image).data)
             count += 1
             progress(count)
-        total.conditions(name, members.streams, members.texts)
+        total.conditions(name, members.streams, members.texts, members.vectors)
         digests[name] = digest.hexdigest()
     problems = tuple(f"{catalogue.name}: {line}" for line in catalogue.problems)
     valid = not problems and not any(errors.values())

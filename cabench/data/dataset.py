@@ -19,6 +19,7 @@ UNSEEN = "unseen"  # optional fourth split, of concepts that are in none of the 
 Shape = tuple[int, int, int]  # (C, H, W)
 Streams = dict[str, np.ndarray]  # stream -> (N,) int64 class indices
 Texts = dict[str, list[str] | list[list[str]]]  # name -> one text, or several, per image
+Vectors = dict[str, np.ndarray]  # stream -> (N, D) float32, standardised (data/vectors.py)
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,7 @@ class Split:
     texts: Texts = field(default_factory=dict)                  # name -> N texts, or N lists
     latents: Latents | None = None                              # if networks train on latents
     encoded: dict[str, Encoded] = field(default_factory=dict)   # text stream -> token features
+    vectors: Vectors = field(default_factory=dict)              # stream -> (N, D) float32
     # fmt: on
 
     def __len__(self) -> int:
@@ -67,6 +69,7 @@ class Split:
             images=np.ascontiguousarray(self.images[index]),
             streams={name: values[index].astype(np.int64) for name, values in self.streams.items()},
             texts={name: _rows(texts, index) for name, texts in self.texts.items()},
+            vectors={name: values[index] for name, values in self.vectors.items()},
         )
 
 
@@ -97,6 +100,11 @@ class Dataset:
         """(C, H, W) of every image."""
         channels, height, width = self.splits["report"].images.shape[1:]
         return channels, height, width
+
+    @property
+    def vectors(self) -> dict[str, int]:
+        """Stream -> numbers of its vectors."""
+        return {name: v.shape[1] for name, v in self.splits["report"].vectors.items()}
 
     @property
     def inputs(self) -> Shape:
@@ -131,9 +139,9 @@ class Digest:
         """All values of an array, or some of its rows."""
         self._sha256.update(np.ascontiguousarray(array).data)
 
-    def conditions(self, split: str, streams: Streams, texts: Texts) -> None:
-        """A split's streams and texts, after its images."""
-        for key, array in sorted(streams.items()):
+    def conditions(self, split: str, streams: Streams, texts: Texts, vectors: Vectors) -> None:
+        """A split's streams, vectors and texts, after its images."""
+        for key, array in [*sorted(streams.items()), *sorted(vectors.items())]:
             self.header(f"{split}/{key}", array.dtype, array.shape)
             self.values(array)
         self._sha256.update(json.dumps(texts, sort_keys=True).encode())
@@ -147,7 +155,7 @@ def fingerprint(splits: dict[str, Split], classes: dict[str, list[str]]) -> str:
         digest.header(f"{name}/images", split.images.dtype, split.images.shape)
         for start in range(0, len(split), 4096):
             digest.values(split.images[start : start + 4096])
-        digest.conditions(name, split.streams, split.texts)
+        digest.conditions(name, split.streams, split.texts, split.vectors)
     return digest.hexdigest()
 
 

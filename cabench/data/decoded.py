@@ -67,7 +67,7 @@ def _read(catalogue: Catalogue, folder: Path) -> Dataset:
 
 def _split(catalogue: Catalogue, name: str, images: np.ndarray) -> Split:
     members = catalogue.splits[name]
-    return Split(images, members.streams, members.texts)
+    return Split(images, members.streams, members.texts, vectors=members.vectors)
 
 
 def decode_all(catalogue: Catalogue, folder: Path) -> None:

@@ -271,13 +271,13 @@ def to_rgb(image: np.ndarray, size: int) -> np.ndarray:
 
 
 def _write_conditions(job: Job, name: str, rows: list[int]) -> dict[str, str]:
-    """Write the streams and texts of some rows of a split; their sha256 by file name."""
+    """Write the streams, vectors and texts of some rows of a split; their sha256 by file name."""
     members, hashes = job.catalogue.splits[name], {}
-    for stream, values in members.streams.items():
+    for stream, values in [*members.streams.items(), *members.vectors.items()]:
         path = job.out / f"{name}-stream-{stream}.npy"
         with atomic_path(path) as part:
             with open(part, "wb") as f:
-                np.save(f, values[rows].astype(np.int64))
+                np.save(f, values[rows])
             hashes[path.name] = file_hash(part)
     if members.texts:
         path = job.out / f"{name}-texts.json"
@@ -310,6 +310,7 @@ def _facts(
         "vae_path": job.vae.path,
         "splits": files,
         "streams": {name: sorted(catalogue.splits[name].streams) for name in SPLITS},
+        "vectors": {name: sorted(catalogue.splits[name].vectors) for name in SPLITS},
         "texts": {name: sorted(catalogue.splits[name].texts) for name in SPLITS},
         "skipped": skipped,
     }

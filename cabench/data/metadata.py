@@ -1,8 +1,9 @@
 """metadata.jsonl: captions and labels of images, by the convention of Hugging Face's ImageFolder.
 
 A line is a JSON object. `file_name` is an image's path relative to the file's folder. The key
-`text` holds a caption or a list of captions; any other key whose values are all text or whole
-numbers is a label.
+`text` holds a caption or a list of captions. Of the other keys, one whose values are all text or
+whole numbers is a label; one whose values are all numbers, or all lists of as many numbers, is a
+stream of numbers.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cabench.data.listing import METADATA
+from cabench.data.vectors import is_vector
 from cabench.errors import cut, one_line, shown
 from cabench.runtime.validation import NAME
 from cabench.text.features import STREAM
@@ -90,13 +92,23 @@ def _rows(path: str, problems: list[str]) -> Iterator[tuple[str, dict[str, Any]]
 
 def unusable(key: str, values: Iterable[Any]) -> str:
     """Why a key is neither a label nor the text, or ''."""
+    values = list(values)
     if key in RESERVED:
         return "every model has a stream of this name"
     if not re.fullmatch(NAME, key):
         return "expected a name of a-z 0-9 _ + - . that begins with a letter or digit"
-    is_valid, expected = KINDS.get(key, (_is_label, "text or whole numbers"))
+    if key not in KINDS and is_numeric(values):
+        return ""
+    is_valid, expected = KINDS.get(key, (_is_label, LABELS))
     wrong = [value for value in values if not is_valid(value)]
     return f"expected {expected}, got {shown(wrong[0])}" if wrong else ""
+
+
+def is_numeric(values: Iterable[Any]) -> bool:
+    """Whether values are vectors of one length and not all of them whole numbers, as labels are."""
+    values = list(values)
+    lengths = {len(value) if isinstance(value, list) else 0 for value in values}
+    return all(map(is_vector, values)) and len(lengths) == 1 and not all(map(_is_label, values))
 
 
 def _is_label(value: Any) -> bool:
@@ -108,6 +120,7 @@ def _is_caption(value: Any) -> bool:
     return bool(several) and all(isinstance(text, str) for text in several)
 
 
+LABELS = "text or whole numbers, or numbers or lists of as many numbers"
 KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     STREAM: (_is_caption, "a caption or a list of captions"),
 }

@@ -19,7 +19,7 @@ IN_MEMORY = 2**31  # bytes of a split's images as floats; a larger split is read
 
 
 class Data:
-    """A split as network inputs: images in [-1, 1] or latents, and streams {name: (N,)}.
+    """A split as network inputs: images in [-1, 1] or latents, and streams {name: (N,) or (N, D)}.
 
     Images are kept in memory as floats; a split too large for that, and latents, are read batch by
     batch. A text stream is a text.Encoded and gives (features, mask) per batch.
@@ -30,11 +30,10 @@ class Data:
         self.latents = split.latents
         if self.latents is None and 4 * math.prod(split.images.shape) <= IN_MEMORY:
             self.images = to_float(torch.from_numpy(split.images))
-        self.texts = {name: split.encoded[name] for name in streams if name not in split.streams}
+        arrays = {**split.streams, **split.vectors}
+        self.texts = {name: split.encoded[name] for name in streams if name not in arrays}
         self.streams = {
-            name: torch.from_numpy(split.streams[name])
-            for name in streams
-            if name not in self.texts
+            name: torch.from_numpy(arrays[name]) for name in streams if name not in self.texts
         }
         self.several_captions = any(text.counts.max() > 1 for text in self.texts.values())
 

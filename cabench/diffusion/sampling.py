@@ -146,11 +146,19 @@ class Guide:
     """Classifier-free guidance over all streams but the timestep: u + g (c - u); 1 is no guidance.
 
     For one sampling trajectory. Called with x (B, C, H, W) and one t for the whole batch. Equal
-    conditions are embedded once.
+    conditions are embedded once. There is no guidance where t / 1000 is outside of `interval`
+    (Kynkaanniemi et al., arXiv 2404.07724).
     """
 
-    def __init__(self, model: nn.Module, guidance: float, streams: Streams, device: str):
-        self.model, self.guidance = model, guidance
+    def __init__(
+        self,
+        model: nn.Module,
+        guidance: float,
+        streams: Streams,
+        device: str,
+        interval: tuple[float, float] = (0.0, 1.0),
+    ):
+        self.model, self.guidance, self.interval = model, guidance, interval
         rows, index = distinct(streams)
         self.streams, self.drop = take(streams, rows, device), None
         if guidance != 1:  # one more condition, the null one, for a second copy of all samples
@@ -162,9 +170,12 @@ class Guide:
         self.cache: Cache = {}  # the model's: what stays the same through the trajectory
 
     def __call__(self, x: Tensor, t: Tensor) -> Tensor:
+        low, high = self.interval
+        guided = self.guidance != 1 and low <= float(t) / STEPS <= high
         t = t.expand(self.count)
-        if self.guidance == 1:
-            return self.model(x, t, self.streams, self.drop, self.index, self.cache)
+        if not guided:
+            index = self.index[: len(x)]
+            return self.model(x, t, self.streams, self.drop, index, self.cache)
         both = self.model(torch.cat([x, x]), t, self.streams, self.drop, self.index, self.cache)
         conditional, unconditional = both.chunk(2)  # (B, C, H, W) each
         return unconditional + self.guidance * (conditional - unconditional)
@@ -180,6 +191,7 @@ def sample(
     sampler: str = "dpmpp_2m",
     steps: int = 20,
     guidance: float = 1.0,
+    interval: tuple[float, float] | None = None,  # of t / 1000; None: all
     batch: int = 250,
     device: str = "cpu",
     progress: Callable[[int], None] = lambda done: None,
@@ -189,7 +201,8 @@ def sample(
     n, images = length(streams), torch.empty(0, dtype=torch.uint8)
     for start in range(0, n, batch):
         index = range(start, min(start + batch, n))
-        guide = Guide(model, guidance, take(streams, slice(start, start + batch)), device)
+        conditions = take(streams, slice(start, start + batch))
+        guide = Guide(model, guidance, conditions, device, interval or (0.0, 1.0))
         generators = [generator(seed, "sample", i) for i in index]
         x = torch.stack([torch.randn(shape, generator=g) for g in generators]).to(device)
         scheduler = solver(process, sampler, steps)

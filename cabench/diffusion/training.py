@@ -26,6 +26,7 @@ from cabench.diffusion.weight_diagnostics import (
 )
 from cabench.errors import CabenchError
 from cabench.models.model import build_initialised
+from cabench.models.streams import Values
 from cabench.records.spec import TrainSpec
 from cabench.runtime.rng import generator
 
@@ -179,10 +180,11 @@ class TrainingRun:
             "weights": {},
         }
         self.classes = spec.model.embedder.classes
-        self.texts = {}
-        if self.report.texts:
+        self.examples: dict[str, Values] = {}  # of texts and vectors
+        if len(names) > len(self.classes):
             rows = torch.linspace(0, len(self.report) - 1, min(CLASSES, len(self.report))).long()
-            self.texts = {name: text.take(rows) for name, text in self.report.texts.items()}
+            streams = self.report.streams_at(rows).items()
+            self.examples = {name: v for name, v in streams if name not in self.classes}
         self.steps: Measured = {}  # size of the last step that was measured
         self.seconds = 0.0  # of training alone
         self.saved = 0  # images seen by the state on disk
@@ -222,7 +224,7 @@ class TrainingRun:
     def produced(self) -> list[Produced]:
         """The static and generated weights of the network as it is."""
         model, device = self.trainer.model, self.trainer.device
-        return produced_weights(model, self.classes, device, self.texts)
+        return produced_weights(model, self.classes, device, self.examples)
 
     def log(self, losses: list[Tensor]) -> None:
         """Adds the mean of the last losses to the curve, unless it shows that the run diverged."""
@@ -239,7 +241,7 @@ class TrainingRun:
         errors = denoising_loss(trainer.ema, trainer.process, self.report, *CURVE, device=device)
         heldout["images"].append(trainer.seen)
         heldout["loss"].append(round(float(errors.mean()), 6))
-        weights = generated_weights(trainer.ema, self.classes, device, self.texts)
+        weights = generated_weights(trainer.ema, self.classes, device, self.examples)
         for site, steps in self.steps.items():
             weights[site] |= steps
         history = self.curve.setdefault("weights", {})  # older states have none

@@ -33,7 +33,7 @@ Measured = dict[str, dict[str, float | None]]  # by kind of site, by measure
 
 @torch.no_grad()
 def generated_weights(
-    model: ConditionalModel, classes: dict[str, int], device: str, texts: Streams | None = None
+    model: ConditionalModel, classes: dict[str, int], device: str, examples: Streams | None = None
 ) -> Measured:
     """{kind of site: {measure: mean over its layers}} of the sites with generated weights.
 
@@ -47,9 +47,10 @@ def generated_weights(
     share_time      the same of the timestep
     share_both      the rest, the interaction of the two (shares: None if nothing varies)
 
-    `texts`: text streams with up to CLASSES rows; there are then as many conditions per timestep.
+    `examples`: texts and vectors, up to CLASSES rows; there are then as many conditions at each
+    timestep.
     """
-    cond, count = _condition(model, classes, device, texts or {}, CLASSES)
+    cond, count = _condition(model, classes, device, examples or {}, CLASSES)
     by_site: dict[str, list[dict[str, float]]] = {}
     for layer in (m for m in model.backbone.modules() if isinstance(m, SiteLayer)):
         weights = generated(layer, layer.operations(cond))  # (conditions, *static weight)
@@ -71,14 +72,14 @@ def generated_weights(
 
 
 def _condition(
-    model: ConditionalModel, classes: dict[str, int], device: str, texts: Streams, most: int
+    model: ConditionalModel, classes: dict[str, int], device: str, examples: Streams, most: int
 ) -> tuple[Conditioning, int]:
     """What the methods generate over the grid, timestep by timestep, and the classes at each."""
-    count = length(texts) if texts else min(most, max(classes.values(), default=1))
+    count = length(examples) if examples else min(most, max(classes.values(), default=1))
     t = torch.tensor(TIMES, device=device).repeat_interleave(count)
     place = torch.arange(count, device=device).repeat(len(TIMES))
     streams = {name: place * size // count for name, size in classes.items()}
-    streams |= take(texts, place, device)
+    streams |= take(examples, place, device)
     return model.condition(t, streams, None), count
 
 
@@ -95,10 +96,10 @@ class Produced:
 
 @torch.no_grad()
 def produced_weights(
-    model: ConditionalModel, classes: dict[str, int], device: str, texts: Streams | None = None
+    model: ConditionalModel, classes: dict[str, int], device: str, examples: Streams | None = None
 ) -> list[Produced]:
     """The weights of all layers with generated ones, over a small grid of conditions."""
-    cond, _ = _condition(model, classes, device, take(texts or {}, slice(FEW), device), FEW)
+    cond, _ = _condition(model, classes, device, take(examples or {}, slice(FEW), device), FEW)
     layers = []
     for layer in (m for m in model.backbone.modules() if isinstance(m, SiteLayer)):
         weights = generated(layer, layer.operations(cond))

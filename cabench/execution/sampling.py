@@ -71,6 +71,7 @@ class Sampler:
             sampler=sampling.sampler,
             steps=sampling.steps,
             guidance=guidance,
+            interval=sampling.guidance_interval,
             batch=sampling.batch,
             device=self.device,
             progress=lambda n: self.progress("sample", n / scorer.n, f"guidance {guidance:g}"),

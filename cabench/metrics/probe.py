@@ -37,7 +37,7 @@ class Probe:
     def predict(self, features: Features) -> np.ndarray:
         """(N,) int64: the most likely label of each image."""
         with one_thread():
-            scores = (_stack(features) - self.mean) / self.scale @ self.weight + self.bias
+            scores = (stack(features) - self.mean) / self.scale @ self.weight + self.bias
         return self.classes[scores.argmax(axis=1)]
 
     def accuracy(self, features: Features, labels: np.ndarray) -> float:
@@ -65,9 +65,8 @@ def fit(
     """A probe fitted to training features, with its accuracy on the report features."""
     from sklearn.linear_model import LogisticRegression
 
-    x = _stack(train)  # (N, D)
-    mean, spread = x.mean(axis=0), x.std(axis=0)
-    scale = np.maximum(spread, 0.1 * np.median(spread))  # nearly constant features stay small
+    x = stack(train)  # (N, D)
+    mean, scale = scaling(x)
     model = LogisticRegression(C=1 / (PENALTY * len(x)), max_iter=200, tol=1e-3)
     with one_thread(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # stopping at max_iter: the accuracy is stable by then
@@ -79,6 +78,12 @@ def fit(
     return replace(fitted, accuracy_on_report=fitted.accuracy(report, report_labels))
 
 
-def _stack(features: Features) -> np.ndarray:
+def stack(features: Features) -> np.ndarray:
     """(N, D) float64: the layers in FEATURES side by side."""
     return np.concatenate([features[name] for name in FEATURES], axis=1).astype(np.float64)
+
+
+def scaling(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and scale (D,) that standardise features (N, D); nearly constant ones stay small."""
+    spread = x.std(axis=0)
+    return x.mean(axis=0), np.maximum(spread, 0.1 * np.median(spread))

@@ -141,6 +141,56 @@ class StyleAccuracy:
         return scorer.probe_of("style").accuracy_on_report
 
 
+@METRICS.register("condition_error")
+class ConditionError:
+    """How far samples are from the numbers that they are conditioned on; lower is better.
+
+    A ridge regression trained on real images reads the numbers from each sample
+    (metrics/regression.py): root mean square of the difference, in standard deviations over real
+    images, over the numbers of all streams. 1 if the samples are all average ones.
+    """
+
+    version = 1
+    needs = "samples"
+    higher_is_better = False
+    label = "condition error@{n}"
+    min_samples = 1
+
+    @staticmethod
+    def check(dataset: Dataset) -> None:
+        if not dataset.vectors:
+            text = f"data set '{dataset.name}' has no stream of numbers"
+            raise CabenchError(f"condition_error: {text}")
+
+    @classmethod
+    def compute(
+        cls,
+        generated: Features,
+        reference: Features,
+        images: np.ndarray,
+        labels: np.ndarray,
+        scorer: SampleScorer,
+    ) -> float:
+        scorer.require_order(labels)
+        vectors = scorer.vectors
+        return cls._joined(
+            scorer, {s: scorer.regression_of(s).error(generated, v) for s, v in vectors.items()}
+        )
+
+    @classmethod
+    def floor(cls, scorer: SampleScorer) -> float:
+        """Error on the report split: the regression is trained on judge-train, the usual floor."""
+        streams = scorer.dataset.vectors
+        return cls._joined(scorer, {s: scorer.regression_of(s).error_on_report for s in streams})
+
+    @staticmethod
+    def _joined(scorer: SampleScorer, errors: dict[str, float]) -> float:
+        """The root mean square over all numbers, from that of each stream."""
+        sizes = scorer.dataset.vectors
+        squares = sum(sizes[stream] * error**2 for stream, error in errors.items())
+        return float(np.sqrt(squares / sum(sizes.values())))
+
+
 class ImageTextMetric:
     """What the two metrics on the emoji image-text heads share (metrics/image_text.py)."""
 

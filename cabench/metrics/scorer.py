@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,7 +12,7 @@ import numpy as np
 
 from cabench.data.dataset import Dataset
 from cabench.errors import CabenchError
-from cabench.metrics import fidelity, neighbours
+from cabench.metrics import fidelity, neighbours, regression
 from cabench.metrics import probe as probes
 from cabench.metrics.base import Metric, extractor_of, note_of
 from cabench.metrics.clip import TEMPLATE, Clip, wording
@@ -101,6 +101,12 @@ class SampleScorer:
         """Each sample's condition inputs, {stream: (n,)}, in labels' order."""
         streams = self.dataset.split(self.reference).streams
         return {name: values[self.rows] for name, values in streams.items()}
+
+    @cached_property
+    def vectors(self) -> dict[str, np.ndarray]:
+        """Each sample's numbers, {stream: (n, D)}, in labels' order."""
+        vectors = self.dataset.split(self.reference).vectors
+        return {name: values[self.rows] for name, values in vectors.items()}
 
     @cached_property
     def prompts(self) -> list[str]:
@@ -249,21 +255,33 @@ class SampleScorer:
         return self.probe_of(self.stream)
 
     def probe_of(self, stream: str) -> probes.Probe:
-        """The linear probe of another stream, from the cache."""
+        """The linear probe of another stream of labels, from the cache."""
+        labels = partial(self._labels, stream=stream)
+        return probes.Probe.load(self._fitted("probe", probes, stream, labels))
+
+    def regression_of(self, stream: str) -> regression.Regression:
+        """The regression of a stream of numbers, from the cache."""
+
+        def vectors(split: str) -> np.ndarray:
+            return self.dataset.split(split).vectors[stream]
+
+        return regression.Regression.load(self._fitted("regression", regression, stream, vectors))
+
+    def _fitted(
+        self, name: str, kind: Any, stream: str, values: Callable[[str], np.ndarray]
+    ) -> dict[str, np.ndarray]:
+        """A probe or regression as arrays: fitted to judge-train, tested on the reference split."""
         split = [] if self.reference == REFERENCE else [self.reference]
         key = _short(
-            self.dataset.fingerprint, self.extractor.fingerprint, stream, probes.VERSION, *split
+            self.dataset.fingerprint, self.extractor.fingerprint, stream, kind.VERSION, *split
         )
 
         def fit() -> dict[str, np.ndarray]:
-            return probes.fit(
-                self._features(FLOOR),
-                self._labels(FLOOR, stream),
-                self._features(self.reference),
-                self._labels(self.reference, stream),
-            ).arrays()
+            splits = FLOOR, self.reference
+            pairs = [x for split in splits for x in (self._features(split), values(split))]
+            return kind.fit(*pairs).arrays()
 
-        return probes.Probe.load(cached_arrays(self._folder / f"probe-{key}.npz", fit))
+        return cached_arrays(self._folder / f"{name}-{key}.npz", fit)
 
     def _labels(self, split: str, stream: str | None = None) -> np.ndarray:
         streams, stream = self.dataset.split(split).streams, stream or self.stream

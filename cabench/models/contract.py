@@ -93,6 +93,8 @@ def _streams(spec: ModelSpec) -> dict[str, Tensor | tuple[Tensor, ...]]:
     for name, width in (spec.embedder.text or {}).items():
         mask = torch.ones(SAMPLES, tokens, dtype=torch.bool)
         streams[name] = torch.randn(SAMPLES, tokens, width), mask
+    for name, numbers in (spec.embedder.vectors or {}).items():
+        streams[name] = torch.randn(SAMPLES, numbers)
     return streams
 
 

@@ -23,6 +23,7 @@ from cabench.models.streams import Values
 VERSION = 1  # raise it when the same embedder would give other numbers
 TEXT_TOKENS = 77  # tokens of a text, the length that CLIP pads to
 TIMESTEP = "timestep"
+WAVES = (0.5, 1.0, 2.0, 4.0)  # radians per standard deviation of a number
 
 SPREAD = 0.02  # of DiT's class tables and timestep MLP
 SMALLEST = 384  # width of the smallest published DiT
@@ -104,6 +105,30 @@ class TextEmbedding(nn.Module):
         return self.linear(features)
 
 
+class VectorEmbedding(nn.Module):
+    """Numbers v (B, numbers), drop (B,) bool -> (B, width); a dropped one is a learned vector.
+
+    Cosines and sines of each number, linear, SiLU, linear: the timestep's form, with the features
+    of Tancik et al. (arXiv 2006.10739, section 3). Numbers are standardised, so half the lowest
+    frequency's period is two standard deviations to each side of the mean and more.
+    """
+
+    scale: Tensor
+
+    def __init__(self, numbers: int, width: int):
+        super().__init__()
+        self.register_buffer("scale", constant(torch.tensor, WAVES), persistent=False)
+        self.expand = tag(nn.Linear(2 * len(WAVES) * numbers, width), weight="lecun", bias="zeros")
+        self.project = tag(nn.Linear(width, width), weight="lecun", bias="zeros")
+        self.null = parameter(width, init="normal")
+
+    def forward(self, v: Tensor, drop: Tensor | None) -> Tensor:
+        angles = (v.unsqueeze(2) * self.scale).flatten(1)  # (B, numbers * waves)
+        features = torch.cat([angles.cos(), angles.sin()], dim=1)
+        e = self.project(F.silu(self.expand(features)))  # (B, width)
+        return e if drop is None else torch.where(drop.unsqueeze(1), self.null, e)
+
+
 # ---- all streams --------------------------------------------------------------------------------
 
 
@@ -134,7 +159,9 @@ class Embedded(dict[str, Tensor]):
 
 
 class ConditionEmbedder(nn.Module):
-    """Timestep t (B,) and streams {name: (B,) int64, or (features (B, L, F), mask (B, L))}.
+    """Timestep t (B,) and streams: classes (B,) int64, numbers (B, D), or texts.
+
+    A text is (features (B, L, F), mask (B, L)).
 
     Returns Embedded. `drop` (B,) bool replaces all streams but the timestep by their null embedding
     (classifier-free guidance).
@@ -149,6 +176,7 @@ class ConditionEmbedder(nn.Module):
         spread: float = SPREAD,  # of the tables drawn as `normal02` and of the timestep's last map
         timestep: str = "mlp",  # one of TIMESTEPS
         text: Mapping[str, int] | None = None,  # text stream -> width of the encoder's features
+        vectors: Mapping[str, int] | None = None,  # stream -> how many numbers it has
         table: str = "normal02",  # initialisation of the class tables
         projection: str = "xavier",  # initialisation of the text's linear layer
         used: Container[str] | None = None,  # streams that some method uses; None: all
@@ -174,6 +202,9 @@ class ConditionEmbedder(nn.Module):
                 for name, size in only_used(text or {}).items()
             }
         )
+        self.vectors = nn.ModuleDict(
+            {name: VectorEmbedding(n, width) for name, n in only_used(vectors or {}).items()}
+        )
         self.gains = nn.ParameterDict(
             {
                 name: parameter(1, init="ones", scale=start)
@@ -189,7 +220,7 @@ class ConditionEmbedder(nn.Module):
         cache: Cache | None = None,
     ) -> Embedded:
         vectors = {} if self.timestep is None else {TIMESTEP: self.timestep(t)}
-        for name, embedding in self.categories.items():
+        for name, embedding in [*self.categories.items(), *self.vectors.items()]:
             vectors[name] = embedding(streams[name], drop)  # (B, width)
         embedded = Embedded(vectors, cache, self._norm)
         for name, embedding in self.texts.items():

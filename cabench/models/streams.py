@@ -29,10 +29,11 @@ def take(
 def distinct(streams: Streams) -> tuple[Tensor, Tensor]:
     """Rows (K,) with one row per distinct condition, and the index (B,) of each row's condition.
 
-    With a text stream every row counts as distinct.
+    With a stream of texts or vectors every row counts as distinct.
     """
     rows = torch.arange(length(streams))
-    columns = [value.cpu() for value in streams.values() if isinstance(value, Tensor)]
+    values = [value for value in streams.values() if isinstance(value, Tensor)]
+    columns = [value.cpu() for value in values if value.dim() == 1]
     if len(columns) < len(streams):
         return rows, rows
     conditions, index = torch.unique(torch.stack(columns, 1), dim=0, return_inverse=True)

@@ -40,6 +40,10 @@ def _check_lengths(scale: Scale) -> None:
 
 
 def _check_guidance(scale: Scale) -> None:
+    interval = scale.sampling.guidance_interval
+    if interval is not None and all(g == 1 for _, g in _guidances(scale.sampling)):
+        text = f"expected no interval, as no samples are guided, got {listed(map(str, interval))}"
+        raise ConfigError("scale", ("sampling", "guidance_interval"), text)
     if scale.training.label_dropout:
         return
     for where, guidance in _guidances(scale.sampling):

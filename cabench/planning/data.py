@@ -67,6 +67,7 @@ class DataRef:
     extractors: dict[str, str] = field(default_factory=dict)  # fingerprints, without the default
     vae: VaeSpec | None = None                  # of latents
     text: TextRef | None = None                 # of a study that needs text
+    vectors: dict[str, int] = field(default_factory=dict)  # stream -> how many numbers it has
     unseen: int = 0                             # samples conditioned on the split `unseen`
     resample: bool = False                      # each seed draws half of the images
     clip: ClipSpec | None = None                # of metric clip_score
@@ -120,9 +121,10 @@ def find_data(needs: Sequence[str], scale: Scale, place: int, resample: bool = F
     except CabenchError as error:
         raise ConfigError("scale", where, str(error)) from None
     _check_streams(needs, choice, where, dataset)
+    vectors = {name: n for name, n in dataset.vectors.items() if name in needs}
     text, no_text = _find_text(choice, where, dataset) if STREAM in needs else (None, None)
     used = _resampled(dataset) if resample else dataset
-    streams = [name for name in needs if name != STREAM]
+    streams = [name for name in needs if name != STREAM and name not in vectors]
     scored = [name for name in dataset.classes if name in (*streams, "label")]
     for line in absent_classes(used, scored):
         LOG.warning("%s: %s", choice.source, line)
@@ -143,6 +145,7 @@ def find_data(needs: Sequence[str], scale: Scale, place: int, resample: bool = F
         extractors=extractors,
         vae=_vae(dataset),
         text=text,
+        vectors=vectors,
         unseen=choice.unseen or 0,
         clip=clip,
         resample=resample,
@@ -200,13 +203,12 @@ def _check_streams(
     needs: Sequence[str], choice: DataChoice, where: Where, dataset: Dataset
 ) -> None:
     for name in needs:
-        if name == STREAM:
+        if name == STREAM or name in dataset.vectors:
             continue
         if name not in dataset.classes:
-            text = f"data '{choice.source}' has no stream '{name}'"
-            raise ConfigError(
-                "scale", (*where, "streams"), f"{text}; it has {listed(dataset.classes)}"
-            )
+            streams = listed([*dataset.classes, *dataset.vectors])
+            text = f"data '{choice.source}' has no stream '{name}'; it has {streams}"
+            raise ConfigError("scale", (*where, "streams"), text)
         if len(dataset.classes[name]) < 2:
             classes = listed(dataset.classes[name])
             text = f"'{name}' has one class, {classes}; a condition needs two"

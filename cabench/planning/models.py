@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, get_type_hints
 
 import torch
@@ -56,6 +56,7 @@ class Network:
     profile: Profile = "uniform"
     embedder: Embedder | None = None          # None: the profile's
     text: TextRef | None = None               # encoder of the stream `text`
+    vectors: Mapping[str, int] = field(default_factory=dict)  # stream -> how many numbers
     # fmt: on
 
 
@@ -88,6 +89,7 @@ def network_of(study: Study, scale: Scale, backbone: str, data: DataRef) -> Netw
         profile=study.profile,
         embedder=study.embedder,
         text=data.text,
+        vectors=data.vectors,
     )
 
 
@@ -181,7 +183,7 @@ def _draft(arm: Arm, where: Where, network: Network) -> _Draft:
     always = getattr(backbone, "own_depthwise", False)
     width = backbone.condition_width(sizes)
     form = arm.embedder or network.embedder or ("native" if profile != "uniform" else "shared")
-    streams = (*network.classes, *([STREAM] if network.text else ()))
+    streams = (*network.classes, *([STREAM] if network.text else ()), *network.vectors)
     return _Draft(
         where=where,
         backbone={
@@ -199,6 +201,7 @@ def _draft(arm: Arm, where: Where, network: Network) -> _Draft:
             "width": width,
             "classes": dict(network.classes),
             **({"text": {STREAM: network.text.width}} if network.text else {}),
+            **({"vectors": dict(network.vectors)} if network.vectors else {}),
         },
         text_tokens=network.text.tokens if network.text else None,
         methods=methods,

@@ -119,7 +119,11 @@ def adapt(
         lines.append(f"metrics: without {listed(left_out)}")
     texts = opened.data.split("report").texts
     choice = DataChoice(
-        streams=[*opened.data.classes, *([STREAM] if STREAM in texts else [])],
+        streams=[
+            *opened.data.classes,
+            *opened.data.vectors,
+            *([STREAM] if STREAM in texts else []),
+        ],
         source=source,
         options=opened.options,
         text=_text(scale, place) if STREAM in texts else None,

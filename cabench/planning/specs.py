@@ -90,7 +90,7 @@ def _is_compiled(scale: Scale, model: ModelSpec, kernels: dict[str, str] | None)
 
 def sample_spec(scale: Scale) -> SampleSpec:
     """What decides the samples of a trained network at this scale."""
-    options = scale.sampling.model_dump(exclude={"guidance", "sweep"})
+    options = scale.sampling.model_dump(exclude={"guidance", "sweep"}, exclude_none=True)
     process = Process(scale.diffusion.prediction, scale.diffusion.schedule)
     version = sampling.version(process, scale.sampling.sampler, scale.sampling.steps)
     if version > 1:

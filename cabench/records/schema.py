@@ -116,6 +116,7 @@ class Protocol(Frozen):
     steps: int
     batch: int
     sampler_version: int | None = None
+    guidance_interval: tuple[float, float] | None = None
     heldout_split: str
     heldout_pictures: int
     sheet: GridLayout

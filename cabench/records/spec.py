@@ -78,11 +78,12 @@ class EmbedderSpec(Frozen):
     width: int  # channels of the embedding
     classes: dict[str, int]  # stream -> number of classes
     text: dict[str, int] | None = None  # stream -> width of its features
+    vectors: dict[str, int] | None = None  # stream -> how many numbers it has
 
     @property
     def streams(self) -> tuple[str, ...]:
         """The streams of the condition without the timestep."""
-        return (*self.classes, *(self.text or {}))
+        return (*self.classes, *(self.text or {}), *(self.vectors or {}))
 
 
 class MethodSpec(Frozen):
@@ -242,6 +243,7 @@ class SampleSpec(Frozen):
     n: int
     batch: int
     sampler_version: int | None = None  # where it is above 1
+    guidance_interval: tuple[float, float] | None = None  # of t / 1000; unset: all of it
 
 
 class MetricVersion(Frozen):
@@ -297,7 +299,10 @@ class TrialSpec(Frozen):
 
     def sample_key(self, guidance: float, split: str = "report") -> str:
         """The key of the samples that are conditioned on a split's streams."""
-        parts: list[Any] = [self.train_key, self.images, self.sample.dump(), guidance]
+        sample = self.sample.dump()
+        if guidance == 1:  # the interval changes nothing
+            sample.pop("guidance_interval", None)
+        parts: list[Any] = [self.train_key, self.images, sample, guidance]
         if split != "report":
             parts.append({split: getattr(self.score, split)})
         return content_key("sample", *parts)

@@ -93,6 +93,7 @@ def _condition(embedder: EmbedderSpec, text: TextSpec | None) -> str:
             f"{name} ({encoder}, {width} wide, {text.tokens} tokens)"
             for name, width in (embedder.text or {}).items()
         ]
+    streams += [f"{name} ({count} numbers)" for name, count in (embedder.vectors or {}).items()]
     return _joined(
         ", ".join(streams),
         "timestep",

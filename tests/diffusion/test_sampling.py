@@ -237,3 +237,16 @@ def test_distinct_rows_hold_every_condition_once():
 def test_pixels_round_trip():
     pixels = torch.arange(256, dtype=torch.uint8)
     assert torch.equal(to_uint8(to_float(pixels)), pixels)
+
+
+def test_guidance_acts_within_its_interval():
+    """Its borders are inside; outside the prediction is the conditional one."""
+    model = trained_like()
+    streams = {"label": torch.tensor([0, 1, 1])}
+    x = torch.randn(3, 1, 8, 8)
+    within = Guide(model, 3.0, streams, "cpu", interval=(0.2, 0.6))
+    guided, unguided = Guide(model, 3.0, streams, "cpu"), Guide(model, 1.0, streams, "cpu")
+    for t, expected in ((100.0, unguided), (200.0, guided), (600.0, guided), (601.0, unguided)):
+        time = torch.tensor(t)
+        assert torch.allclose(within(x, time), expected(x, time), atol=1e-6)
+    assert not torch.allclose(guided(x, time), unguided(x, time), atol=1e-2)

@@ -16,6 +16,7 @@ which holds only a few images in memory at a time.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -31,11 +32,12 @@ from PIL import ImageColor
 from pydantic import AfterValidator, Field
 
 from cabench.data.catalogue import Catalogue, Members, opener
-from cabench.data.dataset import SPLITS, Dataset
+from cabench.data.dataset import SPLITS, Dataset, Vectors
 from cabench.data.decoded import Fit, Pixels, decode, is_upscaled, load
 from cabench.data.listing import SYNSETS, Ignored, listing, summary
-from cabench.data.metadata import captions, label_names, mismatches, read_columns
-from cabench.errors import DataMissing, one_line
+from cabench.data.metadata import captions, is_numeric, label_names, mismatches, read_columns
+from cabench.data.vectors import as_row, standardised
+from cabench.errors import DataMissing, one_line, shown
 from cabench.registry import DATASETS
 from cabench.text.features import STREAM
 
@@ -97,6 +99,7 @@ def catalogue(
     except OSError as error:  # no permission, or a name that is too long
         raise DataMissing(f"folder: can't read {root}: {error.strerror}") from error
     names = {stream: label_names(labels.values()) for stream, labels in contents.labels.items()}
+    vectors = standardised("folder", vectors_of(contents.members, contents.numbers))
     return Catalogue(
         name="folder",
         licence="that of the pictures in the folder",
@@ -104,7 +107,8 @@ def catalogue(
         flip=flip,
         shape=pixels.shape,
         splits={
-            name: _members(contents, names, images) for name, images in contents.members.items()
+            name: dataclasses.replace(_members(contents, names, images), vectors=vectors[name])
+            for name, images in contents.members.items()
         },
         read=partial(read_image, "folder", root, contents.members, pixels),
         key=key,
@@ -125,6 +129,19 @@ def _members(contents: Images, names: dict[str, list[str]], images: list[str]) -
         {STREAM: captions([contents.texts[image] for image in images])} if contents.texts else {}
     )
     return Members(images, streams, texts)
+
+
+def vectors_of(
+    members: Mapping[str, list[str]], numbers: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Vectors]:
+    """Each split's streams of numbers, (N, D), as they are in the metadata."""
+    return {
+        split: {
+            stream: np.array([as_row(values[image]) for image in images])
+            for stream, values in numbers.items()
+        }
+        for split, images in members.items()
+    }
 
 
 def read_image(
@@ -159,6 +176,7 @@ class Images:
     # fmt: off
     members: dict[str, list[str]]                   # split -> images
     labels: dict[str, Mapping[str, str | int]]      # stream -> image -> label
+    numbers: Mapping[str, Mapping[str, Any]]        # stream -> image -> a number or several
     texts: Mapping[str, Any]                        # image -> caption or captions; may be empty
     metadata: list[str]                             # files
     notes: list[str]                                # what was left out, and why
@@ -175,6 +193,11 @@ def find_images(root: Path, level: Level = "first", held_out: float | None = Non
     parts = parts_of(below.folders, held_out)
     names = folder_names(below.images, parts, level)
     own = columns.values.get(LABEL)
+    if own is not None and is_numeric(own.values()):
+        raise DataMissing(
+            f"folder: {below.metadata[0]}: {LABEL}: expected text or whole numbers, got "
+            f"{shown(next(iter(own.values())))}; numbers need a stream of another name"
+        )
     used = {image: name for image, name in names.items() if name or own is not None}
     notes = [summary(below.ignored + _left_out(below.images, names, used)), *columns.notes]
     problems = [*below.problems, *columns.problems]
@@ -196,12 +219,12 @@ def find_images(root: Path, level: Level = "first", held_out: float | None = Non
             f"hold out a part of every class (held_out: 0.25)"
             f"{'; '.join(['', *problems[:1], *notes])}"
         )
+    others = {k: v for k, v in columns.values.items() if k not in (LABEL, STREAM)}
+    numbers = {k: v for k, v in others.items() if is_numeric(v.values())}
     return Images(
         members=members,
-        labels={
-            LABEL: labels,
-            **{k: v for k, v in columns.values.items() if k not in (LABEL, STREAM)},
-        },
+        labels={LABEL: labels, **{k: v for k, v in others.items() if k not in numbers}},
+        numbers=numbers,
         texts=columns.values.get(STREAM, {}),
         metadata=below.metadata,
         notes=notes,

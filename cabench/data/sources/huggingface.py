@@ -9,17 +9,21 @@ number, 90 / 10 %, into generator-train and judge-train. A data set with one spl
 
 Every column of type ClassLabel is a stream of its own name; `label` names the column that is the
 stream `label`, which may also hold text or whole numbers. `text` names a column of captions or of
-lists of captions. Decoded images are cached in .cabench/data/ (data/decoded.py).
+lists of captions, `numbers` columns of numbers or of lists of them. Decoded images are cached in
+.cabench/data/ (data/decoded.py).
 """
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import os
 import re
-from collections.abc import Collection, Iterator
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -39,7 +43,8 @@ from cabench.data.sources.folder import (
     split_images,
     stamp,
 )
-from cabench.errors import DataMissing, near, one_line
+from cabench.data.vectors import as_row, is_vector, standardised
+from cabench.errors import DataMissing, near, one_line, shown
 from cabench.registry import DATASETS
 from cabench.runtime.validation import NAME
 from cabench.text.features import STREAM
@@ -62,6 +67,7 @@ def huggingface(
     image: str | None = None,
     label: str | None = None,
     text: str | None = None,
+    numbers: tuple[str, ...] = (),
     flip: bool = False,
     channels: Literal[1, 3] = 3,
     fit: Fit = "crop",
@@ -69,8 +75,8 @@ def huggingface(
     held_out: HeldOut | None = None,
 ) -> Dataset:
     """A data set of the library `datasets`: a saved folder, or a name on the hub."""
-    columns = (config, revision, image, label, text)
-    return load(catalogue(path, size, *columns, flip, channels, fit, background, held_out))
+    names = (config, revision, image, label, text, numbers)
+    return load(catalogue(path, size, *names, flip, channels, fit, background, held_out))
 
 
 @opener(SOURCE)
@@ -82,6 +88,7 @@ def catalogue(
     image: str | None = None,
     label: str | None = None,
     text: str | None = None,
+    numbers: tuple[str, ...] = (),
     flip: bool = False,
     channels: Literal[1, 3] = 3,
     fit: Fit = "crop",
@@ -93,7 +100,7 @@ def catalogue(
     pixels = Pixels((channels, height, width), fit, background)
     with one_line_errors(path):
         parts, notes = read_parts(path, config, revision)
-        columns = Columns(next(iter(parts.values())), image, label, text)
+        columns = Columns(next(iter(parts.values())), image, label, text, numbers)
         rows = Rows(parts, columns)
     members = split_images(rows.labels[LABEL], parts_of(parts, held_out), held_out is not None)
     if empty := [split for split, names in members.items() if not names]:
@@ -107,13 +114,16 @@ def catalogue(
     if os.path.isdir(path):
         digest.update(stamp(Path(path), [files_below(path)], []).encode())
     digest.update(json.dumps([members["report"], fit, background]).encode())
+    splits = {split: rows.members(names) for split, names in members.items()}
+    vectors = standardised(SOURCE, {split: part.vectors for split, part in splits.items()})
+    splits = {n: dataclasses.replace(part, vectors=vectors[n]) for n, part in splits.items()}
     return Catalogue(
         name=SOURCE,
         licence=parts[next(iter(parts))].info.license or f"see the data set's card: {path}",
         classes=rows.classes,
         flip=flip,
         shape=pixels.shape,
-        splits={split: rows.members(names) for split, names in members.items()},
+        splits=splits,
         read=lambda split, row: decode(*rows.file(members[split][row]), pixels, SOURCE),
         key=digest.hexdigest(),
         notes=tuple(notes + columns.notes),
@@ -155,16 +165,18 @@ def read_parts(path: str, config: str | None, revision: str | None) -> tuple[Par
             path, config, revision=revision, cache_dir=str(CACHE.resolve() / "datasets")
         )
     )
-    splits = {"": content} if isinstance(content, datasets.Dataset) else dict(content)
+    splits = (
+        {"": content}
+        if isinstance(content, datasets.Dataset)
+        else {str(name): table for name, table in content.items()}
+    )
     test = next((name for name in TESTS if name in splits), None)
     if TRAIN in splits and test is not None:
         parts = {TRAIN: splits.pop(TRAIN), "test": splits.pop(test)}
     elif TRAIN in splits or len(splits) == 1:
         parts = {"": splits.pop(TRAIN if TRAIN in splits else next(iter(splits)))}
     else:
-        raise DataMissing(
-            f"{SOURCE}: {path}: expected a split 'train', got {', '.join(map(str, splits))}"
-        )
+        raise DataMissing(f"{SOURCE}: {path}: expected a split 'train', got {', '.join(splits)}")
     notes = [f"ignored: the split '{name}', {len(table):,} rows" for name, table in splits.items()]
     return parts, notes
 
@@ -184,7 +196,14 @@ def files_below(path: str) -> list[str]:
 class Columns:
     """Which columns hold the images, the labels by stream, and the captions."""
 
-    def __init__(self, table: Table, image: str | None, label: str | None, text: str | None):
+    def __init__(
+        self,
+        table: Table,
+        image: str | None,
+        label: str | None,
+        text: str | None,
+        numbers: tuple[str, ...],
+    ):
         from datasets import ClassLabel, Image
 
         features = table.features
@@ -194,6 +213,7 @@ class Columns:
         self.image = chosen("image", image, names) or only("image", images, names)
         self.label = chosen("label", label, names) or _label_of(labels)
         self.text = chosen("text", text, names) or (STREAM if STREAM in names else None)
+        self.numbers = [name for name in numbers if chosen("numbers", name, names)]
         if self.image not in images:
             raise DataMissing(
                 f"{SOURCE}: image: expected a column of type Image, got '{self.image}' of type "
@@ -204,12 +224,12 @@ class Columns:
                 f"{SOURCE}: no column of type ClassLabel; name the one that holds the labels "
                 f"(`label: COLUMN`) or captions (`text: COLUMN`); columns: {', '.join(names)}"
             )
-        taken = {self.label, LABEL, "timestep", STREAM}
+        taken = {self.label, LABEL, "timestep", STREAM, *self.numbers}
         others = [name for name in labels if name not in taken and re.fullmatch(NAME, name)]
         self.streams = {name: name for name in others}
         if self.label is not None:
             self.streams[LABEL] = self.label
-        used = {self.image, self.text, *self.streams.values()}
+        used = {self.image, self.text, *self.numbers, *self.streams.values()}
         self.notes = [f"ignored: the column '{name}'" for name in names if name not in used]
 
 
@@ -256,25 +276,22 @@ class Rows:
         }
         self.column = columns.image
         self.problems: list[str] = []
-        names = {part: [_name(part, row) for row in range(len(t))] for part, t in parts.items()}
         self.labels: dict[str, dict[str, int]] = {}  # stream -> row's name -> class index
         self.classes: dict[str, list[str]] = {}
         for stream, column in columns.streams.items():
-            values = {
-                name: value
-                for part, table in parts.items()
-                for name, value in zip(names[part], table[column][:], strict=True)
-            }
-            feature = parts[next(iter(parts))].features[column]
-            self._add(stream, column, getattr(feature, "names", None), values)
+            feature = next(iter(parts.values())).features[column]
+            self._add(stream, column, getattr(feature, "names", None), values_of(parts, column))
         if LABEL not in self.labels:
-            self.classes[LABEL] = [SINGLE]
-            self.labels[LABEL] = {name: 0 for part in names.values() for name in part}
-        self.texts: dict[str, Any] = {}
-        if columns.text is not None:
-            for part, table in parts.items():
-                self.texts |= zip(names[part], table[columns.text][:], strict=True)
-            self._check_texts(columns.text)
+            rows = values_of(parts, columns.text or columns.image)
+            self.classes[LABEL], self.labels[LABEL] = [SINGLE], dict.fromkeys(rows, 0)
+        self.texts = values_of(parts, columns.text) if columns.text is not None else {}
+        self.numbers = {column: values_of(parts, column) for column in columns.numbers}
+        self._check(columns.text, self.texts, _is_caption, "a caption or a list of captions")
+        for column, values in self.numbers.items():
+            lengths = Counter(np.size(value) for value in values.values() if is_vector(value))
+            size = lengths.most_common(1)[0][0] if lengths else 1
+            expected = "a number" if size == 1 else f"{size} numbers"
+            self._check(column, values, partial(_has_size, size), expected)
 
     def _add(
         self, stream: str, column: str, known: list[str] | None, values: dict[str, Any]
@@ -291,17 +308,24 @@ class Rows:
             labels = {name: value for name, value in values.items() if value in allowed}
         self.classes[stream], self.labels[stream] = classes, labels
         self.problems += [
-            one_line(f"{self._row(name)}: {column}: no label: {value!r}")
+            one_line(f"{self._row(name)}: {column}: no label: {shown(value)}")
             for name, value in values.items()
             if name not in labels
         ]
 
-    def _check_texts(self, column: str) -> None:
-        for name, value in self.texts.items():
-            several = value if isinstance(value, list) else [value]
-            if not several or not all(isinstance(text, str) for text in several):
-                text = f"expected a caption or a list of captions, got {value!r}"
-                self.problems.append(one_line(f"{self._row(name)}: {column}: {text}"))
+    def _check(
+        self,
+        column: str | None,
+        values: dict[str, Any],
+        valid: Callable[[Any], bool],
+        expected: str,
+    ) -> None:
+        """Adds a line for each value that is not valid."""
+        self.problems += [
+            one_line(f"{self._row(name)}: {column}: expected {expected}, got {shown(value)}")
+            for name, value in values.items()
+            if not valid(value)
+        ]
 
     @staticmethod
     def _row(name: str) -> str:
@@ -316,8 +340,13 @@ class Rows:
             for stream, labels in self.labels.items()
         }
         texts = [self.texts[name] for name in names] if self.texts else []
-        valid = self.texts and not self.problems
-        return Members(names, streams, {STREAM: captions(texts)} if valid else {})
+        if self.problems:
+            return Members(names, streams, {})
+        numbers = {
+            column: np.array([as_row(values[name]) for name in names])
+            for column, values in self.numbers.items()
+        }
+        return Members(names, streams, {STREAM: captions(texts)} if texts else {}, numbers)
 
     def file(self, name: str) -> tuple[BytesIO | Path, str]:
         """An image's file, and the row for messages."""
@@ -334,5 +363,19 @@ class Rows:
         return (Path(cell["path"]) if cell["bytes"] is None else BytesIO(cell["bytes"])), where
 
 
-def _name(part: str, row: int) -> str:
-    return f"{part}/{row:08d}" if part else f"{row:08d}"
+def values_of(parts: Parts, column: str) -> dict[str, Any]:
+    """A column's value by the name of the row."""
+    return {
+        f"{part}/{row:08d}" if part else f"{row:08d}": value
+        for part, table in parts.items()
+        for row, value in enumerate(table.select_columns([column])[column][:])
+    }
+
+
+def _has_size(size: int, value: Any) -> bool:
+    return is_vector(value) and np.size(value) == size
+
+
+def _is_caption(value: Any) -> bool:
+    several = value if isinstance(value, list) else [value]
+    return bool(several) and all(isinstance(text, str) for text in several)

@@ -74,8 +74,13 @@ def _split(root: Path, facts: dict[str, Any], name: str) -> Split:
         {s: np.load(root / f"{name}-stream-{s}.npy") for s in facts["streams"][name]},
         json.loads(texts.read_text("utf-8")) if facts["texts"][name] else {},
         Latents(moments, facts["vae"]["scale"], facts["vae"]["shift"]),
+        vectors={
+            s: np.load(root / f"{name}-stream-{s}.npy")
+            for s in facts.get("vectors", {}).get(name, ())  # older encodings have none
+        },
     )
-    for column in (images, *split.streams.values(), *split.texts.values()):
+    columns = [*split.streams.values(), *split.vectors.values(), *split.texts.values()]
+    for column in (images, *columns):
         if len(column) != len(moments):
             raise ValueError(f"{name}: {len(moments)} latents, but a column of {len(column)} rows")
     return split
