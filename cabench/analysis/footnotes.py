@@ -140,6 +140,7 @@ def _protocol_parts(protocol: Protocol) -> list[str]:
         protocol.backbone,
         protocol.training,
         f"{protocol.images:,} images seen",
+        *([f"starts from weights {protocol.init_from[:12]}"] if protocol.init_from else []),
         f"n = {protocol.n:,} samples per trial",
         f"guidance {protocol.guidance:g}" + _interval(protocol.guidance_interval),
         f"sampler {protocol.sampler}",

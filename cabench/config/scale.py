@@ -137,6 +137,8 @@ class Training(Part):
     """compile the training step, on a CPU with a C++ compiler; the key says whether it was"""
     stack: Annotated[int, Field(ge=1, le=64)] = 4
     """most seeds of an arm that are trained together where the step is compiled"""
+    init_from: str | None = None
+    """file of weights to start from, of cabench or with DiT's names; what does not fit is drawn"""
 
 
 class Diffusion(Part):

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cabench.data.listing import METADATA
-from cabench.data.vectors import is_vector
+from cabench.data.vectors import as_row, is_vector
 from cabench.errors import cut, one_line, shown
 from cabench.runtime.validation import NAME
 from cabench.text.features import STREAM
@@ -98,7 +98,9 @@ def unusable(key: str, values: Iterable[Any]) -> str:
     if not re.fullmatch(NAME, key):
         return "expected a name of a-z 0-9 _ + - . that begins with a letter or digit"
     if key not in KINDS and is_numeric(values):
-        return ""
+        columns = enumerate(zip(*map(as_row, values), strict=True), 1)
+        constant = [k for k, column in columns if len(set(column)) == 1]
+        return f"number {constant[0]} of it is the same for all images" if constant else ""
     is_valid, expected = KINDS.get(key, (_is_label, LABELS))
     wrong = [value for value in values if not is_valid(value)]
     return f"expected {expected}, got {shown(wrong[0])}" if wrong else ""

@@ -6,7 +6,7 @@ A longer run extends a shorter one, and gives the same bits alone and in a stack
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,6 +42,7 @@ def train(
     trunk: Path | None = None,  # directory of the same run at constant rate, if the rate decays
     beside: Sequence[Job] = (),  # other seeds of the arm
     cache: Path | None = None,  # directory of compiled code; needed by specs that are compiled
+    weights: Mapping[str, Tensor] | None = None,  # to start from, of specs with `init_from`
 ) -> Path:
     """Trains to `images`, resuming from the state on disk; returns the snapshot's path.
 
@@ -62,7 +63,9 @@ def train(
     if spec.compiled:
         jobs += [job for job in beside if load(snapshot_path(job.folder, end)) is None]
     runs = [
-        TrainingRun(job.spec, dataset, job.folder, device, job.trunk if keep_state else None)
+        TrainingRun(
+            job.spec, dataset, job.folder, device, job.trunk if keep_state else None, weights
+        )
         for job in jobs
     ]
     if runs[0].decay_begins:

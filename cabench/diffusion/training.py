@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from cabench.data.dataset import Dataset
 from cabench.diffusion.batches import Batch, Data, Order
 from cabench.diffusion.checkpoints import load, load_prefixed, prefixed, save, snapshot_path
+from cabench.diffusion.initial import adopt
 from cabench.diffusion.losses import batch_loss, denoising_loss
 from cabench.diffusion.process import Process
 from cabench.diffusion.weight_diagnostics import (
@@ -49,10 +50,19 @@ def ema_decay(batch: int, half_life: float, seen: int) -> float:
 class Trainer:
     """The state of a training run: network, average (EMA), optimiser, images seen."""
 
-    def __init__(self, spec: TrainSpec, device: str = "cpu"):
+    def __init__(
+        self,
+        spec: TrainSpec,
+        device: str = "cpu",
+        weights: Mapping[str, Tensor] | None = None,  # to start from, of a spec with `init_from`
+    ):
+        assert (spec.init_from is None) == (weights is None)
         self.spec, self.recipe, self.device = spec, spec.training, device
         self.process = Process(spec.diffusion.prediction, spec.diffusion.schedule)
-        self.model = build_initialised(spec.model, spec.seed, spec.init_salt).to(device)
+        self.model = build_initialised(spec.model, spec.seed, spec.init_salt)
+        if weights is not None:
+            adopt(self.model, weights)
+        self.model.to(device)
         self.seen = 0
         self.optimiser = torch.optim.AdamW(
             self.model.parameters(),
@@ -161,6 +171,7 @@ class TrainingRun:
         folder: Path,
         device: str,
         trunk: Path | None = None,  # directory of the same run at constant rate
+        weights: Mapping[str, Tensor] | None = None,  # to start from, of a spec with `init_from`
     ):
         names = spec.model.embedder.streams
         self.folder, self.state_path = folder, folder / STATE
@@ -172,7 +183,7 @@ class TrainingRun:
         self.data = Data(dataset.split("generator-train"), names)
         self.report = Data(dataset.split("report"), names)
         self.order = Order(len(self.data), spec.training.batch, spec.seed)
-        self.trainer = Trainer(spec, device)
+        self.trainer = Trainer(spec, device, weights)
         self.curve: dict[str, Any] = {
             "images": [],
             "loss": [],

@@ -14,11 +14,12 @@ from cabench.data.dataset import UNSEEN
 from cabench.data.resampling import resampled
 from cabench.data.texts import with_text_features
 from cabench.data.vae import VAE
+from cabench.diffusion.initial import Tensors, read_weights
 from cabench.metrics.clip import Clip
 from cabench.metrics.scorer import REFERENCE, SampleScorer
 from cabench.planning.trials import Places
 from cabench.records.spec import ClipSpec, DataSpec, TrainSpec, TrialSpec
-from cabench.runtime.files import content_key
+from cabench.runtime.files import content_key, file_hash
 from cabench.runtime.images import to_uint8
 from cabench.text import encoder
 
@@ -35,10 +36,11 @@ class Assets:
         self._scorers: dict[Hashable, SampleScorer] = {}
         self._clips: dict[Hashable, Clip] = {}
         self._decoders: dict[Hashable, VAE] = {}
+        self._weights: dict[Hashable, Tensors] = {}
 
     def clear(self) -> None:
-        for kept in (self._datasets, self._draws, self._scorers, self._clips, self._decoders):
-            kept.clear()
+        for assets in vars(self).values():
+            assets.clear()
 
     def dataset(self, spec: DataSpec, options: dict[str, Any]) -> Dataset:
         """The data of a trial, without text features."""
@@ -105,6 +107,19 @@ class Assets:
             _keep(self._scorers, (*shared, split, n), 4, lambda split=split, n=n: make(split, n))
             for split, n in sizes.items()
         ]
+
+    def weights(self, spec: TrainSpec, places: Places) -> Tensors | None:
+        """The weights that a training starts from, if it starts from any."""
+        if spec.init_from is None:
+            return None
+        path = Path(str(places.init_from))
+
+        def read() -> Tensors:
+            if file_hash(path) != spec.init_from:
+                raise _changed(str(path))
+            return read_weights(path)
+
+        return _keep(self._weights, (spec.init_from, path), 1, read)
 
     def decoder(self, dataset: Dataset, device: str) -> Decoder:
         """From the network's output to images: the VAE of latents, else a rescaling."""

@@ -152,6 +152,7 @@ def _train(
             trunk=_trunk(spec, store),
             beside=_beside(trial, store, locks),
             cache=store.cache,
+            weights=ASSETS.weights(spec, trial.places),
         )
     _, metadata = load_existing(snapshot)
     return Trained(snapshot, metadata["curve"], metadata["seconds"])
@@ -202,6 +203,7 @@ def _protocol(trial: Trial, dataset: Dataset, samples: list[Samples]) -> Json:
         "images": spec.images,
         "guidance": spec.guidance,
         **spec.sample.dump(),
+        **({"init_from": spec.train.init_from} if spec.train.init_from else {}),
         "floor": {k: v for each in samples for k, v in floor_scores(each.scorer).items()},
         "heldout_split": "report",
         "heldout_pictures": spec.score.heldout.images,

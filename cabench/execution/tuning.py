@@ -73,6 +73,7 @@ def _trained_loss(
                 device=device,
                 progress=progress,
                 cache=store.cache,
+                weights=ASSETS.weights(spec, search.places),
             )
         errors = denoising_loss(
             load_ema(spec.model, snapshot, device),

@@ -29,7 +29,7 @@ from cabench.records.spec import (
 from cabench.registry import BACKBONES, METHODS
 
 NOT_IN_RECIPE = {
-    "images", "lengths", "snapshot_every", "keep_state", "decay", "compile", "stack",
+    "images", "lengths", "snapshot_every", "keep_state", "decay", "compile", "stack", "init_from",
 }  # fmt: skip
 SAMPLE_RECIPE = 3  # raise it whenever the same network would give other samples
 
@@ -42,6 +42,7 @@ def train_spec(
     model: ModelSpec,
     kernels: dict[str, str] | None,
     compiles: bool,
+    init_from: str | None = None,
 ) -> TrainSpec:
     """What decides the bits of an arm's training with this seed."""
     recipe = scale.training.model_dump(exclude=NOT_IN_RECIPE)
@@ -54,6 +55,7 @@ def train_spec(
             compiled=compiled.VERSION if compiles and _is_compiled(scale, model, kernels) else None,
             kernels=kernels,
             text=data.text.spec if data.text else None,
+            init_from=init_from,
         ),
         model=model,
         data=DataSpec(

@@ -21,6 +21,7 @@ from cabench.planning.data import DataRef, choose_data, find_data, on_data
 from cabench.planning.models import ResolvedModel, network_of, resolve_models
 from cabench.planning.settings import check_settings
 from cabench.planning.specs import present, sample_spec, score_spec, train_spec
+from cabench.planning.weights import find_weights
 from cabench.plugins import Plugin
 from cabench.records.schema import (
     Manifest,
@@ -48,6 +49,7 @@ class Places:
     data: dict[str, Any]  # options of the data source, such as its directory
     text: str | None = None  # directory or hub name of the text encoder
     clip: str | None = None  # the same of the CLIP that scores
+    init_from: str | None = None  # file of weights that training starts from
 
 
 @dataclass(frozen=True)
@@ -151,6 +153,7 @@ def plan(
         arms = _run_arms(file, scale, all_arms)
         check_arms(study, {name: model.spec for name, model in models.items()}, arms)
         _check_sizes(arms, models, scale)
+        weights = find_weights(scale, {name: models[name].spec for name in arms})
     if isinstance(data.missing, ConfigError):
         data = dataclasses.replace(data, missing=scale_file.document.locate(data.missing))
     seeds = list(range(scale.seeds)) if seeds is None else list(seeds)
@@ -164,7 +167,7 @@ def plan(
             scale=scale,
             data=data,
             train=train_spec(
-                study.arms[name], seed, scale, data, models[name].spec, kernels, compiles
+                study.arms[name], seed, scale, data, models[name].spec, kernels, compiles, weights
             ),
             score=score,
             plugins=plugins,
@@ -230,6 +233,7 @@ def _trial(
             data.options,
             text=data.text.path if data.text else None,
             clip=scale.clip.path if data.clip and scale.clip else None,
+            init_from=scale.training.init_from,
         ),
         snapshot_every=scale.training.snapshot_every,
         keep_state=scale.training.keep_state,

@@ -203,6 +203,7 @@ class TrainSpec(Frozen):
     seed: int
     init_salt: str
     text: TextSpec | None = None
+    init_from: str | None = None  # sha256 of the file of weights that training starts from
 
     @property
     def key(self) -> str:
