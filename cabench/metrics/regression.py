@@ -65,6 +65,7 @@ def fit(
     mean, scale = scaling(x)
     with one_thread():
         model = RidgeCV(alphas=PENALTIES).fit((x - mean) / scale, train_vectors)
-    weight, bias = np.atleast_2d(model.coef_).T, np.atleast_1d(model.intercept_)  # (D, K), (K,)
+    weight = np.atleast_2d(np.asarray(model.coef_)).T  # (D, K)
+    bias = np.atleast_1d(np.asarray(model.intercept_))  # (K,)
     fitted = Regression(mean, scale, weight, bias, float("nan"))
     return replace(fitted, error_on_report=fitted.error(report, report_vectors))
