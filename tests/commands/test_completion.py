@@ -44,7 +44,7 @@ STUDIES = ROOT / "studies"
 def test_studies_and_scales(tmp_path):
     assert complete("run", "") == sorted(f"studies/{p.name}" for p in STUDIES.glob("*.yaml"))
     assert complete("run", "studies/lay") == ["studies/layer_placement.yaml"]
-    scales = ["cpu", "gpu", "long", "paper", "paper-coco", "quick", "smoke"]
+    scales = ["cpu", "gpu", "long", "paper", "paper-coco", "quick", "short", "smoke"]
     assert complete("run", "--scale", "") == scales
     assert complete("run", "--scale", "q") == ["quick"]
     write(tmp_path / "mine.yaml", "study: mine")
