@@ -321,6 +321,23 @@ def audit(
     raise typer.Exit(code)
 
 
+@app.command()
+def new(
+    kind: Annotated[str, typer.Argument(help="method, metric, data or backbone")],
+    name: Annotated[str, typer.Argument(help="What studies call it: a Python identifier")],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            callback=options.output_file, metavar="FILE", help="File to write; default: NAME.py"
+        ),
+    ] = None,
+) -> None:
+    """Write a plugin that works, as a file to start from; print the commands to type next."""
+    from cabench.commands.new import write_skeleton
+
+    write_skeleton(kind, name, output)
+
+
 @app.command("list")
 def list_() -> None:
     """List studies, scales, backbones, methods, data sets and metrics."""
