@@ -48,7 +48,8 @@ KINDS = {
         reserved=("native",),
     ),
     "metric": Kind(
-        METRICS, (RUN, "cabench score layer_placement --plugin $file --metrics kid,$name")
+        METRICS,
+        (RUN, "cabench score layer_placement --scale smoke --plugin $file --metrics kid,$name"),
     ),
     "data": Kind(
         DATASETS,
