@@ -10,12 +10,20 @@ import sys
 import pytest
 from cli import cabench
 from invalid import refused
-from specs import ROOT
+from specs import ROOT, some
 from test_docs import commands
+
+from cabench.plugins import load_plugins, read_plugins
 
 NAMES = {"method": "my_gain", "metric": "my_gap", "data": "my_shapes", "backbone": "my_net"}
 ARM = ("--arm", "{native+dw+my_gain: {methods: [native, my_gain], depthwise: static}}")
 DATA = ("--data", "my_shapes", "-o", "size=8", "-o", "images=2000")
+
+
+@pytest.fixture(autouse=True)
+def no_plugin_stays():
+    yield
+    load_plugins([])
 
 
 def written(*kinds: str) -> list[str]:
@@ -28,7 +36,7 @@ def written(*kinds: str) -> list[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", NAMES)
+@pytest.mark.parametrize("kind", some(NAMES, ("method", "data", "backbone")))
 def test_each_skeleton_passes_its_check(tmp_path, monkeypatch, kind):
     monkeypatch.chdir(tmp_path)
     written(kind)
@@ -38,12 +46,30 @@ def test_each_skeleton_passes_its_check(tmp_path, monkeypatch, kind):
     assert "not on" not in out and "NOT worse" not in out, out  # on all backbones; noise is worse
 
 
+def test_the_metric_compares_class_by_class(tmp_path, monkeypatch):
+    from cabench.data import load_dataset
+    from cabench.metrics import SampleScorer
+    from cabench.registry import METRICS
+
+    monkeypatch.chdir(tmp_path)
+    written("metric")
+    load_plugins(read_plugins([tmp_path / "my_gap.py"]))
+    data, metric = load_dataset("digits"), METRICS.get("my_gap")
+    report = data.split("report")
+    labels = report.streams["label"]
+    scorer = SampleScorer(data, 110, tmp_path, metrics=["my_gap"])
+    assert metric.compute({}, {}, report.images, labels, scorer) == 0
+    mixed = report.images[::-1]  # the same mean over all classes, another for each
+    assert metric.compute({}, {}, mixed, labels, scorer) > 1
+    assert metric.compute({}, {}, report.images // 2, labels, scorer) > 10
+
+
 def test_skeletons_have_the_style_of_the_project(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     written(*NAMES)
     for words in (["check"], ["format", "--check"]):
-        call = [sys.executable, "-m", "ruff", *words, "--config", ROOT / "pyproject.toml", "."]
-        done = subprocess.run(call, capture_output=True, text=True)
+        call = [sys.executable, "-m", "ruff", *words, "--config", "pyproject.toml", tmp_path]
+        done = subprocess.run(call, cwd=ROOT, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -81,6 +107,7 @@ def test_a_file_of_another_name(tmp_path, monkeypatch):
     assert "class Can2Method(Method)" in (tmp_path / "my idea.py").read_text()
 
 
+@pytest.mark.slow
 def test_skeletons_join_a_study_together(tiny):
     plugins = written("method", "data", "backbone")
     words = ("run", "tiny.yaml", "--scale", "scale.yaml", *plugins, *ARM, *DATA, "--dry-run")
