@@ -1,5 +1,5 @@
 """`python -m cabench`: the command line."""
 
-from cabench.commands.app import main
+from cabench.commands.entry import main
 
 main()

@@ -23,7 +23,7 @@ class Done(NamedTuple):
 
 def cabench(*words: Any) -> Done:
     """Runs `cabench WORDS` in this process."""
-    from cabench.commands import app
+    from cabench.commands import entry
 
     code, out, err = 0, io.StringIO(), io.StringIO()
     with (
@@ -32,7 +32,7 @@ def cabench(*words: Any) -> Done:
         contextlib.redirect_stderr(err),
     ):
         try:
-            app.main()
+            entry.main()
         except SystemExit as stop:
             code = stop.code or 0
     return Done(code, out.getvalue(), err.getvalue())

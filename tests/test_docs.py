@@ -153,21 +153,26 @@ def test_contributing_lists_the_packages_in_the_order_of_imports():
     assert [name.strip("`/").removesuffix(".py") for name in packages] == LAYERS[1:]
 
 
-def test_the_metric_in_the_docs_is_a_plugin(tmp_path):
-    import inspect
+def sections(page: Path) -> list[str]:
+    """The text below each `## ` heading."""
+    return re.split(r"^## .*\n", page.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
 
-    from cabench import metrics  # noqa: F401  (registers them)
-    from cabench.plugins import load_plugins, read_plugins
-    from cabench.registry import METRICS
 
-    (source,) = blocks(ROOT / "docs" / "plugins.md", "python")
-    (tmp_path / "brightness.py").write_text(source, encoding="utf-8")
-    load_plugins(read_plugins([tmp_path / "brightness.py"]))
-    metric = METRICS.get("brightness_gap")
-    assert list(inspect.signature(metric.compute).parameters) == list(
-        inspect.signature(METRICS.get("kid").compute).parameters
-    )
-    load_plugins([])
+@pytest.mark.parametrize("kind", ["method", "metric", "data", "backbone"])
+def test_the_code_of_a_section_on_plugins_is_part_of_what_its_command_writes(kind, tmp_path):
+    from cabench.commands.new import next_commands, skeleton
+
+    (text,) = [t for t in sections(ROOT / "docs/plugins.md") if f"\ncabench new {kind} " in t]
+    page = tmp_path / "page.md"
+    page.write_text(text, encoding="utf-8")
+    lines = [" ".join(line.split(" #")[0].split()) for line in commands(page)]
+    name = lines[0].split()[-1]
+    source, code = skeleton(kind, name), blocks(page, "python")
+    assert code and all(block in source for block in code)
+    for line in next_commands(kind, name, Path(f"{name}.py")):
+        assert problem(line) is None, line
+        if "cabench try" not in line:  # in the section's text, since it takes minutes
+            assert any(other.startswith(line.split(" -o ")[0]) for other in lines), line
 
 
 def test_the_tables_of_conventions_are_those_of_the_code():

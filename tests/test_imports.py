@@ -124,7 +124,7 @@ def test_help_imports_nothing_heavy(words):
     program = f"""
 import sys
 sys.argv[1:] = {words}
-from cabench.commands.app import main
+from cabench.commands.entry import main
 try:
     main()
 except SystemExit as end:

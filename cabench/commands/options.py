@@ -155,7 +155,8 @@ Against = Annotated[
 AllArms = Annotated[bool, typer.Option("--all-arms", help="Include arms marked extra")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print trials, cost and time, then stop")]
 Backbone = Annotated[
-    str | None, typer.Option(help="One of the study's backbones; default: its first")
+    str | None,
+    typer.Option(help="One of the study's backbones, or a plugin's; default: the study's first"),
 ]
 Executor = Annotated[
     str, typer.Option(help="ray, local (one trial at a time, in this process), or auto")

@@ -58,13 +58,14 @@ def read_study(
     arms: Iterable[str] = (),
     backbone: str | None = None,
     against: str | None = None,
+    further_backbones: Iterable[str] = (),
 ) -> StudyFile:
     """The study in `path`, with further arms written as YAML: '{NAME: {methods: [...]}}'.
 
     `against` is the arm that the further ones are compared with; the default is the baseline.
-    `backbone` is one of the study's; the default is its first. With any other the study's name
-    becomes STUDY-BACKBONE. Names of methods, metrics and backbones are not checked here but in
-    `planning.references`.
+    `backbone` is one of the study's, or a further one; the default is the study's first. With any
+    other the study's name becomes STUDY-BACKBONE. Names of methods, metrics and backbones are not
+    checked here but in `planning.references`.
     """
     if not is_file(path):
         raise CabenchError(f"no study file {elsewhere(path)}")
@@ -79,8 +80,10 @@ def read_study(
     document = with_added(document, added)
     study = study.model_copy(update={"arms": with_arms(study.arms, added)})
     if backbone is not None and backbone not in study.backbones:
-        text = unknown("backbone of the study", backbone, study.backbones)
-        raise CabenchError(f"--backbone: {text}")
+        if backbone not in (further := list(further_backbones)):
+            text = unknown("backbone of the study", backbone, [*study.backbones, *further])
+            raise CabenchError(f"--backbone: {text}")
+        study = study.model_copy(update={"backbones": [*study.backbones, backbone]})
     chosen = backbone or study.backbones[0]
     with located(document):
         check_study(study)

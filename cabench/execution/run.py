@@ -26,7 +26,7 @@ from cabench.execution.progress import Progress
 from cabench.execution.schedule import stacked, work
 from cabench.execution.tuning import outcome
 from cabench.models import kernels
-from cabench.planning import own_data
+from cabench.planning import own_backbone, own_data
 from cabench.planning.trials import Plan, Trial, manifest, plan
 from cabench.planning.tuning import Search, searches, tuned
 from cabench.plugins import load_plugins, read_plugins
@@ -57,7 +57,7 @@ class Options:
     all_arms: bool = False          # also those marked extra
     arms: tuple[str, ...] = ()      # further arms, as YAML
     against: str | None = None      # the arm that these are compared with; None: the baseline
-    backbone: str | None = None     # one of the study's; None: its first
+    backbone: str | None = None     # one of the study's, or a plugin's; None: the study's first
     plugins: tuple[Path, ...] = ()
     results: Path = Path("results")
     cache: Path = Path(".cabench")
@@ -178,8 +178,9 @@ def prepare(
     plugins = tuple(read_plugins(options.plugins))
     load_plugins(plugins)
     seeds = None if options.seeds is None else parse_seeds(options.seeds)
-    file = read_study(study, options.arms, options.backbone, options.against)
-    scale_file = read_scale(options.scale, options.settings)
+    further = own_backbone.plugin_backbones()
+    file = read_study(study, options.arms, options.backbone, options.against, further)
+    scale_file = own_backbone.with_size(read_scale(options.scale, options.settings), file)
     file = with_run_options(file, options.max_seeds, options.suffix)
     own_scale = None
     if options.data is not None:

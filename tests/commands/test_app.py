@@ -168,7 +168,7 @@ def test_a_number_that_is_not_finite_fails_its_trial_only(tiny, monkeypatch):
 def test_a_closed_pipe_does_not_hold_up_the_workers(tiny):
     """`cabench run ... | head -1`: the reader goes away, the trials go on to the end."""
     words = ["run", "tiny.yaml", "--scale", "scale.yaml", "--jobs", "2"]
-    call = [sys.executable, "-m", "cabench.commands.app", *words]
+    call = [sys.executable, "-m", "cabench", *words]
     driver = subprocess.Popen(call, cwd=tiny, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     driver.stdout.readline()
     driver.stdout.close()

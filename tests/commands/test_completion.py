@@ -12,7 +12,7 @@ from specs import ROOT, write
 
 from cabench.commands.completion import COLON, join_colons, quietly
 
-CABENCH = "import sys; sys.argv = ['cabench']; from cabench.commands.app import main; main()"
+CABENCH = "import sys; sys.argv = ['cabench']; from cabench.commands.entry import main; main()"
 
 
 def complete(*words: str, shell: str = "bash", cwd=ROOT) -> list[str]:
@@ -136,7 +136,7 @@ def test_completing_imports_nothing_heavy():
         "import os, sys; sys.argv = ['cabench']\n"
         f"os.environ.update(_CABENCH_COMPLETE='complete_bash', COMP_CWORD='4', COMP_WORDS="
         f"'cabench compare --results {REFERENCE} layer_placement')\n"
-        "from cabench.commands.app import main\n"
+        "from cabench.commands.entry import main\n"
         "try: main()\n"
         "except SystemExit: pass\n"
         "bad = {'torch', 'ray', 'pandas', 'matplotlib', 'numpy', 'scipy'} & set(sys.modules)\n"

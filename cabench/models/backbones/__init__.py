@@ -8,7 +8,8 @@ from cabench.registry import BACKBONES, missing
 
 def contract(backbone: type) -> str | None:
     """What is wrong with a registered backbone, or None."""
-    required = ("version", "hooks", "sites", "native", "presets", "sizes", "problem")
+    sizes = ("presets", "sizes", "condition_width")
+    required = ("version", "hooks", "sites", "native", *sizes, "describe", "problem")
     return missing(backbone, required)
 
 
