@@ -210,7 +210,9 @@ class _Against:
         images = self.files.read(self._order(scorer))
         scores = self._scores(scorer, images)
         lines = [_count_line(self.n, self.files, self.request), *self._lines(scorer)]
-        lines += [f"left out: {name} {reason}" for name, reason in reasons.items()]
+        for reason in dict.fromkeys(reasons.values()):
+            names = [name for name, other in reasons.items() if other == reason]
+            lines.append(f"left out: {listed(names)}: {reason}")
         content = _content(self.n, self.files, self.request) | {
             "data": self.dataset.name,
             "fingerprint": self.dataset.fingerprint,
@@ -267,7 +269,6 @@ class _Against:
             f"compared with as many images of the report split of {name}, {which}",
             f"{FLOOR}: as many real images of judge-train, or of another split where the metric "
             "is trained on that one",
-            *(["without labels: " + self.files.unlabelled] if self.labels is None else []),
         ]
 
 
