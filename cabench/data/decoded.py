@@ -189,7 +189,8 @@ def size_of(file: Path | BytesIO) -> tuple[int, int]:
     """(width, height) of an image file, rotated as its EXIF data says; reads its header only."""
     with Image.open(file) as image:
         is_turned = image.getexif().get(ExifTags.Base.Orientation, 1) >= 5  # by 90 degrees
-        return image.size[::-1] if is_turned else image.size
+        width, height = image.size
+        return (height, width) if is_turned else (width, height)
 
 
 # ---- 16 and 32 bit ------------------------------------------------------------------------------

@@ -35,7 +35,7 @@ class ImageFiles:
     labels: np.ndarray | None                       # (count,) int64 class indices
     unlabelled: str                                 # why there are no labels; "" if there are
     notes: tuple[str, ...]                          # what was ignored or upscaled
-    read: Callable[[Sequence[int]], np.ndarray]     # rows -> (n, C, H, W) uint8, or CabenchError
+    read: Callable[[np.ndarray], np.ndarray]    # rows (n,) -> (n, C, H, W) uint8, or CabenchError
     # fmt: on
 
 
@@ -73,7 +73,7 @@ def _folder(top: Path, shape: Shape | None, classes: Sequence[str], fit: Fit | N
     if shape is None:
         width, height = _size(top / names[0])
         shape = (3, height, width)
-    pixels = Pixels((3, *shape[1:]), fit or "crop")
+    pixels = Pixels((3, shape[1], shape[2]), fit or "crop")
     labels, unlabelled = folder_labels(names, classes)
 
     def read_one(_: str, row: int) -> np.ndarray:
@@ -94,9 +94,9 @@ def _folder(top: Path, shape: Shape | None, classes: Sequence[str], fit: Fit | N
         upscales=lambda _, row: is_upscaled(top / names[row], pixels),
     )
 
-    def read(rows: Sequence[int]) -> np.ndarray:
+    def read(rows: np.ndarray) -> np.ndarray:
         images = np.empty((len(rows), *shape), np.uint8)
-        for i, image in enumerate(files.decoded(OPTION, rows)):
+        for i, image in enumerate(files.decoded(OPTION, rows.tolist())):
             if isinstance(image, DataMissing):
                 raise image
             images[i] = image
@@ -158,12 +158,12 @@ def _npz(path: Path, shape: Shape | None, classes: Sequence[str], fit: Fit | Non
         raise CabenchError(f"{path}: arr_0: no images")
     height, width = images.shape[1:3]
     shape = shape or (3, height, width)
-    pixels = Pixels((3, *shape[1:]), fit or "crop")
+    pixels = Pixels((3, shape[1], shape[2]), fit or "crop")
     if fit is None and (width, height) != pixels.size:
         raise CabenchError(_other_size(f"{path}: arr_0", (width, height), pixels.size))
     labels, unlabelled = _npz_labels(path, arrays.get("arr_1"), len(images), classes)
 
-    def read(rows: Sequence[int]) -> np.ndarray:
+    def read(rows: np.ndarray) -> np.ndarray:
         chosen = np.empty((len(rows), *shape), np.uint8)
         for i, row in enumerate(rows):
             rgb = np.broadcast_to(images[row], (height, width, 3))
