@@ -10,12 +10,12 @@ import typer
 
 from cabench.commands import options
 from cabench.commands.data_app import app as data_app
+from cabench.commands.options import CACHE, REPORTS, RESULTS
 from cabench.commands.plugin_app import app as plugin_app
+from cabench.commands.score_app import score
 from cabench.errors import CabenchError
 from cabench.runtime.signals import exit_code
 from cabench.version import __version__
-
-RESULTS, CACHE, REPORTS = Path("results"), Path(".cabench"), Path("reports")
 
 app = typer.Typer(
     name="cabench",
@@ -79,7 +79,8 @@ def run(
         if (kind := kind_of(study)) != "train":
             from cabench.commands.cost_study import run_cost
 
-            options.only(context, ("dry_run", "arm", "plugin", "results"), kind)
+            why = f"a study of kind '{kind}' trains nothing"
+            options.only(context, ("dry_run", "arm", "plugin", "results"), why)
             raise typer.Exit(run_cost(study, results, dry_run, arm or (), plugin or ()))
         from cabench.commands.run import run_study
         from cabench.execution.run import Options
@@ -253,32 +254,7 @@ def report(
         show_report(study, scale, results, out)
 
 
-@app.command()
-def score(
-    study: options.StudyName,
-    scale: options.RunScale = None,
-    metrics: Annotated[
-        str | None,
-        typer.Option(
-            help="Comma-separated, such as kid,precision_lite0,fid_inception (`cabench list`); "
-            "default: the run's own"
-        ),
-    ] = None,
-    clip: Annotated[
-        str | None, typer.Option(help="CLIP for clip_score: a transformers directory or hub name")
-    ] = None,
-    features: Annotated[
-        Path | None,
-        typer.Option(callback=options.directory, help="Also write the samples' features, as npz"),
-    ] = None,
-    plugin: options.Plugins = None,
-    results: options.Results = RESULTS,
-    cache: options.Cache = CACHE,
-) -> None:
-    """Score a run's saved samples with other metrics or feature extractors. Trains nothing."""
-    from cabench.commands.score import show_scores
-
-    show_scores(study, scale, metrics, results, cache, features, clip, plugin or ())
+app.command()(score)
 
 
 @app.command()

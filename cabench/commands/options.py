@@ -12,6 +12,7 @@ from cabench.commands import completion
 from cabench.errors import CabenchError, listed, shown
 
 MOST_JOBS = 10_000
+RESULTS, CACHE, REPORTS = Path("results"), Path(".cabench"), Path("reports")
 
 
 def directory(path: Path | None) -> Path | None:
@@ -48,14 +49,14 @@ def duration(text: str) -> float:
     return float(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2]]
 
 
-def only(context: typer.Context, allowed: tuple[str, ...], kind: str) -> None:
-    """Refuse options that have no meaning for a study of this kind; arguments are allowed."""
+def only(context: typer.Context, allowed: tuple[str, ...], why: str) -> None:
+    """Refuse given options that are not allowed, for the reason `why`; arguments are allowed."""
     options = [p for p in context.command.params if p.param_type_name == "option"]
     names = [max(p.opts, key=len) for p in options if p.name in allowed]
     for option in options:
         source = context.get_parameter_source(option.name or "")
         if source is not None and source.name == "COMMANDLINE" and option.name not in allowed:
-            text = f"a study of kind '{kind}' trains nothing; its options: {listed(names)}"
+            text = f"{why}; its options: {listed(names)}"
             raise CabenchError(f"{max(option.opts, key=len)}: {text}")
 
 

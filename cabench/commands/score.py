@@ -101,6 +101,11 @@ def parse_metrics(names: str | None, run: Run) -> list[str]:
             text = f"{run.name} was measured with {listed(absent)} of a plugin; name it: --plugin"
             raise CabenchError(f"{text} {' --plugin '.join(p.path for p in run.manifest.plugins)}")
         return metrics.needing("samples", measured)
+    return named_metrics(names)
+
+
+def named_metrics(names: str) -> list[str]:
+    """'kid,precision_lite0' -> the metrics; CabenchError for unknown ones and those of networks."""
     chosen = list(dict.fromkeys(name.strip() for name in names.split(",") if name.strip()))
     known = metrics.needing("samples", metrics.names())
     if not chosen:

@@ -114,25 +114,38 @@ class Pixels:
 def decode(file: Path | BytesIO, name: str, pixels: Pixels, source: str) -> np.ndarray:
     """(C, H, W) uint8 from an image file; DataMissing, with its `name`, if it cannot be read.
 
-    The image is rotated as its EXIF data says, scaled to 8 bit, composited on the background,
-    converted to C channels, and resized (Lanczos) as `pixels.fit` says.
+    The image is rotated as its EXIF data says, and then as in `to_array`.
     """
-    channels, height, width = pixels.shape
     try:
         with Image.open(file) as opened:
-            image = to_8_bit(ImageOps.exif_transpose(opened))
-            if image.has_transparency_data:
-                image = image.convert("RGBA")
-                behind = Image.new("RGBA", image.size, pixels.background)
-                image = Image.alpha_composite(behind, image)
-            image = image.convert("RGB" if channels == 3 else "L")
-            image = FITS[pixels.fit](image, pixels)
+            return to_array(ImageOps.exif_transpose(opened), pixels)
     except Exception as error:  # Pillow's errors depend on the format
-        unknown = isinstance(error, UnidentifiedImageError)
-        reason = "no format that Pillow reads" if unknown else str(error) or type(error).__name__
-        raise DataMissing(
-            f"{source}: {name} cannot be read as an image ({reason}); replace or remove it"
-        ) from error
+        raise unreadable(name, source, error) from error
+
+
+def unreadable(name: str, source: str, error: Exception) -> DataMissing:
+    """The error of an image file that Pillow cannot open or decode."""
+    unknown = isinstance(error, UnidentifiedImageError)
+    reason = "no format that Pillow reads" if unknown else str(error) or type(error).__name__
+    return DataMissing(
+        f"{source}: {name} cannot be read as an image ({reason}); replace or remove it"
+    )
+
+
+def to_array(image: Image.Image, pixels: Pixels) -> np.ndarray:
+    """(C, H, W) uint8 from an image; ValueError for values that `to_8_bit` refuses.
+
+    The image is scaled to 8 bit, composited on the background, converted to C channels, and resized
+    (Lanczos) as `pixels.fit` says; one of the right size keeps its pixels.
+    """
+    channels, height, width = pixels.shape
+    image = to_8_bit(image)
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        behind = Image.new("RGBA", image.size, pixels.background)
+        image = Image.alpha_composite(behind, image)
+    image = image.convert("RGB" if channels == 3 else "L")
+    image = FITS[pixels.fit](image, pixels)
     return np.asarray(image).reshape(height, width, channels).transpose(2, 0, 1)
 
 
@@ -166,13 +179,18 @@ UPSCALES: dict[Fit, Callable[[Iterable[bool]], bool]] = {  # of: is the image le
 def is_upscaled(file: Path | BytesIO, pixels: Pixels) -> bool:
     """Whether an image has fewer pixels than `decode` gives it; reads its header only."""
     try:
-        with Image.open(file) as image:
-            is_turned = image.getexif().get(ExifTags.Base.Orientation, 1) >= 5  # by 90 degrees
-            size = image.size[::-1] if is_turned else image.size
-            pairs = zip(size, pixels.size, strict=True)
-            return UPSCALES[pixels.fit](actual < side for actual, side in pairs)
+        pairs = zip(size_of(file), pixels.size, strict=True)
+        return UPSCALES[pixels.fit](actual < side for actual, side in pairs)
     except Exception:  # unreadable, as `decode` says
         return False
+
+
+def size_of(file: Path | BytesIO) -> tuple[int, int]:
+    """(width, height) of an image file, rotated as its EXIF data says; reads its header only."""
+    with Image.open(file) as image:
+        is_turned = image.getexif().get(ExifTags.Base.Orientation, 1) >= 5  # by 90 degrees
+        width, height = image.size
+        return (height, width) if is_turned else (width, height)
 
 
 # ---- 16 and 32 bit ------------------------------------------------------------------------------

@@ -39,6 +39,8 @@ class Metric(Protocol):
 
     scale = 1.0             tables print value * scale
     extractor = DEFAULT     entry of EXTRACTORS whose features `compute` gets
+    network = extractor     what tables call the network that the score rests on
+    conditions = ("label",) streams of the samples' conditions that `compute` reads
     unseen = False          of a metric of models: also measured on the split `unseen`
     floor(scorer)           score of real images; default: `compute` of other real images
     check(dataset)          raises CabenchError for data sets that the metric is not for
@@ -78,6 +80,16 @@ def extractor_of(metric: Metric) -> str:
     `judge`, the attribute's former name, still works.
     """
     return getattr(metric, "extractor", None) or getattr(metric, "judge", DEFAULT)
+
+
+def network_of(metric: Metric) -> str:
+    """What tables call the network that a metric rests on."""
+    return getattr(metric, "network", extractor_of(metric))
+
+
+def conditions_of(metric: Metric) -> tuple[str, ...]:
+    """The streams of the samples' conditions that a metric reads; () if it reads images only."""
+    return tuple(getattr(metric, "conditions", ("label",)))
 
 
 def scale_of(metric: Metric) -> float:

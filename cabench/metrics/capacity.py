@@ -69,15 +69,15 @@ def largest_n(report: np.ndarray, available: np.ndarray) -> int:
     return n
 
 
-def shortfall(name: str, dataset: Dataset, n: int) -> str:
-    """Why a metric cannot score n samples of a data set, or ''."""
+def shortfall(name: str, dataset: Dataset, n: int, labels: np.ndarray | None = None) -> str:
+    """Why a metric cannot score n samples of a data set, or ''; `labels` as SampleScorer's."""
     metric = METRICS.get(name)
     if metric.needs != "samples":
         return ""
     if n < metric.min_samples:
         return f"needs {metric.min_samples:,} samples"
     try:  # creating a scorer is cheap and checks the data
-        SampleScorer(dataset, n, Path(), metrics=[name])
+        SampleScorer(dataset, n, Path(), metrics=[name], labels=labels)
     except CabenchError as error:
         return re.sub(r"^\w+: ", "", str(error))  # the metric that says so
     return ""

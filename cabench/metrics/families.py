@@ -25,6 +25,7 @@ class FeatureMetric(ABC):
 
     version = 1
     needs = "samples"
+    conditions = ()
     higher_is_better = False
     kind: ClassVar[str]  # key of the extractor's `layers`
     title: ClassVar[str]  # in the label, before the extractor's title

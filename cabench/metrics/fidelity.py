@@ -76,31 +76,37 @@ def blocked_kid(x: np.ndarray, y: np.ndarray, block: int = 2000) -> float:
     return within - 2 * total(x, y) / n**2
 
 
-def fid(generated: np.ndarray, reference: np.ndarray, least: int | None = None) -> float:
+Moments = tuple[np.ndarray, np.ndarray]  # mean (D,) and covariance (D, D) of features, float64
+
+
+def fid(generated: np.ndarray, reference: np.ndarray | Moments, least: int | None = None) -> float:
     """FID (arXiv 1706.08500, eq. 6): Frechet distance of Gaussians fitted to features (n, D).
 
-    In [0, inf), lower is better. Biased upwards by an amount that depends on n: compare at equal n
-    only. Raises CabenchError for n < `least`, by default 2 D: covariances of fewer are nearly
-    singular.
+    The reference is features (m, D) of real images, or their mean and covariance. In [0, inf),
+    lower is better. Biased upwards by an amount that depends on n: compare at equal n only. Raises
+    CabenchError for n < `least`, by default 2 D: covariances of fewer are nearly singular.
     """
-    from torch_fidelity.metric_fid import (
-        KEY_METRIC_FID,
-        fid_featuresdict_to_statistics,
-        fid_statistics_to_metric,
-    )
+    from torch_fidelity.metric_fid import KEY_METRIC_FID, fid_statistics_to_metric
 
-    n, width = min(len(generated), len(reference)), generated.shape[1]
+    given = isinstance(reference, tuple)
+    n = len(generated) if given else min(len(generated), len(reference))
+    width = generated.shape[1]
     needed = 2 * width if least is None else least
     if n < needed:
         raise CabenchError(
             f"FID: expected at least {needed} images for {width} dimensions, got {n}"
         )
     with one_thread():
-        statistics = [
-            fid_featuresdict_to_statistics({"f": _tensor(features)}, "f")
-            for features in (generated, reference)
-        ]
+        moments = [_moments(generated), reference if given else _moments(reference)]
+        statistics = [{"mu": mean, "sigma": covariance} for mean, covariance in moments]
         return fid_statistics_to_metric(*statistics, verbose=False)[KEY_METRIC_FID]
+
+
+def _moments(features: np.ndarray) -> Moments:
+    from torch_fidelity.metric_fid import fid_featuresdict_to_statistics
+
+    statistics = fid_featuresdict_to_statistics({"f": _tensor(features)}, "f")
+    return statistics["mu"], statistics["sigma"]
 
 
 def precision_recall(generated: np.ndarray, reference: np.ndarray) -> tuple[float, float]:

@@ -94,6 +94,7 @@ class Memorised:
 
     version = neighbours.VERSION
     needs = "samples"
+    conditions = ()
     higher_is_better = False
     label = "memorised@{n}"
     min_samples = 1
@@ -115,6 +116,7 @@ class StyleAccuracy:
 
     version = 1
     needs = "samples"
+    conditions = ("style",)
     higher_is_better = True
     label = "style accuracy"
     min_samples = 1
@@ -152,6 +154,7 @@ class ConditionError:
 
     version = 1
     needs = "samples"
+    conditions = ("numbers",)
     higher_is_better = False
     label = "condition error@{n}"
     min_samples = 1
@@ -196,6 +199,7 @@ class ImageTextMetric:
 
     version = 1
     needs = "samples"
+    conditions = ("text",)
     higher_is_better = True
     check = staticmethod(image_text.check)
     fingerprint = staticmethod(image_text.fingerprint)
@@ -266,6 +270,7 @@ class ClipScore:
 
     version = 1
     needs = "samples"
+    conditions = ("text",)  # or the class name in a template
     higher_is_better = True
     label = "CLIP score@{n}"
     min_samples = 1

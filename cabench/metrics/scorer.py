@@ -60,6 +60,7 @@ class SampleScorer:
         stream: str = "label",  # the stream of condition_accuracy
         reference: str = REFERENCE,  # the split that samples take their conditions from
         clip: Clip | None = None,  # of metric clip_score
+        labels: np.ndarray | None = None,  # (n,) of given samples; default: the split's, in shares
     ):
         self.dataset, self.n, self.stream, self.reference = dataset, n, stream, reference
         self.cache, self.clip = Path(cache), clip
@@ -78,7 +79,8 @@ class SampleScorer:
                 raise CabenchError(
                     f"{name}: expected at least {metric.min_samples} samples, got {n}"
                 )
-        self.labels = report_labels(self._labels(reference), n)  # (n,) int64: what to generate
+        # (n,) int64: what to generate
+        self.labels = report_labels(self._labels(reference) if labels is None else labels, n)
         self.chosen = {  # split -> (n,) indices of its real images in use
             split: matched(self._labels(split), self.labels, f"split '{split}'")
             for split in (reference, FLOOR)
@@ -175,7 +177,7 @@ class SampleScorer:
                 scores[name] = float(floor(self))
                 continue
             extractor = extractor_of(metric)
-            real, reference = self._subset(FLOOR, extractor), self.reference_features(extractor)
+            real, reference = self.floor_features(extractor), self.reference_features(extractor)
             scores[name] = float(metric.compute(real, reference, images, labels, self))
         return scores
 
@@ -211,6 +213,10 @@ class SampleScorer:
     def paired_features(self) -> Features:
         """Features of the real image that each sample's conditions are from, in labels' order."""
         return {k: f[self.rows] for k, f in self._features(self.reference).items()}
+
+    def floor_features(self, extractor: str = DEFAULT) -> Features:
+        """Features of the n disjoint real images that `floor` scores."""
+        return self._subset(FLOOR, extractor)
 
     def _subset(self, split: str, extractor: str) -> Features:
         features = self._features(split, extractor)

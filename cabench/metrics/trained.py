@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 SEEDS = (0, 1, 2)  # of the networks
+NETWORK = f"{len(SEEDS)} trained on judge-train"
 EPOCHS, BATCH, RATE = 4, 64, 3e-3
 NOISE = 12 / 127.5  # largest standard deviation of the noise, in units of [-1, 1]
 WIDTHS = (32, 64, 128)  # channels of the stages; the last one's mean is the feature
@@ -108,6 +109,8 @@ class KidTrained:
 
     version = 1
     needs = "samples"
+    network = NETWORK
+    conditions = ()
     higher_is_better = False
     label = "KID-trained@{n}"
     twin = "kid"
@@ -162,6 +165,7 @@ class AccuracyTrained:
 
     version = 1
     needs = "samples"
+    network = NETWORK
     higher_is_better = True
     label = "accuracy, trained networks"
     twin = "condition_accuracy"

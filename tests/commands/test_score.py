@@ -7,6 +7,13 @@ import shutil
 import numpy as np
 import pytest
 from cli import cabench, spawn
+from PIL import Image
+
+from cabench.data import load_dataset
+from cabench.diffusion.checkpoints import load
+from cabench.metrics import SampleScorer
+from cabench.records.store import Store
+from cabench.registry import METRICS
 
 pytestmark = pytest.mark.slow
 
@@ -60,6 +67,34 @@ def test_what_score_can_not_do_is_one_line(run, monkeypatch):
     ):
         code, _, err = cabench("score", "two", *words)
         assert code == 2 and text in err and len(err.strip().splitlines()) == 1
+
+
+def test_saved_samples_as_files_get_the_numbers_of_the_record(run, tmp_path):
+    """Samples of a trial as PNGs by class, and as an .npz file: n and scores are its own."""
+    store = Store(run / "results", run / ".cabench")
+    key = next(
+        path.stem for path in (run / "results/records").glob("*.json") if "." not in path.stem
+    )
+    record = store.sound(key)
+    images = load(store.samples(record.spec.sample_key(record.spec.guidance)))[0]["images"].numpy()
+    labels = SampleScorer(load_dataset("digits"), len(images), run / ".cabench").labels
+    for i, (image, label) in enumerate(zip(images, labels, strict=True)):
+        path = tmp_path / "png" / str(label) / f"{i:04}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image[0]).save(path)
+    np.savez(tmp_path / "s.npz", images.transpose(0, 2, 3, 1), labels)
+    samples = [n for n in METRICS.names() if METRICS.get(n).needs == "samples"]
+    measured = {n: v for n, v in record.metrics.items() if n in samples}
+    assert {"kid_levels", "condition_accuracy"} <= set(measured)
+    for path in (tmp_path / "png", tmp_path / "s.npz"):
+        words = ("--images", path, "--data", "digits", "--metrics", ",".join(measured), "--json")
+        done = spawn("score", *words, cwd=run)
+        assert done.code == 0, done.err
+        scored = json.loads(done.out)
+        assert scored["n"] == record.protocol.dump()["n"] == len(images)
+        assert {n: s["value"] for n, s in scored["scores"].items()} == measured
+        floor = {n: s["floor"] for n, s in scored["scores"].items()}
+        assert floor == {n: record.protocol.dump()["floor"][n] for n in measured}
 
 
 def test_specs_come_from_the_records_whatever_became_of_the_study_file(run, tmp_path):

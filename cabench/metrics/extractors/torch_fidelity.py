@@ -1,18 +1,24 @@
 """torch-fidelity's feature extractors: Inception-v3, CLIP and DINOv2.
 
-Weights are searched for in the directory $CABENCH_WEIGHTS (NAME.pth or NAME.pt; not for DINOv2,
-which torch hub loads from its own directory), then under their published name in torch hub's
-directory, and downloaded there if absent. Their sha256 is part of trial keys and records.
+Weights are searched for in the directory $CABENCH_WEIGHTS (NAME.pth or NAME.pt), then under their
+published name in torch hub's directory, and downloaded there if absent. Their sha256 is part of
+trial keys and records.
+
+Weights run no code. torch-fidelity would unpickle Inception's and run TorchScript of CLIP's, so it
+gets them from memory: tensors read with `weights_only`, or a file with the published sha256. DINOv2
+is built by one commit of its repository (extractors/dinov2_network.py).
 """
 
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
+from collections.abc import Mapping
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -21,6 +27,9 @@ from cabench.metrics.extractors.base import Features
 from cabench.registry import EXTRACTORS
 from cabench.runtime.files import file_hash
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 VARIABLE = "CABENCH_WEIGHTS"
 VERSION = 1  # raise it when the features of the same weights change
 BATCH = 32  # images
@@ -28,6 +37,7 @@ INCEPTION_URL = (
     "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/"
     "weights-inception-2015-12-05-6726825d.pth"
 )
+INCEPTION_SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
 DINO_URL = "https://dl.fbaipublicfiles.com/dinov2/dinov2_{0}/dinov2_{0}_pretrain.pth"
 
 
@@ -69,26 +79,32 @@ class TorchFidelityExtractor:
 
     @cached_property
     def _network(self) -> Any:
-        from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY
-
-        # torch-fidelity opens DINOv2 only through torch hub, whose repository is beside the weights
-        path = None if self.name.startswith("dinov2-") else str(find_weights(self.name))
+        path = find_weights(self.name)
         try:
-            self.check_weights(path)
-            network = FEATURE_EXTRACTORS_REGISTRY[self.name](
-                self.name, list(self.widths), feature_extractor_weights_path=path, verbose=False
-            )
-        except (
-            Exception
-        ) as error:  # weights of another network, a corrupted file, no hub repository
+            network = self.open(path)
+        except CabenchError:
+            raise
+        except Exception as error:  # weights of another network, a corrupted file
             text = " ".join(str(error).split())[:160]
             raise CabenchError(
-                f"feature extractor '{self.name}': {find_weights(self.name)} doesn't open: {text}"
+                f"feature extractor '{self.name}': {path} doesn't open: {text}"
             ) from None
         return network.to(self._device)
 
-    def check_weights(self, path: str | None) -> None:
-        """Raises an error where opening the weights could run code."""
+    def open(self, path: Path) -> Any:
+        """The network with the weights in `path`, which run no code."""
+        from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY
+
+        return FEATURE_EXTRACTORS_REGISTRY[self.name](
+            self.name,
+            list(self.widths),
+            feature_extractor_weights_path=self.weights(path),
+            verbose=False,
+        )
+
+    def weights(self, path: Path) -> io.BytesIO:
+        """The weights in `path` as torch-fidelity reads them; ValueError if they could run code."""
+        raise NotImplementedError
 
     def features(self, images: np.ndarray) -> Features:
         """Images (N, 1 or 3, H, W) uint8 -> {layer: (N, D) float32}."""
@@ -119,16 +135,27 @@ class Inception(TorchFidelityExtractor):
     widths = {"2048": 2048, "logits_unbiased": 1008}
     layers = {"fid": "2048", "kid": "2048", "prc": "2048", "isc": "logits_unbiased"}
 
-    def check_weights(self, path: str | None) -> None:
-        """torch-fidelity unpickles anything; what opens here holds tensors only."""
+    def weights(self, path: Path) -> io.BytesIO:
         import torch
 
-        if path is not None:
-            torch.load(path, map_location="cpu", weights_only=True)
+        buffer = io.BytesIO()
+        torch.save(tensors(path), buffer)
+        buffer.seek(0)
+        return buffer
+
+
+class Clip(TorchFidelityExtractor):
+    """CLIP's image encoder. Its weights are a TorchScript program, so only published ones open."""
+
+    def weights(self, path: Path) -> io.BytesIO:
+        content, expected = path.read_bytes(), published_sha256(self.name)
+        if (actual := hashlib.sha256(content).hexdigest()) != expected:
+            raise ValueError(f"expected the published file, sha256 {expected}, got {actual}")
+        return io.BytesIO(content)
 
 
 @EXTRACTORS.register("clip-vit-b-32")
-class ClipB32(TorchFidelityExtractor):
+class ClipB32(Clip):
     """Image encoder of CLIP ViT-B/32 (arXiv 2103.00020)."""
 
     short, title = "clip_b32", "CLIP-B/32"
@@ -136,7 +163,7 @@ class ClipB32(TorchFidelityExtractor):
 
 
 @EXTRACTORS.register("clip-vit-b-16")
-class ClipB16(TorchFidelityExtractor):
+class ClipB16(Clip):
     """Image encoder of CLIP ViT-B/16 (arXiv 2103.00020)."""
 
     short, title = "clip_b16", "CLIP-B/16"
@@ -144,15 +171,24 @@ class ClipB16(TorchFidelityExtractor):
 
 
 @EXTRACTORS.register("clip-vit-l-14")
-class ClipL14(TorchFidelityExtractor):
+class ClipL14(Clip):
     """Image encoder of CLIP ViT-L/14 (arXiv 2103.00020)."""
 
     short, title = "clip_l14", "CLIP-L/14"
     widths, layers = {"clip": 768}, _one_layer("clip")
 
 
+class Dino(TorchFidelityExtractor):
+    """DINOv2's class token."""
+
+    def open(self, path: Path) -> Any:
+        from cabench.metrics.extractors.dinov2_network import dinov2
+
+        return dinov2(self.name, list(self.widths), tensors(path))
+
+
 @EXTRACTORS.register("dinov2-vit-s-14")
-class DinoS14(TorchFidelityExtractor):
+class DinoS14(Dino):
     """DINOv2 ViT-S/14 (arXiv 2304.07193)."""
 
     short, title = "dinov2_s14", "DINOv2-S/14"
@@ -160,7 +196,7 @@ class DinoS14(TorchFidelityExtractor):
 
 
 @EXTRACTORS.register("dinov2-vit-b-14")
-class DinoB14(TorchFidelityExtractor):
+class DinoB14(Dino):
     """DINOv2 ViT-B/14 (arXiv 2304.07193)."""
 
     short, title = "dinov2_b14", "DINOv2-B/14"
@@ -168,7 +204,7 @@ class DinoB14(TorchFidelityExtractor):
 
 
 @EXTRACTORS.register("dinov2-vit-l-14")
-class DinoL14(TorchFidelityExtractor):
+class DinoL14(Dino):
     """DINOv2 ViT-L/14 (arXiv 2304.07193)."""
 
     short, title = "dinov2_l14", "DINOv2-L/14"
@@ -186,6 +222,23 @@ def weights_url(name: str) -> str:
     return MODEL_URLS[name]
 
 
+def published_sha256(name: str) -> str | None:
+    """sha256 of the published weights of an extractor; None where none is published."""
+    if name == "inception-v3-compat":
+        return INCEPTION_SHA256
+    return weights_url(name).split("/")[-2] if name.startswith("clip-") else None
+
+
+def tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a weights file by name; unpickles nothing else, and raises an error for it."""
+    import torch
+
+    content = torch.load(path, map_location="cpu", weights_only=True)
+    if not isinstance(content, Mapping) or not all(map(torch.is_tensor, content.values())):
+        raise ValueError("expected tensors by name")
+    return dict(content)
+
+
 def hub_directory() -> Path:
     """Where torch hub stores downloads; computed without importing torch."""
     home = (
@@ -201,7 +254,7 @@ def find_weights(name: str, download: bool = True) -> Path:
     """
     directory = os.environ.get(VARIABLE)
     candidates: list[Path] = []
-    if directory and not name.startswith("dinov2-"):
+    if directory:
         candidates = [Path(directory).expanduser() / f"{name}{end}" for end in (".pth", ".pt")]
     url = weights_url(name)
     in_hub = hub_directory() / url.rsplit("/", 1)[1]
@@ -214,13 +267,12 @@ def find_weights(name: str, download: bool = True) -> Path:
 
         try:
             in_hub.parent.mkdir(parents=True, exist_ok=True)
-            torch.hub.download_url_to_file(url, str(in_hub), progress=False)
+            sha256 = published_sha256(name)
+            torch.hub.download_url_to_file(url, str(in_hub), sha256, progress=False)
             return in_hub
-        except OSError as error:  # includes URLError: no network, unknown host, a full disk
+        except (OSError, RuntimeError) as error:  # no network, a full disk; another sha256
             note = f"; download failed ({' '.join(str(error).split())[:80]})"
     hint = f"download {url} as {name}.pth and set {VARIABLE} to its directory: {VARIABLE}=FOLDER"
-    if directory and not candidates:
-        hint = "torch hub needs its repository beside the weights: copy its directory (TORCH_HOME)"
     paths = ", ".join(map(str, [*candidates, in_hub]))
     raise DataMissing(
         f"feature extractor '{name}': expected its weights in {paths}, found none{note}; {hint}"
