@@ -16,10 +16,11 @@ from cabench.commands import completion, options
 from cabench.commands.data_app import app as data_app
 from cabench.commands.plugin_app import app as plugin_app
 from cabench.errors import CabenchError, disk_fault, listed, near, one_line, shown
+from cabench.runtime.cache import CACHE
 from cabench.runtime.signals import exit_code, stop_on_signals
 from cabench.version import __version__
 
-RESULTS, CACHE, REPORTS = Path("results"), Path(".cabench"), Path("reports")
+RESULTS, REPORTS = Path("results"), Path("reports")
 
 app = typer.Typer(
     name="cabench",

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 
 from cabench.analysis.figures.style import ALONE, BOUND, CYCLE, INK, NATIVE, Look
 from cabench.analysis.formatting import fold, range_text
@@ -79,8 +80,9 @@ def draw_lines(
     if rows.empty:
         return
     if len(set(rows["seed"])) > 1:
-        for _, one in rows.groupby("seed"):
-            axes.plot(one["images"], one[value], linewidth=0.5, alpha=0.35, **style)
+        points = [one[["images", value]].to_numpy(dtype=float) for _, one in rows.groupby("seed")]
+        lines = LineCollection(points, linewidth=0.5, alpha=0.35, zorder=2, **style)
+        axes.add_collection(lines)
     mean = mean_over_seeds(rows, value)
     marker = "o" if len(mean) == 1 else ""
     axes.plot(mean.index, mean, linewidth=width, marker=marker, markersize=size, **style)

@@ -67,7 +67,7 @@ def weight_curves(path: str | Path, results: Results, look: Look = SCREEN) -> li
                     draw_lines(axes, where(of_site, arm=arm), "value", styles[arm], 1.3, 3)
                 _dress(axes, max(rows["images"]), bottom=row == len(panels_of) - 1)
                 if row == 0:
-                    axes.set_title(site)
+                    axes.set_title(site, parse_math=False)
                 axes.tick_params(labelleft=column == 0)
             panels[0].set_ylabel(title)
             _scale(panels[0], measure, of_measure["value"].to_numpy(dtype=float))
