@@ -99,6 +99,8 @@ def test_forest_limits_hold_zero_and_every_seed_but_not_a_far_arm():
     assert low < -2 and 3 < high < 50
     low, high = limits([*near, arm(900, 905, 910)], [False] * 3 + [True])
     assert 3 < high < 50
+    low, high = limits([arm(0, 0, 0)], [False])
+    assert low < 0 < high
 
 
 def _series(values):

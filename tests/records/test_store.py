@@ -183,7 +183,7 @@ def test_pipes_and_deep_documents_are_refused_at_once(tmp_path, caplog):
 def test_a_sealed_record_that_is_nested_deeply_is_refused(tmp_path):
     store = Store(tmp_path, tmp_path)
     store.write_record(content("k"))
-    deep = []
+    deep = "\a"  # a character that has to be escaped
     for _ in range(700):  # as deep as the JSON reader allows
         deep = [deep]
     write_json(store.record_path("k"), seal(content("k", metrics=deep)))

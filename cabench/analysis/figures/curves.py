@@ -95,7 +95,7 @@ def _zoom(axes: Axes, losses: pd.DataFrame, arms: list[str], after: float) -> No
     images, loss = (rows[name].to_numpy(dtype=float) for name in ("images", "loss"))
     late = loss[images >= images.max() * after]
     low, high = float(late.min()), float(late.max())
-    pad = 0.05 * (high - low) or 0.05 * abs(high)
+    pad = 0.05 * (high - low) or 0.05 * abs(high) or 1.0
     axes.set_ylim(low - pad, high + pad)
 
 
