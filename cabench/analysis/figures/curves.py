@@ -32,7 +32,8 @@ def curves(path: str | Path, results: Results, look: Look = SCREEN) -> list[Path
     losses = heldout(results)
     if losses.empty:
         return []
-    arms = [arm for arm in results.arms if arm in set(losses["arm"])]
+    present = set(losses["arm"].unique())
+    arms = [arm for arm in results.arms if arm in present]
     contenders = [arm for arm in arms if not results.is_lower_bound(arm)]
     differences = _paired(losses, results.manifest.baseline)
     styles = arm_styles(results, arms)

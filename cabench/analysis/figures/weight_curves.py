@@ -44,10 +44,11 @@ def weight_curves(path: str | Path, results: Results, look: Look = SCREEN) -> li
     rows = with_ratio(weight_frame(results))
     if rows.empty:
         return []
-    sites = list(dict.fromkeys(rows["site"]))
-    panels_of = {m: title for m, title in PANELS.items() if m in set(rows["measure"])}
+    sites, measures = (list(rows[name].unique()) for name in ("site", "measure"))
+    panels_of = {m: title for m, title in PANELS.items() if m in measures}
     styles = arm_styles(results, results.arms)  # the same colours as in the figure of losses
-    arms = [arm for arm in results.arms if arm in set(rows["arm"])]
+    present = set(rows["arm"].unique())
+    arms = [arm for arm in results.arms if arm in present]
     width = look.width or max(6.5, 1.2 + 1.5 * len(sites))
     across = max(1, int((width - 0.3) / (look.size * LETTER * (max(map(len, arms)) + 7))))
     panel, legend = 1.15, look.size * (0.12 + LINE * ceil(len(arms) / across))
