@@ -128,10 +128,15 @@ MACHINE_NUMBERS = {getattr(errno, name) for name in MACHINE if hasattr(errno, na
 def is_machine_fault(error: BaseException) -> bool:
     """Whether the system says that a disk, a limit, a permission or a connection failed.
 
-    No arm is to blame for that. Memory that a tensor does not get is not among them: the arm may be
-    too large.
+    No arm is to blame for that, nor where such a fault is the reason for another error. Memory that
+    a tensor does not get is not among them: the arm may be too large.
     """
-    return isinstance(error, OSError) and error.errno in MACHINE_NUMBERS
+    reason: BaseException | None = error
+    while reason is not None:
+        if isinstance(reason, OSError) and reason.errno in MACHINE_NUMBERS:
+            return True
+        reason = reason.__cause__ or reason.__context__
+    return False
 
 
 def disk_fault(error: OSError, resumable: bool = True) -> str:

@@ -4,7 +4,7 @@ import errno
 
 import pytest
 
-from cabench.errors import CabenchError, is_machine_fault
+from cabench.errors import CabenchError, DataMissing, is_machine_fault
 
 FAULTS = (
     "ENOSPC EDQUOT EROFS EACCES EIO EFBIG ESTALE EMFILE ENFILE ENOMEM ETIMEDOUT ENOLCK ECONNRESET"
@@ -13,7 +13,11 @@ FAULTS = (
 
 @pytest.mark.parametrize("name", FAULTS.split())
 def test_faults_of_the_machine(name):
-    assert is_machine_fault(OSError(getattr(errno, name), "fault"))
+    fault = OSError(getattr(errno, name), "fault")
+    assert is_machine_fault(fault)
+    error = DataMissing("cannot be read")
+    error.__cause__ = fault  # as `raise error from fault` sets it
+    assert is_machine_fault(error)
 
 
 @pytest.mark.parametrize(

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cabench.errors import CabenchError
 from cabench.evidence.results import Results
 from cabench.records.sample_grid import read_grid
 from cabench.records.schema import GridLayout, Record
 from cabench.records.store import SHEET, Store
-from cabench.runtime.files import LOG
+from cabench.runtime.sealed import RUN_REGENERATES, read_valid
 
 
 @dataclass(frozen=True)
@@ -72,8 +71,5 @@ def _real_images(record: Record, store: Store) -> np.ndarray | None:
     path = store.find(f"data-{str(record.spec.train.data.fingerprint)[:16]}", SHEET)
     if path is None:
         return None
-    try:
-        return read_grid(path, _layout(record))
-    except CabenchError as error:  # no record has its checksum
-        LOG.warning("%s", error)
-        return None
+    layout = _layout(record)  # no record has the file's checksum
+    return read_valid(path, lambda p: read_grid(p, layout), remedy=RUN_REGENERATES)

@@ -19,6 +19,7 @@ from cabench.analysis.verdict_text import claim_rows, outcome_of, verdicts_by_le
 from cabench.evidence.results import Results
 from cabench.runtime.console import plain_text, print_to_fit
 from cabench.runtime.files import atomic_path
+from cabench.runtime.printable import plain_cell
 
 NAME_WIDTH = 26  # letters in a line of an arm's name
 TITLE_WIDTH = 11  # letters in a line of a column's title, at least
@@ -26,7 +27,6 @@ GUIDANCE = "Other guidance: scores at the primary guidance -> at this one, on th
 OTHER = "on other features"
 AS_STATED = "as the paper states it, at its scale"
 NOT_TESTED = "not tested"
-FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")  # begin what a spreadsheet computes
 STYLES = {
     "better": "bold green",
     "worse": "bold red",
@@ -243,17 +243,10 @@ def _write_csv(frame: pd.DataFrame, path: Path) -> Path:
 
 
 def plain_cells(frame: pd.DataFrame) -> pd.DataFrame:
-    """The frame with an apostrophe before texts that a spreadsheet would compute.
-
-    Source: OWASP, "CSV Injection".
-    """
-
-    def plain(cell: object) -> object:
-        return f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA) else cell
-
+    """The frame with `plain_cell` in the place of each text."""
     texts = frame.select_dtypes(exclude="number").columns
-    frame = frame.assign(**{name: frame[name].map(plain) for name in texts})
-    return frame.rename(columns=plain)
+    frame = frame.assign(**{name: frame[name].map(plain_cell) for name in texts})
+    return frame.rename(columns=plain_cell)
 
 
 def to_markdown(results: Results) -> str:

@@ -9,6 +9,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -18,7 +19,7 @@ from cabench.config.study import read_scale, scale_names
 from cabench.data import Dataset, load_dataset, open_catalogue, options_model
 from cabench.data.catalogue import Catalogue, check, upscaled, without_pixels
 from cabench.data.class_sizes import absent_classes
-from cabench.data.reading import parse_options
+from cabench.data.reading import checked, parse_options
 from cabench.errors import CabenchError, DataMissing, shown
 from cabench.plugins import load_plugins, read_plugins
 from cabench.registry import DATASETS
@@ -127,8 +128,8 @@ def check_source(
         raise CabenchError(f"--write-scale: expected a YAML file, got {shown(str(write_scale))}")
     load_plugins(read_plugins(plugins))
     parsed, console, base = parse_options(source, options), screen(), read_scale(scale)
-    checked = _check_latents if source == "latents" else _check_images
-    dataset, errors = checked(source, parsed, console)
+    check_files = _check_latents if source == "latents" else _check_images
+    dataset, errors = check_files(source, parsed, console)
     for line in [
         *absent_classes(dataset, dataset.classes),
         *capacity_lines(source, parsed, dataset),
@@ -142,15 +143,17 @@ def check_source(
 def _check_latents(
     source: str, options: dict[str, Any], console: Console
 ) -> tuple[Dataset, list[str]]:
-    """The latents and a line for each corrupted file; prints them."""
+    """The latents, and no lines; where files are corrupted, prints them and ends the command."""
     from cabench.data.sources.latents import corrupted_files
 
+    if errors := corrupted_files(Path(checked(source, options)["path"])):
+        _print_errors(errors, "corrupted files", None, console)
+        raise typer.Exit(1)
     dataset = load_dataset(source, **options)
     for line in describe(dataset):
         console.print(line, soft_wrap=True)
-    errors = corrupted_files(Path(options["path"]))
-    _print_errors(errors, "corrupted files", dataset.fingerprint, console)
-    return dataset, errors
+    _print_errors([], "corrupted files", dataset.fingerprint, console)
+    return dataset, []
 
 
 def _check_images(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import typing
 from pathlib import Path
 from typing import Annotated
 
@@ -10,17 +11,25 @@ import typer
 
 from cabench.commands import completion
 from cabench.errors import CabenchError, listed, shown
+from cabench.runtime.cache import CACHE as CACHE
+from cabench.runtime.cache import cache_at
+from cabench.runtime.files import no_folder
 
 MOST_JOBS = 10_000
-RESULTS, CACHE, REPORTS = Path("results"), Path(".cabench"), Path("reports")
+RESULTS, REPORTS = Path("results"), Path("reports")
 
 
 def directory(path: Path | None) -> Path | None:
     """A directory that exists or can be created."""
-    for place in () if path is None else (path, *path.parents):
-        if place.exists() and not place.is_dir():
-            raise typer.BadParameter(f"expected a directory, but {shown(str(place))} is a file")
+    if path is not None and (problem := no_folder(path)) is not None:
+        raise typer.BadParameter(problem)
     return path
+
+
+def cache_directory(context: typer.Context, path: Path) -> Path:
+    """A directory as `directory`, where data sets are decoded while the command runs."""
+    context.with_resource(cache_at(path))
+    return typing.cast(Path, directory(path))
 
 
 def output_file(path: Path | None) -> Path | None:
@@ -184,6 +193,7 @@ Results = Annotated[
     Path, typer.Option(callback=directory, help="Directory of records, tables and figures")
 ]
 Cache = Annotated[
-    Path, typer.Option(callback=directory, help="Directory of checkpoints, samples and features")
+    Path,
+    typer.Option(callback=cache_directory, help="Directory of checkpoints, samples and features"),
 ]
 Reports = Annotated[Path, typer.Option(callback=directory, help="Output directory")]

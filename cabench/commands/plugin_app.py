@@ -7,6 +7,9 @@ from typing import Annotated
 
 import typer
 
+from cabench.commands import options
+from cabench.runtime.cache import CACHE
+
 app = typer.Typer(no_args_is_help=True, help="Check plugins.")
 
 
@@ -18,7 +21,7 @@ def _root() -> None:
 @app.command()
 def check(
     file: Annotated[Path, typer.Argument(help="Python file that registers parts")],
-    cache: Annotated[Path, typer.Option(help="Directory of features")] = Path(".cabench"),
+    cache: options.Cache = CACHE,
 ) -> None:
     """Run each part that a plugin registers on small networks and data; train nothing."""
     from cabench.commands.plugin_check import check_plugin

@@ -1,4 +1,4 @@
-"""Image files decoded once, into memory-mapped arrays under .cabench/data/.
+"""Image files decoded once, into memory-mapped arrays in the folder data/ of the cache.
 
 A cached set is named after what was listed (each file's relative path, length and modification
 time); its fingerprint, of the decoded content, is verified whenever it is loaded.
@@ -21,10 +21,10 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from cabench.data.catalogue import Catalogue, require_valid, upscaled
 from cabench.data.dataset import SPLITS, Dataset, Shape, Split, fingerprint
 from cabench.errors import DataMissing
+from cabench.runtime.cache import data_folder
 from cabench.runtime.files import LOG, atomic_folder
 from cabench.runtime.sealed import Corrupted, load_or_make
 
-CACHE = Path(".cabench/data")
 VERSION = 2  # of the decoding; part of the cache's key
 
 Fit = Literal["crop", "pad", "stretch"]
@@ -39,7 +39,7 @@ def load(catalogue: Catalogue) -> Dataset:
     content = json.dumps([catalogue.key, VERSION, catalogue.shape])
     key = hashlib.sha256(content.encode()).hexdigest()[:16]
     return load_or_make(
-        CACHE / f"{catalogue.name}-{key}",
+        data_folder() / f"{catalogue.name}-{key}",
         read=partial(_read, catalogue),
         make=partial(decode_all, catalogue),
         errors=(OSError,),

@@ -19,7 +19,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -288,6 +288,14 @@ def _write_conditions(job: Job, name: str, rows: list[int]) -> dict[str, str]:
     return hashes
 
 
+CONTENT = ("version", "data", "classes", "flip", "size", "vae", "pictures", "files")
+
+
+def digest(content: Mapping[str, Any]) -> str:
+    """The fingerprint of latents, from the values of the keys CONTENT of facts.json."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
 def _facts(
     job: Job, digests: dict[str, str], skipped: list[str], files: Files, hashes: dict[str, str]
 ) -> dict[str, Any]:
@@ -303,9 +311,8 @@ def _facts(
         "pictures": digests,
         "files": dict(sorted(hashes.items())),
     }
-    digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
     return content | {
-        "fingerprint": digest,
+        "fingerprint": digest(content),
         "licence": catalogue.licence,
         "vae_path": job.vae.path,
         "splits": files,

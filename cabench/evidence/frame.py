@@ -67,10 +67,15 @@ class Progress:
         )
 
 
+def statuses_of(frame: pd.DataFrame, arm: str) -> dict[int, str]:
+    """'complete', 'failed' or 'missing' by seed, of one arm's trials."""
+    rows = frame.loc[(frame["arm"] == arm).to_numpy(), ["seed", "status"]]
+    return dict(zip(rows["seed"].tolist(), rows["status"].tolist(), strict=True))
+
+
 def progress_of(frame: pd.DataFrame, arm: str) -> Progress:
     """The progress of one arm's trials."""
-    rows = zip(frame["arm"], frame["seed"], frame["status"], strict=True)
-    statuses = list({seed: status for name, seed, status in rows if name == arm}.values())
+    statuses = list(statuses_of(frame, arm).values())
     return Progress(*(statuses.count(status) for status in ("complete", "failed", "missing")))
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 from cabench.errors import CabenchError, near
 from cabench.evidence.design import Design
 from cabench.evidence.family import adjusted, open_tests
-from cabench.evidence.frame import ArmCost, by_seed
+from cabench.evidence.frame import ArmCost, by_seed, statuses_of
 from cabench.evidence.metric import Metric, study_metrics
 from cabench.evidence.rules import NEED_MARGINS, RULES, Gain, Rule, Statements, Word
 from cabench.evidence.statistics import NAN, Estimate
@@ -266,7 +266,7 @@ def _excluded(claim: ManifestClaim, manifest: Manifest, frame: pd.DataFrame) -> 
         entry = manifest.arm(arm)
         if entry is not None and entry.bound:
             return f"arm '{arm}' is a lower bound, which is not tested"
-        if arm not in set(frame["arm"]):
+        if arm not in frame["arm"].to_numpy():
             return f"arm '{arm}' is not part of this run"
     if manifest.design.left_out:
         seeds = ", ".join(map(str, manifest.design.left_out))
@@ -287,7 +287,8 @@ def _failed(claim: ManifestClaim, manifest: Manifest, frame: pd.DataFrame) -> st
         for metric in claim.metrics:
             if by_seed(frame, arm, metric).empty:
                 return f"arm '{arm}' has no {metric}"
-        if failed := sorted(_seeds(frame, arm, "failed") & shared):
+        statuses = statuses_of(frame, arm)
+        if failed := sorted(seed for seed in shared if statuses.get(seed) == "failed"):
             seeds = "seed" if len(failed) == 1 else "seeds"
             return f"arm '{arm}' failed at {seeds} {', '.join(map(str, failed))}"
     return ""
@@ -309,16 +310,9 @@ def common_seeds(claim: ManifestClaim, manifest: Manifest) -> set[int]:
     )
 
 
-def _seeds(frame: pd.DataFrame, arm: str, status: str) -> set[int]:
-    rows = zip(frame["arm"], frame["seed"], frame["status"], strict=True)
-    return {int(seed) for name, seed, state in rows if name == arm and state == status}
-
-
 def _no_trial(arm: str, frame: pd.DataFrame) -> str:
     """Why an arm has no complete trial, or ''."""
-    statuses = {
-        status for name, status in zip(frame["arm"], frame["status"], strict=True) if name == arm
-    }
+    statuses = set(statuses_of(frame, arm).values())
     if not statuses:
         return f"arm '{arm}' is not part of this run"
     if "complete" in statuses:

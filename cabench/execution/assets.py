@@ -19,6 +19,7 @@ from cabench.metrics.clip import Clip
 from cabench.metrics.scorer import REFERENCE, SampleScorer
 from cabench.planning.trials import Places
 from cabench.records.spec import ClipSpec, DataSpec, TrainSpec, TrialSpec
+from cabench.runtime.cache import cache_at
 from cabench.runtime.files import content_key, file_hash
 from cabench.runtime.images import to_uint8
 from cabench.text import encoder
@@ -61,15 +62,16 @@ class Assets:
         """The data of a trial, with the text features that the model is conditioned on."""
         text = spec.text
         if text is None:
-            return self.dataset(spec.data, places.data)
+            with cache_at(cache):
+                return self.dataset(spec.data, places.data)
 
         def encode() -> Dataset:
             network = encoder(text.encoder, places.text)
             if network.fingerprint != text.fingerprint:
                 raise _changed(f"text encoder '{text.encoder}'")
-            return with_text_features(
-                self.dataset(spec.data, places.data), network, text.tokens, cache
-            )
+            with cache_at(cache):
+                dataset = self.dataset(spec.data, places.data)
+            return with_text_features(dataset, network, text.tokens, cache)
 
         key = (spec.data, text, content_key(places.data, places.text), cache)
         return _keep(self._datasets, key, 2, encode)

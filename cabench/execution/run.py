@@ -35,6 +35,7 @@ from cabench.records.sample_grid import is_intact
 from cabench.records.schema import Manifest, SearchOutcome
 from cabench.records.store import REFERENCE, SHEET, Store
 from cabench.registry import DATASETS
+from cabench.runtime.cache import CACHE
 from cabench.runtime.console import screen
 from cabench.runtime.devices import pick_device
 from cabench.runtime.files import LOG, atomic_path, write_json
@@ -60,7 +61,7 @@ class Options:
     backbone: str | None = None     # one of the study's, or a plugin's; None: the study's first
     plugins: tuple[Path, ...] = ()
     results: Path = Path("results")
-    cache: Path = Path(".cabench")
+    cache: Path = CACHE
     use_reference: bool = False     # committed results may stand in for missing ones
     retry_failed: bool = False
     device: str = "auto"
@@ -282,6 +283,7 @@ def execute(prepared: Prepared) -> Prepared:
     """
     if prepared.plan.data.missing:
         raise DataMissing(prepared.plan.data.missing)
+    prepared.store.check_folders()
     console = screen()
     preflight.check(prepared.plan, prepared.remaining.arms)
     if prepared.remaining.searches:

@@ -16,7 +16,7 @@ from cabench.diffusion.checkpoints import load_ema, load_existing
 from cabench.diffusion.loop import Job, train
 from cabench.diffusion.process import Process
 from cabench.diffusion.weight_diagnostics import last_point
-from cabench.errors import describe, is_machine_fault
+from cabench.errors import DataMissing, describe, is_machine_fault
 from cabench.execution import grids
 from cabench.execution.assets import ASSETS
 from cabench.execution.sampling import Progress, Sampler, Samples, SplitScores, floor_scores
@@ -38,7 +38,7 @@ def run_trial(
 ) -> Record:
     """Run one trial unless its record exists; return the record. An arm's error fails the record.
 
-    Faults of the machine, such as a full disk, are raised.
+    Faults of the machine, such as a full disk, and of the data are raised.
     """
     with store.lock(trial.key):
         known = store.sound(trial.key)
@@ -55,7 +55,7 @@ def run_trial(
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # one arm's fault must not end the study
-            if is_machine_fault(error):
+            if is_machine_fault(error) or isinstance(error, DataMissing):
                 raise
             previous = store.record(trial.key)
             if previous is not None and previous.complete:  # lost a file beside it

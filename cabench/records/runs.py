@@ -9,6 +9,7 @@ from pathlib import Path
 from cabench.errors import CabenchError, near
 from cabench.records.schema import Manifest, Record, read_manifest
 from cabench.records.store import REFERENCE, Store
+from cabench.runtime.cache import CACHE
 from cabench.runtime.files import LOG, read_json
 
 DEFAULT_SCALE = "quick"
@@ -51,7 +52,7 @@ def all_runs(results: Path) -> list[Run]:
     for path in sorted(results.glob("*/manifest.json")):
         try:
             runs.append(_read(path, results))
-        except CabenchError as error:
+        except (CabenchError, OSError) as error:
             LOG.warning("%s", error)
     return runs
 
@@ -113,4 +114,4 @@ def _read(path: Path, results: Path) -> Run:
     except CabenchError as error:
         raise CabenchError(f"{error}; `cabench run` writes it again") from None
     reference = REFERENCE if manifest.use_reference else None
-    return Run(manifest, Store(results, Path(".cabench"), reference))
+    return Run(manifest, Store(results, CACHE, reference))

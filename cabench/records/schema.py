@@ -376,7 +376,10 @@ def read_manifest(content: Any, path: Path) -> Manifest:
 
 
 def _read(model: type[Document], content: Any, path: Path, what: str) -> Document:
-    content = printable(content)
+    try:
+        content = printable(content)
+    except RecursionError:
+        raise CabenchError(f"{path}: not a valid {what}: nested too deeply") from None
     version = content.get("format", 1) if isinstance(content, dict) else FORMAT
     if version != FORMAT:
         raise CabenchError(f"{path}: expected a {what} of format {FORMAT}, got {version!r}")

@@ -22,12 +22,23 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from cabench.errors import CabenchError
 from cabench.records.schema import Record, read_record
-from cabench.runtime.files import LOG, PART, as_text, file_hash, read_json, write_json
+from cabench.runtime.files import (
+    LOG,
+    PART,
+    as_text,
+    file_hash,
+    no_folder,
+    read_json,
+    write_json,
+)
 from cabench.runtime.sealed import RUN_REGENERATES, is_valid, read_sealed, read_valid, seal
 
 RECORD_LIMIT = 20_000  # bytes
 CURVES, SHEET, NEAR = ".curves.json", ".png", ".near.png"  # end the names of files beside a record
+RESULT_FOLDERS = ("records", "tuning")
+CACHE_FOLDERS = ("compiled", "data", "judge", "locks", "samples", "text", "training")
 STALE = 3600  # seconds
 REFERENCE = Path("results/reference")  # the committed runs; used with --use-reference only
 
@@ -135,6 +146,13 @@ class Store:
                 yield folder.resolve()
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+
+    def check_folders(self) -> None:
+        """CabenchError names what cannot be the folder that it should be."""
+        for root, folders in ((self.results, RESULT_FOLDERS), (self.cache, CACHE_FOLDERS)):
+            for name in folders:
+                if (problem := no_folder(root / name)) is not None:
+                    raise CabenchError(problem)
 
     def sweep(self) -> None:
         """Remove partial files that are older than an hour, and scratch directories not in use."""

@@ -8,13 +8,25 @@ from typing import Any
 
 from rich.console import Console, RenderableType
 
+CLOSED_PIPE = 128 + 13  # exit code
 PLAIN_WIDTH = 120  # columns of text that goes into a file or a pipe, unless $COLUMNS says otherwise
 ASCII = str.maketrans({"±": "+-", "↓": "(low)", "↑": "(high)", "─": "-"})
 
 
-def screen(**options: Any) -> Console:
+class Screen(Console):
+    """A console that ends the command quietly when the reader of its pipe is gone."""
+
+    def on_broken_pipe(self) -> None:
+        """Called by rich; SystemExit with the code that a shell gives a process after SIGPIPE."""
+        try:
+            super().on_broken_pipe()  # so that nothing more is written
+        except SystemExit:
+            raise SystemExit(CLOSED_PIPE) from None
+
+
+def screen(**options: Any) -> Screen:
     """A console that interprets no markup, emoji codes or numbers in the text it prints."""
-    return Console(markup=False, emoji=False, highlight=False, **options)
+    return Screen(markup=False, emoji=False, highlight=False, **options)
 
 
 def plain_width() -> int:
@@ -40,7 +52,10 @@ def print_to_fit(
         console.print(*parts(width or console.width), sep="\n")
         return
     width = width or plain_width()
-    console.file.write(plain_text(parts(width), width, console.encoding))
+    try:
+        console.file.write(plain_text(parts(width), width, console.encoding))
+    except BrokenPipeError:
+        console.on_broken_pipe()
 
 
 def plain_text(parts: Sequence[RenderableType], width: int, encoding: str = "utf-8") -> str:

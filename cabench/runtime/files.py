@@ -14,7 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from cabench.errors import CabenchError
+from cabench.errors import CabenchError, is_machine_fault, shown
+from cabench.runtime.printable import plain_cell
 
 PART = ".cabench-part"  # suffix of files that are being written
 LOG = logging.getLogger("cabench")
@@ -82,12 +83,15 @@ def as_text(content: Any) -> str:
 
 
 def write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Write rows atomically; the columns are all keys in the order of their first use."""
+    """Write rows atomically; the columns are all keys in the order of their first use.
+
+    Texts that a spreadsheet would compute get an apostrophe.
+    """
     fields = list(dict.fromkeys(key for row in rows for key in row))
     with atomic_path(path) as part, open(part, "w", newline="", encoding="utf-8") as f:
         writer = csv.DictWriter(f, fieldnames=fields)
-        writer.writeheader()
-        writer.writerows(rows)
+        writer.writerow({field: plain_cell(field) for field in fields})
+        writer.writerows({field: plain_cell(cell) for field, cell in row.items()} for row in rows)
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -97,16 +101,39 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """The file's content; CabenchError if it cannot be read, as a pipe cannot."""
+    """The file's content; CabenchError if it cannot be read, as a pipe cannot.
+
+    A fault of the machine, such as too many open files, is raised: the file may be intact.
+    """
     try:
-        if path.exists() and not path.is_file():
+        if is_special(path):
             raise ValueError("not a regular file")
         return json.loads(path.read_text(encoding="utf-8"))
     except RecursionError:
         text = "nested too deeply"
     except (ValueError, OSError) as error:
+        if is_machine_fault(error):
+            raise
         text = str(error)
     raise CabenchError(f"{path} cannot be read ({text}); delete it to regenerate it")
+
+
+def no_folder(path: Path) -> str | None:
+    """Why `path` cannot be a folder: it, or what should hold it, is a file or a link to nothing."""
+    for place in (path, *path.parents):
+        if place.is_symlink() and not place.exists():
+            actual = f"a link to {shown(str(place.readlink()))}, which does not exist"
+        elif place.exists() and not place.is_dir():
+            actual = "a file"
+        else:
+            continue
+        return f"expected a directory, but {shown(str(place))} is {actual}"
+    return None
+
+
+def is_special(path: Path) -> bool:
+    """Whether it is a pipe, a socket or a device: to open it might wait for ever."""
+    return path.exists() and not path.is_file() and not path.is_dir()
 
 
 def file_hash(path: Path) -> str:

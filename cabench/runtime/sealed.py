@@ -5,20 +5,24 @@ one line in the log `cabench` names it, and the caller regenerates it.
 
 is_valid, read_valid, load_or_make   any file or directory, given its check or reader
 cached_file, cached_arrays           written once for all processes; the sha256 is in PATH.sha256
+changed_files                        those of a data set that have another sha256 than when written
 seal, read_sealed                    JSON documents that hold their own sha256 as `checksum`
 """
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from cabench.errors import CabenchError
-from cabench.runtime.files import LOG, atomic_path, file_hash, read_json
+from cabench.errors import CabenchError, is_machine_fault
+from cabench.runtime.files import LOG, atomic_path, file_hash, is_special, read_json
 
 if TYPE_CHECKING:  # shell completion reads records and must stay fast
     import numpy as np
@@ -26,6 +30,7 @@ if TYPE_CHECKING:  # shell completion reads records and must stay fast
 T = TypeVar("T")
 
 REGENERATED = "regenerated"
+HASH_THREADS = min(8, os.cpu_count() or 1)
 RUN_REGENERATES = "`cabench run` regenerates it"  # for commands that only read
 
 
@@ -37,8 +42,7 @@ def is_valid(path: Path, check: Callable[[Path], bool], remedy: str = REGENERATE
     """Whether `path` exists and passes `check`; a file that fails it is logged."""
     if not path.exists():
         return False
-    regular = path.is_file() or path.is_dir()  # to open a pipe would wait for ever
-    if regular and check(path):
+    if not is_special(path) and check(path):
         return True
     LOG.warning("%s is corrupted; %s", path, remedy)
     return False
@@ -53,13 +57,17 @@ def read_valid(
     """What `read` returns; None if `path` is absent or, which is logged, corrupted.
 
     A file is corrupted if `read` raises one of `errors`, or an error of unreadable content:
-    CabenchError, ValueError, KeyError, TypeError.
+    CabenchError, ValueError, KeyError, TypeError, RecursionError. A fault of the machine is raised.
     """
     if not path.exists():
         return None
     try:
+        if is_special(path):
+            raise Corrupted(f"{path} is not a regular file")
         return read(path)
-    except (CabenchError, ValueError, KeyError, TypeError, *errors):
+    except (CabenchError, ValueError, KeyError, TypeError, RecursionError, *errors) as error:
+        if is_machine_fault(error):  # the file may be intact
+            raise
         LOG.warning("%s is corrupted; %s", path, remedy)
         return None
 
@@ -114,13 +122,42 @@ def cached_arrays(path: Path, make: Callable[[], dict[str, np.ndarray]]) -> dict
         return dict(arrays)
 
 
+def changed_files(folder: Path, hashes: Mapping[str, str]) -> dict[str, str]:
+    """What is wrong with each file of `folder` whose sha256 is not the one in `hashes`, by name.
+
+    A process reads a file again only when its size or time of change differs: they may be large.
+    """
+
+    def problem(name: str) -> str | None:
+        path = folder / name
+        try:
+            facts = path.stat()
+        except OSError as error:
+            return error.strerror or str(error)
+        if not path.is_file():
+            return "not a regular file"
+        actual = _hash_of(path.absolute(), facts.st_size, facts.st_mtime_ns)
+        expected = hashes[name]
+        same = actual == expected
+        return None if same else f"expected sha256 {expected[:12]}, got {actual[:12]}"
+
+    with ThreadPoolExecutor(HASH_THREADS) as pool:  # hashing releases the GIL
+        problems = dict(zip(hashes, pool.map(problem, hashes), strict=True))
+    return {name: text for name, text in problems.items() if text is not None}
+
+
+@functools.lru_cache(maxsize=10_000)
+def _hash_of(path: Path, size: int, changed_ns: int) -> str:
+    return file_hash(path)
+
+
 def _sha256_path(path: Path) -> Path:
     return path.with_name(f"{path.name}.sha256")
 
 
 def _matches_sha256(path: Path) -> bool:
     sidecar = _sha256_path(path)
-    return path.exists() and sidecar.exists() and sidecar.read_bytes() == file_hash(path).encode()
+    return path.is_file() and sidecar.is_file() and sidecar.read_bytes() == file_hash(path).encode()
 
 
 # -- JSON documents with a checksum of their own

@@ -99,6 +99,8 @@ def test_forest_limits_hold_zero_and_every_seed_but_not_a_far_arm():
     assert low < -2 and 3 < high < 50
     low, high = limits([*near, arm(900, 905, 910)], [False] * 3 + [True])
     assert 3 < high < 50
+    low, high = limits([arm(0, 0, 0)], [False])
+    assert low < 0 < high
 
 
 def _series(values):
@@ -142,8 +144,10 @@ def test_curves_on_the_right_are_paired_differences(study, tmp_path, drawn):
         base = example.curves[f"native+dw@{s}"]["heldout"]["loss"]
         example.curves[f"can-3@{s}"]["heldout"]["loss"] = [v - 0.25 for v in base]
     figures.curves(tmp_path / "c", example.results())
-    flat = [line for line in drawn[0].axes[1].lines if np.allclose(line.get_ydata(), -0.25)]
-    assert len(flat) == 3  # the mean and two seeds
+    right = drawn[0].axes[1]
+    seeds = [points[:, 1] for lines in right.collections for points in lines.get_segments()]
+    for losses, count in ((seeds, 2), ([line.get_ydata() for line in right.lines], 1)):  # mean
+        assert sum(np.allclose(loss, -0.25) for loss in losses) == count
 
 
 def test_spread_keeps_order_and_distance():
@@ -337,7 +341,7 @@ def test_weight_curves_are_the_measures_by_images(study, tmp_path, drawn):
         [8, 4, 2],
         [9, 7.5, 7],
     ]
-    assert all(len(panel.lines) == 3 for panel in panels)
+    assert all(len(panel.collections[0].get_segments()) == 2 for panel in panels)
     assert panels[-1].get_ylim()[0] == 0 and panels[1].get_yscale() == "log"
     low, high = panels[1].get_ylim()
     assert low < 0.2 and 0.3 < high < 3

@@ -11,6 +11,7 @@ from specs import write
 
 from cabench.cost import published
 from cabench.execution.run import Options, prepare
+from cabench.runtime.console import CLOSED_PIPE
 from cabench.runtime.files import write_json
 
 STUDY = ("run", "tiny.yaml", "--scale", "scale.yaml", "--jobs", "1")
@@ -165,15 +166,36 @@ def test_a_number_that_is_not_finite_fails_its_trial_only(tiny, monkeypatch):
 
 
 @pytest.mark.full
-def test_a_closed_pipe_does_not_hold_up_the_workers(tiny):
+@pytest.mark.parametrize("executor", ["local", "ray"])
+def test_a_closed_pipe_does_not_hold_up_the_workers(tiny, executor):
     """`cabench run ... | head -1`: the reader goes away, the trials go on to the end."""
-    words = ["run", "tiny.yaml", "--scale", "scale.yaml", "--jobs", "2"]
+    words = ["run", "tiny.yaml", "--scale", "scale.yaml", "--executor", executor]
     call = [sys.executable, "-m", "cabench", *words]
-    driver = subprocess.Popen(call, cwd=tiny, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    driver = subprocess.Popen(
+        call, cwd=tiny, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
     driver.stdout.readline()
     driver.stdout.close()
-    driver.wait(timeout=120)
+    assert driver.stderr.read() == ""
+    assert driver.wait(timeout=120) == CLOSED_PIPE
     assert len(records(tiny)) == 4
+
+
+@pytest.mark.parametrize(
+    ("link", "words"),
+    [
+        ("results", ()),
+        ("other", ("--cache", "other/cache")),
+        ("results/records", ()),
+        (".cabench/training", ()),
+    ],
+)
+def test_a_link_to_nothing_is_no_directory(tiny, link, words):
+    (tiny / link).parent.mkdir(exist_ok=True)
+    (tiny / link).symlink_to("nowhere")
+    code, _, err = cabench(*STUDY, *words)
+    said = f"expected a directory, but '{link}' is a link to 'nowhere', which does not exist"
+    assert code == 2 and said in err and err.count("\n") == 1, err
 
 
 def test_dry_run_prints_cost_and_runs_nothing(tiny):

@@ -51,6 +51,17 @@ def test_two_commands_lead_to_a_table(own):
     assert code == 0, (out, err)
 
 
+def test_decoded_images_go_into_the_cache_that_is_given(own):
+    before = set(own.rglob("*"))
+    words = ("run", "tiny.yaml", "--scale", "scale.yaml", "--seeds", "1", "--dry-run")
+    places = ("--cache", "other/cache", "--results", "other/results")
+    code, out, err = cabench(*words, "--data", "folder", *OPTIONS, *places)
+    assert code == 0, (out, err)
+    new = set(own.rglob("*")) - before
+    assert new and all(path.is_relative_to(own / "other") for path in new)
+    assert list((own / "other/cache/data").glob("folder-*/report.npy"))
+
+
 def test_check_writes_a_scale(own):
     words = ("data", "check", "folder", *OPTIONS, "--scale", "scale.yaml")
     code, out, _ = spawn(*words, "--write-scale", "mine.yaml", cwd=own)

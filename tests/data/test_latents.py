@@ -7,6 +7,7 @@ import signal
 import numpy as np
 import pytest
 import torch
+import typer
 from cli import cabench
 from example_study import make_study
 from filelock import FileLock
@@ -20,6 +21,7 @@ from formats import (
 )
 from specs import write
 
+from cabench.commands.data import check_source
 from cabench.config.study import read_scale, read_study
 from cabench.data import SPLITS, load_dataset, open_catalogue
 from cabench.data import encode as encoding
@@ -336,7 +338,7 @@ def test_captions_are_encoded_along(dirs, tmp_path):
     assert ours.split("generator-train").latents.moments.shape[1] == 1
 
 
-def test_corrupted_latents_are_detected(dirs, tmp_path):
+def test_corrupted_latents_are_detected(dirs, tmp_path, capsys):
     import shutil
 
     shutil.copytree(dirs / "latents", tmp_path / "copy")
@@ -346,11 +348,18 @@ def test_corrupted_latents_are_detected(dirs, tmp_path):
     content[-1] ^= 1
     path.write_bytes(content)
     assert [str(path) in line for line in corrupted_files(tmp_path / "copy")] == [True]
-    path.write_bytes(content[:-100])
-    with pytest.raises(DataMissing, match="copy is corrupted"):
+    how = "delete the file and re-run `cabench data encode`"
+    with pytest.raises(DataMissing, match=f"report-pixels-00000.*expected sha256.*; {how}"):
         load_dataset("latents", path="copy")
+    with pytest.raises(typer.Exit) as stop:
+        check_source("latents", ["path=copy"], [])
+    assert stop.value.exit_code == 1 and str(path.name) in capsys.readouterr().out
     path.unlink()
-    with pytest.raises(DataMissing, match="copy is corrupted.*report-pixels-00000"):
+    with pytest.raises(DataMissing, match=f"report-pixels-00000.*No such file.*; {how}"):
+        load_dataset("latents", path="copy")
+    facts = tmp_path / "copy" / "facts.json"
+    facts.write_text(facts.read_text().replace('"scale": 0.18215', '"scale": 0.18217'))
+    with pytest.raises(DataMissing, match="facts.json: its fingerprint is not that of its content"):
         load_dataset("latents", path="copy")
     with pytest.raises(DataMissing, match="nowhere.*; encode them with `cabench data enc"):
         load_dataset("latents", path="nowhere")

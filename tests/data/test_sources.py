@@ -121,11 +121,15 @@ def test_a_corrupted_cache_is_regenerated(tmp_path, caplog, source):
     options = {"folder": {"path": "folder", "size": 8}, "imagenet64": {"path": "imagenet64"}}
     first = load_dataset(source, **options[source]).fingerprint
     file = next((tmp_path / ".cabench/data").glob("*/report.npy"))
-    file.write_bytes(file.read_bytes()[:-100])
-    assert (
-        load_dataset(source, **options[source]).fingerprint == first and len(caplog.messages) == 1
-    )
-    assert f"{file.parent.name} is corrupted; regenerated" in caplog.text
+    intact = file.read_bytes()
+    for corrupted in (intact[:-100], intact[:-1] + bytes([intact[-1] ^ 1])):
+        file.write_bytes(corrupted)
+        caplog.clear()
+        assert load_dataset(source, **options[source]).fingerprint == first
+        assert [f"{file.parent.name} is corrupted; regenerated" in m for m in caplog.messages] == [
+            True
+        ]
+        assert file.read_bytes() == intact
 
 
 def test_coco_images_have_their_own_captions(tmp_path):

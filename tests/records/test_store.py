@@ -1,6 +1,8 @@
 """Keys, atomic files, records."""
 
+import errno
 import os
+from pathlib import Path
 
 import pytest
 from rundir import fail, reference
@@ -13,6 +15,7 @@ from cabench.runtime.files import (
     atomic_path,
     content_key,
     read_json,
+    write_csv,
     write_json,
 )
 from cabench.runtime.sealed import is_valid, read_sealed, read_valid, seal
@@ -174,3 +177,35 @@ def test_pipes_and_deep_documents_are_refused_at_once(tmp_path, caplog):
         assert read_valid(tmp_path / name, read_sealed) is None
         assert f"{name} is corrupted" in caplog.text
     assert not is_valid(tmp_path / "pipe", lambda path: bool(path.read_bytes()))
+    assert read_valid(tmp_path / "pipe", lambda path: path.read_bytes()) is None
+
+
+def test_a_sealed_record_that_is_nested_deeply_is_refused(tmp_path):
+    store = Store(tmp_path, tmp_path)
+    store.write_record(content("k"))
+    deep = "\a"  # a character that has to be escaped
+    for _ in range(700):  # as deep as the JSON reader allows
+        deep = [deep]
+    write_json(store.record_path("k"), seal(content("k", metrics=deep)))
+    with pytest.raises(CabenchError, match="not a valid record: nested too deeply"):
+        store.record("k")
+
+
+@pytest.mark.parametrize("name", ["ESTALE", "EMFILE", "ENOMEM", "ETIMEDOUT", "ENOLCK"])
+def test_a_record_is_not_taken_as_corrupted_when_the_machine_fails(tmp_path, monkeypatch, name):
+    store = Store(tmp_path, tmp_path)
+    store.write_record(content("k"))
+
+    def fail(*_, **__):
+        raise OSError(getattr(errno, name), "fault", str(store.record_path("k")))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_text", fail)
+        with pytest.raises(OSError, match="fault"):
+            store.record("k")
+    assert store.record("k") is not None
+
+
+def test_csv_cells_are_no_formulas(tmp_path):
+    write_csv(tmp_path / "t.csv", [{"arm": "=1+1", "@x": -1.5}])
+    assert (tmp_path / "t.csv").read_text().splitlines() == ["arm,'@x", "'=1+1,-1.5"]

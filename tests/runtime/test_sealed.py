@@ -1,17 +1,20 @@
 """Verified files: written once, regenerated and reported when corrupted."""
 
+import errno
 import json
+import os
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 
-from cabench.runtime.files import write_json
+from cabench.runtime.files import file_hash, write_json
 from cabench.runtime.sealed import (
     Corrupted,
     cached_arrays,
     cached_file,
+    changed_files,
     is_valid,
     load_or_make,
     read_sealed,
@@ -129,8 +132,38 @@ def test_a_sealed_document_is_read_back_unless_it_was_changed(tmp_path):
         seal({"loss": float("nan")})
 
 
-def test_a_corrupted_checksum_file_is_regenerated(tmp_path):
+def as_pipe(path):
+    path.unlink()
+    os.mkfifo(path)
+
+
+@pytest.mark.parametrize("spoil", [lambda path: path.write_bytes(b"\xff\xfe" * 32), as_pipe])
+def test_a_corrupted_checksum_file_is_regenerated(tmp_path, spoil):
     path = cached_file(tmp_path / "x", lambda part: part.write_text("content"))
-    (tmp_path / "x.sha256").write_bytes(b"\xff\xfe" * 32)
+    spoil(tmp_path / "x.sha256")
     assert cached_file(path, lambda part: part.write_text("again")).read_text() == "again"
     assert cached_file(path, lambda part: part.write_text("third")).read_text() == "again"
+
+
+def test_a_folder_is_not_regenerated_when_the_machine_fails(tmp_path):
+    (tmp_path / "set").mkdir()
+
+    def read(_):
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with pytest.raises(OSError, match="Too many"):
+        load_or_make(tmp_path / "set", read, make=pytest.fail, errors=(OSError,))
+    assert (tmp_path / "set").is_dir()
+
+
+def test_changed_files_are_named(tmp_path):
+    hashes = {}
+    for name in "abc":
+        (tmp_path / name).write_text(name)
+        hashes[name] = file_hash(tmp_path / name)
+    assert changed_files(tmp_path, hashes) == {}
+    (tmp_path / "a").write_text("x")
+    (tmp_path / "b").unlink()
+    (tmp_path / "b").symlink_to("nowhere")
+    expected = f"expected sha256 {hashes['a'][:12]}, got 2d711642b726"
+    assert changed_files(tmp_path, hashes) == {"a": expected, "b": "No such file or directory"}

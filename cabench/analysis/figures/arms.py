@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 
 from cabench.analysis.figures.style import ALONE, BOUND, CYCLE, INK, NATIVE, Look
 from cabench.analysis.formatting import fold, range_text
@@ -79,11 +81,19 @@ def draw_lines(
     if rows.empty:
         return
     if len(set(rows["seed"])) > 1:
-        for _, one in rows.groupby("seed"):
-            axes.plot(one["images"], one[value], linewidth=0.5, alpha=0.35, **style)
+        lines = LineCollection(_by_seed(rows, value), linewidth=0.5, alpha=0.35, zorder=2, **style)
+        axes.add_collection(lines)
     mean = mean_over_seeds(rows, value)
     marker = "o" if len(mean) == 1 else ""
     axes.plot(mean.index, mean, linewidth=width, marker=marker, markersize=size, **style)
+
+
+def _by_seed(rows: pd.DataFrame, value: str) -> list[np.ndarray]:
+    """Each seed's points (n, 2): images seen and value."""
+    seeds = rows["seed"].to_numpy()
+    order = np.argsort(seeds, kind="stable")
+    points = rows[["images", value]].to_numpy(dtype=float)[order]
+    return np.split(points, np.flatnonzero(np.diff(seeds[order])) + 1)
 
 
 def mean_over_seeds(rows: pd.DataFrame, value: str) -> pd.Series:

@@ -46,7 +46,8 @@ def claim(path: str | Path, entry: Entry, look: Look = SCREEN) -> list[Path]:
         axes.axvline(0, color=INK, linewidth=0.9, zorder=1)
         axes.set_yticks(range(len(rows)), [axis_title(m.title_without_arrow) for _, m in rows])
         axes.tick_params(axis="y", length=0)
-        axes.set_xlabel(f"← {entry.own.claim.than} better      {entry.own.claim.better} better →")
+        sides = f"← {entry.own.claim.than} better      {entry.own.claim.better} better →"
+        axes.set_xlabel(sides, parse_math=False)
         texts = axes.secondary_yaxis("right")
         texts.set_yticks(range(len(rows)), [_number(*row) for row in rows])
         texts.tick_params(axis="y", length=0)

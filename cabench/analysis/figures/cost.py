@@ -83,7 +83,7 @@ def _limits(results: Results, levels: Levels) -> tuple[float, float]:
     ends = [end for e in arms if e.has_interval for end in (e.low, e.high)]
     ends += [e.mean for e in levels.values() if low - room <= e.mean <= high + room]
     low, high = max(min(low, *ends), low - room), min(max(high, *ends), high + room)
-    pad = 0.05 * (high - low)
+    pad = 0.05 * (high - low) or 0.05 * abs(high) or 1.0
     return low - pad, high + pad
 
 

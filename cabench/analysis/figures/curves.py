@@ -32,7 +32,8 @@ def curves(path: str | Path, results: Results, look: Look = SCREEN) -> list[Path
     losses = heldout(results)
     if losses.empty:
         return []
-    arms = [arm for arm in results.arms if arm in set(losses["arm"])]
+    present = set(losses["arm"].unique())
+    arms = [arm for arm in results.arms if arm in present]
     contenders = [arm for arm in arms if not results.is_lower_bound(arm)]
     differences = _paired(losses, results.manifest.baseline)
     styles = arm_styles(results, arms)
@@ -95,7 +96,7 @@ def _zoom(axes: Axes, losses: pd.DataFrame, arms: list[str], after: float) -> No
     images, loss = (rows[name].to_numpy(dtype=float) for name in ("images", "loss"))
     late = loss[images >= images.max() * after]
     low, high = float(late.min()), float(late.max())
-    pad = 0.05 * (high - low) or 0.05 * abs(high)
+    pad = 0.05 * (high - low) or 0.05 * abs(high) or 1.0
     axes.set_ylim(low - pad, high + pad)
 
 

@@ -156,7 +156,7 @@ def limits(effects: list[Estimate], bounds: list[bool]) -> tuple[float, float]:
     ends = [end for e in inside if e.has_interval for end in (e.low, e.high)]
     low = max(min([low, *ends]), low - room)
     high = min(max([high, *ends]), high + room)
-    pad = 0.06 * (high - low)
+    pad = 0.06 * (high - low) or 1.0
     return low - pad, high + pad
 
 

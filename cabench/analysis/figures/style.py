@@ -100,12 +100,19 @@ def write_caption(figure: Figure, title: str, text: str) -> None:
     columns = int(figure.get_figwidth() * 17)
     title = textwrap.fill(title, int(figure.get_figwidth() * 10))
     figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold", parse_math=False)
-    figure.supxlabel(textwrap.fill(text, columns), x=0.01, ha="left", fontsize=7.5, color="#555555")
+    figure.supxlabel(
+        textwrap.fill(text, columns),
+        x=0.01,
+        ha="left",
+        fontsize=7.5,
+        color="#555555",
+        parse_math=False,
+    )
 
 
 def axis_title(label: str) -> str:
     """'KID x10^3 @2000' with a raised exponent, in matplotlib's mathtext."""
-    return re.sub(r"x10\^(-?\d+)", r"×10$^{\1}$", label)
+    return re.sub(r"x10\^(-?\d+)", r"×10$^{\1}$", label.replace("$", r"\$"))
 
 
 def save(figure: Figure, path: str | Path, kinds: tuple[str, ...] = ("png", "svg")) -> list[Path]:

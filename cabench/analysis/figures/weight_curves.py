@@ -44,10 +44,11 @@ def weight_curves(path: str | Path, results: Results, look: Look = SCREEN) -> li
     rows = with_ratio(weight_frame(results))
     if rows.empty:
         return []
-    sites = list(dict.fromkeys(rows["site"]))
-    panels_of = {m: title for m, title in PANELS.items() if m in set(rows["measure"])}
+    sites, measures = (list(rows[name].unique()) for name in ("site", "measure"))
+    panels_of = {m: title for m, title in PANELS.items() if m in measures}
     styles = arm_styles(results, results.arms)  # the same colours as in the figure of losses
-    arms = [arm for arm in results.arms if arm in set(rows["arm"])]
+    present = set(rows["arm"].unique())
+    arms = [arm for arm in results.arms if arm in present]
     width = look.width or max(6.5, 1.2 + 1.5 * len(sites))
     across = max(1, int((width - 0.3) / (look.size * LETTER * (max(map(len, arms)) + 7))))
     panel, legend = 1.15, look.size * (0.12 + LINE * ceil(len(arms) / across))
@@ -67,7 +68,7 @@ def weight_curves(path: str | Path, results: Results, look: Look = SCREEN) -> li
                     draw_lines(axes, where(of_site, arm=arm), "value", styles[arm], 1.3, 3)
                 _dress(axes, max(rows["images"]), bottom=row == len(panels_of) - 1)
                 if row == 0:
-                    axes.set_title(site)
+                    axes.set_title(site, parse_math=False)
                 axes.tick_params(labelleft=column == 0)
             panels[0].set_ylabel(title)
             _scale(panels[0], measure, of_measure["value"].to_numpy(dtype=float))

@@ -16,8 +16,8 @@ import numpy as np
 from cabench.data.dataset import SPLITS, Dataset, Split, stratified
 from cabench.errors import DataMissing
 from cabench.registry import DATASETS
+from cabench.runtime.cache import data_folder, downloads
 
-DOWNLOADED = Path(".cabench/data")
 FOLDER = "cifar-10-batches-py"
 TRAINING, TEST, META = [f"data_batch_{i}" for i in range(1, 6)], ["test_batch"], "batches.meta"
 HOW = (
@@ -45,7 +45,7 @@ def cifar10(path: str | None = None, download: bool = False, flip: bool = True) 
 
 def find_folder(path: str | None, download: bool) -> Path:
     """The folder with the batches; no other place is tried if `path` is given."""
-    roots = [Path(path)] if path else [DOWNLOADED]
+    roots = [Path(path)] if path else downloads()
     candidates = [folder for root in roots for folder in (root / FOLDER, root)]
     for folder in candidates:
         if (folder / META).is_file():
@@ -55,8 +55,8 @@ def find_folder(path: str | None, download: bool) -> Path:
         try:
             from torchvision.datasets import CIFAR10
 
-            CIFAR10(DOWNLOADED, download=True)
-            return DOWNLOADED / FOLDER
+            CIFAR10(data_folder(), download=True)
+            return data_folder() / FOLDER
         except Exception as error:  # of many types: no network, no torchvision, an error page
             note = f"torchvision's download failed ({' '.join(str(error).split())[:120]}); "
     raise DataMissing(f"cifar10: no {META} in {' or '.join(map(str, candidates))}; {note}{HOW}")

@@ -23,9 +23,10 @@ import numpy as np
 from cabench.data.dataset import SPLITS, Dataset, Split, stratified
 from cabench.errors import DataMissing
 from cabench.registry import DATASETS
+from cabench.runtime.cache import data_folder, downloads
 
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
-DOWNLOADED = Path(".cabench/data")
+RAW = Path("FashionMNIST/raw")  # torchvision's folder of a download
 CLASSES = [
     "T-shirt/top",
     "Trouser",
@@ -67,7 +68,7 @@ def split_indices(labels: np.ndarray) -> dict[str, np.ndarray]:
 
 def find_folder(path: str | None, download: bool) -> Path:
     """The folder with the IDX files; no other place is tried if `path` is given."""
-    candidates = [Path(path)] if path else [DEBIAN, DOWNLOADED / "FashionMNIST" / "raw"]
+    candidates = [Path(path)] if path else [DEBIAN, *(folder / RAW for folder in downloads())]
     for folder in candidates:
         if _idx(folder, "train-images-idx3-ubyte"):
             return folder
@@ -76,8 +77,8 @@ def find_folder(path: str | None, download: bool) -> Path:
         try:
             from torchvision.datasets import FashionMNIST
 
-            FashionMNIST(DOWNLOADED, download=True)
-            return candidates[-1]
+            FashionMNIST(data_folder(), download=True)
+            return data_folder() / RAW
         except Exception as error:  # of many types: no network, no torchvision, an error page
             note = f"torchvision's download failed ({' '.join(str(error).split())[:120]})"
     raise DataMissing(

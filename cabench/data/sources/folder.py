@@ -9,7 +9,7 @@ judge-train.
 test set: exact up to rounding, as small data sets need, while adding images may move others.
 
 `metadata.jsonl` (data/metadata.py) adds captions and labels; its key `label` replaces the folders
-as classes. Decoded images are cached in .cabench/data/ (data/decoded.py). To train on a million
+as classes. Decoded images are in the cache (data/decoded.py). To train on a million
 images, encode them once as latents (`cabench data encode folder -o path=DIR --vae DIR --out DIR`),
 which holds only a few images in memory at a time.
 """

@@ -32,7 +32,7 @@ import numpy as np
 
 from cabench.data.catalogue import Catalogue, Members, opener
 from cabench.data.dataset import Dataset
-from cabench.data.decoded import CACHE, Fit, Pixels, decode, is_upscaled, load
+from cabench.data.decoded import Fit, Pixels, decode, is_upscaled, load
 from cabench.data.metadata import captions, label_names
 from cabench.data.sources.folder import (
     LABEL,
@@ -46,6 +46,7 @@ from cabench.data.sources.folder import (
 from cabench.data.vectors import as_row, is_vector, standardised
 from cabench.errors import DataMissing, near, one_line, shown
 from cabench.registry import DATASETS
+from cabench.runtime.cache import data_folder
 from cabench.runtime.validation import NAME
 from cabench.text.features import STREAM
 
@@ -162,7 +163,7 @@ def read_parts(path: str, config: str | None, revision: str | None) -> tuple[Par
         datasets.load_from_disk(path)
         if saved
         else datasets.load_dataset(
-            path, config, revision=revision, cache_dir=str(CACHE.resolve() / "datasets")
+            path, config, revision=revision, cache_dir=str(data_folder().resolve() / "datasets")
         )
     )
     splits = (

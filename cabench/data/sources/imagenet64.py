@@ -2,8 +2,8 @@
 
 train_data_batch_1..10.npz and val_data.npz, each with data (N, 12288) uint8 (red, green, blue
 planes), labels (N,) from 1 to 1000, and a mean that is not used. They are unpacked once, batch by
-batch, into memory-mapped arrays under .cabench/data/. generator-train and judge-train are 90 and
-10 % of each class's training images; report is the validation set.
+batch, into memory-mapped arrays in the folder data/ of the cache. generator-train and judge-train
+are 90 and 10 % of each class's training images; report is the validation set.
 """
 
 from __future__ import annotations
@@ -18,12 +18,13 @@ from pathlib import Path
 import numpy as np
 
 from cabench.data.dataset import SPLITS, Dataset, Split, fingerprint, stratified
-from cabench.data.decoded import CACHE
 from cabench.errors import DataMissing
 from cabench.registry import DATASETS
-from cabench.runtime.files import atomic_folder
-from cabench.runtime.sealed import load_or_make
+from cabench.runtime.cache import data_folder
+from cabench.runtime.files import atomic_folder, file_hash, read_json, write_json
+from cabench.runtime.sealed import Corrupted, changed_files, load_or_make
 
+FACTS = "facts.json"  # the fingerprint, and the sha256 of each file
 VERSION, SIDE, CLASSES = 1, 64, 1000
 TRAINING, VALIDATION = "train_data_batch_{}.npz", "val_data.npz"
 NAMES = "map_clsloc.txt"  # optional class names: 'n02119789 1 kit_fox'
@@ -47,7 +48,7 @@ def imagenet64(path: str, flip: bool = True) -> Dataset:
         )
     classes = {"label": class_names(root / NAMES)}
     splits, mark = load_or_make(
-        CACHE / f"imagenet64-{stamp([*training, validation])}",
+        data_folder() / f"imagenet64-{stamp([*training, validation])}",
         read=partial(_read, classes),
         make=partial(unpack, training, validation),
         errors=(OSError,),
@@ -63,7 +64,15 @@ def imagenet64(path: str, flip: bool = True) -> Dataset:
 
 
 def _read(classes: dict[str, list[str]], folder: Path) -> tuple[dict[str, Split], str]:
-    """The unpacked splits and their fingerprint, which is computed only once: 15 GB are hashed."""
+    """The unpacked splits and their fingerprint; Corrupted if a file has changed.
+
+    The fingerprint of the 15 GB is computed only once; later each file's own hash is checked.
+    """
+    names = [f"{name}{suffix}.npy" for name in SPLITS for suffix in ("", "-label")]
+    facts = folder / FACTS
+    known = read_json(facts) if facts.exists() else {}
+    if not isinstance(known, dict) or changed_files(folder, known.get("files", {})):
+        raise Corrupted(f"{folder} is corrupted")
     splits = {
         name: Split(
             np.load(folder / f"{name}.npy", mmap_mode="c"),
@@ -71,10 +80,11 @@ def _read(classes: dict[str, list[str]], folder: Path) -> tuple[dict[str, Split]
         )
         for name in SPLITS
     }
-    facts = folder / "facts.json"
-    if not facts.exists():
-        facts.write_text(json.dumps({"fingerprint": fingerprint(splits, classes)}), "utf-8")
-    return splits, json.loads(facts.read_text("utf-8"))["fingerprint"]
+    if "files" not in known:
+        hashes = {name: file_hash(folder / name) for name in names}
+        known = {"fingerprint": fingerprint(splits, classes), "files": hashes}
+        write_json(facts, known)
+    return splits, known["fingerprint"]
 
 
 def stamp(files: list[Path]) -> str:

@@ -9,12 +9,14 @@ from typing import Any, cast
 import numpy as np
 
 from cabench.data.dataset import SPLITS, Dataset, Latents, Split, VaeSource
-from cabench.data.encode import FACTS, JOB, SCORED_WITH, VERSION
+from cabench.data.encode import CONTENT, FACTS, JOB, SCORED_WITH, VERSION, digest
 from cabench.data.shards import Shards
-from cabench.errors import DataMissing
+from cabench.errors import CabenchError, DataMissing
 from cabench.registry import DATASETS
-from cabench.runtime.files import file_hash
+from cabench.runtime.files import read_json
+from cabench.runtime.sealed import changed_files
 
+AGAIN = "delete the file and re-run `cabench data encode` to encode it again"
 HOW = "encode them with `cabench data encode SOURCE --vae DIR --out {}`"
 
 
@@ -23,12 +25,14 @@ def latents(path: str, vae: str | None = None) -> Dataset:
     """Latents of any data set, encoded by `cabench data encode`; networks train on them."""
     root = Path(path)
     facts = read_facts(root)
+    if lines := corrupted_files(root):
+        more = f" (and {len(lines) - 1} more: `cabench data check` lists them)" if lines[1:] else ""
+        raise DataMissing(f"{lines[0]}{more}; {AGAIN}")
     try:
         splits = {name: _split(root, facts, name) for name in SPLITS}
     except (OSError, ValueError, KeyError) as error:
         raise DataMissing(
-            f"latents: {root} is corrupted ({type(error).__name__}: {error}); delete the file and "
-            "re-run the command to encode it again"
+            f"latents: {root} is corrupted ({type(error).__name__}: {error}); {AGAIN}"
         ) from None
     return Dataset(
         name=f"latents of {facts['data']}",
@@ -51,14 +55,16 @@ def read_facts(root: Path) -> dict[str, Any]:
             )
         raise DataMissing(f"latents: no such file: {path}; {HOW.format(root)}")
     try:
-        facts = json.loads(path.read_text("utf-8"))
+        facts = read_json(path)
         version = facts["version"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataMissing(f"latents: {path} cannot be read ({error}); encode again") from None
+    except (CabenchError, KeyError, TypeError) as error:
+        raise DataMissing(f"latents: {path} cannot be read ({error}); {AGAIN}") from None
     if version != VERSION:
         raise DataMissing(
             f"latents: {path}: expected version {VERSION}, got {version}; {HOW.format('NEW')}"
         )
+    if digest({name: facts.get(name) for name in CONTENT}) != facts.get("fingerprint"):
+        raise DataMissing(f"latents: {path}: its fingerprint is not that of its content; {AGAIN}")
     return facts
 
 
@@ -110,15 +116,5 @@ class FirstImages:
 
 def corrupted_files(root: Path) -> list[str]:
     """One line for each file whose sha256 is not that of what was encoded."""
-    lines = []
-    for name, expected in read_facts(root)["files"].items():
-        try:
-            actual = file_hash(root / name)
-        except OSError as error:
-            lines.append(f"latents: {root / name}: {error.strerror}")
-        else:
-            if actual != expected:
-                lines.append(
-                    f"latents: {root / name}: expected sha256 {expected[:12]}, got {actual[:12]}"
-                )
-    return lines
+    problems = changed_files(root, read_facts(root)["files"])
+    return [f"latents: {root / name}: {text}" for name, text in problems.items()]

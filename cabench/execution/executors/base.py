@@ -86,6 +86,25 @@ Message = Workers | Started | Progressed | Logged | Finished | Evaluated
 Listener = Callable[[Message], None]  # called in the driver's main thread
 
 
+class Surviving:
+    """A listener that never raises, so that trials continue when standard output is closed.
+
+    `fault` is what it raised, or None; after that it is not called. To be raised at the end.
+    """
+
+    def __init__(self, listener: Listener):
+        self.listener = listener
+        self.fault: BaseException | None = None
+
+    def __call__(self, message: Message) -> None:
+        if self.fault is not None:
+            return
+        try:
+            self.listener(message)
+        except (Exception, SystemExit) as error:  # rich raises SystemExit on a broken pipe
+            self.fault = error
+
+
 class _Forward(logging.Handler):
     def __init__(self, send: Callable[[str], None]):
         super().__init__(logging.WARNING)

@@ -13,6 +13,7 @@ from cabench.execution.executors.base import (
     Logged,
     Progressed,
     Started,
+    Surviving,
     forward_log,
 )
 from cabench.planning.trials import Trial
@@ -24,6 +25,7 @@ def run(trials: Sequence[Trial], store: Store, device: str, listener: Listener) 
     from cabench.execution.trial import run_trial
     from cabench.runtime.threads import one_thread
 
+    listener = Surviving(listener)
     with one_thread():
         for trial in trials:
             listener(Started(trial.key))
@@ -34,3 +36,5 @@ def run(trials: Sequence[Trial], store: Store, device: str, listener: Listener) 
             with forward_log(lambda text: listener(Logged(text))):
                 record = run_trial(trial, store, device, progress)
             listener(Finished.of(record))
+    if listener.fault is not None:
+        raise listener.fault

@@ -14,15 +14,18 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import ray
 from ray import tune
+from ray._private import ray_constants
+from ray._private import worker as ray_worker
 from ray.tune.search import Searcher
 
-from cabench.errors import CabenchError, describe, disk_fault, is_machine_fault
+from cabench.errors import CabenchError, DataMissing, describe, disk_fault, is_machine_fault
 from cabench.execution.executors.base import (
     Evaluated,
     Finished,
@@ -32,9 +35,11 @@ from cabench.execution.executors.base import (
     Pool,
     Progressed,
     Started,
+    Surviving,
     Workers,
     forward_log,
 )
+from cabench.execution.executors.session import Watch, session_root
 from cabench.execution.tuning import DIVERGED, ArmSearches, evaluate
 from cabench.models.kernels import VARIABLE as KERNELS
 from cabench.planning.trials import Trial
@@ -70,18 +75,32 @@ def started(pool: Pool) -> Iterator[int]:
             cpus = {"num_cpus": max(1, pool.jobs or 1) * pool.cpus}
             local = {"include_dashboard": False, "object_store_memory": OBJECT_STORE}
             os.environ |= worker_environment()  # inherited by the workers
-            ray.init("local", **cpus, **local, **quiet)
+            with mock.patch.object(ray_constants, "ENABLE_RAY_CLUSTER", False):  # on 127.0.0.1
+                ray.init("local", _temp_dir=session_root(), **cpus, **local, **quiet)
         else:
             _check_address(pool.address)
             ray.init(pool.address, runtime_env={"env_vars": worker_environment()}, **quiet)
     except (ConnectionError, ValueError, RuntimeError, OSError) as error:
         where = f"--ray-address '{pool.address}'" if pool.address else "Ray on this machine"
         raise CabenchError(f"{where}: can't start: {str(error).splitlines()[0]}") from None
+    watch = _watch() if pool.address is None else None
     try:
-        with stop_on_signals():
+        with stop_on_signals(), watch or nullcontext():
             yield _workers(pool)
     finally:
-        ray.shutdown()
+        if watch is None or not watch.died:
+            ray.shutdown()
+
+
+def _watch() -> Watch:
+    """Of the processes that `ray.init` started; Ray has no public name for them."""
+    node = ray_worker._global_node
+    assert node is not None
+
+    def kill() -> None:
+        node.kill_all_processes(check_alive=False, allow_graceful=False)
+
+    return Watch(lambda: bool(node.dead_processes()), kill)
 
 
 def worker_environment() -> dict[str, str]:
@@ -197,8 +216,8 @@ def _fit(
         except Exception:  # Tune wraps what a callback raises
             if driver.fault is None:
                 raise
-        if driver.fault is not None:
-            raise driver.fault
+        if fault := driver.fault or driver.listener.fault:
+            raise fault
 
 
 class _Suggest(Searcher):
@@ -253,7 +272,7 @@ def _evaluate(config: dict[str, Any], searches: list[Search], store: Store) -> N
         try:
             loss = evaluate(search, factor, store, device, progress)
         except Exception as error:
-            if is_machine_fault(error):
+            if is_machine_fault(error) or isinstance(error, DataMissing):
                 raise
             tune.report({LOSS: DIVERGED, FAULT: describe(error)})
             return
@@ -311,23 +330,14 @@ class _Driver(tune.Callback):
     """Passes messages to the listener. `fault` is the reason why a run cannot continue."""
 
     def __init__(self, trials: Sequence[Trial | Search], store: Store, listener: Listener):
-        self.trials, self.store, self.listener = trials, store, listener
+        self.trials, self.store, self.listener = trials, store, Surviving(listener)
         self.fault: BaseException | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Tune saves its callbacks; nothing is ever restored
 
-    def _pass_on(self, message: Message) -> None:
-        """Trials continue when the listener fails, as on a closed pipe; then it is not called."""
-        if self.fault is not None:
-            return
-        try:
-            self.listener(message)
-        except (Exception, SystemExit) as error:  # rich raises SystemExit on a broken pipe
-            self.fault = error
-
     def on_trial_start(self, iteration: int, trials: list, trial: Any, **_: Any) -> None:
-        self._pass_on(Started(self.trials[trial.config["trial"]].key))
+        self.listener(Started(self.trials[trial.config["trial"]].key))
 
     def on_trial_result(
         self, iteration: int, trials: list, trial: Any, result: dict, **_: Any
@@ -336,11 +346,11 @@ class _Driver(tune.Callback):
             self.fault = CabenchError(result[HALT])
             raise self.fault
         if MESSAGE in result:
-            self._pass_on(result[MESSAGE])
+            self.listener(result[MESSAGE])
 
     def on_trial_recover(self, iteration: int, trials: list, trial: Any, **_: Any) -> None:
         ours = self.trials[trial.config["trial"]]
-        self._pass_on(Logged(f"{ours.arm}: a worker died; restarted in another"))
+        self.listener(Logged(f"{ours.arm}: a worker died; restarted in another"))
 
     def on_trial_error(self, iteration: int, trials: list, trial: Any, **_: Any) -> None:
         error = _last_error(trial)
@@ -350,7 +360,7 @@ class _Driver(tune.Callback):
             lines = error.strip().splitlines() or ["no reason given"]
             self.fault = self.fault or CabenchError(f"a worker can't run trials: {lines[-1]}")
         elif isinstance(ours := self.trials[trial.config["trial"]], Trial):
-            self._pass_on(Finished.of(self._failed(ours)))
+            self.listener(Finished.of(self._failed(ours)))
 
     def _failed(self, trial: Trial) -> Record:
         """The record of a trial whose workers died, unless another process completed it."""

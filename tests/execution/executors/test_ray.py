@@ -1,19 +1,23 @@
 """Ray Tune as the pool of workers: same bits as in process, a lost node, learning-rate searches."""
 
+import contextlib
 import json
 import re
 import subprocess
 import time
 from socket import AF_INET, AF_INET6, create_server
 
+import psutil
 import pytest
 from cli import CALL, spawn
+from conftest import TINY_SCALE
 from runs import COMMAND, finish, outcome
 from specs import write
 
 from cabench.errors import CabenchError
 from cabench.execution.executors.base import Pool
 from cabench.execution.executors.ray import started
+from cabench.execution.executors.session import DIED
 from cabench.execution.run import Options, prepare
 
 pytestmark = pytest.mark.slow
@@ -157,6 +161,41 @@ def test_places_are_what_the_machine_offers(gpus, fit):
     else:
         with started(pool) as places:
             assert places == fit
+            assert not public_sockets(psutil.Process())
+
+
+def public_sockets(process):
+    """Addresses at which other machines reach a process or those below it."""
+    listening = []
+    for each in (process, *process.children(recursive=True)):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            listening += [c.laddr for c in each.net_connections("inet") if c.status == "LISTEN"]
+    assert listening
+    return [a for a in listening if a.ip.removeprefix("::ffff:") not in ("127.0.0.1", "::1")]
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("name", ["gcs_server", "raylet"])
+def test_a_run_ends_soon_after_ray_died(tiny, undisturbed, name):
+    write(tiny / "scale.yaml", TINY_SCALE.replace("images: 192", "images: 192000"))
+    call = [*CALL, *COMMAND, "--executor", "ray", "--jobs", "1"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    driver = subprocess.Popen(call, cwd=tiny, **pipes)
+    try:
+        deadline = time.monotonic() + 120
+        while not any((tiny / ".cabench/training").glob("*/*.safetensors")):
+            assert time.monotonic() < deadline and driver.poll() is None
+            time.sleep(0.2)
+        below = psutil.Process(driver.pid).children(recursive=True)
+        (victim,) = [process for process in below if process.name() == name]
+        victim.kill()
+        _, err = driver.communicate(timeout=40)
+    finally:
+        driver.kill()
+    assert driver.returncode == 2 and err == f"cabench: {DIED}\n"
+    write(tiny / "scale.yaml", TINY_SCALE)
+    finish(tiny, "--executor", "local")  # no lock is left
+    assert outcome(tiny / "results") == undisturbed.outcome
 
 
 DEADLY = """
