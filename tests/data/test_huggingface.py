@@ -83,10 +83,21 @@ def test_a_column_of_values_as_label(saved):
     ]  # fmt: skip
 
 
+def test_numbers_stay_with_their_row(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    ages = [row / 7 for row in range(200)]
+    table(200).add_column("age", ages).save_to_disk(tmp_path / "one")
+    dataset = load(tmp_path / "one", numbers=("age",))
+    assert dataset.vectors == {"age": 1}
+    part = dataset.split("generator-train")
+    assert np.corrcoef(part.vectors["age"][:, 0], part.images[:, 2, 0, 0])[0, 1] > 0.9999
+
+
 @pytest.mark.parametrize(
     ("options", "text"),
     [
         ({"label": "fin"}, "label: no column 'fin' (did you mean 'fine'?); columns: img, fine"),
+        ({"numbers": ("fine", "caption")}, "caption: expected a number, got 'dark a'"),
         ({"image": "id"}, "image: expected a column of type Image, got 'id' of type Value"),
         ({"text": "fine"}, "fine: expected a caption or a list of captions, got 0"),
     ],
