@@ -19,7 +19,7 @@ def main() -> None:
     import onnxruntime  # noqa: F401
     import torch
 
-    from cabench.commands import app, dry_run  # noqa: F401
+    from cabench.commands import app, dry_run, entry  # noqa: F401
     from cabench.execution import run, trial  # noqa: F401
 
     torch.set_num_threads(1)
@@ -30,12 +30,14 @@ def main() -> None:
             die_at(1 + kills * every, before=kills % 2 == 0)
             sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115
             sys.argv = ["cabench", *words]
-            code = 0
+            code = 1  # of an exception; it must not end in this fork's exit handlers
             try:
-                app.main()
+                entry.main()
+                code = 0
             except SystemExit as stop:
                 code = stop.code or 0
-            os._exit(code)
+            finally:
+                os._exit(code)
         code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         if code != KILLED:
             print(kills)
