@@ -5,7 +5,7 @@ import pytest
 from cli import cabench, spawn
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_the_matrix_agrees_with_known_properties_of_kid_and_accuracy(tmp_path):
     """KID does not change with shuffled labels, accuracy gets worse; blur worsens both."""
     out = tmp_path / "reports"

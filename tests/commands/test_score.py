@@ -69,6 +69,7 @@ def test_what_score_can_not_do_is_one_line(run, monkeypatch):
         assert code == 2 and text in err and len(err.strip().splitlines()) == 1
 
 
+@pytest.mark.full
 def test_saved_samples_as_files_get_the_numbers_of_the_record(run, tmp_path):
     """Samples of a trial as PNGs by class, and as an .npz file: n and scores are its own."""
     store = Store(run / "results", run / ".cabench")

@@ -36,7 +36,12 @@ seeds: 3
 """
 WRITTEN_OUT = """
 scale: mine
-data: [{streams: [label], source: digits}]
+data:
+  - {streams: [label], source: digits}
+  - streams: [label, measures]
+    source: fashion16-measured
+    patch: 4
+    metrics: [kid_levels, kid, condition_accuracy, condition_error, heldout_loss]
 backbones:
   dit: {preset: micro, patch: 2}
   uvit: {preset: micro, patch: 2}

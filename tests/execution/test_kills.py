@@ -71,7 +71,7 @@ def test_random_kills_of_driver_and_workers(tiny, undisturbed, kills):
 
 COUNTED = """
 import os, sys
-from cabench.commands import app as cli
+from cabench.commands import entry as cli
 from cabench.execution import trial as stages
 measure = stages.measure
 def counted(trial, *rest):

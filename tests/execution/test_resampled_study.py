@@ -45,7 +45,7 @@ def test_seeds_with_other_images_do_not_train_in_one_stack(tmp_path):
     assert not any(trial.beside for trial in stacked(drawn.trials, 4))
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_trials_are_scored_against_the_images_that_their_seed_draws(tmp_path):
     (tmp_path / "drawn.yaml").write_text(STUDY)
     (tmp_path / "tiny.yaml").write_text(TINY_SCALE)

@@ -14,7 +14,8 @@ import pytest
 
 from cabench.config.study import read_scale, read_study
 from cabench.planning.trials import Plan, manifest, plan
-from cabench.records.schema import ManifestDesign
+from cabench.planning.tuning import Search, searches, tuned
+from cabench.records.schema import ManifestDesign, SearchOutcome
 
 ROOT = Path(__file__).parents[2]
 REFERENCE = ROOT / "results" / "reference"
@@ -37,7 +38,16 @@ def planned(name: str) -> Plan:
         seed for seed in committed["seeds"] if all(seed in of_arm for of_arm in seeds.values())
     ]
     scale = read_scale(committed["scale_file"])
-    return plan(file, scale, first, further_seeds=seeds, all_arms=all_arms(name))
+    shared = plan(file, scale, first, further_seeds=seeds, all_arms=all_arms(name))
+    outcomes = {search.arm: outcome_of(search) for search in searches(shared)}
+    return tuned(shared, outcomes) if outcomes else shared
+
+
+def outcome_of(search: Search) -> SearchOutcome:
+    """The committed outcome of the search for an arm's rate."""
+    return SearchOutcome.model_validate_json(
+        (REFERENCE / "tuning" / f"{search.key}.json").read_text()
+    )
 
 
 def all_arms(name: str) -> bool:

@@ -53,6 +53,7 @@ def test_a_study_survives_the_loss_of_a_node(tiny, undisturbed):
     assert outcome(tiny / "results") == undisturbed.outcome
 
 
+@pytest.mark.full
 def test_resources_that_no_node_has_are_refused(tiny):
     text = (tiny / "scale.yaml").read_text()
     write(tiny / "large.yaml", text + "resources: {cpus: 64}\n")
@@ -215,6 +216,7 @@ class Deadly(Method):
 """
 
 
+@pytest.mark.full
 def test_an_arm_that_kills_its_workers_fails_alone(tiny):
     write(tiny / "deadly.py", DEADLY)
     arm = "{deadly: {methods: [native, deadly]}}"

@@ -29,7 +29,7 @@ def test_a_long_temporary_directory_is_not_used(tmp_path, monkeypatch):
 
 COMMAND = """
 import signal, sys, time
-from cabench.commands import app
+from cabench.commands import entry
 from cabench.errors import CabenchError
 from cabench.execution.executors import session
 from cabench.execution.executors.session import Watch
@@ -44,7 +44,7 @@ try:
         dead.append("gcs_server")
         time.sleep(60)
 except CabenchError as error:
-    app._stop(str(error))
+    entry._stop(str(error))
 """
 
 
