@@ -80,9 +80,10 @@ def started(pool: Pool) -> Iterator[int]:
         else:
             _check_address(pool.address)
             ray.init(pool.address, runtime_env={"env_vars": worker_environment()}, **quiet)
-    except (ConnectionError, ValueError, RuntimeError, OSError) as error:
+    except Exception as error:  # Ray raises plain ones, too
         where = f"--ray-address '{pool.address}'" if pool.address else "Ray on this machine"
-        raise CabenchError(f"{where}: can't start: {str(error).splitlines()[0]}") from None
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise CabenchError(f"{where}: can't start: {reason}") from None
     watch = _watch() if pool.address is None else None
     try:
         with stop_on_signals(), watch or nullcontext():
