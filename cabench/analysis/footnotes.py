@@ -15,6 +15,7 @@ PROTOCOL = (  # must agree to compare scores
     "n",
     "guidance",
     "guidance_interval",
+    "autoguidance",
     "judge",
     "sampler",
     "steps",
@@ -142,15 +143,20 @@ def _protocol_parts(protocol: Protocol) -> list[str]:
         f"{protocol.images:,} images seen",
         *([f"starts from weights {protocol.init_from[:12]}"] if protocol.init_from else []),
         f"n = {protocol.n:,} samples per trial",
-        f"guidance {protocol.guidance:g}" + _interval(protocol.guidance_interval),
+        f"guidance {protocol.guidance:g}" + _guided(protocol),
         f"sampler {protocol.sampler}",
         f"{protocol.steps} sampling steps",
         f"feature extractor {protocol.judge}",
     ]
 
 
-def _interval(interval: tuple[float, float] | None) -> str:
-    return "" if interval is None else f" at noise levels {interval[0]:g} to {interval[1]:g}"
+def _guided(protocol: Protocol) -> str:
+    text = ""
+    if (interval := protocol.guidance_interval) is not None:
+        text = f" at noise levels {interval[0]:g} to {interval[1]:g}"
+    if (seen := protocol.autoguidance) is not None:
+        text += f" by the network after {seen:,} images"
+    return text
 
 
 def settings_note(manifest: Manifest) -> str:

@@ -182,6 +182,9 @@ class Sampling(Part):
     """further guidance values"""
     guidance_interval: tuple[Level, Level] | None = None
     """guide only while the noise level, t / 1000, is in this interval (arXiv 2404.07724)"""
+    autoguidance: Positive | None = None
+    """autoguidance (arXiv 2406.02070): guide with the averaged network after so many images of the
+    same training, in the place of the unconditional network"""
 
     @model_validator(mode="after")
     def interval_rises(self) -> Sampling:

@@ -43,6 +43,7 @@ def train(
     beside: Sequence[Job] = (),  # other seeds of the arm
     cache: Path | None = None,  # directory of compiled code; needed by specs that are compiled
     weights: Mapping[str, Tensor] | None = None,  # to start from, of specs with `init_from`
+    guide: int | None = None,  # images after which a snapshot guides the samples
 ) -> Path:
     """Trains to `images`, resuming from the state on disk; returns the snapshot's path.
 
@@ -56,6 +57,8 @@ def train(
     batch = spec.training.batch
     stops = marks(batch, snapshot_every, images)
     end = stops[-1]
+    if guide is not None:
+        stops = sorted({*stops, marks(batch, guide, guide)[-1]})
     final = snapshot_path(folder, end)
     if load(final) is not None:
         return final

@@ -143,11 +143,14 @@ def no_grid(process: Process, sampler: str, steps: int) -> str | None:
 
 
 class Guide:
-    """Classifier-free guidance over all streams but the timestep: u + g (c - u); 1 is no guidance.
+    """Guidance u + g (c - u) of the prediction c; g = 1 is none. For one sampling trajectory.
 
-    For one sampling trajectory. Called with x (B, C, H, W) and one t for the whole batch. Equal
-    conditions are embedded once. There is no guidance where t / 1000 is outside of `interval`
-    (Kynkaanniemi et al., arXiv 2404.07724).
+    u is the same network's prediction without the streams other than the timestep (classifier-free
+    guidance, arXiv 2207.12598) or, with a `weak` network, that one's prediction under the same
+    condition (autoguidance, arXiv 2406.02070). There is no guidance where t / 1000 is outside of
+    `interval` (arXiv 2404.07724).
+
+    Called with x (B, C, H, W) and one t for the whole batch. Equal conditions are embedded once.
     """
 
     def __init__(
@@ -157,28 +160,36 @@ class Guide:
         streams: Streams,
         device: str,
         interval: tuple[float, float] = (0.0, 1.0),
+        weak: nn.Module | None = None,
     ):
-        self.model, self.guidance, self.interval = model, guidance, interval
+        self.model, self.weak, self.guidance, self.interval = model, weak, guidance, interval
         rows, index = distinct(streams)
         self.streams, self.drop = take(streams, rows, device), None
-        if guidance != 1:  # one more condition, the null one, for a second copy of all samples
+        if guidance != 1 and weak is None:
+            # one more condition, the null one, for a second copy of all samples
             rows = torch.cat([rows, rows[:1]])
             self.streams = take(streams, rows, device)
             self.drop = (torch.arange(len(rows)) == len(rows) - 1).to(device)
             index = torch.cat([index, torch.full_like(index, len(rows) - 1)])
         self.index, self.count = index.to(device), len(rows)
         self.cache: Cache = {}  # the model's: what stays the same through the trajectory
+        self.weak_cache: Cache = {}
 
     def __call__(self, x: Tensor, t: Tensor) -> Tensor:
         low, high = self.interval
         guided = self.guidance != 1 and low <= float(t) / STEPS <= high
         t = t.expand(self.count)
-        if not guided:
-            index = self.index[: len(x)]
-            return self.model(x, t, self.streams, self.drop, index, self.cache)
-        both = self.model(torch.cat([x, x]), t, self.streams, self.drop, self.index, self.cache)
-        conditional, unconditional = both.chunk(2)  # (B, C, H, W) each
-        return unconditional + self.guidance * (conditional - unconditional)
+        if guided and self.weak is None:
+            both = self.model(torch.cat([x, x]), t, self.streams, self.drop, self.index, self.cache)
+            conditional, other = both.chunk(2)  # (B, C, H, W) each
+        else:
+            condition = self.streams, self.drop, self.index[: len(x)]
+            conditional = self.model(x, t, *condition, self.cache)
+            if not guided:
+                return conditional
+            assert self.weak is not None
+            other = self.weak(x, t, *condition, self.weak_cache)
+        return other + self.guidance * (conditional - other)
 
 
 @torch.no_grad()
@@ -192,6 +203,7 @@ def sample(
     steps: int = 20,
     guidance: float = 1.0,
     interval: tuple[float, float] | None = None,  # of t / 1000; None: all
+    weak: nn.Module | None = None,  # the guide; None: the model without its condition
     batch: int = 250,
     device: str = "cpu",
     progress: Callable[[int], None] = lambda done: None,
@@ -202,7 +214,7 @@ def sample(
     for start in range(0, n, batch):
         index = range(start, min(start + batch, n))
         conditions = take(streams, slice(start, start + batch))
-        guide = Guide(model, guidance, conditions, device, interval or (0.0, 1.0))
+        guide = Guide(model, guidance, conditions, device, interval or (0.0, 1.0), weak)
         generators = [generator(seed, "sample", i) for i in index]
         x = torch.stack([torch.randn(shape, generator=g) for g in generators]).to(device)
         scheduler = solver(process, sampler, steps)

@@ -49,6 +49,7 @@ class Sampler:
     trial: Trial
     store: Store
     snapshot: Path
+    guide: Path | None          # snapshot of the guide; None: classifier-free guidance
     dataset: Dataset
     decode: Decoder
     device: str
@@ -61,6 +62,7 @@ class Sampler:
         if (cached := load(path)) is not None:
             return cached[0]["images"].numpy()
         train, sampling = self.trial.spec.train, self.trial.spec.sample
+        guide = None if guidance == 1 else self.guide
         real = Data(self.dataset.split(scorer.reference), train.model.embedder.streams)
         images = sample(
             load_ema(train.model, self.snapshot, self.device),
@@ -72,6 +74,7 @@ class Sampler:
             steps=sampling.steps,
             guidance=guidance,
             interval=sampling.guidance_interval,
+            weak=None if guide is None else load_ema(train.model, guide, self.device),
             batch=sampling.batch,
             device=self.device,
             progress=lambda n: self.progress("sample", n / scorer.n, f"guidance {guidance:g}"),

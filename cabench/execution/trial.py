@@ -12,9 +12,10 @@ from filelock import Timeout
 from cabench import metrics
 from cabench.cost.macs import cost
 from cabench.data import Dataset
-from cabench.diffusion.checkpoints import load_ema, load_existing
+from cabench.diffusion.checkpoints import load, load_ema, load_existing, snapshot_path
 from cabench.diffusion.loop import Job, train
 from cabench.diffusion.process import Process
+from cabench.diffusion.training import marks
 from cabench.diffusion.weight_diagnostics import last_point
 from cabench.errors import DataMissing, describe, is_machine_fault
 from cabench.execution import grids
@@ -101,7 +102,8 @@ def measure(trial: Trial, store: Store, device: str, progress: Progress) -> Json
     reference_s = time.perf_counter() - began
 
     decode = ASSETS.decoder(dataset, device)
-    sampler = Sampler(trial, store, trained.snapshot, dataset, decode, device, progress)
+    guide = _guide(trial, dataset, store, device)
+    sampler = Sampler(trial, store, trained.snapshot, guide, dataset, decode, device, progress)
     splits = [sampler.score_split(scorer) for scorer in scorers]
     samples = [split.samples for split in splits]
     scores = {name: value for split in splits for name, value in split.metrics.items()}
@@ -153,9 +155,35 @@ def _train(
             beside=_beside(trial, store, locks),
             cache=store.cache,
             weights=ASSETS.weights(spec, trial.places),
+            guide=trial.spec.sample.autoguidance,
         )
     _, metadata = load_existing(snapshot)
     return Trained(snapshot, metadata["curve"], metadata["seconds"])
+
+
+def _guide(trial: Trial, dataset: Dataset, store: Store, device: str) -> Path | None:
+    """The snapshot that guides the samples, or None; trained where the training has left none.
+
+    Up to it the rate is constant, so the trial's training and its trunk have the same bits there.
+    """
+    spec, images = trial.spec.train, trial.spec.sample.autoguidance
+    if images is None:
+        return None
+    own = snapshot_path(store.training(spec.key), marks(spec.training.batch, images, images)[-1])
+    if load(own) is not None:
+        return own
+    trunk = spec.trunk or spec
+    with store.lock(trunk.key) if trunk is not spec else contextlib.nullcontext():
+        return train(
+            trunk,
+            images,
+            dataset,
+            store.training(trunk.key),
+            device=device,
+            snapshot_every=images,
+            cache=store.cache,
+            weights=ASSETS.weights(spec, trial.places),
+        )
 
 
 def _trunk(spec: TrainSpec, store: Store) -> Path | None:

@@ -40,12 +40,33 @@ def _check_lengths(scale: Scale) -> None:
 
 
 def _check_guidance(scale: Scale) -> None:
-    interval = scale.sampling.guidance_interval
-    if interval is not None and all(g == 1 for _, g in _guidances(scale.sampling)):
-        text = f"expected no interval, as no samples are guided, got {listed(map(str, interval))}"
-        raise ConfigError("scale", ("sampling", "guidance_interval"), text)
-    if scale.training.label_dropout:
-        return
+    interval, guide = scale.sampling.guidance_interval, scale.sampling.autoguidance
+    if all(g == 1 for _, g in _guidances(scale.sampling)):
+        if interval is not None:
+            text = f"expected none, as no samples are guided, got {listed(map(str, interval))}"
+            raise ConfigError("scale", ("sampling", "guidance_interval"), text)
+        if guide is not None:
+            text = f"expected none, as no samples are guided, got {guide}"
+            raise ConfigError("scale", ("sampling", "autoguidance"), text)
+    if guide is not None:
+        _check_guide(scale, guide)
+    elif not scale.training.label_dropout:
+        _check_unguided(scale)
+
+
+def _check_guide(scale: Scale, guide: int) -> None:
+    """The guide comes from the part of the training that all lengths share."""
+    training = scale.training
+    shortest = min([*training.lengths, training.images])
+    until = shortest - max(1, round(shortest * (training.decay or 0)))
+    until -= until % training.batch
+    if not training.batch <= guide <= until:
+        text = f"expected images from {training.batch} (batch) to {until}, where the rate decays"
+        text = text if training.decay else text.removesuffix(", where the rate decays")
+        raise ConfigError("scale", ("sampling", "autoguidance"), f"{text}, got {guide}")
+
+
+def _check_unguided(scale: Scale) -> None:
     for where, guidance in _guidances(scale.sampling):
         if guidance != 1:
             text = f"expected 1 where training's label_dropout is 0, got {guidance:g}"

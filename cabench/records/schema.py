@@ -117,6 +117,7 @@ class Protocol(Frozen):
     batch: int
     sampler_version: int | None = None
     guidance_interval: tuple[float, float] | None = None
+    autoguidance: int | None = None
     init_from: str | None = None
     heldout_split: str
     heldout_pictures: int

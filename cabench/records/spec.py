@@ -245,6 +245,7 @@ class SampleSpec(Frozen):
     batch: int
     sampler_version: int | None = None  # where it is above 1
     guidance_interval: tuple[float, float] | None = None  # of t / 1000; unset: all of it
+    autoguidance: int | None = None  # images seen by the guide; unset: classifier-free guidance
 
 
 class MetricVersion(Frozen):
@@ -301,8 +302,9 @@ class TrialSpec(Frozen):
     def sample_key(self, guidance: float, split: str = "report") -> str:
         """The key of the samples that are conditioned on a split's streams."""
         sample = self.sample.dump()
-        if guidance == 1:  # the interval changes nothing
+        if guidance == 1:  # how to guide changes nothing
             sample.pop("guidance_interval", None)
+            sample.pop("autoguidance", None)
         parts: list[Any] = [self.train_key, self.images, sample, guidance]
         if split != "report":
             parts.append({split: getattr(self.score, split)})

@@ -212,6 +212,17 @@ def test_guidance_extrapolates_from_the_null_condition():
         torch.testing.assert_close(unguided(x, t), conditional, rtol=1e-4, atol=1e-4)
 
 
+def test_autoguidance_extrapolates_from_the_weak_network():
+    model, weak = trained_like(), trained_like(seed=1)
+    streams = {"label": torch.tensor([3, 1, 3])}
+    x, guide = torch.randn(3, 1, 8, 8), Guide(model, 3.0, streams, "cpu", weak=weak)
+    for t in torch.tensor([900.0, 300.0]):  # each network has its own cache
+        own, other = (network(x, t.expand(3), streams) for network in (model, weak))
+        assert not torch.allclose(own, other, atol=1e-2)
+        expected = other + 3 * (own - other)
+        torch.testing.assert_close(guide(x, t), expected, rtol=1e-4, atol=1e-4)
+
+
 def test_equal_conditions_are_embedded_once_while_sampling():
     model, rows = trained_like(), []
     model.embedder.register_forward_pre_hook(lambda m, args: rows.append(len(args[0])))

@@ -15,6 +15,7 @@ from cabench.records.store import Store
 
 DECAYED = TINY_SCALE.replace("images: 192", "images: 192, decay: 0.5")
 SHORTER = TINY_SCALE.replace("images: 192", "images: 96, decay: 0.5")
+GUIDED = DECAYED.replace("steps: 3", "steps: 3, guidance: 2, autoguidance: 32")
 LENGTHS = DECAYED.replace("images: 192", "images: 192, lengths: [96]")
 
 
@@ -31,6 +32,17 @@ def run(folder: Path, scale: str, name: str) -> Path:
     )
     execute(prepare(Path("tiny.yaml"), options))
     return root
+
+
+def test_a_guide_has_the_bits_of_the_training_that_it_guides(tiny):
+    """Of two lengths the longer continues from the trunk, and has no snapshot of its own there."""
+    lengths = GUIDED.replace("images: 192", "images: 192, lengths: [96]")
+    both, alone = outcome(run(tiny, lengths, "both")), outcome(run(tiny, GUIDED, "alone"))
+    assert len(both) == 4 and len(alone) == 2
+    assert alone.items() <= both.items()
+    unconditional = outcome(run(tiny, GUIDED.replace(", autoguidance: 32", ""), "alone"))
+    assert alone.items() <= unconditional.items()  # records of both runs
+    assert len({record["metrics"]["kid"] for record in unconditional.values()}) == 4
 
 
 def test_every_length_has_the_bits_of_a_study_of_that_length(tiny, monkeypatch):

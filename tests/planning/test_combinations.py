@@ -28,6 +28,7 @@ CHOICES = {  # of a scale; the product has every combination
     "sampling.steps": [1, 250, 999],
     "sampling.guidance": [0, 1],
     "sampling.sweep": [{}, {"guidance": [1.0, 2.0]}, {"guidance": [2.0], "seeds": 0}],
+    "sampling.autoguidance": [None, 64],
     "training.label_dropout": [0, 0.1],
     "training.decay": [0, 0.4],
     "training.lengths": [[], [96]],
@@ -50,8 +51,12 @@ def means_something(c):
     is_guided = any(g != 1 for g in (c["sampling.guidance"], *swept))
     if process[0] == "flow" and process[1] != "linear":
         return False
-    if is_guided and not c["training.label_dropout"]:
+    if c["sampling.autoguidance"] and not is_guided:
         return False
+    if is_guided and not (c["training.label_dropout"] or c["sampling.autoguidance"]):
+        return False
+    if c["sampling.autoguidance"] and c["training.lengths"] and c["training.decay"]:
+        return False  # 64 of 96 images is in the decay
     return has_grid(*process, c["sampling.sampler"], c["sampling.steps"])
 
 
@@ -82,6 +87,7 @@ def test_every_combination_of_discrete_options(tiny):
     assert accepted > 500
     assert refused == {
         "diffusion", "sampling.sampler", "sampling.steps", "sampling.guidance", "sampling.sweep",
+        "sampling.autoguidance",
     }  # fmt: skip
 
 
