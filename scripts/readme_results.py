@@ -1,18 +1,33 @@
-"""Writes the README's tables of the reference run: `python scripts/readme_results.py`."""
+"""Writes the README's tables of the main reference run, and a page per reference run.
+
+    python scripts/readme_results.py
+
+The pages are docs/results/STUDY.md.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from cabench.analysis import tables
 from cabench.analysis.formatting import NONE, effect_decimals, effect_text
 from cabench.analysis.summary import FLOOR, summary
 from cabench.analysis.verdict_text import measured, outcome_of
 from cabench.evidence.results import Results
 from cabench.evidence.verdicts import Verdict
-from cabench.records.runs import find_run
+from cabench.records.runs import Run, all_runs, find_run
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "README.md"
+REFERENCE = ROOT / "results" / "reference"
+PAGES = ROOT / "docs" / "results"
+NOTE = "<!-- Generated from results/reference: python scripts/readme_results.py -->"
+FIGURES = {  # file -> caption
+    "forest.png": "Differences to the baseline in the primary metric, with 95 % intervals.",
+    "samples.png": "Samples: a row per arm; every arm starts from the same noise.",
+    "curves.png": "Training: loss on images of the report split by images seen.",
+    "weights.png": "What the condition changes in the generated weights, per kind of layer.",
+}
 BEGIN, END = "<!-- {}: python scripts/readme_results.py -->", "<!-- end of {} -->"
 # Title in the table of the run -> title in the README
 COLUMNS = {
@@ -97,7 +112,7 @@ PARTS = {"results": arms, "claims": claims}
 
 def with_tables(page: str) -> str:
     """The page with the tables of the reference run between their marks."""
-    results = Results.of(find_run(ROOT / "results" / "reference", "layer_placement", "quick"))
+    results = Results.of(find_run(REFERENCE, "layer_placement", "quick"))
     for name, part in PARTS.items():
         begin, end = BEGIN.format(name), END.format(name)
         before, rest = page.split(begin)
@@ -105,5 +120,30 @@ def with_tables(page: str) -> str:
     return page
 
 
+def pages() -> dict[Path, str]:
+    """The text of each reference run's page."""
+    return {PAGES / f"{run.manifest.study}.md": page(run) for run in all_runs(REFERENCE)}
+
+
+def page(run: Run) -> str:
+    """The run's own table and claims, below links to its files and its figures."""
+    study, folder = run.manifest.study, f"../../results/reference/{run.folder.name}"
+    title, table = tables.to_markdown(Results.of(run)).split("\n", 1)
+    figures = [
+        f"![{caption}]({folder}/{name})\n\n*{caption}*"
+        for name, caption in FIGURES.items()
+        if (run.folder / name).exists()
+    ]
+    links = (
+        f"How the run was planned and what it shows: [results](../results.md). "
+        f"[The study](../../studies/{study}.yaml); [its numbers as CSV]({folder}/table.csv); "
+        f"as a PDF: `cabench report {study} --results results/reference`."
+    )
+    return "\n\n".join([title, NOTE, links, table.strip(), "## Figures", *figures])
+
+
 if __name__ == "__main__":
     PAGE.write_text(with_tables(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+    PAGES.mkdir(exist_ok=True)
+    for path, text in pages().items():
+        path.write_text(text + "\n", encoding="utf-8")

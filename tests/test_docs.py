@@ -124,6 +124,16 @@ def committed(run: str) -> dict[str, list[str]]:
     return {row[0]: row for row in table(REFERENCE / run / "table.md", "arm")}
 
 
+def test_every_reference_run_has_its_page():
+    script = runpy.run_path(str(ROOT / "scripts" / "readme_results.py"))
+    written = {p: p.read_text(encoding="utf-8") for p in (ROOT / "docs/results").glob("*.md")}
+    pages = {path: text + "\n" for path, text in script["pages"]().items()}
+    assert written == pages, "run: python scripts/readme_results.py"
+    for path, text in pages.items():
+        table = (REFERENCE / f"{path.stem}.quick" / "table.md").read_text(encoding="utf-8")
+        assert table.split("\n", 1)[1].strip() in text, f"{path.stem}: table.md is not up to date"
+
+
 def test_the_readmes_table_is_that_of_the_reference():
     script = runpy.run_path(str(ROOT / "scripts" / "readme_results.py"))
     page = script["PAGE"].read_text(encoding="utf-8")

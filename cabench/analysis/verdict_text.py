@@ -184,7 +184,7 @@ def outcome_of(results: Results) -> str:
 
 
 def outcome(verdicts: Iterable[Verdict]) -> str:
-    """'None of the 3 tested claims is supported: 3 unresolved; 1 not tested.'; '' without claims.
+    """'Of the 4 tested claims, 1 is supported and 3 are unresolved.'; '' without claims.
 
     Claims that counting decides, and claims of added arms, have sentences of their own.
     """
@@ -211,10 +211,11 @@ def _outcome_of_tests(words: Sequence[str], suffix: str) -> str:
     elif won == len(tested):
         text = f"{'Both' if won == 2 else f'All {won}'} tested claims{suffix} are supported"
     else:
-        verb = "are" if won > 1 else "is"
-        others = [f"{tested.count(w)} {w}" for w in OTHERS if w in tested]
-        text = f"{won or 'None'} of the {len(tested)} tested claims{suffix} {verb} supported: "
-        text += ", ".join(others)
+        counts = [(won, "supported"), *((tested.count(w), w) for w in OTHERS if w in tested)]
+        parts = [f"{n or 'none'} {'are' if n > 1 else 'is'} {word}" for n, word in counts]
+        text = (
+            f"Of the {len(tested)} tested claims{suffix}, {', '.join(parts[:-1])} and {parts[-1]}"
+        )
     return f"{text}; {skipped} not tested." if skipped else f"{text}."
 
 

@@ -19,15 +19,15 @@ def verdicts(*words, test="superiority", added=False):
     [
         (
             ["unresolved"] * 3 + ["not tested"],
-            "None of the 3 tested claims is supported: 3 unresolved; 1 not tested.",
+            "Of the 3 tested claims, none is supported and 3 are unresolved; 1 not tested.",
         ),
         (
             ["supported", "contradicted", "unresolved"],
-            "1 of the 3 tested claims is supported: 1 contradicted, 1 unresolved.",
+            "Of the 3 tested claims, 1 is supported, 1 is contradicted and 1 is unresolved.",
         ),
         (
             ["supported", "supported", "contradicted"],
-            "2 of the 3 tested claims are supported: 1 contradicted.",
+            "Of the 3 tested claims, 2 are supported and 1 is contradicted.",
         ),
         (["supported"] * 3, "All 3 tested claims are supported."),
         (["supported"] * 2 + ["not tested"], "Both tested claims are supported; 1 not tested."),

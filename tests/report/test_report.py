@@ -211,7 +211,7 @@ def test_the_committed_run_has_its_report(text_of, tmp_path):
 
     run = find_run(ROOT / "results" / "reference", "layer_placement")
     pages = text_of(write_report(run, tmp_path)[0])
-    assert "1 of the 4 tested claims is supported: 3 unresolved." in pages[0]
+    assert "Of the 4 tested claims, 1 is supported and 3 are unresolved." in pages[0]
     assert "real images" in " ".join(pages)  # the grid of real images was read
 
 
