@@ -34,6 +34,7 @@ from cabench.diffusion.stack import Stack
 from cabench.diffusion.training import TrainingRun
 from cabench.models.model import build_initialised
 from cabench.records.spec import ModelSpec
+from cabench.runtime.threads import one_thread
 
 CACHE = Path(".cabench")
 CLASSES = 10
@@ -315,12 +316,12 @@ def main() -> None:
     parser.add_argument("--stack", type=int, default=3)
     parser.add_argument("--csv")
     arguments = parser.parse_args()
-    torch.set_num_threads(1)
     torch.manual_seed(0)
     rows = []
-    for part in arguments.parts.split(","):
-        for shape in {"training": TRAINING, "sampling": SAMPLING}[part]:
-            rows += compare(part, shape, arguments.stack, arguments.rounds)
+    with one_thread():  # as a trial runs, which keeps freed memory; for the others, too
+        for part in arguments.parts.split(","):
+            for shape in {"training": TRAINING, "sampling": SAMPLING}[part]:
+                rows += compare(part, shape, arguments.stack, arguments.rounds)
     if arguments.csv:
         with open(arguments.csv, "w", newline="") as file:
             writer = csv.DictWriter(file, list(rows[0]))
