@@ -263,6 +263,11 @@ def sequence(embedded: Embedded, source: Iterable[str]) -> tuple[Tensor, Tensor 
             stream, mask = embedded[name].unsqueeze(1), None
         tokens.append(stream)
         masks.append(mask)
+    return joined(tokens, masks)
+
+
+def joined(tokens: list[Tensor], masks: list[Tensor | None]) -> tuple[Tensor, Tensor | None]:
+    """Tokens (B, L_i, D) and masks (B, L_i) or None as one sequence; no mask if all are None."""
     if all(mask is None for mask in masks):
         return torch.cat(tokens, 1), None
     full = [t.new_ones(t.shape[:2], dtype=torch.bool) for t in tokens]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -83,9 +84,9 @@ class Modulation:
     """For a normalised feature h (B, N, D): h * (1 + scale) + shift."""
 
     # fmt: off
-    shift: Tensor               # (B, D)
-    scale: Tensor               # (B, D)
-    gate: Tensor | None = None  # (B, D): multiplies the residual branch that starts at this norm
+    shift: Tensor               # (B, D), or (B, N, D): one per token
+    scale: Tensor               # the same shape
+    gate: Tensor | None = None  # the same: multiplies the residual branch that starts at this norm
     # fmt: on
 
     def take(self, index: Tensor) -> Modulation:
@@ -107,13 +108,17 @@ class ExtraTokens:
 
 @dataclass(frozen=True)
 class Branch:
-    """A residual branch, module(x (B, N, D), *inputs) -> (B, N, D)."""
+    """What a method computes from the features at a hook: module(*features, *inputs).
 
-    module: Callable[..., Tensor]
+    At `context` and `ffn` it maps x (B, N, D) to the update of x; at a norm it maps the normalised
+    feature to its Modulation; at `joint`, see `sites.JointAttention`.
+    """
+
+    module: Callable[..., Any]
     inputs: tuple[Tensor | None, ...]  # of the condition: (B, ...) each, or None
 
-    def __call__(self, x: Tensor) -> Tensor:
-        return self.module(x, *self.inputs)
+    def __call__(self, *features: Tensor | None) -> Any:
+        return self.module(*features, *self.inputs)
 
     def take(self, index: Tensor) -> Branch:
         return Branch(self.module, tuple(t if t is None else t[index] for t in self.inputs))
@@ -124,7 +129,7 @@ class Conditioning:
     """Everything that the methods pass to the backbone for one batch, by the layer's address."""
 
     operations: dict[str, list[Operation]] = field(default_factory=dict)
-    modulation: dict[str, Modulation] = field(default_factory=dict)
+    modulation: dict[str, Modulation | Branch] = field(default_factory=dict)
     tokens: list[ExtraTokens] = field(default_factory=list)
     branches: dict[str, Branch] = field(default_factory=dict)
     penalties: list[Callable[[], Tensor]] = field(default_factory=list)  # of the loss, in training

@@ -2,7 +2,8 @@
 
 A *site* is a layer whose weight may depend on the condition. A *hook* is another place where a
 method may act: `norm` (modulates the output of a norm), `tokens` (adds tokens to the sequence),
-`context` (a branch after self-attention), `ffn` (a branch beside the feed-forward part).
+`context` (a branch after self-attention), `ffn` (a branch beside the feed-forward part), `joint`
+(tokens of the condition's own that take part in self-attention).
 
 A backbone is built from the layers below and passes `cond` through to them; it knows no method. A
 method returns a `Conditioning` and knows no backbone.
@@ -18,9 +19,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cabench.models.attention import attend
 from cabench.models.init import parameter, rule_of
 from cabench.models.kernels import conditional_depthwise, conditional_linear, static_depthwise
-from cabench.models.operations import Conditioning, Operation
+from cabench.models.operations import Branch, Conditioning, Operation
 
 LinearSite = Literal["patch_embed", "attn_qkv", "attn_out", "ffn_in", "ffn_out", "head", "skip"]
 SiteKind = Literal[
@@ -35,7 +37,7 @@ SiteKind = Literal[
     "skip",
 ]
 SITES: tuple[str, ...] = get_args(SiteKind)
-HOOKS = ("norm", "tokens", "context", "ffn")
+HOOKS = ("norm", "tokens", "context", "ffn", "joint")
 
 
 # ---- layers of a backbone -----------------------------------------------------------------------
@@ -145,8 +147,31 @@ class Hook(nn.Module):
         return None if branch is None else branch(x)
 
 
+class JointAttention(nn.Module):
+    """Self-attention of q, k, v (B, heads, N, d) -> (B, heads, N, d), with the `joint` hook.
+
+    `tokens` are the condition's own, which a method's branch passes from block to block: None
+    before the first block, and without a method.
+    """
+
+    hook = "joint"
+    address: str = ""
+
+    def __init__(self, width: int, heads: int):
+        super().__init__()
+        self.width, self.size = width, heads
+
+    def forward(
+        self, q: Tensor, k: Tensor, v: Tensor, tokens: Tensor | None, cond: Conditioning
+    ) -> tuple[Tensor, Tensor | None]:
+        branch = cond.branches.get(self.address)
+        return (attend(q, k, v), None) if branch is None else branch(q, k, v, tokens)
+
+
 class ModulatedNorm(nn.Module):
-    """LayerNorm with the `norm` hook: x (B, N, D) -> h (B, N, D), gate (B, 1, D), (D,) or None.
+    """LayerNorm with the `norm` hook: x (B, N, D) -> h (B, N, D) and a gate or None.
+
+    The gate is (D,), (B, 1, D), or (B, N, D) where the modulation differs by token.
 
     With a modulator, DiT's norms have no affine of their own; without one they learn it.
     """
@@ -168,8 +193,15 @@ class ModulatedNorm(nn.Module):
         m = cond.modulation.get(self.address)
         if m is None:
             return h, self.gate
-        h = torch.addcmul(m.shift.unsqueeze(1), h, 1 + m.scale.unsqueeze(1))
-        return h, self.gate if m.gate is None else m.gate.unsqueeze(1)
+        if isinstance(m, Branch):
+            m = m(h)
+        h = torch.addcmul(over_tokens(m.shift), h, 1 + over_tokens(m.scale))
+        return h, self.gate if m.gate is None else over_tokens(m.gate)
+
+
+def over_tokens(part: Tensor) -> Tensor:
+    """A part of a modulation, (B, D) or (B, N, D), as (B, 1, D) or (B, N, D)."""
+    return part.unsqueeze(1) if part.dim() == 2 else part
 
 
 def residual(x: Tensor, update: Tensor, gate: Tensor | None) -> Tensor:
@@ -221,13 +253,13 @@ class NormHook:
 
 @dataclass(frozen=True)
 class BranchHook:
-    """A place in a block for a context to attend to, or for a branch beside the FFN."""
+    """A place in a block for a method's branch."""
 
     # fmt: off
     address: str
-    hook: str   # context or ffn
+    hook: str   # context, ffn or joint
     width: int
-    size: int   # context: attention heads of the block; ffn: hidden width of the FFN
+    size: int   # ffn: hidden width of the FFN; others: attention heads of the block
     # fmt: on
 
 
@@ -257,7 +289,7 @@ def address_layers(backbone: nn.Module) -> Layout:
         elif isinstance(module, ModulatedNorm):
             module.address = name
             norms.append(NormHook(name, module.width, module.gated))
-        elif isinstance(module, Hook):
+        elif isinstance(module, Hook | JointAttention):
             module.address = name
             branches.append(BranchHook(name, module.hook, module.width, module.size))
     blocks: Any = getattr(backbone, "blocks", ())

@@ -12,12 +12,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cabench.models.activations import gelu_tanh
-from cabench.models.attention import attend
 from cabench.models.backbones.convolution import Convolution, Place
 from cabench.models.init import constant
 from cabench.models.operations import Conditioning
 from cabench.models.sites import (
     Hook,
+    JointAttention,
     ModulatedNorm,
     SiteLinear,
     image_tokens,
@@ -41,20 +41,23 @@ def sincos_positions(width: int, height: int, breadth: int) -> Tensor:
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention: (B, N, D) -> (B, N, D)."""
+    """Multi-head self-attention: (B, N, D) -> (B, N, D), and the condition's tokens, if any."""
 
     def __init__(self, width: int, heads: int):
         super().__init__()
         self.heads = heads
         self.qkv = SiteLinear("attn_qkv", width, 3 * width)
+        self.joint = JointAttention(width, heads)
         self.out = SiteLinear("attn_out", width, width)
 
-    def forward(self, x: Tensor, cond: Conditioning) -> Tensor:
+    def forward(
+        self, x: Tensor, cond: Conditioning, tokens: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None]:
         b, n, d = x.shape
         qkv = self.qkv(x, cond).view(b, n, 3, self.heads, -1)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)  # (B, heads, N, D / heads) each
-        y = attend(q, k, v)  # (B, heads, N, D / heads)
-        return self.out(y.transpose(1, 2).reshape(b, n, d), cond)
+        y, tokens = self.joint(q, k, v, tokens, cond)  # (B, heads, N, D / heads), (B, L, D)
+        return self.out(y.transpose(1, 2).reshape(b, n, d), cond), tokens
 
 
 class FeedForward(nn.Module):
@@ -77,7 +80,7 @@ class FeedForward(nn.Module):
 
 
 class Block(nn.Module):
-    """A pre-norm transformer block: (B, N, D) -> (B, N, D)."""
+    """A pre-norm transformer block: (B, N, D) -> (B, N, D), and the condition's tokens, if any."""
 
     def __init__(
         self,
@@ -96,12 +99,15 @@ class Block(nn.Module):
         self.ffn = FeedForward(width, hidden, conv)
         self.beside = Hook("ffn", width, hidden)
 
-    def forward(self, x: Tensor, cond: Conditioning) -> Tensor:
+    def forward(
+        self, x: Tensor, cond: Conditioning, tokens: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None]:
         h, gate = self.norm1(x, cond)  # (B, N, D)
-        x = residual(x, self.attn(h, cond), gate)
+        y, tokens = self.attn(h, cond, tokens)  # (B, N, D), (B, L, D)
+        x = residual(x, y, gate)
         x = plus(x, self.context(x, cond))
         h, gate = self.norm2(x, cond)  # (B, N, D)
-        return residual(x, plus(self.ffn(h, cond), self.beside(h, cond)), gate)
+        return residual(x, plus(self.ffn(h, cond), self.beside(h, cond)), gate), tokens
 
 
 @BACKBONES.register("dit")
@@ -111,7 +117,7 @@ class DiT(nn.Module):
     positions: Tensor
 
     version = 1
-    hooks = ("norm", "tokens", "context", "ffn")
+    hooks = ("norm", "tokens", "context", "ffn", "joint")
     sites = ("patch_embed", "depthwise", "attn_qkv", "attn_out", "ffn_in", "ffn_out", "head")
     native = [{"adaln_zero": {"source": "both"}}]
     presets = {
@@ -191,7 +197,8 @@ class DiT(nn.Module):
 
     def forward(self, x: Tensor, cond: Conditioning) -> Tensor:
         x = self.patch_embed(self.patchify(x), cond) + self.positions  # (B, N, D)
+        tokens = None  # of the condition
         for i, block in enumerate(self.blocks):
-            x = block(cond.join(x, i), cond)  # (B, T + N, D)
+            x, tokens = block(cond.join(x, i), cond, tokens)  # (B, T + N, D), (B, L, D)
         h, _ = self.norm(image_tokens(x, len(self.positions)), cond)  # (B, N, D)
         return self.unpatchify(self.head(h, cond))  # (B, out_channels, H, W)

@@ -18,12 +18,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cabench.models.attention import attend
 from cabench.models.backbones.convolution import Convolution, Place
 from cabench.models.init import parameter, tag
 from cabench.models.operations import Conditioning
 from cabench.models.sites import (
     Hook,
+    JointAttention,
     LinearSite,
     ModulatedNorm,
     SiteLinear,
@@ -39,20 +39,26 @@ SMALLEST = 512  # width of the smallest published model
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention, qkv without bias: (B, T + N, D) -> (B, T + N, D)."""
+    """Multi-head self-attention, qkv without bias: (B, T + N, D) -> (B, T + N, D).
+
+    It also returns the condition's own tokens, if any.
+    """
 
     def __init__(self, width: int, heads: int, spread: float):
         super().__init__()
         self.heads = heads
         self.qkv = linear("attn_qkv", width, 3 * width, spread, bias=False)
+        self.joint = JointAttention(width, heads)
         self.out = linear("attn_out", width, width, spread)
 
-    def forward(self, x: Tensor, cond: Conditioning) -> Tensor:
+    def forward(
+        self, x: Tensor, cond: Conditioning, tokens: Tensor | None
+    ) -> tuple[Tensor, Tensor | None]:
         b, n, d = x.shape
         qkv = self.qkv(x, cond).view(b, n, 3, self.heads, -1)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)  # (B, heads, T + N, D / heads) each
-        y = attend(q, k, v)  # (B, heads, T + N, D / heads)
-        return self.out(y.transpose(1, 2).reshape(b, n, d), cond)
+        y, tokens = self.joint(q, k, v, tokens, cond)  # (B, heads, T + N, D / heads), (B, L, D)
+        return self.out(y.transpose(1, 2).reshape(b, n, d), cond), tokens
 
 
 class FeedForward(nn.Module):
@@ -77,7 +83,8 @@ class FeedForward(nn.Module):
 class Block(nn.Module):
     """A pre-norm transformer block: (B, T + N, D) -> (B, T + N, D).
 
-    A block of the second half first merges its long skip.
+    A block of the second half first merges its long skip. The condition's own tokens, if any, have
+    none.
     """
 
     def __init__(
@@ -100,14 +107,17 @@ class Block(nn.Module):
         self.ffn = FeedForward(width, hidden, conv, spread)
         self.beside = Hook("ffn", width, hidden)
 
-    def forward(self, x: Tensor, cond: Conditioning, skipped: Tensor | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, cond: Conditioning, tokens: Tensor | None, skipped: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None]:
         if self.skip is not None and skipped is not None:
             x = self.skip(torch.cat([x, skipped], 2), cond)  # (B, T + N, D)
         h, gate = self.norm1(x, cond)  # (B, T + N, D)
-        x = residual(x, self.attn(h, cond), gate)
+        y, tokens = self.attn(h, cond, tokens)  # (B, T + N, D), (B, L, D)
+        x = residual(x, y, gate)
         x = plus(x, self.context(x, cond))
         h, gate = self.norm2(x, cond)  # (B, T + N, D)
-        return residual(x, plus(self.ffn(h, cond), self.beside(h, cond)), gate)
+        return residual(x, plus(self.ffn(h, cond), self.beside(h, cond)), gate), tokens
 
 
 @BACKBONES.register("uvit")
@@ -115,7 +125,7 @@ class UViT(nn.Module):
     """x (B, C, H, W), cond -> (B, C, H, W)."""
 
     version = 2
-    hooks = ("norm", "tokens", "context", "ffn")
+    hooks = ("norm", "tokens", "context", "ffn", "joint")
     sites = (
         "patch_embed",
         "depthwise",
@@ -212,12 +222,13 @@ class UViT(nn.Module):
         x = F.pixel_unshuffle(x, self.patch).flatten(2).transpose(1, 2)  # (B, N, C p p)
         x = self.patch_embed(x, cond) + self.positions  # (B, N, D)
         skips: list[Tensor] = []
+        tokens = None  # of the condition
         for i, block in enumerate(self.blocks):
             x = cond.join(x, i)  # (B, T + N, D)
             if i > self.middle:
-                x = block(x, cond, with_extra(skips.pop(), x))
+                x, tokens = block(x, cond, tokens, with_extra(skips.pop(), x))
             else:
-                x = block(x, cond)
+                x, tokens = block(x, cond, tokens)
                 skips += [x] if i < self.middle else []
         h, _ = self.norm(image_tokens(x, len(self.positions)), cond)  # (B, N, D)
         y = self.head(h, cond).transpose(1, 2).unflatten(2, self.grid)  # (B, C p p, H / p, W / p)

@@ -24,7 +24,7 @@ Rank = Annotated[int, Field(ge=1, le=100_000)]
 
 
 class Linear(nn.Module):
-    """c (B, width) -> (B, *shape), zero at the start; `bias=False` leaves the bias out."""
+    """c (B, ..., width) -> (B, ..., *shape), zero at the start; `bias=False` leaves it out."""
 
     additive = True  # without the bias, f(a + b) = f(a) + f(b)
 
@@ -35,7 +35,7 @@ class Linear(nn.Module):
         self.bias = parameter(math.prod(shape), init="zeros") if bias else None
 
     def forward(self, c: Tensor, bias: bool = True) -> Tensor:
-        return F.linear(c, self.weight, self.bias if bias else None).unflatten(1, self.shape)
+        return F.linear(c, self.weight, self.bias if bias else None).unflatten(-1, self.shape)
 
 
 class Bottleneck(Linear):
