@@ -21,14 +21,16 @@ def applied(kind: type[Method], options: dict[str, Any]) -> str:
     """'sum / sqrt(k), SiLU, linear': what happens to the condition under these options."""
     if not kind.Options.takes_source:
         return "none: conditioned on nothing"
-    values = kind.Options(**options).model_dump()
+    written = kind.Options(**options)
+    values = written.model_dump()
     if "activation" not in values:
         if "generator" in values:  # a map of each token
             return "SiLU, linear" if values["generator"] == "linear" else "linear, SiLU, linear"
         return "none: one token per stream"
     parts = ["sum / sqrt(k)" if values["sum_scale"] == "sqrt" else "sum"]
     parts += ["SiLU"] if values["activation"] == "silu" else []
-    mlp = "mlp" in (values.get("generator"), values.get("coefficients")) or "hidden" in values
+    own_mlp = "hidden" in values and written.set_size("rank", 1)  # not the width of an expert
+    mlp = "mlp" in (values.get("generator"), values.get("coefficients")) or own_mlp
     parts += ["linear", "SiLU", "linear"] if mlp else ["linear"]
     return ", ".join(parts)
 
