@@ -169,6 +169,9 @@ METHODS = {
     "timestep_moe": dict(
         methods=[method("timestep_moe", TIMESTEP, top=1), method("adaln", ["label"])]
     ),
+    "joint_attention": dict(methods=[method("joint_attention", count=2)], affine=True),
+    "token_modulation": dict(methods=[method("token_modulation")]),
+    "expert_choice": dict(methods=[method("expert_choice")], affine=True),
     "many": dict(
         methods=[
             method("adaln_single"),
@@ -198,8 +201,11 @@ ELSEWHERE = (
     "tokens-late",
     "cross_attention",
     "timestep_moe",
+    "joint_attention",
+    "token_modulation",
+    "expert_choice",
     "many",
 )
-TOKENS = ("tokens-late", "many")  # which cat does not support
+TOKENS = ("tokens-late", "many", "joint_attention")  # which cat does not support
 ON = [("dit", m) for m in METHODS] + [("uvit", m) for m in ELSEWHERE]
 ON += [("cat", m) for m in ELSEWHERE if m not in TOKENS]

@@ -56,6 +56,8 @@ UNCOUNTED = {
     "aten::where",
     "aten::embedding",
     "aten::index",
+    "aten::gather",
+    "aten::scatter_add",  # rows added at the places they were gathered from
     "aten::topk",
     "aten::repeat_interleave",
     "aten::clamp",

@@ -74,6 +74,22 @@ ASSUMPTIONS = (
         "diffusion-prior loss on the router.",
     ),
     (
+        "joint_attention",
+        "Label and timestep are one token each of the condition's stream, and modulate it; in "
+        "MM-DiT the timestep only modulates, and the tokens are a text's.",
+    ),
+    (
+        "token_modulation",
+        "A norm's modulation of a token is a map of SiLU(c + z), where z is a linear map of that "
+        "token, normalised. In DDT z is the output of an encoder of several blocks, the same for "
+        "all norms.",
+    ),
+    (
+        "expert_choice",
+        "Experts with a quarter of the FFN's width are added beside it, and the router sees the "
+        "condition, too; in EC-DiT experts replace feed-forward parts, and the router sees tokens.",
+    ),
+    (
         "dit",
         "DiT has no depthwise convolution: a 3x3 one is inserted in the FFN, on the expanded "
         "channels, as h + act(dw(h)), zero-initialised. The control has the same convolution, "

@@ -262,6 +262,7 @@ def test_large_images_are_shrunk_to_a_sample_grid():
     [
         ["can"],
         ["cross_attention"],
+        ["joint_attention"],
         ["text_kernels"],
         ["adaln"],
         ["lora"],

@@ -125,7 +125,7 @@ ALONE = [
     for stream in ("timestep", "label")
     if REGISTERED.get(kind).Options.takes_source
     and (kind, stream) != ("timestep_mixture", "label")
-    and (kind, backbone) not in (("tokens", "cat"), ("class_tokens", "cat"))
+    and (kind, backbone) not in [(k, "cat") for k in ("tokens", "class_tokens", "joint_attention")]
 ]
 
 
@@ -279,6 +279,7 @@ STATIC_AT_FIRST = [
     "film",
     "cross_attention",
     "timestep_moe",
+    "expert_choice",
 ]
 
 
@@ -356,6 +357,7 @@ def test_text_is_a_stream_of_tokens_with_a_null():
         ("cross_attention", "dit"),
         ("tokens", "uvit"),
         ("text_kernels", "dit"),
+        ("joint_attention", "uvit"),
     ],
 )
 def test_a_dropped_text_has_no_length(kind, backbone):
@@ -646,3 +648,113 @@ def test_registers_are_the_same_for_every_condition():
     with torch.no_grad():
         model.methods["registers"].tokens.mul_(2)
     assert not torch.allclose(y, model(x, t, {"label": label}))
+
+
+def test_joint_attention_is_mm_dits_formula():
+    """Slow reference: two streams through both blocks, one sample at a time, softmax written out.
+
+    The label has two tokens, the text has its own, of which padding takes no part.
+    """
+    methods = [method("joint_attention", ["label", "text"], count=2, ratio=3)]
+    model = noisy_model(model_spec(methods, affine=True, depthwise=False, text={"text": 12}))
+    x, t, label = batch(3)
+    lengths = (5, 3, 1)
+    features = torch.randn(3, 5, 12, generator=torch.Generator().manual_seed(5))
+    mask = torch.arange(5) < torch.tensor(lengths)[:, None]
+    y = model(x, t, {"label": label, "text": (features, mask)})
+    b, own = model.backbone, model.methods["joint_attention"]
+
+    def normal(h):
+        return (h - h.mean(-1, keepdim=True)) / (
+            h.var(-1, keepdim=True, correction=0) + 1e-6
+        ).sqrt()
+
+    for i, length in enumerate(lengths):
+        embedded = model.embedder(
+            t[i : i + 1],
+            {
+                "label": label[i : i + 1],
+                "text": (features[i : i + 1, :length], mask[i, None, :length]),
+            },
+        )
+        text = embedded.sequences["text"][0][0]
+        c = F.silu((embedded["label"][0] + embedded["text"][0]) / 2**0.5)
+        tokens = torch.stack([linear(embedded["label"][0]) for linear in own.maps["label"]])
+        tokens = torch.cat([tokens, own.maps["text"][0](text)])  # (2 + length, D)
+        patches = x[i].reshape(4, 2, 4, 2).permute(0, 2, 1, 3).reshape(16, 4)
+        h = b.patch_embed.weight @ patches.T
+        h = h.T + b.patch_embed.bias + b.positions
+        for block, part, last in zip(b.blocks, own.blocks, (False, True), strict=True):
+            m = (part.modulation.weight @ c + part.modulation.bias).view(-1, 32)
+            first = F.linear(
+                normal(h) * block.norm1.weight + block.norm1.bias,
+                block.attn.qkv.weight,
+                block.attn.qkv.bias,
+            )
+            second = part.qkv(normal(tokens) * (1 + m[1]) + m[0])
+            q, k, v = first.chunk(3, -1)
+            *query, key, value = second.chunk(2 if last else 3, -1)
+            q, k, v = torch.cat([q, *query]), torch.cat([k, key]), torch.cat([v, value])
+            heads = [
+                torch.softmax(q[:, s] @ k[:, s].T / 4, -1) @ v[:, s]
+                for s in (slice(0, 16), slice(16, 32))
+            ]
+            a = torch.cat(heads, -1)
+            h = h + F.linear(a[:16], block.attn.out.weight, block.attn.out.bias)
+            f = normal(h) * block.norm2.weight + block.norm2.bias
+            f = F.gelu(
+                F.linear(f, block.ffn.expand.weight, block.ffn.expand.bias), approximate="tanh"
+            )
+            h = h + F.linear(f, block.ffn.project.weight, block.ffn.project.bias)
+            if not last:
+                tokens = tokens + m[2] * part.update.out(a[16:])
+                f = part.update.expand(normal(tokens) * (1 + m[4]) + m[3])
+                tokens = tokens + m[5] * part.update.project(F.gelu(f, approximate="tanh"))
+        h = F.linear(normal(h) * b.norm.weight + b.norm.bias, b.head.weight, b.head.bias)
+        image = h.reshape(4, 4, 2, 2).permute(0, 2, 1, 3).reshape(1, 8, 8)
+        torch.testing.assert_close(y[i], image, rtol=1e-3, atol=1e-4)
+    assert part.modulation.weight.shape == (2 * 32, 32) and part.update is None  # as in SD3
+
+
+@pytest.mark.parametrize(("sum_scale", "divisor"), [("one", 1), ("sqrt", 3**0.5)])
+def test_a_token_is_modulated_by_the_condition_and_itself(sum_scale, divisor):
+    methods = [method("token_modulation", sum_scale=sum_scale)]
+    model = noisy_model(model_spec(methods))
+    _, t, label = batch()
+    embedded = model.embedder(t, {"label": label})
+    cond = model.condition(t, {"label": label}, None)
+    x = torch.randn(6, 16, 32, generator=torch.Generator().manual_seed(3))
+    norm, outer = model.backbone.blocks[1].norm2, model.methods["token_modulation"].maps[3].outer
+    own = model.methods["token_modulation"].maps[3].own.weight
+    h, gate = norm(x, cond)
+    for i in range(6):
+        for n in range(16):
+            u = (x[i, n] - x[i, n].mean()) / (x[i, n].var(correction=0) + 1e-6).sqrt()
+            c = (embedded["timestep"][i] + embedded["label"][i] + own @ u) / divisor
+            shift, scale, g = (outer.weight @ (c * c.sigmoid()) + outer.bias).chunk(3)
+            torch.testing.assert_close(h[i, n], u * (1 + scale) + shift, rtol=1e-4, atol=1e-5)
+            torch.testing.assert_close(gate[i, n], g, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("capacity", "count"), [(2, 4), (0.5, 1), (4, 7)])
+def test_experts_take_the_tokens_that_score_highest(capacity, count):
+    """Slow reference: expert by expert and token by token, for 7 tokens and 4 experts."""
+    spec = model_spec([method("expert_choice", ["timestep"], capacity=capacity)], affine=True)
+    model = noisy_model(spec)
+    layer = model.methods["expert_choice"].layers[0]
+    g = torch.Generator().manual_seed(3)
+    h, t = torch.randn(5, 7, 32, generator=g), torch.rand(5, generator=g) * 1000
+    embedded = model.embedder(t, {})
+    branch = model.methods["expert_choice"](embedded).branches["blocks.0.beside"]
+    y = branch(h)
+    for i in range(5):
+        c = F.silu(embedded["timestep"][i])
+        logits = h[i] @ layer.router.weight.T + layer.router.bias + layer.condition.weight @ c
+        scores = logits.exp() / logits.exp().sum(1, keepdim=True)  # (7, 4)
+        expected = torch.zeros(7, 32)
+        for e in range(4):
+            for n in scores[:, e].argsort(descending=True)[:count].tolist():
+                hidden = F.gelu(layer.expand[e] @ h[i, n], approximate="tanh")
+                expected[n] += scores[n, e] * (layer.project[e] @ hidden)
+        torch.testing.assert_close(y[i], expected, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(branch.take(torch.tensor([i]))(h[i : i + 1])[0], y[i])

@@ -23,7 +23,7 @@ TEXT = ["timestep", "text"]
 # Methods that look at a text's tokens, beside one that looks at their mean
 OF_TEXT = {
     f"{kind}-text": dict(methods=[method(kind, TEXT)], affine=True)
-    for kind in ("can", "cross_attention", "tokens", "text_kernels")
+    for kind in ("can", "cross_attention", "tokens", "text_kernels", "joint_attention")
 }
 CASES = ON + [("dit", name) for name in OF_TEXT]
 EMBEDDERS = {

@@ -139,6 +139,8 @@ UNFIT = {  # backbone, methods, text of the message
     "a late start": ("uvit", "{tokens: {start: 3}}", "tokens: start: "),
     "lora of kernels": ("dit", "{lora: {sites: [depthwise]}}", "attn_qkv"),
     "too many experts": ("dit", "{timestep_moe: {experts: 2, top: 3}}", "top: "),
+    "too large a capacity": ("dit", "{expert_choice: {experts: 2, capacity: 3}}", "capacity: "),
+    "joint on cat": ("cat", "joint_attention", "unknown cat hook 'joint'"),
     "conditioned on the label": ("dit", "{timestep_mixture: {source: label}}", "'timestep'"),
     "a site of cat": ("dit", "{can: {sites: [agg]}}", "unknown dit site 'agg'"),
     "two contexts": ("dit", "cross_attention, cross_attention", "the hook 'context'"),
