@@ -92,11 +92,12 @@ class TokenBlock(nn.Module):
         own = self.qkv(modulated(tokens, shift, scale))
         own = own.unflatten(2, (-1, self.heads, q.shape[-1])).permute(2, 0, 3, 1, 4)
         *query, key, value = own.unbind(0)  # (B, heads, L, d) each
+        queries = torch.cat([q, *query], 2) if query else q  # Inductor drops a cat of one
         keys, values = torch.cat([k, key], 2), torch.cat([v, value], 2)
         if mask is not None:
             image = mask.new_ones(len(mask), k.shape[2])
             mask = torch.cat([image, mask], 1)[:, None, None, :]  # (B, 1, 1, N + L)
-        y = attend(torch.cat([q, *query], 2), keys, values, mask)
+        y = attend(queries, keys, values, mask)
         if self.update is None:
             return y, tokens
         n = q.shape[2]
