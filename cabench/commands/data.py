@@ -103,6 +103,7 @@ def describe(dataset: Dataset) -> list[str]:
     streams = [f"{name} ({len(names):,} classes)" for name, names in dataset.classes.items()]
     texts = [f"{name} (text)" for name in dataset.split("report").texts]
     streams += [f"{name} ({count} numbers)" for name, count in dataset.vectors.items()]
+    streams += [f"{name} (map, {'x'.join(map(str, s))})" for name, s in dataset.maps.items()]
     return [
         f"{size}; {splits}",
         f"streams: {', '.join(streams + texts)}",

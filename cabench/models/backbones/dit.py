@@ -89,6 +89,7 @@ class Block(nn.Module):
         static_gate: bool,  # a learned gate on each residual branch
     ):
         super().__init__()
+        self.start = Hook("block", width, heads)
         self.norm1 = ModulatedNorm(width, affine, gated=True, static_gate=static_gate)
         self.attn = Attention(width, heads)
         self.context = Hook("context", width, heads)
@@ -97,6 +98,7 @@ class Block(nn.Module):
         self.beside = Hook("ffn", width, hidden)
 
     def forward(self, x: Tensor, cond: Conditioning) -> Tensor:
+        x = plus(x, self.start(x, cond))
         h, gate = self.norm1(x, cond)  # (B, N, D)
         x = residual(x, self.attn(h, cond), gate)
         x = plus(x, self.context(x, cond))
@@ -111,7 +113,7 @@ class DiT(nn.Module):
     positions: Tensor
 
     version = 1
-    hooks = ("norm", "tokens", "context", "ffn")
+    hooks = ("norm", "tokens", "block", "context", "ffn")
     sites = ("patch_embed", "depthwise", "attn_qkv", "attn_out", "ffn_in", "ffn_out", "head")
     native = [{"adaln_zero": {"source": "both"}}]
     presets = {

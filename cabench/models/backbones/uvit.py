@@ -93,6 +93,7 @@ class Block(nn.Module):
     ):
         super().__init__()
         self.skip = linear("skip", 2 * width, width, spread) if skip else None
+        self.start = Hook("block", width, heads)
         self.norm1 = ModulatedNorm(width, affine, True, static_gate, EPS)
         self.attn = Attention(width, heads, spread)
         self.context = Hook("context", width, heads)
@@ -103,6 +104,7 @@ class Block(nn.Module):
     def forward(self, x: Tensor, cond: Conditioning, skipped: Tensor | None = None) -> Tensor:
         if self.skip is not None and skipped is not None:
             x = self.skip(torch.cat([x, skipped], 2), cond)  # (B, T + N, D)
+        x = plus(x, self.start(x, cond))
         h, gate = self.norm1(x, cond)  # (B, T + N, D)
         x = residual(x, self.attn(h, cond), gate)
         x = plus(x, self.context(x, cond))
@@ -115,7 +117,7 @@ class UViT(nn.Module):
     """x (B, C, H, W), cond -> (B, C, H, W)."""
 
     version = 2
-    hooks = ("norm", "tokens", "context", "ffn")
+    hooks = ("norm", "tokens", "block", "context", "ffn")
     sites = (
         "patch_embed",
         "depthwise",
