@@ -243,6 +243,7 @@ def print_catalogue(catalogue: Catalogue, console: Console) -> None:
             for stream, values in members.streams.items()
         ]
         streams += [f"{stream}: {v.shape[1]} numbers" for stream, v in members.vectors.items()]
+        streams += [f"{stream}: maps" for stream in catalogue.maps]
         table.add_row(name, f"{len(members):,}", ", ".join(streams), ", ".join(members.texts))
     console.print(table)
     for line in catalogue.notes:

@@ -113,7 +113,9 @@ class Dataset:
     def maps(self) -> dict[str, Shape]:
         """Stream -> (C, H, W) of its maps."""
         shapes = {name: maps.shape[1:] for name, maps in self.splits["report"].maps.items()}
-        return {name: (channels, height, width) for name, (channels, height, width) in shapes.items()}
+        return {
+            name: (channels, height, width) for name, (channels, height, width) in shapes.items()
+        }
 
     @property
     def inputs(self) -> Shape:

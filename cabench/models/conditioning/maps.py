@@ -21,7 +21,8 @@ class MapsOptions(MethodOptions):
 
     takes_maps: ClassVar[bool] = True
     source: str | list[str] = Field(
-        ALL, description="maps it is conditioned on: maps (all that the study needs), one, or a list"
+        ALL,
+        description="maps it is conditioned on: maps (all that the study needs), one, or a list",
     )
 
 
