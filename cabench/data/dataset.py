@@ -112,10 +112,11 @@ class Dataset:
     @property
     def maps(self) -> dict[str, Shape]:
         """Stream -> (C, H, W) of its maps."""
-        shapes = {name: maps.shape[1:] for name, maps in self.splits["report"].maps.items()}
-        return {
-            name: (channels, height, width) for name, (channels, height, width) in shapes.items()
-        }
+        sizes = {}
+        for name, maps in self.splits["report"].maps.items():
+            channels, height, width = maps.shape[1:]
+            sizes[name] = channels, height, width
+        return sizes
 
     @property
     def inputs(self) -> Shape:

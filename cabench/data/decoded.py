@@ -76,7 +76,7 @@ def _split(catalogue: Catalogue, name: str, images: np.ndarray, maps: Maps) -> S
 
 
 def decode_all(catalogue: Catalogue, folder: Path) -> None:
-    """Write each split's images and maps (N, C, H, W), and the fingerprint, into the new `folder`."""
+    """Write each split's images and maps (N, C, H, W) and the fingerprint into the new `folder`."""
     for line in catalogue.notes:
         LOG.warning("%s: %s", catalogue.name, line)
     with atomic_folder(folder) as part:
@@ -95,7 +95,7 @@ def decode_all(catalogue: Catalogue, folder: Path) -> None:
 
 
 def _write(catalogue: Catalogue, name: str, stream: str | None, path: Path) -> np.ndarray:
-    """A split's images, or a stream's maps, decoded into a file; DataMissing for the first error."""
+    """A split's images, or a stream's maps, decoded into a file; raises the first DataMissing."""
     one = catalogue.shape if stream is None else catalogue.maps[stream].shape
     array = np.lib.format.open_memmap(path, "w+", np.uint8, (len(catalogue.splits[name]), *one))
     for i, image in enumerate(catalogue.decoded(name, stream=stream)):

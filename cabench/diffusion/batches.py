@@ -21,9 +21,9 @@ IN_MEMORY = 2**31  # bytes of a split's images as floats; a larger split is read
 class Data:
     """A split as network inputs: images in [-1, 1] or latents, and streams {name: (N,) or (N, D)}.
 
-    Images are kept in memory as floats; a split too large for that, and latents, are read batch by
-    batch, as maps are: (N, C, H, W) uint8, in [-1, 1] per batch. A text stream is a text.Encoded and
-    gives (features, mask) per batch.
+    Images are kept in memory as floats; a split too large for that, latents and maps are read batch
+    by batch. Maps are (B, C, H, W) in [-1, 1]. A text stream is a text.Encoded and gives (features,
+    mask) per batch.
     """
 
     def __init__(self, split: Split, streams: tuple[str, ...]):

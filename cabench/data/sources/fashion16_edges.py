@@ -1,6 +1,6 @@
 """Fashion-MNIST at 16x16 with a map of each image's edges, as a condition of the image's size.
 
-The edges are computed from the images themselves (data/maps.py), as in the experiments of ControlNet
+The edges are computed from the images themselves (data/maps.py), as in ControlNet's experiments
 with edges (arXiv 2302.05543). 30 % of the pixels are edges.
 """
 

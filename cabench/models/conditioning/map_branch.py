@@ -1,7 +1,7 @@
 """An encoder of the maps beside the backbone, added to each block's input by zero projections.
 
-The projections that start at zero are those of ControlNet (arXiv 2302.05543). ControlNet's branch is
-a copy of the network that sees the noisy image, too. Here it is a small convolutional encoder of the
+The projections that start at zero are those of ControlNet (arXiv 2302.05543), whose branch is a
+copy of the network that sees the noisy image, too. Here it is a small convolutional encoder of the
 maps alone, as in T2I-Adapter (arXiv 2302.08453), so that it runs once per image in sampling.
 """
 

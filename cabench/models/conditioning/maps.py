@@ -22,7 +22,7 @@ class MapsOptions(MethodOptions):
     takes_maps: ClassVar[bool] = True
     source: str | list[str] = Field(
         ALL,
-        description="maps it is conditioned on: maps (all that the study needs), one, or a list",
+        description="maps it is conditioned on: maps (all of the study's), one, or a list",
     )
 
 
