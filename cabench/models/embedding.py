@@ -221,6 +221,11 @@ class ConditionEmbedder(nn.Module):
             }
         )
 
+    @property
+    def streams(self) -> tuple[str, ...]:
+        """The streams that it needs, without the timestep."""
+        return (*self.categories, *self.texts, *self.vectors, *self.maps)
+
     def forward(
         self,
         t: Tensor,
