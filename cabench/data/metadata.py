@@ -168,18 +168,17 @@ KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
 
 def mismatches(columns: Columns, used: Iterable[str], known: Iterable[str]) -> list[str]:
     """A line for each used image that lacks a row or a key, and for each row of no known image."""
-    lines = []
+    lines, images = [], set(known)
+    for name, paths in columns.maps.items():
+        for image, path in paths.items():
+            if path not in images:
+                lines.append(f"{columns.places[image]}: {name}{OF_MAP}: no such image: {path}")
     for image in used:
         absent = columns.absent(image)
         if absent and image not in columns.places:
             lines.append(f"{image}: no row of {METADATA} names this image")
         elif absent:
             lines.append(f"{columns.places[image]}: the key '{absent[0]}' is missing")
-    images = set(known)
-    for name, paths in columns.maps.items():
-        for image, path in paths.items():
-            if path not in images:
-                lines.append(f"{columns.places[image]}: {name}{OF_MAP}: no such image: {path}")
     for image, place in columns.places.items():
         if image not in images:
             lines.append(f"{place}: {FILE_NAME}: no such image: {image}")

@@ -109,7 +109,7 @@ def test_the_method_acts_and_its_macs_are_counted(backbone, name):
 def test_map_branch_leaves_extra_tokens_as_they_are():
     methods = [method("tokens"), method("map_branch", ["edges"])]
     model = noisy_model(spec_on("uvit", "map_branch", methods=methods))
-    x, t, streams = batch()
+    _, t, streams = batch()
     cond = model.condition(t, streams, None)
     hidden = torch.randn(4, 18, 32)  # 2 tokens and 4x4 patches
     (update, *_) = (branch(hidden) for branch in cond.branches.values())

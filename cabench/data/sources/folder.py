@@ -235,7 +235,7 @@ def find_images(root: Path, level: Level = "first", held_out: float | None = Non
         labels={LABEL: labels, **{k: v for k, v in others.items() if k not in numbers}},
         numbers=numbers,
         texts=columns.values.get(STREAM, {}),
-        maps=columns.maps,
+        maps=existing(columns.maps, below.images),
         metadata=below.metadata,
         notes=notes,
         problems=problems,
@@ -261,6 +261,18 @@ def parts_of(folders: Iterable[str], held_out: float | None = None) -> Parts:
     if test is None:
         return {"": (1 - 2 * share, share, share)}
     return {"train": (1 - share, share, 0.0), test: (0.0, 0.0, 1.0)}
+
+
+def existing(
+    maps: Mapping[str, Mapping[str, str]], files: Iterable[str]
+) -> dict[str, Mapping[str, str]]:
+    """The maps that are among the files; `mismatches` names the others."""
+    known = set(files)
+    files_of = {
+        stream: {image: path for image, path in paths.items() if path in known}
+        for stream, paths in maps.items()
+    }
+    return {stream: paths for stream, paths in files_of.items() if paths}
 
 
 def without_maps(folders: Iterable[str], images: Iterable[str], maps: Iterable[str]) -> list[str]:
