@@ -48,19 +48,24 @@ def test_maps_are_the_source_unless_one_is_named_and_both_has_none():
     assert source_streams("both", ["edges", "style"], ["edges"]) == ["timestep", "style"]
 
 
-@pytest.mark.parametrize(
-    "kind",
-    [
-        kind
-        for kind in METHODS.names()
-        if METHODS.get(kind).Options.takes_source and not METHODS.get(kind).Options.takes_maps
-    ],
-)
+OF_VECTORS = [
+    kind
+    for kind in METHODS.names()
+    if METHODS.get(kind).Options.takes_source and not METHODS.get(kind).Options.takes_maps
+]
+
+
+@pytest.mark.parametrize("kind", [k for k in OF_VECTORS if k != "timestep_mixture"])
 def test_methods_of_vectors_refuse_a_map(kind):
     with pytest.raises(ConfigError) as caught:
         resolved([{kind: {"source": ["timestep", "edges"]}}])
     assert caught.value.where == ("arms", "arm", "methods", 0, kind, "source")
     assert str(caught.value).endswith("methods that take maps: map_branch, map_concat")
+
+
+def test_a_mixture_over_the_timestep_takes_nothing_else():
+    with pytest.raises(ConfigError, match=r"source.1: expected .*timestep"):
+        resolved([{"timestep_mixture": {"source": ["timestep", "edges"]}}])
 
 
 @pytest.mark.parametrize(
