@@ -65,6 +65,18 @@ def test_map_concat_is_a_patch_embedding_of_concatenated_channels(backbone):
 
 
 @everywhere
+def test_maps_of_the_images_beside_latents(backbone, name):
+    """Maps of 16x16 for inputs of 8x8: patches of 4x4 pixels for tokens of 2x2 latents."""
+    model = noisy_model(spec_on(backbone, name, maps={"edges": (3, 16, 16)}))
+    x, t, streams = batch()
+    maps = torch.randn(4, 3, 16, 16)
+    y = model(x, t, streams | {"edges": maps})
+    maps[:, :, 15, 15] += 9
+    changed = (model(x, t, streams | {"edges": maps}) - y).abs().amax((0, 1))  # (8, 8)
+    assert y.shape == x.shape and changed[7, 7] > 0
+
+
+@everywhere
 def test_the_network_starts_as_the_one_without_the_map(backbone, name):
     x, t, streams = batch()
     without = build_initialised(spec_on(backbone, name, methods=[method("adaln")]), 0)
