@@ -7,7 +7,8 @@ than its image, in its proportions. A stream is grey if its first map is, and RG
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -17,41 +18,41 @@ from cabench.data.catalogue import MapStream
 from cabench.data.decoded import LEVELS, Pixels, decode, size_of
 from cabench.errors import DataMissing
 
+File = Path | BytesIO
 GREY = ("1", "L", "LA", "La", *LEVELS)  # modes without colour
 
 
 def map_stream(
     source: str,
-    root: Path,
-    members: Mapping[str, list[str]],  # split -> images
-    paths: Mapping[str, str],  # image -> its map; all paths are relative to `root`
+    first: tuple[File, str],  # the map that says whether the stream is grey, and its name
+    files: Callable[[str, int], tuple[File, File, str]],  # split, row -> image, map, its name
     pixels: Pixels,  # of the images
 ) -> MapStream:
     """The maps of a stream; only the header of the first one is read."""
-    first = root / min(paths.values())
-    shape = (1 if _is_grey(first) else 3, *pixels.shape[1:])
+    shape = (1 if _is_grey(first[0]) else 3, *pixels.shape[1:])
     like = dataclasses.replace(
         pixels, shape=shape, background="black", resampling=Image.Resampling.NEAREST
     )
 
     def read(split: str, row: int) -> np.ndarray:
-        image = members[split][row]
-        path = root / paths[image]
-        values = decode(path, str(path), like, source)
-        if shape[0] == 1 and not _is_grey(path):
-            raise DataMissing(f"{source}: {path}: expected a grey map, as {first} is, got colour")
-        if not _in_proportion(size_of(root / image), size_of(path)):
-            sizes = ["x".join(map(str, size_of(file))) for file in (root / image, path)]
-            text = f"expected the proportions of its image, {sizes[0]} pixels, got {sizes[1]}"
-            raise DataMissing(f"{source}: {path}: {text}")
+        image, file, name = files(split, row)
+        values = decode(file, name, like, source)
+        if shape[0] == 1 and not _is_grey(file):
+            text = f"expected a grey map, as {first[1]} is, got colour"
+            raise DataMissing(f"{source}: {name}: {text}")
+        sizes = size_of(image), size_of(file)
+        if not _in_proportion(*sizes):
+            of_image, of_map = ("x".join(map(str, size)) for size in sizes)
+            text = f"expected the proportions of its image, {of_image} pixels, got {of_map}"
+            raise DataMissing(f"{source}: {name}: {text}")
         return values
 
     return MapStream(shape, read)
 
 
-def _is_grey(path: Path) -> bool:
+def _is_grey(file: File) -> bool:
     try:
-        with Image.open(path) as image:
+        with Image.open(file) as image:
             return image.mode in GREY
     except Exception:  # unreadable, as `decode` says
         return True

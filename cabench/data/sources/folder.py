@@ -118,7 +118,12 @@ def catalogue(
         problems=tuple(contents.problems),
         upscales=lambda split, row: is_upscaled(root / contents.members[split][row], pixels),
         maps={
-            stream: map_stream("folder", root, contents.members, paths, pixels)
+            stream: map_stream(
+                "folder",
+                (root / (first := min(paths.values())), str(root / first)),
+                partial(map_file, root, contents.members, paths),
+                pixels,
+            )
             for stream, paths in contents.maps.items()
         },
     )
@@ -156,6 +161,14 @@ def read_image(
     """(C, H, W) uint8: image `row` of a split, given each split's paths relative to `root`."""
     path = root / members[split][row]
     return decode(path, str(path), pixels, source)
+
+
+def map_file(
+    root: Path, members: dict[str, list[str]], paths: Mapping[str, str], split: str, row: int
+) -> tuple[Path, Path, str]:
+    """Image `row` of a split, its map, and the map's name, given paths relative to `root`."""
+    image = members[split][row]
+    return root / image, root / paths[image], str(root / paths[image])
 
 
 def display_names(root: Path, classes: list[str]) -> list[str]:
