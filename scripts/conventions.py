@@ -21,6 +21,8 @@ def applied(kind: type[Method], options: dict[str, Any]) -> str:
     """'sum / sqrt(k), SiLU, linear': what happens to the condition under these options."""
     if not kind.Options.takes_source:
         return "none: conditioned on nothing"
+    if kind.Options.takes_maps:
+        return "none: patches of the maps"
     written = kind.Options(**options)
     values = written.model_dump()
     if "activation" not in values:

@@ -47,6 +47,7 @@ def model_spec(
     classes: dict[str, int] | None = None,
     text: dict[str, int] | None = None,
     text_tokens: int | None = None,
+    maps: dict[str, tuple[int, int, int]] | None = None,
     **more: Any,
 ) -> ModelSpec:
     """A model spec without a study: images of 1x8x8 and 10 labels, by default."""
@@ -72,7 +73,8 @@ def model_spec(
                 "normalise": True,
                 "classes": {"label": 10} if classes is None else classes,
             }
-            | ({"text": text} if text else {}),
+            | ({"text": text} if text else {})
+            | ({"maps": maps} if maps else {}),
             "methods": methods,
         }
         | ({"text_tokens": text_tokens} if text_tokens else {})
@@ -185,6 +187,12 @@ METHODS = {
 }
 ONE_STREAM = {
     name: dict(methods=[method("can", [name])], affine=True) for name in ("timestep", "label")
+}
+EDGES = {"edges": (1, 8, 8)}
+# Those that are conditioned on maps of the images, beside the native way of label and timestep
+OF_MAPS = {
+    kind: dict(methods=[method("adaln"), method(kind, ["edges"])], maps=EDGES)
+    for kind in ("map_branch", "map_concat")
 }
 # On the other backbones, one form of each method and some placements of CAN
 ELSEWHERE = (

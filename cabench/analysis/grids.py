@@ -24,6 +24,7 @@ class Grids:
     real: np.ndarray | None                # real images of the same classes or prompts
     columns: Sequence[str]                 # the classes or prompts
     unseen: Sequence[bool] | None = None   # of prompts: concept unseen in training; None: classes
+    maps: tuple[str, np.ndarray] | None = None  # a stream and its maps of the real images
     # fmt: on
 
 
@@ -50,6 +51,11 @@ def sample_grids(results: Results, store: Store) -> Grids | None:
         return Grids(seed, samples, real, layout.prompts, layout.unseen)
     columns = len(next(iter(samples.values())))  # of many classes, a grid has the first
     names = results.manifest.classes["label"][:columns]
+    if layout.maps is not None:
+        parts = {arm: np.split(images, 3, axis=1) for arm, images in samples.items()}
+        real, maps, _ = next(iter(parts.values()))
+        samples = {arm: images for arm, (_, _, images) in parts.items()}
+        return Grids(seed, samples, real, names, maps=(layout.maps, maps))
     return Grids(seed, samples, _real_images(record, store), names)
 
 

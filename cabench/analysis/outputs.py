@@ -73,7 +73,8 @@ def draw_samples(path: Path, results: Results, store: Store) -> list[Path]:
     samples = {arm: first_rows(images) for arm, images in grids.samples.items()}
     labels = [name for name in grids.columns for _ in range(rows)]
     real = None if grids.real is None else first_rows(grids.real)
-    return grid(path, arms, samples, labels, real)
+    maps = {} if grids.maps is None else {grids.maps[0]: first_rows(grids.maps[1])}
+    return grid(path, arms, samples, labels, real, maps)
 
 
 def _all_images(grids: Grids) -> list[np.ndarray]:

@@ -103,6 +103,7 @@ def describe(dataset: Dataset) -> list[str]:
     streams = [f"{name} ({len(names):,} classes)" for name, names in dataset.classes.items()]
     texts = [f"{name} (text)" for name in dataset.split("report").texts]
     streams += [f"{name} ({count} numbers)" for name, count in dataset.vectors.items()]
+    streams += [f"{name} (map, {'x'.join(map(str, s))})" for name, s in dataset.maps.items()]
     return [
         f"{size}; {splits}",
         f"streams: {', '.join(streams + texts)}",
@@ -242,6 +243,7 @@ def print_catalogue(catalogue: Catalogue, console: Console) -> None:
             for stream, values in members.streams.items()
         ]
         streams += [f"{stream}: {v.shape[1]} numbers" for stream, v in members.vectors.items()]
+        streams += [f"{stream}: maps" for stream in catalogue.maps]
         table.add_row(name, f"{len(members):,}", ", ".join(streams), ", ".join(members.texts))
     console.print(table)
     for line in catalogue.notes:

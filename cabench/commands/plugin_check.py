@@ -174,6 +174,10 @@ def _split(dataset: Dataset, name: str) -> Iterator[Line]:
         classes = len(dataset.classes.get(stream, []))
         inside = values.shape == (len(split),) and bool(((values >= 0) & (values < classes)).all())
         yield inside, f"{name}: {len(values)} values of '{stream}' below {classes} (its classes)"
+    for stream, maps in split.maps.items():
+        fits = maps.shape[::2] == images.shape[::2] and maps.shape[3:] == images.shape[3:]
+        text = f"{name}: maps '{stream}' {maps.shape} {maps.dtype}, expected images' N, H, W, uint8"
+        yield maps.dtype == np.uint8 and maps.ndim == 4 and fits, text
 
 
 CHECKS: dict[str, Callable[[str, Path], Iterator[Line]]] = {

@@ -148,11 +148,12 @@ def _streams(spec: ModelSpec, tensors: Iterable[torch.Tensor]) -> dict[str, Valu
     each = iter(tensors)
     streams: dict[str, Values] = {name: next(each) for name in spec.embedder.classes}
     streams |= {name: (next(each), next(each)) for name in spec.embedder.text or {}}
-    return streams | {name: next(each) for name in spec.embedder.vectors or {}}
+    others = (*(spec.embedder.vectors or {}), *(spec.embedder.maps or {}))
+    return streams | {name: next(each) for name in others}
 
 
 def _inputs(spec: ModelSpec, device: str) -> tuple[torch.Tensor, ...]:
-    """x, t, an index for each category, features and mask for each text, vectors; batch 1."""
+    """x, t, an index for each category, features and mask for each text, vectors, maps; batch 1."""
     x = torch.zeros(1, *spec.backbone.shape, device=device)
     streams = [torch.zeros(1, dtype=torch.long, device=device) for _ in spec.embedder.classes]
     tokens = spec.text_tokens or TEXT_TOKENS
@@ -161,6 +162,8 @@ def _inputs(spec: ModelSpec, device: str) -> tuple[torch.Tensor, ...]:
         streams.append(torch.ones(1, tokens, dtype=torch.bool, device=device))
     for numbers in (spec.embedder.vectors or {}).values():
         streams.append(torch.zeros(1, numbers, device=device))
+    for shape in (spec.embedder.maps or {}).values():
+        streams.append(torch.zeros(1, *shape, device=device))
     return (x, torch.zeros(1, device=device), *streams)
 
 

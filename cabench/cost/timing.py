@@ -112,6 +112,10 @@ def trainer_of(
             name: g.standard_normal((shape[0], numbers), np.float32)
             for name, numbers in (embedder.vectors or {}).items()
         },
+        maps={
+            name: g.integers(0, 256, (shape[0], *size), np.uint8)
+            for name, size in (embedder.maps or {}).items()
+        },
     )
     data = Data(split, embedder.streams)
     return Trainer(train, device), data, Order(len(data), batch, 0)

@@ -34,6 +34,14 @@ class Members:
 
 
 @dataclass(frozen=True)
+class MapStream:
+    """The maps of a stream, decoded one by one."""
+
+    shape: Shape  # (C, H, W) of every map
+    read: Callable[[str, int], np.ndarray]  # split, row -> (C, H, W) uint8, or DataMissing
+
+
+@dataclass(frozen=True)
 class Catalogue:
     """A data set whose images are decoded one by one."""
 
@@ -49,30 +57,38 @@ class Catalogue:
     notes: tuple[str, ...] = ()               # what was left out, and why
     problems: tuple[str, ...] = ()            # of files that cannot be listed; one line each
     upscales: Callable[[str, int], bool] | None = None  # split, row -> is the file's image smaller?
+    maps: dict[str, MapStream] = field(default_factory=dict)    # by stream
     # fmt: on
 
     def decoded(
-        self, split: str, rows: Sequence[int] | None = None, threads: int = THREADS
+        self,
+        split: str,
+        rows: Sequence[int] | None = None,
+        threads: int = THREADS,
+        stream: str | None = None,
     ) -> Iterator[np.ndarray | DataMissing]:
         """The images of a split in order, (C, H, W) uint8; the error of each unreadable one.
 
-        At most AHEAD images per thread are in memory.
+        With `stream` its maps in the place of the images. At most AHEAD images per thread are in
+        memory.
         """
+        read = self.read if stream is None else self.maps[stream].read
         rows = range(len(self.splits[split])) if rows is None else rows
         with ThreadPoolExecutor(threads) as pool:
             pending: deque[Future[np.ndarray | DataMissing]] = deque()
             for row in rows:
-                pending.append(pool.submit(self._try, split, row))
+                pending.append(pool.submit(_try, read, split, row))
                 if len(pending) > AHEAD * threads:
                     yield pending.popleft().result()
             while pending:
                 yield pending.popleft().result()
 
-    def _try(self, split: str, row: int) -> np.ndarray | DataMissing:
-        try:
-            return self.read(split, row)
-        except DataMissing as error:
-            return error
+
+def _try(read: Callable[[str, int], np.ndarray], split: str, row: int) -> np.ndarray | DataMissing:
+    try:
+        return read(split, row)
+    except DataMissing as error:
+        return error
 
 
 def require_valid(catalogue: Catalogue) -> None:
@@ -97,6 +113,10 @@ def without_pixels(catalogue: Catalogue) -> Dataset:
                 members.streams,
                 members.texts,
                 vectors=members.vectors,
+                maps={
+                    stream: np.broadcast_to(black, (len(members), *maps.shape))
+                    for stream, maps in catalogue.maps.items()
+                },
             )
             for name, members in catalogue.splits.items()
         },
@@ -152,6 +172,12 @@ def catalogue_of(dataset: Dataset) -> Catalogue:
         },
         read=lambda split, row: np.asarray(dataset.splits[split].images[row]),
         key=dataset.fingerprint,
+        maps={
+            stream: MapStream(
+                shape, lambda split, row, s=stream: np.asarray(dataset.splits[split].maps[s][row])
+            )
+            for stream, shape in dataset.maps.items()
+        },
     )
 
 
@@ -203,6 +229,13 @@ def check(catalogue: Catalogue, progress: Callable[[int], None] = lambda _: None
             count += 1
             progress(count)
         total.conditions(name, members.streams, members.texts, members.vectors)
+        for stream, maps in sorted(catalogue.maps.items()):
+            total.header(f"{name}/{stream}", np.dtype(np.uint8), (len(members), *maps.shape))
+            for row, values in enumerate(catalogue.decoded(name, stream=stream)):
+                if isinstance(values, DataMissing):
+                    errors[name].setdefault(row, str(values))
+                else:
+                    total.values(values)
         digests[name] = digest.hexdigest()
     problems = tuple(f"{catalogue.name}: {line}" for line in catalogue.problems)
     valid = not problems and not any(errors.values())

@@ -20,6 +20,7 @@ Shape = tuple[int, int, int]  # (C, H, W)
 Streams = dict[str, np.ndarray]  # stream -> (N,) int64 class indices
 Texts = dict[str, list[str] | list[list[str]]]  # name -> one text, or several, per image
 Vectors = dict[str, np.ndarray]  # stream -> (N, D) float32, standardised (data/vectors.py)
+Maps = dict[str, np.ndarray]  # stream -> (N, C, H, W) uint8, of the images' H and W (data/maps.py)
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,7 @@ class Split:
     latents: Latents | None = None                              # if networks train on latents
     encoded: dict[str, Encoded] = field(default_factory=dict)   # text stream -> token features
     vectors: Vectors = field(default_factory=dict)              # stream -> (N, D) float32
+    maps: Maps = field(default_factory=dict)                    # stream -> (N, C, H, W) uint8
     # fmt: on
 
     def __len__(self) -> int:
@@ -70,6 +72,7 @@ class Split:
             streams={name: values[index].astype(np.int64) for name, values in self.streams.items()},
             texts={name: _rows(texts, index) for name, texts in self.texts.items()},
             vectors={name: values[index] for name, values in self.vectors.items()},
+            maps={name: np.ascontiguousarray(maps[index]) for name, maps in self.maps.items()},
         )
 
 
@@ -107,6 +110,15 @@ class Dataset:
         return {name: v.shape[1] for name, v in self.splits["report"].vectors.items()}
 
     @property
+    def maps(self) -> dict[str, Shape]:
+        """Stream -> (C, H, W) of its maps."""
+        sizes = {}
+        for name, maps in self.splits["report"].maps.items():
+            channels, height, width = maps.shape[1:]
+            sizes[name] = channels, height, width
+        return sizes
+
+    @property
     def inputs(self) -> Shape:
         """(C, H, W) of a network's input: a latent if the data set has latents, else an image."""
         latents = self.splits["report"].latents
@@ -139,6 +151,12 @@ class Digest:
         """All values of an array, or some of its rows."""
         self._sha256.update(np.ascontiguousarray(array).data)
 
+    def images(self, name: str, images: np.ndarray) -> None:
+        """Images or maps (N, C, H, W), which may be on disk."""
+        self.header(name, images.dtype, images.shape)
+        for start in range(0, len(images), 4096):
+            self.values(images[start : start + 4096])
+
     def conditions(self, split: str, streams: Streams, texts: Texts, vectors: Vectors) -> None:
         """A split's streams, vectors and texts, after its images."""
         for key, array in [*sorted(streams.items()), *sorted(vectors.items())]:
@@ -148,14 +166,14 @@ class Digest:
 
 
 def fingerprint(splits: dict[str, Split], classes: dict[str, list[str]]) -> str:
-    """sha256 of class names and, split by split, all images, streams and texts."""
+    """sha256 of class names and, split by split, all images, streams, texts and maps."""
     digest = Digest(classes)
     for name in (*SPLITS, *(other for other in splits if other not in SPLITS)):
         split = splits[name]
-        digest.header(f"{name}/images", split.images.dtype, split.images.shape)
-        for start in range(0, len(split), 4096):
-            digest.values(split.images[start : start + 4096])
+        digest.images(f"{name}/images", split.images)
         digest.conditions(name, split.streams, split.texts, split.vectors)
+        for stream, maps in sorted(split.maps.items()):
+            digest.images(f"{name}/{stream}", maps)
     return digest.hexdigest()
 
 

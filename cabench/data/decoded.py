@@ -19,7 +19,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from cabench.data.catalogue import Catalogue, require_valid, upscaled
-from cabench.data.dataset import SPLITS, Dataset, Shape, Split, fingerprint
+from cabench.data.dataset import SPLITS, Dataset, Maps, Shape, Split, fingerprint
 from cabench.errors import DataMissing
 from cabench.runtime.cache import data_folder
 from cabench.runtime.files import LOG, atomic_folder
@@ -50,7 +50,12 @@ def _read(catalogue: Catalogue, folder: Path) -> Dataset:
     """The data set in `folder`, memory-mapped; Corrupted if its fingerprint does not match."""
     expected = json.loads((folder / "facts.json").read_text("utf-8"))["fingerprint"]
     splits = {
-        name: _split(catalogue, name, np.load(folder / f"{name}.npy", mmap_mode="c"))
+        name: _split(
+            catalogue,
+            name,
+            np.load(folder / f"{name}.npy", mmap_mode="c"),
+            {s: np.load(folder / f"{name}-map-{s}.npy", mmap_mode="c") for s in catalogue.maps},
+        )
         for name in SPLITS
     }
     if fingerprint(splits, catalogue.classes) != expected:
@@ -65,30 +70,40 @@ def _read(catalogue: Catalogue, folder: Path) -> Dataset:
     )
 
 
-def _split(catalogue: Catalogue, name: str, images: np.ndarray) -> Split:
+def _split(catalogue: Catalogue, name: str, images: np.ndarray, maps: Maps) -> Split:
     members = catalogue.splits[name]
-    return Split(images, members.streams, members.texts, vectors=members.vectors)
+    return Split(images, members.streams, members.texts, vectors=members.vectors, maps=maps)
 
 
 def decode_all(catalogue: Catalogue, folder: Path) -> None:
-    """Write each split's images (N, C, H, W) and the fingerprint into the new `folder`."""
+    """Write each split's images and maps (N, C, H, W) and the fingerprint into the new `folder`."""
     for line in catalogue.notes:
         LOG.warning("%s: %s", catalogue.name, line)
     with atomic_folder(folder) as part:
         splits = {}
         for name in SPLITS:
-            shape = (len(catalogue.splits[name]), *catalogue.shape)
-            images = np.lib.format.open_memmap(part / f"{name}.npy", "w+", np.uint8, shape)
-            for i, image in enumerate(catalogue.decoded(name)):
-                if isinstance(image, DataMissing):
-                    raise image
-                images[i] = image
-            images.flush()
-            splits[name] = _split(catalogue, name, images)
+            images = _write(catalogue, name, None, part / f"{name}.npy")
+            maps = {
+                stream: _write(catalogue, name, stream, part / f"{name}-map-{stream}.npy")
+                for stream in catalogue.maps
+            }
+            splits[name] = _split(catalogue, name, images, maps)
         facts = {"fingerprint": fingerprint(splits, catalogue.classes)}
         (part / "facts.json").write_text(json.dumps(facts), "utf-8")
     if (line := upscaled(catalogue)) is not None:
         LOG.warning("%s: %s", catalogue.name, line)
+
+
+def _write(catalogue: Catalogue, name: str, stream: str | None, path: Path) -> np.ndarray:
+    """A split's images, or a stream's maps, decoded into a file; raises the first DataMissing."""
+    one = catalogue.shape if stream is None else catalogue.maps[stream].shape
+    array = np.lib.format.open_memmap(path, "w+", np.uint8, (len(catalogue.splits[name]), *one))
+    for i, image in enumerate(catalogue.decoded(name, stream=stream)):
+        if isinstance(image, DataMissing):
+            raise image
+        array[i] = image
+    array.flush()
+    return array
 
 
 # ---- pixels -------------------------------------------------------------------------------------
@@ -102,6 +117,7 @@ class Pixels:
     shape: Shape                    # (C, H, W) of the array
     fit: Fit = "crop"               # to H x W: cut what is too long, add a border, or distort
     background: str = "white"       # of transparent images and of borders, as Pillow names colours
+    resampling: Image.Resampling = Image.Resampling.LANCZOS
     # fmt: on
 
     @property
@@ -136,7 +152,7 @@ def to_array(image: Image.Image, pixels: Pixels) -> np.ndarray:
     """(C, H, W) uint8 from an image; ValueError for values that `to_8_bit` refuses.
 
     The image is scaled to 8 bit, composited on the background, converted to C channels, and resized
-    (Lanczos) as `pixels.fit` says; one of the right size keeps its pixels.
+    as `pixels.fit` says; one of the right size keeps its pixels.
     """
     channels, height, width = pixels.shape
     image = to_8_bit(image)
@@ -151,17 +167,17 @@ def to_array(image: Image.Image, pixels: Pixels) -> np.ndarray:
 
 def _crop(image: Image.Image, pixels: Pixels) -> Image.Image:
     """The shorter side is resized to fit, the longer one cropped about the centre."""
-    return ImageOps.fit(image, pixels.size, Image.Resampling.LANCZOS)
+    return ImageOps.fit(image, pixels.size, pixels.resampling)
 
 
 def _pad(image: Image.Image, pixels: Pixels) -> Image.Image:
     """The longer side is resized to fit, the shorter one padded on both sides."""
-    return ImageOps.pad(image, pixels.size, Image.Resampling.LANCZOS, color=pixels.background)
+    return ImageOps.pad(image, pixels.size, pixels.resampling, color=pixels.background)
 
 
 def _stretch(image: Image.Image, pixels: Pixels) -> Image.Image:
     """Both sides are resized, the proportions are lost."""
-    return image.resize(pixels.size, Image.Resampling.LANCZOS)
+    return image.resize(pixels.size, pixels.resampling)
 
 
 FITS: dict[Fit, Callable[[Image.Image, Pixels], Image.Image]] = {

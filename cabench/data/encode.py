@@ -261,17 +261,22 @@ def _batches(job: Job, name: str, rows: list[int]) -> Iterator[np.ndarray]:
 
 def to_rgb(image: np.ndarray, size: int) -> np.ndarray:
     """(C, H, W) uint8 -> (3, size, size): grey is repeated; resized and cropped as in `decode`."""
-    if len(image) == 1:
-        image = np.repeat(image, 3, 0)
+    image = np.repeat(image, 3, 0) if len(image) == 1 else image
+    return fitted(image, size, Image.Resampling.LANCZOS)
+
+
+def fitted(image: np.ndarray, size: int, resampling: Image.Resampling) -> np.ndarray:
+    """(C, H, W) uint8 -> (C, size, size), resized and cropped as in `decode`; C is 1 or 3."""
     if image.shape[1:] == (size, size):
         return image
-    resized = Image.fromarray(np.ascontiguousarray(image.transpose(1, 2, 0)))
-    resized = ImageOps.fit(resized, (size, size), Image.Resampling.LANCZOS)
-    return np.asarray(resized).transpose(2, 0, 1)
+    pixels = np.ascontiguousarray(image.transpose(1, 2, 0))
+    resized = Image.fromarray(pixels.squeeze(2) if len(image) == 1 else pixels)
+    resized = ImageOps.fit(resized, (size, size), resampling)
+    return np.asarray(resized).reshape(size, size, len(image)).transpose(2, 0, 1)
 
 
 def _write_conditions(job: Job, name: str, rows: list[int]) -> dict[str, str]:
-    """Write the streams, vectors and texts of some rows of a split; their sha256 by file name."""
+    """Write the streams, vectors, texts and maps of some rows of a split; sha256 by file name."""
     members, hashes = job.catalogue.splits[name], {}
     for stream, values in [*members.streams.items(), *members.vectors.items()]:
         path = job.out / f"{name}-stream-{stream}.npy"
@@ -285,7 +290,24 @@ def _write_conditions(job: Job, name: str, rows: list[int]) -> dict[str, str]:
             path, {stream: [texts[i] for i in rows] for stream, texts in members.texts.items()}
         )
         hashes[path.name] = file_hash(path)
+    for stream in job.catalogue.maps:
+        path = job.out / f"{name}-map-{stream}.npy"
+        with atomic_path(path) as part:
+            _write_maps(job, name, rows, stream, part)
+            hashes[path.name] = file_hash(part)
     return hashes
+
+
+def _write_maps(job: Job, name: str, rows: list[int], stream: str, path: Path) -> None:
+    """Write a stream's maps of some rows of a split, (N, C, size, size) uint8."""
+    channels, *_ = job.catalogue.maps[stream].shape
+    shape = (len(rows), channels, job.size, job.size)
+    array = np.lib.format.open_memmap(path, "w+", np.uint8, shape)
+    for i, values in enumerate(job.catalogue.decoded(name, rows, stream=stream)):
+        if isinstance(values, DataMissing):
+            raise DataMissing(f"{values} (it was readable when the encoding began)")
+        array[i] = fitted(values, job.size, Image.Resampling.NEAREST)
+    array.flush()
 
 
 CONTENT = ("version", "data", "classes", "flip", "size", "vae", "pictures", "files")
@@ -319,5 +341,6 @@ def _facts(
         "streams": {name: sorted(catalogue.splits[name].streams) for name in SPLITS},
         "vectors": {name: sorted(catalogue.splits[name].vectors) for name in SPLITS},
         "texts": {name: sorted(catalogue.splits[name].texts) for name in SPLITS},
+        "maps": sorted(catalogue.maps),
         "skipped": skipped,
     }

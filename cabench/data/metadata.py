@@ -3,7 +3,8 @@
 A line is a JSON object. `file_name` is an image's path relative to the file's folder. The key
 `text` holds a caption or a list of captions. Of the other keys, one whose values are all text or
 whole numbers is a label; one whose values are all numbers, or all lists of as many numbers, is a
-stream of numbers.
+stream of numbers. A key such as `edges_file_name` names a map of each image, relative to the same
+folder: the stream `edges`.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from cabench.runtime.validation import NAME
 from cabench.text.features import STREAM
 
 FILE_NAME = "file_name"
+OF_MAP = "_file_name"  # the end of a key that names maps
+LABEL = "label"
 RESERVED = ("timestep",)  # streams that every model has
 
 
@@ -30,7 +33,8 @@ class Columns:
     """What all metadata files below a folder say; images are paths relative to the folder."""
 
     # fmt: off
-    values: dict[str, dict[str, Any]]    # key -> image -> a caption, captions or a label
+    values: dict[str, dict[str, Any]]    # key -> image -> a caption, captions, a label, numbers
+    maps: dict[str, dict[str, str]]      # stream -> image -> the path of its map
     places: dict[str, str]               # image -> 'FILE:LINE' of its row
     notes: list[str]                     # keys that are ignored, and why
     problems: list[str]                  # of rows; one line each
@@ -38,7 +42,13 @@ class Columns:
 
     def absent(self, image: str) -> list[str]:
         """The keys that have no value for an image."""
-        return [key for key, column in self.values.items() if image not in column]
+        columns = self.values | {f"{name}{OF_MAP}": paths for name, paths in self.maps.items()}
+        return [key for key, column in columns.items() if image not in column]
+
+    @property
+    def only_maps(self) -> set[str]:
+        """The files that are maps and no image of a row."""
+        return {path for paths in self.maps.values() for path in paths.values()} - set(self.places)
 
 
 def read_columns(top: str, files: Sequence[str]) -> Columns:
@@ -48,7 +58,7 @@ def read_columns(top: str, files: Sequence[str]) -> Columns:
     problems: list[str] = []
     for file in files:
         for place, row in _rows(f"{top}/{file}", problems):
-            image = posixpath.normpath(posixpath.join(posixpath.dirname(file), row[FILE_NAME]))
+            image = _beside(file, row[FILE_NAME])
             if image in places:
                 text = f"{shown(row[FILE_NAME])} is listed before, at {places[image]}"
                 problems.append(f"{place}: {FILE_NAME}: {text}")
@@ -56,10 +66,22 @@ def read_columns(top: str, files: Sequence[str]) -> Columns:
             places[image] = place
             for key, value in row.items():
                 if key != FILE_NAME and value is not None:
-                    values.setdefault(key, {})[image] = value
-    reasons = {key: unusable(key, column.values()) for key, column in values.items()}
+                    named = key.endswith(OF_MAP) and isinstance(value, str)
+                    values.setdefault(key, {})[image] = _beside(file, value) if named else value
+    reasons = {
+        key: unusable_maps(key, column.values(), values)
+        if key.endswith(OF_MAP)
+        else unusable(key, column.values())
+        for key, column in values.items()
+    }
+    usable = {key: column for key, column in values.items() if not reasons[key]}
     return Columns(
-        values={key: column for key, column in values.items() if not reasons[key]},
+        values={key: column for key, column in usable.items() if not key.endswith(OF_MAP)},
+        maps={
+            key.removesuffix(OF_MAP): column
+            for key, column in usable.items()
+            if key.endswith(OF_MAP)
+        },
         places=places,
         notes=[
             f"{METADATA}: the key {shown(key)} is ignored: {reason}"
@@ -68,6 +90,11 @@ def read_columns(top: str, files: Sequence[str]) -> Columns:
         ],
         problems=list(map(one_line, problems)),
     )
+
+
+def _beside(file: str, name: str) -> str:
+    """A path that a metadata file names, relative to the top folder."""
+    return posixpath.normpath(posixpath.join(posixpath.dirname(file), name))
 
 
 def _rows(path: str, problems: list[str]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -106,6 +133,17 @@ def unusable(key: str, values: Iterable[Any]) -> str:
     return f"expected {expected}, got {shown(wrong[0])}" if wrong else ""
 
 
+def unusable_maps(key: str, values: Iterable[Any], keys: Iterable[str]) -> str:
+    """Why a key that ends in OF_MAP names no stream of maps, or ''."""
+    stream = key.removesuffix(OF_MAP)
+    if stream in (*keys, *RESERVED, *KINDS, LABEL):
+        return f"there is another stream '{stream}'"
+    if not re.fullmatch(NAME, stream):
+        return f"expected a name of a-z 0-9 _ + - . before {OF_MAP}"
+    wrong = [value for value in values if not isinstance(value, str)]
+    return f"expected the name of a file, got {shown(wrong[0])}" if wrong else ""
+
+
 def is_numeric(values: Iterable[Any]) -> bool:
     """Whether values are vectors of one length and not all of them whole numbers, as labels are."""
     values = list(values)
@@ -130,14 +168,17 @@ KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
 
 def mismatches(columns: Columns, used: Iterable[str], known: Iterable[str]) -> list[str]:
     """A line for each used image that lacks a row or a key, and for each row of no known image."""
-    lines = []
+    lines, images = [], set(known)
+    for name, paths in columns.maps.items():
+        for image, path in paths.items():
+            if path not in images:
+                lines.append(f"{columns.places[image]}: {name}{OF_MAP}: no such image: {path}")
     for image in used:
         absent = columns.absent(image)
         if absent and image not in columns.places:
             lines.append(f"{image}: no row of {METADATA} names this image")
         elif absent:
             lines.append(f"{columns.places[image]}: the key '{absent[0]}' is missing")
-    images = set(known)
     for image, place in columns.places.items():
         if image not in images:
             lines.append(f"{place}: {FILE_NAME}: no such image: {image}")

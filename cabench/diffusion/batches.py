@@ -21,8 +21,9 @@ IN_MEMORY = 2**31  # bytes of a split's images as floats; a larger split is read
 class Data:
     """A split as network inputs: images in [-1, 1] or latents, and streams {name: (N,) or (N, D)}.
 
-    Images are kept in memory as floats; a split too large for that, and latents, are read batch by
-    batch. A text stream is a text.Encoded and gives (features, mask) per batch.
+    Images are kept in memory as floats; a split too large for that, latents and maps are read batch
+    by batch. Maps are (B, C, H, W) in [-1, 1]. A text stream is a text.Encoded and gives (features,
+    mask) per batch.
     """
 
     def __init__(self, split: Split, streams: tuple[str, ...]):
@@ -31,9 +32,11 @@ class Data:
         if self.latents is None and 4 * math.prod(split.images.shape) <= IN_MEMORY:
             self.images = to_float(torch.from_numpy(split.images))
         arrays = {**split.streams, **split.vectors}
-        self.texts = {name: split.encoded[name] for name in streams if name not in arrays}
+        self.maps = {name: split.maps[name] for name in streams if name in split.maps}
+        others = [name for name in streams if name not in self.maps]
+        self.texts = {name: split.encoded[name] for name in others if name not in arrays}
         self.streams = {
-            name: torch.from_numpy(arrays[name]) for name in streams if name not in self.texts
+            name: torch.from_numpy(arrays[name]) for name in others if name not in self.texts
         }
         self.several_captions = any(text.counts.max() > 1 for text in self.texts.values())
 
@@ -62,21 +65,37 @@ class Data:
             x = _draw_latents(self.latents, index, posterior, flip).to(device)
         else:
             x = self._images_at(index).to(device)
-            if flip is not None:
-                x = torch.where(flip.to(device).view(-1, 1, 1, 1), x.flip(3), x)
-        return x, self.streams_at(index, device, pick)
+            x = _mirrored(x, flip)
+        return x, self.streams_at(index, device, pick, flip)
 
     def streams_at(
-        self, index: Tensor, device: str = "cpu", pick: Tensor | None = None
+        self,
+        index: Tensor,
+        device: str = "cpu",
+        pick: Tensor | None = None,
+        flip: Tensor | None = None,  # (B,) bool: whose maps to mirror
     ) -> dict[str, Values]:
         """The streams of the images at `index`."""
         texts = {name: text.take(index, pick) for name, text in self.texts.items()}
-        return take(self.streams, index, device) | each(texts, lambda tensor: tensor.to(device))
+        maps = {name: self._maps_at(name, index).to(device) for name in self.maps}
+        return (
+            take(self.streams, index, device)
+            | each(texts, lambda tensor: tensor.to(device))
+            | {name: _mirrored(values, flip) for name, values in maps.items()}
+        )
+
+    def _maps_at(self, name: str, index: Tensor) -> Tensor:
+        return to_float(torch.from_numpy(self.maps[name][index.numpy()]))
 
     def _images_at(self, index: Tensor) -> Tensor:
         if isinstance(self.images, Tensor):
             return self.images[index]
         return to_float(torch.from_numpy(self.images[index.numpy()]))
+
+
+def _mirrored(x: Tensor, flip: Tensor | None) -> Tensor:
+    """x (B, C, H, W), mirrored where flip (B,) says so."""
+    return x if flip is None else torch.where(flip.to(x.device).view(-1, 1, 1, 1), x.flip(3), x)
 
 
 def _draw_latents(

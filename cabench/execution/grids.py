@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +13,25 @@ from cabench.data.dataset import UNSEEN
 from cabench.execution.sampling import Samples
 from cabench.metrics.scorer import REFERENCE
 from cabench.planning.data import DataRef
-from cabench.records.sample_grid import LIMIT, write_grid
+from cabench.records.sample_grid import COLUMNS, LIMIT, write_grid
 
 PROMPTS = {REFERENCE: 10, UNSEEN: 6}  # columns of a text study's grid, by split
+MAPPED = 3  # samples of each class in the grid of a study with maps
 PAIRS = 10  # of samples and their nearest training images
 
 
-def write_samples(path: Path, splits: list[Samples], prompts: bool) -> dict[str, Any]:
-    """Write the grid of the primary samples; return its layout."""
+def write_samples(
+    path: Path, splits: list[Samples], prompts: bool, maps: Collection[str] = ()
+) -> dict[str, Any]:
+    """Write the grid of the primary samples; return its layout.
+
+    `prompts`: of a text study; `maps`: streams of the condition that are maps.
+    """
     if prompts:
         return _write_prompted(path, splits)
     samples = splits[0]
+    if maps:
+        return _write_mapped(path, samples, min(maps))
     classes = len(samples.scorer.dataset.classes["label"])
     return write_grid(path, samples.images, samples.scorer.labels, classes).dump()
 
@@ -43,6 +52,30 @@ def _write_prompted(path: Path, splits: list[Samples]) -> dict[str, Any]:
     columns = np.repeat(np.arange(len(prompts)), 2)
     layout = write_grid(path, halved_to_fit(np.stack(images)), columns, len(prompts), rows=2)
     return layout.dump() | {"prompts": prompts, "unseen": unseen}
+
+
+def _write_mapped(path: Path, samples: Samples, stream: str) -> dict[str, Any]:
+    """Write a column per class: real images, their maps of a stream, and the samples for these."""
+    scorer = samples.scorer
+    real = scorer.dataset.split(scorer.reference).images[scorer.rows]
+    blocks = (real, _like(scorer.maps(stream), real), samples.images)
+    columns = min(len(scorer.dataset.classes["label"]), COLUMNS)
+    cells = np.zeros((columns, 3, MAPPED, *real.shape[1:]), np.uint8)
+    for c in range(columns):
+        rows = np.flatnonzero(scorer.labels == c)[:MAPPED]
+        for cell, block in zip(cells[c], blocks, strict=True):
+            cell[: len(rows)] = block[rows]
+    images = halved_to_fit(cells.reshape(-1, *real.shape[1:]))
+    labels = np.repeat(np.arange(columns), 3 * MAPPED)
+    return write_grid(path, images, labels, columns, rows=3 * MAPPED).dump() | {"maps": stream}
+
+
+def _like(maps: np.ndarray, images: np.ndarray) -> np.ndarray:
+    """Maps (n, C, H, W) with as many channels as the images: repeated, or their mean."""
+    if maps.shape[1] == images.shape[1]:
+        return maps
+    grey = np.rint(maps.mean(axis=1, keepdims=True)).astype(np.uint8)
+    return np.repeat(grey, images.shape[1], axis=1)
 
 
 def halved_to_fit(images: np.ndarray) -> np.ndarray:

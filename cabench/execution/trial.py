@@ -115,7 +115,10 @@ def measure(trial: Trial, store: Store, device: str, progress: Progress) -> Json
         "protocol": _protocol(trial, dataset, samples)
         | {
             "sheet": grids.write_samples(
-                store.beside(trial.key, SHEET), samples, spec.train.text is not None
+                store.beside(trial.key, SHEET),
+                samples,
+                spec.train.text is not None,
+                spec.train.model.embedder.maps or (),
             )
         },
         "cost": cost(spec.train.model).dump(),

@@ -10,6 +10,7 @@ from typing import Any
 
 from cabench.metrics import (  # noqa: F401  (register)
     families,
+    map_agreement,
     model_metrics,
     sample_metrics,
     trained,

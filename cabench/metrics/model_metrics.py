@@ -43,7 +43,7 @@ class HeldoutLoss:
         from cabench.diffusion.training import Diverged
 
         def loss(split: str):
-            data = Data(dataset.split(split), (*model.embedder.categories, *model.embedder.texts))
+            data = Data(dataset.split(split), model.embedder.streams)
             bins = denoising_loss(model, process, data, device=device, **heldout)  # (bins,)
             if not bins.max() < LARGEST:
                 raise Diverged(f"the denoising loss on {split} is {bins.max():.3g}")

@@ -110,6 +110,10 @@ class SampleScorer:
         vectors = self.dataset.split(self.reference).vectors
         return {name: values[self.rows] for name, values in vectors.items()}
 
+    def maps(self, stream: str) -> np.ndarray:
+        """Each sample's map of a stream, (n, C, H, W) uint8, in labels' order."""
+        return self.dataset.split(self.reference).maps[stream][self.rows]
+
     @cached_property
     def prompts(self) -> list[str]:
         """The text of each sample, in labels' order; of several captions the first."""

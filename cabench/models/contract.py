@@ -30,7 +30,7 @@ def fault(spec: ModelSpec) -> str | None:
     """
     torch.manual_seed(0)
     model = build_initialised(spec, 0)
-    _, layout = build_backbone(spec.backbone)
+    _, layout = build_backbone(spec)
     with torch.no_grad():
         for p in model.parameters():
             p.add_(SPREAD * torch.randn_like(p))
@@ -95,6 +95,8 @@ def _streams(spec: ModelSpec) -> dict[str, Tensor | tuple[Tensor, ...]]:
         streams[name] = torch.randn(SAMPLES, tokens, width), mask
     for name, numbers in (spec.embedder.vectors or {}).items():
         streams[name] = torch.randn(SAMPLES, numbers)
+    for name, shape in (spec.embedder.maps or {}).items():
+        streams[name] = torch.randn(SAMPLES, *shape)
     return streams
 
 

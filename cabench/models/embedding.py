@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Container, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cabench.errors import CabenchError
 from cabench.models.init import constant, parameter, tag
 from cabench.models.streams import Values
 
@@ -141,6 +142,8 @@ class Embedded(dict[str, Tensor]):
     `cache`, where it is not None, belongs to one sampling trajectory: all rows share a timestep and
     the other streams do not change from call to call, so a method may store there what depends on
     those alone.
+
+    `maps` holds the streams that are maps (B, C, H, W); they have no vector.
     """
 
     def __init__(
@@ -151,17 +154,21 @@ class Embedded(dict[str, Tensor]):
     ):
         super().__init__({name: norm(name, vector) for name, vector in vectors.items()})
         self.sequences: dict[str, tuple[Tensor, Tensor]] = {}
+        self.maps: dict[str, Tensor] = {}
         self.cache, self.norm = cache, norm
 
     def __missing__(self, name: str) -> Tensor:
+        if name in self.maps:
+            raise CabenchError(f"stream '{name}' is a map, which has no vector: see `maps`")
         self[name] = self.norm(name, mean_over(*self.sequences[name]))
         return self[name]
 
 
 class ConditionEmbedder(nn.Module):
-    """Timestep t (B,) and streams: classes (B,) int64, numbers (B, D), or texts.
+    """Timestep t (B,) and streams: classes (B,) int64, numbers (B, D), texts, or maps.
 
-    A text is (features (B, L, F), mask (B, L)).
+    A text is (features (B, L, F), mask (B, L)). A map (B, C, H, W) in [-1, 1] stays as it is; its
+    null is 0 everywhere, a grey that no black and white map has.
 
     Returns Embedded. `drop` (B,) bool replaces all streams but the timestep by their null embedding
     (classifier-free guidance).
@@ -177,6 +184,7 @@ class ConditionEmbedder(nn.Module):
         timestep: str = "mlp",  # one of TIMESTEPS
         text: Mapping[str, int] | None = None,  # text stream -> width of the encoder's features
         vectors: Mapping[str, int] | None = None,  # stream -> how many numbers it has
+        maps: Mapping[str, Sequence[int]] | None = None,  # stream -> (C, H, W) of its maps
         table: str = "normal02",  # initialisation of the class tables
         projection: str = "xavier",  # initialisation of the text's linear layer
         used: Container[str] | None = None,  # streams that some method uses; None: all
@@ -205,12 +213,18 @@ class ConditionEmbedder(nn.Module):
         self.vectors = nn.ModuleDict(
             {name: VectorEmbedding(n, width) for name, n in only_used(vectors or {}).items()}
         )
+        self.maps = tuple(only_used(maps or {}))
         self.gains = nn.ParameterDict(
             {
                 name: parameter(1, init="ones", scale=start)
                 for name, start in only_used(gains or {}).items()
             }
         )
+
+    @property
+    def streams(self) -> tuple[str, ...]:
+        """The streams that it needs, without the timestep."""
+        return (*self.categories, *self.texts, *self.vectors, *self.maps)
 
     def forward(
         self,
@@ -227,11 +241,20 @@ class ConditionEmbedder(nn.Module):
             features, mask = streams[name]
             mask = mask if drop is None else mask | drop.unsqueeze(1)  # a null text is not padded
             embedded.sequences[name] = self._norm(name, embedding(features, drop)), mask
+        for name in self.maps:
+            values = streams[name]
+            assert isinstance(values, Tensor)
+            embedded.maps[name] = values if drop is None else _dropped(values, drop)
         return embedded
 
     def _norm(self, name: str, e: Tensor) -> Tensor:
         e = F.rms_norm(e, e.shape[-1:]) if self.normalise else e
         return e * self.gains[name] if name in self.gains else e
+
+
+def _dropped(maps: Tensor, drop: Tensor) -> Tensor:
+    """Maps (B, C, H, W), 0 everywhere where drop (B,) says so."""
+    return torch.where(drop.view(-1, 1, 1, 1), torch.zeros_like(maps), maps)
 
 
 def mean_over(tokens: Tensor, mask: Tensor) -> Tensor:

@@ -26,7 +26,7 @@ from torch.autograd.function import once_differentiable
 from cabench.errors import CabenchError, near, shown
 
 VARIABLE = "CABENCH_KERNELS"
-Grid = tuple[int, int]
+Grid = tuple[int, int]  # height, width in tokens
 Form = Callable[..., Tensor]
 
 FORMS: dict[str, dict[str, Form]] = {"linear": {}, "depthwise": {}, "conv": {}}

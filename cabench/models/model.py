@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor, nn
 
@@ -13,7 +15,7 @@ from cabench.models.init import initialise
 from cabench.models.operations import Conditioning
 from cabench.models.sites import Layout, address_layers
 from cabench.models.streams import Streams, take
-from cabench.records.spec import BackboneSpec, ModelSpec
+from cabench.records.spec import ModelSpec
 from cabench.registry import BACKBONES, METHODS
 
 
@@ -67,15 +69,15 @@ class ConditionalModel(nn.Module):
         return self.backbone(x, self.condition(t[index], take(streams, index, x.device), drop))
 
 
-def build_backbone(spec: BackboneSpec) -> tuple[nn.Module, Layout]:
+def build_backbone(spec: ModelSpec) -> tuple[nn.Module, Layout]:
     """The backbone of a model spec, and what it offers to methods."""
-    backbone = BACKBONES.get(spec.kind)(**spec.arguments)
-    return backbone, address_layers(backbone)
+    backbone = BACKBONES.get(spec.backbone.kind)(**spec.backbone.arguments)
+    return backbone, replace(address_layers(backbone), maps=spec.embedder.maps or {})
 
 
 def build(spec: ModelSpec) -> ConditionalModel:
     """The model of a spec; its parameters are not initialised."""
-    return attach(spec, *build_backbone(spec.backbone))
+    return attach(spec, *build_backbone(spec))
 
 
 def attach(spec: ModelSpec, backbone: nn.Module, layout: Layout) -> ConditionalModel:

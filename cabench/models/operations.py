@@ -80,6 +80,19 @@ class LowRank(Operation):
 
 
 @dataclass(frozen=True)
+class Addition(Operation):
+    """Adds tokens of the condition to a layer's output."""
+
+    tokens: Tensor  # (B, N, outputs)
+
+    def output(self, x: Tensor, layer: nn.Module) -> Tensor:
+        return self.tokens
+
+    def take(self, index: Tensor) -> Addition:
+        return Addition(self.tokens[index])
+
+
+@dataclass(frozen=True)
 class Modulation:
     """For a normalised feature h (B, N, D): h * (1 + scale) + shift."""
 

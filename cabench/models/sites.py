@@ -2,8 +2,9 @@
 
 A *site* is a layer whose weight may depend on the condition. A *hook* is another place where a
 method may act: `norm` (modulates the output of a norm), `tokens` (adds tokens to the sequence),
-`context` (a branch after self-attention), `ffn` (a branch beside the feed-forward part), `joint`
-(tokens of the condition's own that take part in self-attention).
+`block` (a branch added to a block's input), `context` (a branch after self-attention), `ffn` (a
+branch beside the feed-forward part), `joint` (tokens of the condition's own that take part in
+self-attention).
 
 A backbone is built from the layers below and passes `cond` through to them; it knows no method. A
 method returns a `Conditioning` and knows no backbone.
@@ -11,8 +12,8 @@ method returns a `Conditioning` and knows no backbone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 import torch
@@ -21,7 +22,12 @@ from torch import Tensor, nn
 
 from cabench.models.attention import attend
 from cabench.models.init import parameter, rule_of
-from cabench.models.kernels import conditional_depthwise, conditional_linear, static_depthwise
+from cabench.models.kernels import (
+    Grid,
+    conditional_depthwise,
+    conditional_linear,
+    static_depthwise,
+)
 from cabench.models.operations import Branch, Conditioning, Operation
 
 LinearSite = Literal["patch_embed", "attn_qkv", "attn_out", "ffn_in", "ffn_out", "head", "skip"]
@@ -37,7 +43,7 @@ SiteKind = Literal[
     "skip",
 ]
 SITES: tuple[str, ...] = get_args(SiteKind)
-HOOKS = ("norm", "tokens", "context", "ffn", "joint")
+HOOKS = ("norm", "tokens", "block", "context", "ffn", "joint")
 
 
 # ---- layers of a backbone -----------------------------------------------------------------------
@@ -136,11 +142,18 @@ class Hook(nn.Module):
 
     address: str = ""
 
-    def __init__(self, hook: Literal["context", "ffn"], width: int, size: int):
+    def __init__(
+        self,
+        hook: Literal["block", "context", "ffn"],
+        width: int,
+        size: int,  # block, context: attention heads of the block; ffn: hidden width of the FFN
+        grid: Grid | None = None,  # of the image's tokens here; None: the backbone's
+    ):
         super().__init__()
         self.hook = hook
         self.width = width
-        self.size = size  # context: attention heads of the block; ffn: hidden width of the FFN
+        self.size = size
+        self.grid = grid
 
     def forward(self, x: Tensor, cond: Conditioning) -> Tensor | None:
         branch = cond.branches.get(self.address)
@@ -155,6 +168,7 @@ class JointAttention(nn.Module):
     """
 
     hook = "joint"
+    grid: Grid | None = None
     address: str = ""
 
     def __init__(self, width: int, heads: int):
@@ -253,13 +267,14 @@ class NormHook:
 
 @dataclass(frozen=True)
 class BranchHook:
-    """A place in a block for a method's branch."""
+    """A place in a block for a branch: at its input, in or after self-attention, beside the FFN."""
 
     # fmt: off
     address: str
-    hook: str   # context, ffn or joint
+    hook: str                   # block, context, ffn or joint
     width: int
-    size: int   # ffn: hidden width of the FFN; others: attention heads of the block
+    size: int                   # ffn: hidden width of the FFN; others: attention heads of the block
+    grid: Grid | None = None    # of the image's tokens here; None: the backbone has no `grid`
     # fmt: on
 
 
@@ -273,12 +288,15 @@ class Layout:
     branches: tuple[BranchHook, ...] = ()
     blocks: int = 0     # number of places where tokens can join
     width: int = 0      # channels of a token
+    grid: Grid | None = None    # of the patch embedding's tokens; None: the backbone has no `grid`
+    maps: Mapping[str, tuple[int, int, int]] = field(default_factory=dict)  # the data's: (C, H, W)
     # fmt: on
 
 
 def address_layers(backbone: nn.Module) -> Layout:
     """Sets the address of every site and hook, and returns the list of them."""
     sites, norms, branches = [], [], []
+    grid: Grid | None = getattr(backbone, "grid", None)
     for name, module in backbone.named_modules():
         if isinstance(module, SiteLayer):
             module.address = name
@@ -291,7 +309,8 @@ def address_layers(backbone: nn.Module) -> Layout:
             norms.append(NormHook(name, module.width, module.gated))
         elif isinstance(module, Hook | JointAttention):
             module.address = name
-            branches.append(BranchHook(name, module.hook, module.width, module.size))
+            here = module.grid or grid
+            branches.append(BranchHook(name, module.hook, module.width, module.size, here))
     blocks: Any = getattr(backbone, "blocks", ())
     width = getattr(backbone, "width", 0)
-    return Layout(tuple(sites), tuple(norms), tuple(branches), len(blocks), width)
+    return Layout(tuple(sites), tuple(norms), tuple(branches), len(blocks), width, grid)

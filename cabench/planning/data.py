@@ -68,6 +68,7 @@ class DataRef:
     vae: VaeSpec | None = None                  # of latents
     text: TextRef | None = None                 # of a study that needs text
     vectors: dict[str, int] = field(default_factory=dict)  # stream -> how many numbers it has
+    maps: dict[str, tuple[int, int, int]] = field(default_factory=dict)  # stream -> C, H, W
     unseen: int = 0                             # samples conditioned on the split `unseen`
     resample: bool = False                      # each seed draws half of the images
     clip: ClipSpec | None = None                # of metric clip_score
@@ -122,9 +123,10 @@ def find_data(needs: Sequence[str], scale: Scale, place: int, resample: bool = F
         raise ConfigError("scale", where, str(error)) from None
     _check_streams(needs, choice, where, dataset)
     vectors = {name: n for name, n in dataset.vectors.items() if name in needs}
+    maps = {name: shape for name, shape in dataset.maps.items() if name in needs}
     text, no_text = _find_text(choice, where, dataset) if STREAM in needs else (None, None)
     used = _resampled(dataset) if resample else dataset
-    streams = [name for name in needs if name != STREAM and name not in vectors]
+    streams = [name for name in needs if name not in (STREAM, *vectors, *maps)]
     scored = [name for name in dataset.classes if name in (*streams, "label")]
     for line in absent_classes(used, scored):
         LOG.warning("%s: %s", choice.source, line)
@@ -146,6 +148,7 @@ def find_data(needs: Sequence[str], scale: Scale, place: int, resample: bool = F
         vae=_vae(dataset),
         text=text,
         vectors=vectors,
+        maps=maps,
         unseen=choice.unseen or 0,
         clip=clip,
         resample=resample,
@@ -203,10 +206,10 @@ def _check_streams(
     needs: Sequence[str], choice: DataChoice, where: Where, dataset: Dataset
 ) -> None:
     for name in needs:
-        if name == STREAM or name in dataset.vectors:
+        if name == STREAM or name in dataset.vectors or name in dataset.maps:
             continue
         if name not in dataset.classes:
-            streams = listed([*dataset.classes, *dataset.vectors])
+            streams = listed([*dataset.classes, *dataset.vectors, *dataset.maps])
             text = f"data '{choice.source}' has no stream '{name}'; it has {streams}"
             raise ConfigError("scale", (*where, "streams"), text)
         if len(dataset.classes[name]) < 2:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, get_type_hints
@@ -57,6 +57,7 @@ class Network:
     embedder: Embedder | None = None          # None: the profile's
     text: TextRef | None = None               # encoder of the stream `text`
     vectors: Mapping[str, int] = field(default_factory=dict)  # stream -> how many numbers
+    maps: Mapping[str, tuple[int, int, int]] = field(default_factory=dict)  # stream -> C, H, W
     # fmt: on
 
 
@@ -90,6 +91,7 @@ def network_of(study: Study, scale: Scale, backbone: str, data: DataRef) -> Netw
         embedder=study.embedder,
         text=data.text,
         vectors=data.vectors,
+        maps=data.maps,
     )
 
 
@@ -202,6 +204,7 @@ def _draft(arm: Arm, where: Where, network: Network) -> _Draft:
             "classes": dict(network.classes),
             **({"text": {STREAM: network.text.width}} if network.text else {}),
             **({"vectors": dict(network.vectors)} if network.vectors else {}),
+            **({"maps": dict(network.maps)} if network.maps else {}),
         },
         text_tokens=network.text.tokens if network.text else None,
         methods=methods,
@@ -213,7 +216,7 @@ def _resolved(draft: _Draft, narrowed: bool = False) -> ResolvedModel:
     spec = draft.spec
     content_key(spec.dump())  # fails where options are no JSON
     with torch.device("meta"):
-        backbone, layout = build_backbone(spec.backbone)
+        backbone, layout = build_backbone(spec)
         for kind, options in draft.methods:
             problem = options.problem()
             if refusal := METHODS.get(kind).refuses(options, layout):
@@ -262,14 +265,14 @@ def arm_methods(arm: Arm, where: Where, network: Network) -> Methods:
     for i, entry in enumerate(arm.methods):
         here = (*where, "methods", i)
         for one in BACKBONES.get(network.backbone).native if entry == "native" else [entry]:
-            methods.append(_method(one, here, network.needs, as_published))
+            methods.append(_method(one, here, network, as_published))
     return methods
 
 
 def _method(
     entry: str | Mapping[str, dict[str, Any] | None],
     where: Where,
-    needs: Sequence[str],
+    network: Network,
     as_published: bool,
 ) -> tuple[str, MethodOptions]:
     if isinstance(entry, str):
@@ -295,7 +298,8 @@ def _method(
     if not validated.takes_source:
         return kind, validated
     try:
-        validated.source = source_streams(validated.source, needs)
+        validated.source = source_streams(validated.source, network.needs, network.maps)
+        _check_kind(validated, network.maps)
     except ValueError as error:
         raise ConfigError("study", (*where, kind, "source"), str(error)) from None
     return kind, validated
@@ -318,24 +322,44 @@ def _backbone_options(arm: Arm, where: Where, name: str) -> dict[str, Any]:
     return options
 
 
-def source_streams(source: str | list[str], needs: Sequence[str]) -> list[str]:
+def source_streams(
+    source: str | list[str], needs: Sequence[str], maps: Collection[str] = ()
+) -> list[str]:
     """The streams of a source, the timestep first; ValueError names what is allowed.
 
     'both' is the timestep and the label. In a study without a label it is the timestep and the
-    text, or else the first stream that the study needs.
+    text, or else the first stream that the study needs and that is no map, if there is one. 'maps'
+    are all maps that it needs.
     """
     streams = [condition.TIMESTEP, *needs]
-    other = next((name for name in ("label", STREAM) if name in needs), next(iter(needs), "label"))
-    names = [condition.TIMESTEP, other] if source == "both" else source
-    names = [names] if isinstance(names, str) else list(names)
+    others = [name for name in needs if name not in maps] or ([] if maps else ["label"])
+    other = next((name for name in ("label", STREAM) if name in needs), None)
+    together = {
+        "both": [condition.TIMESTEP, *([other] if other else others[:1])],
+        **({} if "maps" in needs else {"maps": [name for name in needs if name in maps]}),
+    }
+    if source == "maps" and together.get("maps") == []:
+        raise ValueError(f"the study needs no map; it needs {listed(needs)}")
+    names = together.get(source, [source]) if isinstance(source, str) else list(source)
     for name in names:
         if name not in streams:
-            allowed = ["both", *streams]
+            allowed = ["both", *(["maps"] if maps else []), *streams]
             hint = f"{near(name, allowed)}; allowed: {listed(allowed)}"
             raise ValueError(f"no stream {shown(name)}{hint}")
     if len(set(names)) != len(names) or not names:
         raise ValueError(f"expected a set of streams, got [{', '.join(names)}]")
     return sorted(names, key=streams.index)
+
+
+def _check_kind(options: MethodOptions, maps: Collection[str]) -> None:
+    """ValueError if a method's source has maps that it cannot take, or streams that are no maps."""
+    for name in options.streams:
+        if name in maps and not options.takes_maps:
+            takers = [kind for kind in METHODS.names() if METHODS.get(kind).Options.takes_maps]
+            text = f"'{name}' is a map of the image's size, which has no vector or tokens for this"
+            raise ValueError(f"{text} method; methods that take maps: {listed(takers)}")
+        if options.takes_maps and name not in maps:
+            raise ValueError(f"expected maps, got '{name}'; maps: {listed(maps) or 'none'}")
 
 
 def _check_fit(arm: Arm, where: Where, methods: Methods, name: str) -> None:

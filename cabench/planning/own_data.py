@@ -122,6 +122,7 @@ def adapt(
         streams=[
             *opened.data.classes,
             *opened.data.vectors,
+            *opened.data.maps,
             *([STREAM] if STREAM in texts else []),
         ],
         source=source,

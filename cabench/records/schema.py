@@ -31,6 +31,7 @@ class GridLayout(Frozen):
     width: int
     prompts: tuple[str, ...] | None = None  # a column each, in a text study
     unseen: tuple[bool, ...] | None = None  # columns whose concept is new to the generator
+    maps: str | None = None  # the stream of the rows between real images and samples: a third each
 
 
 class Environment(Frozen):

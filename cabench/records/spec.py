@@ -79,11 +79,12 @@ class EmbedderSpec(Frozen):
     classes: dict[str, int]  # stream -> number of classes
     text: dict[str, int] | None = None  # stream -> width of its features
     vectors: dict[str, int] | None = None  # stream -> how many numbers it has
+    maps: dict[str, tuple[int, int, int]] | None = None  # stream -> (C, H, W) of its maps
 
     @property
     def streams(self) -> tuple[str, ...]:
         """The streams of the condition without the timestep."""
-        return (*self.classes, *(self.text or {}), *(self.vectors or {}))
+        return (*self.classes, *(self.text or {}), *(self.vectors or {}), *(self.maps or {}))
 
 
 class MethodSpec(Frozen):

@@ -58,6 +58,8 @@ def _samples(results: Results, grids: Grids, folder: Path) -> Json:
         (path,) = figures.prompted(folder / "prompts.png", arms, grids)
         return {"prompts": path.name, "seed": grids.seed}
     images = {arm: grids.samples.get(arm) for arm in arms}
+    if grids.maps is not None:
+        images = dict([grids.maps]) | images
     if grids.real is not None:
         images = {"real images": grids.real} | images
     most = ROWS if len(arms) < MANY else FEWER_ROWS

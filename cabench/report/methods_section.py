@@ -94,6 +94,9 @@ def _condition(embedder: EmbedderSpec, text: TextSpec | None) -> str:
             for name, width in (embedder.text or {}).items()
         ]
     streams += [f"{name} ({count} numbers)" for name, count in (embedder.vectors or {}).items()]
+    streams += [
+        f"{name} (map, {'x'.join(map(str, s))})" for name, s in (embedder.maps or {}).items()
+    ]
     return _joined(
         ", ".join(streams),
         "timestep",

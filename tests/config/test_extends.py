@@ -42,6 +42,10 @@ data:
     source: fashion16-measured
     patch: 4
     metrics: [kid_levels, kid, condition_accuracy, condition_error, heldout_loss]
+  - streams: [label, edges]
+    source: fashion16-edges
+    patch: 4
+    metrics: [kid_levels, kid, condition_accuracy, map_agreement, heldout_loss]
 backbones:
   dit: {preset: micro, patch: 2}
   uvit: {preset: micro, patch: 2}

@@ -93,6 +93,21 @@ def test_numbers_stay_with_their_row(tmp_path, monkeypatch):
     assert np.corrcoef(part.vectors["age"][:, 0], part.images[:, 2, 0, 0])[0, 1] > 0.9999
 
 
+def test_maps_stay_with_their_row(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    greys = [Image.new("L", (24, 20), row) for row in range(200)]
+    features = {"edges": datasets.Image()}
+    maps = datasets.Dataset.from_dict({"edges": greys}, datasets.Features(features))
+    datasets.concatenate_datasets([table(200), maps], axis=1).save_to_disk(tmp_path / "one")
+    dataset = load(tmp_path / "one", maps=("edges",))
+    assert dataset.maps == {"edges": (1, 8, 8)}
+    for name in SPLITS:
+        part = dataset.split(name)
+        assert np.array_equal(part.maps["edges"][:, 0], part.images[:, 2])
+    with pytest.raises(DataMissing, match="maps: expected a column of type Image, got 'id'"):
+        load(tmp_path / "one", image="img", maps=("id",))
+
+
 @pytest.mark.parametrize(
     ("options", "text"),
     [

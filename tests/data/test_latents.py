@@ -19,6 +19,7 @@ from formats import (
     make_imagenet64,
     make_vae,
 )
+from PIL import Image
 from specs import write
 
 from cabench.commands.data import check_source
@@ -336,6 +337,33 @@ def test_captions_are_encoded_along(dirs, tmp_path):
         assert all(len(captions) == 2 for captions in ours.split(name).texts["text"])
     assert ours.classes == {"label": ["picture"]} and not ours.flip
     assert ours.split("generator-train").latents.moments.shape[1] == 1
+
+
+def test_maps_are_encoded_along_and_mirrored_with_their_latents(dirs, tmp_path):
+    rows = []
+    for i in range(40):
+        pixels = np.random.default_rng(i).integers(0, 256, (20, 20), np.uint8)
+        for name in (f"{i % 2}/{i}.png", f"maps/{i}.png"):
+            (tmp_path / "images" / name).parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).save(tmp_path / "images" / name)
+        rows.append({"file_name": f"{i % 2}/{i}.png", "grey_file_name": f"maps/{i}.png"})
+    write(tmp_path / "images" / "metadata.jsonl", "\n".join(map(json.dumps, rows)))
+    options = {"path": str(tmp_path / "images"), "size": SIZE, "flip": True, "held_out": 0.25}
+    catalogue = open_catalogue("folder", **options)
+    encode(Job(catalogue, vae_of(dirs), tmp_path / "out", SIZE, rows=16))
+    dataset, images = (
+        load_dataset("latents", path=str(tmp_path / "out")),
+        load_dataset("folder", **options),
+    )
+    assert dataset.maps == {"grey": (1, SIZE, SIZE)} and dataset.inputs == (4, 8, 8)
+    for name in SPLITS:
+        assert np.array_equal(dataset.split(name).maps["grey"], images.split(name).maps["grey"])
+    data = Data(dataset.split("generator-train"), ("grey",))
+    both, mirrored = (
+        data.take(torch.tensor([3, 1]), "cpu", torch.Generator(), flip)[1]["grey"]
+        for flip in (None, torch.tensor([False, True]))
+    )
+    assert torch.equal(mirrored[0], both[0]) and torch.equal(mirrored[1], both[1].flip(2))
 
 
 def test_corrupted_latents_are_detected(dirs, tmp_path, capsys):

@@ -1,11 +1,14 @@
 """Stacks of seeds: the traced gradient is the network's, and each run has the bits it has alone."""
 
+import dataclasses
+
 import pytest
 import torch
 from safetensors.torch import load_file
-from specs import METHODS, ON, model_spec, some, train_spec
+from specs import METHODS, OF_MAPS, ON, model_spec, some, train_spec
 
 from cabench.data import load_dataset
+from cabench.data.maps import edges
 from cabench.diffusion import compiled, stack
 from cabench.diffusion.batches import Batch, Data, Order
 from cabench.diffusion.checkpoints import load_existing
@@ -20,13 +23,19 @@ needs_compiler = pytest.mark.skipif(compiled.compiler() is None, reason="needs a
 
 
 def spec_of(name="can-3", backbone="dit", **options):
-    spec = train_spec(model_spec(**METHODS[name], backbone=backbone), **options)
+    spec = train_spec(model_spec(**(METHODS | OF_MAPS)[name], backbone=backbone), **options)
     return spec.model_copy(update={"compiled": compiled.VERSION})
 
 
 @pytest.fixture(scope="module")
 def digits():
-    return load_dataset("digits")
+    """Digits with a map of their edges."""
+    dataset = load_dataset("digits")
+    splits = {
+        name: dataclasses.replace(split, maps={"edges": edges(split.images)})
+        for name, split in dataset.splits.items()
+    }
+    return dataclasses.replace(dataset, splits=splits, fingerprint="")
 
 
 @pytest.fixture
@@ -59,14 +68,18 @@ STANDARD = [
     ("dit", "many"),
     ("uvit", "can-3"),
     ("cat", "can-3"),
+    ("dit", "map_concat"),
+    ("cat", "map_branch"),
 ]
+ON_MAPS = [(backbone, name) for backbone in ("dit", "uvit", "cat") for name in OF_MAPS]
 
 
-@pytest.mark.parametrize("model", some(ON, STANDARD), ids="-".join)
+@pytest.mark.parametrize("model", some(ON + ON_MAPS, STANDARD), ids="-".join)
 def test_the_traced_gradient_is_that_of_each_network(model, digits):
     backbone, name = model
     trainers = [Trainer(spec_of(name, backbone, seed=seed)) for seed in (0, 1)]
-    data = Data(digits.split("generator-train"), ("label",))
+    names = trainers[0].model.embedder.streams
+    data = Data(digits.split("generator-train"), names)
     with torch.no_grad():  # zeros hide the gradient of what they multiply
         for trainer in trainers:
             for p in trainer.model.parameters():

@@ -3,7 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from specs import METHODS, ON, ONE_STREAM, SOURCE, method, model_spec
+from specs import METHODS, OF_MAPS, ON, ONE_STREAM, SOURCE, method, model_spec
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from cabench.models.conditioning.timestep_moe import imbalance
@@ -104,7 +104,8 @@ def test_the_balance_of_experts_is_switch_transformers(probabilities):
 
 
 def test_every_registered_method_is_tested_here():
-    assert set(REGISTERED.names()) == {m["kind"] for s in METHODS.values() for m in s["methods"]}
+    here = {m["kind"] for s in METHODS.values() for m in s["methods"]}
+    assert set(REGISTERED.names()) == here | set(OF_MAPS)  # those: test_maps.py
 
 
 @everywhere
@@ -124,6 +125,7 @@ ALONE = [
     for backbone in ("dit", "uvit", "cat")
     for stream in ("timestep", "label")
     if REGISTERED.get(kind).Options.takes_source
+    and not REGISTERED.get(kind).Options.takes_maps
     and (kind, stream) != ("timestep_mixture", "label")
     and (kind, backbone) not in [(k, "cat") for k in ("tokens", "class_tokens", "joint_attention")]
 ]

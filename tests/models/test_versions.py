@@ -8,7 +8,7 @@ from pathlib import Path
 import pins
 import pytest
 import torch
-from specs import METHODS, ON, SOURCE, method, model_spec
+from specs import METHODS, OF_MAPS, ON, SOURCE, method, model_spec
 
 from cabench.diffusion import training
 from cabench.models import embedding
@@ -25,7 +25,8 @@ OF_TEXT = {
     f"{kind}-text": dict(methods=[method(kind, TEXT)], affine=True)
     for kind in ("can", "cross_attention", "tokens", "text_kernels", "joint_attention")
 }
-CASES = ON + [("dit", name) for name in OF_TEXT]
+EVERY = METHODS | OF_TEXT | OF_MAPS
+CASES = ON + [("dit", name) for name in (*OF_TEXT, *OF_MAPS)] + [("cat", "map_branch")]
 EMBEDDERS = {
     "shared": {},
     "raw": {"normalise": False},
@@ -36,7 +37,7 @@ everywhere = pytest.mark.parametrize(("backbone", "name"), CASES)
 
 
 def spec_on(backbone, name):
-    return model_spec(**(METHODS | OF_TEXT)[name], backbone=backbone)
+    return model_spec(**EVERY[name], backbone=backbone)
 
 
 def noise(*shape, seed):
@@ -49,6 +50,7 @@ def condition():
     embedded = Embedded({stream: noise(3, 32, seed=i) for i, stream in enumerate(SOURCE)})
     mask = torch.arange(4) < torch.tensor([[4], [2], [1]])
     embedded.sequences["text"] = noise(3, 4, 32, seed=9), mask
+    embedded.maps["edges"] = noise(3, 1, 8, 8, seed=10)
     return embedded
 
 
@@ -144,10 +146,12 @@ def test_a_change_of_a_method_is_caught(kind, monkeypatch):
 
     def changed(self, embedded):
         larger = Embedded({stream: value * 1.0001 for stream, value in embedded.items()})
+        larger.maps = {stream: value * 1.0001 for stream, value in embedded.maps.items()}
         return original(self, larger)
 
     monkeypatch.setattr(cls, "forward", changed)
-    name = next(n for n, arm in METHODS.items() if next(m["kind"] for m in arm["methods"]) == kind)
+    arms = METHODS | {n: {"methods": arm["methods"][1:]} for n, arm in OF_MAPS.items()}
+    name = next(n for n, arm in arms.items() if next(m["kind"] for m in arm["methods"]) == kind)
     with pytest.raises(AssertionError, match=f"no version did.*version of method {kind} "):
         check("dit", name)
     monkeypatch.setattr(cls, "version", cls.version + 1)

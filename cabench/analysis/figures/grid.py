@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -31,14 +31,17 @@ def grid(
     samples: dict[str, np.ndarray],
     labels: Sequence[str],
     real: np.ndarray | None = None,
+    maps: Mapping[str, np.ndarray] | None = None,
 ) -> list[Path]:
     """Write a PNG: a block of rows per arm, a column per class, enlarged without smoothing.
 
-    `samples[arm]` and `real`: (k, C, H, W) uint8, C 1 or 3; `labels`: the k class names, the same
-    for all arms. Image i is at the same place in every block; an arm without samples has empty
-    cells. Many arms stand in parts side by side, with the real images on top of each part.
+    `samples[arm]`, `real` and `maps[stream]`: (k, C, H, W) uint8, C 1 or 3; maps are those of the
+    real images, below them; `labels`: the k class names, the same for all arms. Image i is at the
+    same place in every block; an arm without samples has empty cells. Many arms stand in parts side
+    by side, with the real images on top of each part.
     """
     top: Blocks = [(REAL, real)] if real is not None else []
+    top += (maps or {}).items()
     blocks = [(arm, samples.get(arm)) for arm in arms]
     layout = Layout(top + blocks, labels)
     parts = _side_by_side(layout, top, blocks)

@@ -5,6 +5,7 @@ from cabench.data.sources import coco as coco
 from cabench.data.sources import digits as digits
 from cabench.data.sources import emoji as emoji
 from cabench.data.sources import fashion16 as fashion16
+from cabench.data.sources import fashion16_edges as fashion16_edges
 from cabench.data.sources import fashion16_measured as fashion16_measured
 from cabench.data.sources import fashion_mnist as fashion_mnist
 from cabench.data.sources import folder as folder

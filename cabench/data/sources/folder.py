@@ -8,8 +8,8 @@ judge-train.
 `held_out: 0.25` takes this share of every class for judge-train, and for report unless there is a
 test set: exact up to rounding, as small data sets need, while adding images may move others.
 
-`metadata.jsonl` (data/metadata.py) adds captions and labels; its key `label` replaces the folders
-as classes. Decoded images are in the cache (data/decoded.py). To train on a million
+`metadata.jsonl` (data/metadata.py) adds captions, labels and maps; its key `label` replaces the
+folders as classes. Decoded images are in the cache (data/decoded.py). To train on a million
 images, encode them once as latents (`cabench data encode folder -o path=DIR --vae DIR --out DIR`),
 which holds only a few images in memory at a time.
 """
@@ -35,6 +35,7 @@ from cabench.data.catalogue import Catalogue, Members, opener
 from cabench.data.dataset import SPLITS, Dataset, Vectors
 from cabench.data.decoded import Fit, Pixels, decode, is_upscaled, load
 from cabench.data.listing import SYNSETS, Ignored, listing, summary
+from cabench.data.map_files import map_stream
 from cabench.data.metadata import captions, is_numeric, label_names, mismatches, read_columns
 from cabench.data.vectors import as_row, standardised
 from cabench.errors import DataMissing, one_line, shown
@@ -95,7 +96,8 @@ def catalogue(
     try:
         contents = find_images(root, classes, held_out)
         options = [classes, held_out, fit, background]
-        key = stamp(root, [*contents.members.values(), contents.metadata], options)
+        maps = [sorted(set(paths.values())) for _, paths in sorted(contents.maps.items())]
+        key = stamp(root, [*contents.members.values(), contents.metadata, *maps], options)
     except OSError as error:  # no permission, or a name that is too long
         raise DataMissing(f"folder: can't read {root}: {error.strerror}") from error
     names = {stream: label_names(labels.values()) for stream, labels in contents.labels.items()}
@@ -115,6 +117,15 @@ def catalogue(
         notes=tuple(contents.notes),
         problems=tuple(contents.problems),
         upscales=lambda split, row: is_upscaled(root / contents.members[split][row], pixels),
+        maps={
+            stream: map_stream(
+                "folder",
+                (root / (first := min(paths.values())), str(root / first)),
+                partial(map_file, root, contents.members, paths),
+                pixels,
+            )
+            for stream, paths in contents.maps.items()
+        },
     )
 
 
@@ -152,6 +163,14 @@ def read_image(
     return decode(path, str(path), pixels, source)
 
 
+def map_file(
+    root: Path, members: dict[str, list[str]], paths: Mapping[str, str], split: str, row: int
+) -> tuple[Path, Path, str]:
+    """Image `row` of a split, its map, and the map's name, given paths relative to `root`."""
+    image = members[split][row]
+    return root / image, root / paths[image], str(root / paths[image])
+
+
 def display_names(root: Path, classes: list[str]) -> list[str]:
     """The classes' names: the first synonym in `LOC_synset_mapping.txt`, else the folder's name.
 
@@ -178,6 +197,7 @@ class Images:
     labels: dict[str, Mapping[str, str | int]]      # stream -> image -> label
     numbers: Mapping[str, Mapping[str, Any]]        # stream -> image -> a number or several
     texts: Mapping[str, Any]                        # image -> caption or captions; may be empty
+    maps: Mapping[str, Mapping[str, str]]           # stream -> image -> path of its map
     metadata: list[str]                             # files
     notes: list[str]                                # what was left out, and why
     problems: list[str]                             # one line each
@@ -190,8 +210,10 @@ def find_images(root: Path, level: Level = "first", held_out: float | None = Non
         raise _no_classes(root, "a file" if root.exists() else "no such folder")
     below = listing(str(root))
     columns = read_columns(str(root), below.metadata)
-    parts = parts_of(below.folders, held_out)
-    names = folder_names(below.images, parts, level)
+    images = [image for image in below.images if image not in columns.only_maps]
+    folders = without_maps(below.folders, images, columns.only_maps)
+    parts = parts_of(folders, held_out)
+    names = folder_names(images, parts, level)
     own = columns.values.get(LABEL)
     if own is not None and is_numeric(own.values()):
         raise DataMissing(
@@ -199,10 +221,10 @@ def find_images(root: Path, level: Level = "first", held_out: float | None = Non
             f"{shown(next(iter(own.values())))}; numbers need a stream of another name"
         )
     used = {image: name for image, name in names.items() if name or own is not None}
-    notes = [summary(below.ignored + _left_out(below.images, names, used)), *columns.notes]
+    notes = [summary(below.ignored + _left_out(images, names, used)), *columns.notes]
     problems = [*below.problems, *columns.problems]
     if own is None and level == "first":
-        problems += empty_classes(root, below.folders, used, parts)
+        problems += empty_classes(root, folders, used, parts)
     problems += mismatches(columns, used, below.images)
     labels = {
         image: own[image] if own is not None else name
@@ -226,6 +248,7 @@ def find_images(root: Path, level: Level = "first", held_out: float | None = Non
         labels={LABEL: labels, **{k: v for k, v in others.items() if k not in numbers}},
         numbers=numbers,
         texts=columns.values.get(STREAM, {}),
+        maps=existing(columns.maps, below.images),
         metadata=below.metadata,
         notes=notes,
         problems=problems,
@@ -251,6 +274,27 @@ def parts_of(folders: Iterable[str], held_out: float | None = None) -> Parts:
     if test is None:
         return {"": (1 - 2 * share, share, share)}
     return {"train": (1 - share, share, 0.0), test: (0.0, 0.0, 1.0)}
+
+
+def existing(
+    maps: Mapping[str, Mapping[str, str]], files: Iterable[str]
+) -> dict[str, Mapping[str, str]]:
+    """The maps that are among the files; `mismatches` names the others."""
+    known = set(files)
+    files_of = {
+        stream: {image: path for image, path in paths.items() if path in known}
+        for stream, paths in maps.items()
+    }
+    return {stream: paths for stream, paths in files_of.items() if paths}
+
+
+def without_maps(folders: Iterable[str], images: Iterable[str], maps: Iterable[str]) -> list[str]:
+    """The folders without those that hold maps alone."""
+    with_images, with_maps = (
+        {path[:i] for path in paths for i, letter in enumerate(path) if letter == "/"}
+        for paths in (images, maps)
+    )
+    return [folder for folder in folders if folder in with_images or folder not in with_maps]
 
 
 def folder_names(images: Iterable[str], parts: Parts, level: Level) -> dict[str, str]:

@@ -9,8 +9,8 @@ number, 90 / 10 %, into generator-train and judge-train. A data set with one spl
 
 Every column of type ClassLabel is a stream of its own name; `label` names the column that is the
 stream `label`, which may also hold text or whole numbers. `text` names a column of captions or of
-lists of captions, `numbers` columns of numbers or of lists of them. Decoded images are cached in
-.cabench/data/ (data/decoded.py).
+lists of captions, `numbers` columns of numbers or of lists of them, `maps` columns of images that
+are maps of the image. Decoded images are cached in .cabench/data/ (data/decoded.py).
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ import numpy as np
 from cabench.data.catalogue import Catalogue, Members, opener
 from cabench.data.dataset import Dataset
 from cabench.data.decoded import Fit, Pixels, decode, is_upscaled, load
+from cabench.data.map_files import map_stream
 from cabench.data.metadata import captions, label_names
 from cabench.data.sources.folder import (
     LABEL,
@@ -69,6 +70,7 @@ def huggingface(
     label: str | None = None,
     text: str | None = None,
     numbers: tuple[str, ...] = (),
+    maps: tuple[str, ...] = (),
     flip: bool = False,
     channels: Literal[1, 3] = 3,
     fit: Fit = "crop",
@@ -76,7 +78,7 @@ def huggingface(
     held_out: HeldOut | None = None,
 ) -> Dataset:
     """A data set of the library `datasets`: a saved folder, or a name on the hub."""
-    names = (config, revision, image, label, text, numbers)
+    names = (config, revision, image, label, text, numbers, maps)
     return load(catalogue(path, size, *names, flip, channels, fit, background, held_out))
 
 
@@ -90,6 +92,7 @@ def catalogue(
     label: str | None = None,
     text: str | None = None,
     numbers: tuple[str, ...] = (),
+    maps: tuple[str, ...] = (),
     flip: bool = False,
     channels: Literal[1, 3] = 3,
     fit: Fit = "crop",
@@ -101,7 +104,7 @@ def catalogue(
     pixels = Pixels((channels, height, width), fit, background)
     with one_line_errors(path):
         parts, notes = read_parts(path, config, revision)
-        columns = Columns(next(iter(parts.values())), image, label, text, numbers)
+        columns = Columns(next(iter(parts.values())), image, label, text, numbers, maps)
         rows = Rows(parts, columns)
     members = split_images(rows.labels[LABEL], parts_of(parts, held_out), held_out is not None)
     if empty := [split for split, names in members.items() if not names]:
@@ -130,6 +133,15 @@ def catalogue(
         notes=tuple(notes + columns.notes),
         problems=tuple(rows.problems),
         upscales=lambda split, row: is_upscaled(rows.file(members[split][row])[0], pixels),
+        maps={
+            column: map_stream(
+                SOURCE,
+                rows.file(members["report"][0], column),
+                lambda split, row, column=column: rows.pair(members[split][row], column),
+                pixels,
+            )
+            for column in columns.maps
+        },
     )
 
 
@@ -204,22 +216,26 @@ class Columns:
         label: str | None,
         text: str | None,
         numbers: tuple[str, ...],
+        maps: tuple[str, ...],
     ):
         from datasets import ClassLabel, Image
 
         features = table.features
         names = list(features)
         images = [name for name in names if isinstance(features[name], Image)]
+        self.maps = [name for name in maps if chosen("maps", name, names)]
         labels = [name for name in names if isinstance(features[name], ClassLabel)]
-        self.image = chosen("image", image, names) or only("image", images, names)
+        free = [name for name in images if name not in maps]
+        self.image = chosen("image", image, names) or only("image", free, names)
         self.label = chosen("label", label, names) or _label_of(labels)
         self.text = chosen("text", text, names) or (STREAM if STREAM in names else None)
         self.numbers = [name for name in numbers if chosen("numbers", name, names)]
-        if self.image not in images:
-            raise DataMissing(
-                f"{SOURCE}: image: expected a column of type Image, got '{self.image}' of type "
-                f"{type(features[self.image]).__name__}"
-            )
+        for option, name in [("image", self.image), *(("maps", name) for name in self.maps)]:
+            if name not in images:
+                raise DataMissing(
+                    f"{SOURCE}: {option}: expected a column of type Image, got '{name}' of type "
+                    f"{type(features[name]).__name__}"
+                )
         if self.label is None and self.text is None:
             raise DataMissing(
                 f"{SOURCE}: no column of type ClassLabel; name the one that holds the labels "
@@ -230,7 +246,7 @@ class Columns:
         self.streams = {name: name for name in others}
         if self.label is not None:
             self.streams[LABEL] = self.label
-        used = {self.image, self.text, *self.numbers, *self.streams.values()}
+        used = {self.image, self.text, *self.numbers, *self.maps, *self.streams.values()}
         self.notes = [f"ignored: the column '{name}'" for name in names if name not in used]
 
 
@@ -270,9 +286,8 @@ class Rows:
         from datasets import Image
 
         self.images = {
-            part: table.select_columns([columns.image]).cast_column(
-                columns.image, Image(decode=False)
-            )
+            (column, part): table.select_columns([column]).cast_column(column, Image(decode=False))
+            for column in (columns.image, *columns.maps)
             for part, table in parts.items()
         }
         self.column = columns.image
@@ -349,12 +364,12 @@ class Rows:
         }
         return Members(names, streams, {STREAM: captions(texts)} if texts else {}, numbers)
 
-    def file(self, name: str) -> tuple[BytesIO | Path, str]:
-        """An image's file, and the row for messages."""
+    def file(self, name: str, column: str | None = None) -> tuple[BytesIO | Path, str]:
+        """The file of an image, or of its map in a column, and the row for messages."""
         part, _, number = name.rpartition("/")
-        where = self._row(name)
+        where = self._row(name) + (f": {column}" if column else "")
         try:
-            cell = self.images[part][int(number)][self.column]
+            cell = self.images[column or self.column, part][int(number)][column or self.column]
         except Exception as error:  # of a corrupted Arrow file
             raise DataMissing(
                 f"{SOURCE}: {where} cannot be read: {one_line(str(error))}"
@@ -362,6 +377,10 @@ class Rows:
         if cell is None:
             raise DataMissing(f"{SOURCE}: {where}: no image")
         return (Path(cell["path"]) if cell["bytes"] is None else BytesIO(cell["bytes"])), where
+
+    def pair(self, name: str, column: str) -> tuple[BytesIO | Path, BytesIO | Path, str]:
+        """The files of an image and of its map, and the row for messages."""
+        return (self.file(name)[0], *self.file(name, column))
 
 
 def values_of(parts: Parts, column: str) -> dict[str, Any]:

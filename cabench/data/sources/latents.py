@@ -84,9 +84,12 @@ def _split(root: Path, facts: dict[str, Any], name: str) -> Split:
             s: np.load(root / f"{name}-stream-{s}.npy")
             for s in facts.get("vectors", {}).get(name, ())  # older encodings have none
         },
+        maps={
+            s: np.load(root / f"{name}-map-{s}.npy", mmap_mode="r") for s in facts.get("maps", ())
+        },
     )
-    columns = [*split.streams.values(), *split.vectors.values(), *split.texts.values()]
-    for column in (images, *columns):
+    arrays = [*split.streams.values(), *split.vectors.values(), *split.maps.values()]
+    for column in (images, *arrays, *split.texts.values()):
         if len(column) != len(moments):
             raise ValueError(f"{name}: {len(moments)} latents, but a column of {len(column)} rows")
     return split

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from cabench.models.activations import gelu_tanh
 from cabench.models.init import parameter, tag
+from cabench.models.kernels import Grid
 from cabench.models.operations import Conditioning
 from cabench.models.sites import (
     Hook,
@@ -28,8 +29,6 @@ from cabench.models.sites import (
     residual,
 )
 from cabench.registry import BACKBONES
-
-Grid = tuple[int, int]  # height, width in tokens
 
 
 def full_precision(x: Tensor) -> AbstractContextManager:
@@ -94,14 +93,16 @@ class Block(nn.Module):
         static_gate: bool,  # a learned gate on each residual branch
     ):
         super().__init__()
+        self.start = Hook("block", width, width // head_width, grid)
         self.norm1 = ModulatedNorm(width, affine, gated=True, static_gate=static_gate)
         self.attn = LiteMLA(width, grid, head_width)
-        self.context = Hook("context", width, width // head_width)
+        self.context = Hook("context", width, width // head_width, grid)
         self.norm2 = ModulatedNorm(width, affine, gated=True, static_gate=static_gate)
         self.ffn = MBConv(width, hidden, grid)
-        self.beside = Hook("ffn", width, hidden)
+        self.beside = Hook("ffn", width, hidden, grid)
 
     def forward(self, x: Tensor, cond: Conditioning) -> Tensor:
+        x = plus(x, self.start(x, cond))
         h, gate = self.norm1(x, cond)  # (B, N, D)
         x = residual(x, self.attn(h, cond), gate)
         x = plus(x, self.context(x, cond))
@@ -143,7 +144,7 @@ class CaT(nn.Module):
     """A reconstruction of CaT: x (B, C, H, W), cond -> (B, C, H, W)."""
 
     version = 1
-    hooks = ("norm", "context", "ffn")  # no tokens: convolutions need a full grid
+    hooks = ("norm", "block", "context", "ffn")  # no tokens: convolutions need a full grid
     sites = (
         "patch_embed",
         "depthwise",

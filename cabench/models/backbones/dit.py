@@ -92,6 +92,7 @@ class Block(nn.Module):
         static_gate: bool,  # a learned gate on each residual branch
     ):
         super().__init__()
+        self.start = Hook("block", width, heads)
         self.norm1 = ModulatedNorm(width, affine, gated=True, static_gate=static_gate)
         self.attn = Attention(width, heads)
         self.context = Hook("context", width, heads)
@@ -102,6 +103,7 @@ class Block(nn.Module):
     def forward(
         self, x: Tensor, cond: Conditioning, tokens: Tensor | None = None
     ) -> tuple[Tensor, Tensor | None]:
+        x = plus(x, self.start(x, cond))
         h, gate = self.norm1(x, cond)  # (B, N, D)
         y, tokens = self.attn(h, cond, tokens)  # (B, N, D), (B, L, D)
         x = residual(x, y, gate)
@@ -117,7 +119,7 @@ class DiT(nn.Module):
     positions: Tensor
 
     version = 1
-    hooks = ("norm", "tokens", "context", "ffn", "joint")
+    hooks = ("norm", "tokens", "block", "context", "ffn", "joint")
     sites = ("patch_embed", "depthwise", "attn_qkv", "attn_out", "ffn_in", "ffn_out", "head")
     native = [{"adaln_zero": {"source": "both"}}]
     presets = {

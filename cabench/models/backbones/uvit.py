@@ -100,6 +100,7 @@ class Block(nn.Module):
     ):
         super().__init__()
         self.skip = linear("skip", 2 * width, width, spread) if skip else None
+        self.start = Hook("block", width, heads)
         self.norm1 = ModulatedNorm(width, affine, True, static_gate, EPS)
         self.attn = Attention(width, heads, spread)
         self.context = Hook("context", width, heads)
@@ -112,6 +113,7 @@ class Block(nn.Module):
     ) -> tuple[Tensor, Tensor | None]:
         if self.skip is not None and skipped is not None:
             x = self.skip(torch.cat([x, skipped], 2), cond)  # (B, T + N, D)
+        x = plus(x, self.start(x, cond))
         h, gate = self.norm1(x, cond)  # (B, T + N, D)
         y, tokens = self.attn(h, cond, tokens)  # (B, T + N, D), (B, L, D)
         x = residual(x, y, gate)
@@ -125,7 +127,7 @@ class UViT(nn.Module):
     """x (B, C, H, W), cond -> (B, C, H, W)."""
 
     version = 2
-    hooks = ("norm", "tokens", "context", "ffn", "joint")
+    hooks = ("norm", "tokens", "block", "context", "ffn", "joint")
     sites = (
         "patch_embed",
         "depthwise",

@@ -13,6 +13,8 @@ from cabench.models.conditioning import hyper_lora as hyper_lora
 from cabench.models.conditioning import joint_attention as joint_attention
 from cabench.models.conditioning import kernel_mixture as kernel_mixture
 from cabench.models.conditioning import lora as lora
+from cabench.models.conditioning import map_branch as map_branch
+from cabench.models.conditioning import map_concat as map_concat
 from cabench.models.conditioning import modulator as modulator
 from cabench.models.conditioning import registers as registers
 from cabench.models.conditioning import scale_gate as scale_gate

@@ -23,6 +23,7 @@ class MethodOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     takes_source: ClassVar[bool] = True  # False: it is conditioned on nothing
+    takes_maps: ClassVar[bool] = False  # True: its source is maps, and nothing else
     source: str | list[str] = Field(
         "both",
         description="streams it is conditioned on: both (timestep + label; where the study needs "
