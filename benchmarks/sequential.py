@@ -1,6 +1,6 @@
 """How often the test of `cabench run --until-resolved` errs, and what it can show.
 
-    python benchmarks/sequential.py [--residuals RUN] [--aa RUN] [--cost RUN] [--out reports]
+    python benchmarks/sequential.py [--residuals RUN] [--aa RUN] [--cost RUN...] [--out reports]
 
 Writes sequential.csv and sequential.md: simulated families of four claims that share a control, so
 that their paired differences are correlated by .5, from three distributions: Gaussian, heavy tails
@@ -10,7 +10,7 @@ every seed. Takes some seconds.
 RUN is a study's folder, such as results/reference/layer_placement.quick. --residuals adds a
 distribution: the primary metric of the run's baseline over its seeds, centred and drawn with
 replacement. --aa prints the tests on a run of studies/aa.yaml. --cost prints what 80 % power costs
-for the run's claims.
+for the claims of runs.
 """
 
 from __future__ import annotations
@@ -215,7 +215,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("reports"))
     parser.add_argument("--residuals", type=Path, help="folder of a run with many seeds")
     parser.add_argument("--aa", type=Path, help="folder of a run of studies/aa.yaml")
-    parser.add_argument("--cost", type=Path, help="folder of a run with claims")
+    parser.add_argument("--cost", type=Path, nargs="+", default=[], help="runs with claims")
     options = parser.parse_args()
     if options.residuals:
         DISTRIBUTIONS["measured"] = residuals(options.residuals)
@@ -224,11 +224,9 @@ def main() -> None:
     if options.aa:
         title = f"Two draws of the same arm ({options.aa}); every claim is false:"
         costs += [title, table(null_pairs(options.aa))]
-    if options.cost:
-        title = (
-            f"Cost of 80 % power for a difference of 5 % in the primary metric ({options.cost}):"
-        )
-        costs += [title, table(cost_of_evidence(options.cost, 4000))]
+    for run in options.cost:
+        title = f"Cost of 80 % power for a difference of 5 % in the primary metric ({run}):"
+        costs += [title, table(cost_of_evidence(run, 4000))]
     text = "\n\n".join(
         [
             "# Error and power of the sequential test",
