@@ -25,7 +25,7 @@ CHOICES = {  # of a scale; the product has every combination
     "diffusion.prediction": ["eps", "v", "flow"],
     "diffusion.schedule": ["linear", "sqrt_linear", "cosine"],
     "sampling.sampler": ["dpmpp_2m", "unipc", "ddim", "ddpm"],
-    "sampling.steps": [1, 250, 999],
+    "sampling.steps": [1, 999],
     "sampling.guidance": [0, 1],
     "sampling.sweep": [{}, {"guidance": [1.0, 2.0]}, {"guidance": [2.0], "seeds": 0}],
     "sampling.autoguidance": [None, 64],
