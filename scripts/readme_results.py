@@ -2,7 +2,7 @@
 
     python scripts/readme_results.py
 
-The pages are docs/results/STUDY.md.
+The pages are docs/results/STUDY.md; the run's own table.md is written, too.
 """
 
 from __future__ import annotations
@@ -145,5 +145,7 @@ def page(run: Run) -> str:
 if __name__ == "__main__":
     PAGE.write_text(with_tables(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
     PAGES.mkdir(exist_ok=True)
+    for run in all_runs(REFERENCE):
+        (run.folder / "table.md").write_text(tables.to_markdown(Results.of(run)), encoding="utf-8")
     for path, text in pages().items():
         path.write_text(text + "\n", encoding="utf-8")

@@ -110,6 +110,7 @@ def test_specs_come_from_the_records_whatever_became_of_the_study_file(run, tmp_
         assert values["kid"] == record["metrics"]["kid"]
 
 
+@pytest.mark.full
 def test_a_scale_without_the_data_of_the_records_is_refused(run, tmp_path):
     folder = tmp_path / "copy"
     shutil.copytree(run, folder)

@@ -2,16 +2,19 @@
 
 import pytest
 import torch
-from specs import METHODS, ON, ONE_STREAM, method, model_spec
+from specs import METHODS, ON, ONE_STREAM, method, model_spec, some
 
 from cabench.cost import macs
 from cabench.cost.published import MODELS, published_spec, ratios, row, rows
 from cabench.errors import CabenchError
 
+STANDARD = [("dit", name) for name in METHODS] + [("uvit", "can-3"), ("cat", "can-3")]
+
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("backbone", "name"), ON)
-def test_fvcore_equals_flop_counter_mode(backbone, name):
+@pytest.mark.parametrize("model", some(ON, STANDARD), ids="-".join)
+def test_fvcore_equals_flop_counter_mode(model):
+    backbone, name = model
     spec = model_spec(**METHODS[name], preset="nano", backbone=backbone)
     assert macs.fvcore_macs(spec) == macs.meta_macs(spec)
 

@@ -84,6 +84,7 @@ cli.main()
 """
 
 
+@pytest.mark.full
 def test_two_runs_at_once_do_no_work_twice(tiny, undisturbed):
     call = [sys.executable, "-c", COUNTED, *COMMAND, "--executor", "local"]
     both = [subprocess.Popen(call, cwd=tiny, stdout=subprocess.PIPE, text=True) for _ in range(2)]

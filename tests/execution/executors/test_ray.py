@@ -112,6 +112,7 @@ def test_another_program_at_the_address_is_reported_soon(host, family):
 TUNE = "tune: {trials: 3, budget: 0.5, range: [0.25, 4], start: [1, 2]}\n"
 
 
+@pytest.mark.full
 def test_each_arm_is_tuned_with_the_same_effort(tiny):
     write(tiny / "tiny.yaml", (tiny / "tiny.yaml").read_text() + TUNE)
     text = finish(tiny, "--jobs", "2", "--seeds", "1")
