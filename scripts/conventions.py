@@ -45,7 +45,8 @@ def methods() -> str:
     ]
     for name in METHODS.names():
         kind, convention = METHODS.get(name), METHODS.get(name).convention
-        cells = (convention.quantity, applied(kind, {}), convention.static, convention.initial)
+        condition = convention.condition or applied(kind, {})
+        cells = (convention.quantity, condition, convention.static, convention.initial)
         rows.append(f"| `{name}` | " + " | ".join(cells) + " |")
     return "\n".join(rows)
 

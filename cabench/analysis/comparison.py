@@ -103,7 +103,10 @@ def _protocol(record: Record, metrics: set[str]) -> Json:
     train = {k: v for k, v in spec["train"].items() if k not in ("model", "seed", "init_salt")}
     versions = {k: v for k, v in spec["score"]["metrics"].items() if k in metrics}
     score = spec["score"] | {"metrics": versions}
-    return {k: v for k, v in spec.items() if k != "sweep"} | {"train": train, "score": score}
+    how = ("guidance_interval", "autoguidance") if record.spec.guidance == 1 else ()
+    sample = {k: v for k, v in spec["sample"].items() if k not in how}
+    others = {k: v for k, v in spec.items() if k != "sweep"}
+    return others | {"train": train, "sample": sample, "score": score}
 
 
 def model_differences(a: Record, b: Record) -> list[Difference]:

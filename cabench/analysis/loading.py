@@ -51,7 +51,7 @@ def load(study: str, scale: str | None = None, results: str | Path = "results") 
         arm, seed           of the trial
         metric              "kid", "heldout_loss", ...; "heldout_loss/bin0" is the held-out loss in
                             the bin with the least noise
-        guidance            classifier-free guidance scale of the samples, 1 = no guidance; NaN for
+        guidance            guidance scale of the samples, 1 = no guidance; NaN for
                             a loss, which needs no samples
         value               as measured, not scaled: an accuracy lies in [0, 1]; NaN without a
                             result

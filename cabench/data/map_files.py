@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from cabench.data.catalogue import MapStream
-from cabench.data.decoded import LEVELS, Pixels, decode, size_of
+from cabench.data.decoded import LEVELS, Pixels, decode, size_of, unreadable
 from cabench.errors import DataMissing
 
 File = Path | BytesIO
@@ -40,7 +40,10 @@ def map_stream(
         if shape[0] == 1 and not _is_grey(file):
             text = f"expected a grey map, as {first[1]} is, got colour"
             raise DataMissing(f"{source}: {name}: {text}")
-        sizes = size_of(image), size_of(file)
+        try:
+            sizes = size_of(image), size_of(file)
+        except (OSError, ValueError) as error:
+            raise unreadable(f"the image of {name}", source, error) from None
         if not _in_proportion(*sizes):
             of_image, of_map = ("x".join(map(str, size)) for size in sizes)
             text = f"expected the proportions of its image, {of_image} pixels, got {of_map}"

@@ -43,7 +43,7 @@ def train(
     beside: Sequence[Job] = (),  # other seeds of the arm
     cache: Path | None = None,  # directory of compiled code; needed by specs that are compiled
     weights: Mapping[str, Tensor] | None = None,  # to start from, of specs with `init_from`
-    guide: int | None = None,  # images after which a snapshot guides the samples
+    guide: int | None = None,  # images after which the average is saved to guide samples
 ) -> Path:
     """Trains to `images`, resuming from the state on disk; returns the snapshot's path.
 
@@ -57,8 +57,7 @@ def train(
     batch = spec.training.batch
     stops = marks(batch, snapshot_every, images)
     end = stops[-1]
-    if guide is not None:
-        stops = sorted({*stops, marks(batch, guide, guide)[-1]})
+    guide_at = None if guide is None else marks(batch, guide, guide)[-1]
     final = snapshot_path(folder, end)
     if load(final) is not None:
         return final
@@ -81,7 +80,8 @@ def train(
         stack = [run for run in behind if run.trainer.seen == seen]
         until = min((r.trainer.seen for r in behind if r not in stack), default=end)
         own = runs[0] in stack
-        _advance(stack, _step_of(stack, cache), until, stops, every, progress if own else _silent)
+        shown = progress if own else _silent
+        _advance(stack, _step_of(stack, cache), until, stops, guide_at, every, shown)
         if runs[0].fault is not None:
             raise runs[0].fault
     if not keep_state:
@@ -110,6 +110,7 @@ def _advance(
     step: Step,
     until: int,
     stops: Sequence[int],
+    guide_at: int | None,
     every: int,
     progress: Progress,
 ) -> None:
@@ -131,6 +132,10 @@ def _advance(
                 return
             progress(seen, runs[0].curve["loss"][-1])
             losses = []
+        if seen == guide_at and seen not in stops:  # the curve is that of any other run
+            for run in runs:
+                if run.fault is None:
+                    run.save_average()
         if seen in stops:
             seconds = (time.perf_counter() - began) / len(runs)
             for run in runs:

@@ -214,7 +214,7 @@ class TrainingRun:
             if self.saved <= end:
                 self._restore(tensors, metadata)
             if self.saved == end:  # only its snapshot was lost
-                self._save_average()
+                self.save_average()
         elif self.trunk_path is not None and (checkpoint := load(self.trunk_path)) is not None:
             tensors, metadata = checkpoint
             if metadata["seen"] <= (self.decay_begins or 0):
@@ -257,7 +257,7 @@ class TrainingRun:
             weights[site] |= steps
         history = self.curve.setdefault("weights", {})  # older states have none
         add_point(history, trainer.seen, weights)
-        self._save_average()
+        self.save_average()
         if trainer.seen > self.saved:
             self._save_state(self.state_path)
 
@@ -265,7 +265,8 @@ class TrainingRun:
         metadata = {"curve": self.curve, "seconds": self.seconds}
         save(path, self.trainer.state(), seen=self.trainer.seen, **metadata)
 
-    def _save_average(self) -> None:
+    def save_average(self) -> None:
+        """Saves the averaged network as it is."""
         path = snapshot_path(self.folder, self.trainer.seen)
         tensors = prefixed("ema.", self.trainer.ema)
         save(path, tensors, curve=self.curve, seconds=self.seconds)

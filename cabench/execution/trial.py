@@ -102,7 +102,7 @@ def measure(trial: Trial, store: Store, device: str, progress: Progress) -> Json
     reference_s = time.perf_counter() - began
 
     decode = ASSETS.decoder(dataset, device)
-    guide = _guide(trial, dataset, store, device)
+    guide = _guide(trial, dataset, store, device, progress)
     sampler = Sampler(trial, store, trained.snapshot, guide, dataset, decode, device, progress)
     splits = [sampler.score_split(scorer) for scorer in scorers]
     samples = [split.samples for split in splits]
@@ -164,7 +164,9 @@ def _train(
     return Trained(snapshot, metadata["curve"], metadata["seconds"])
 
 
-def _guide(trial: Trial, dataset: Dataset, store: Store, device: str) -> Path | None:
+def _guide(
+    trial: Trial, dataset: Dataset, store: Store, device: str, progress: Progress
+) -> Path | None:
     """The snapshot that guides the samples, or None; trained where the training has left none.
 
     Up to it the rate is constant, so the trial's training and its trunk have the same bits there.
@@ -176,14 +178,17 @@ def _guide(trial: Trial, dataset: Dataset, store: Store, device: str) -> Path | 
     if load(own) is not None:
         return own
     trunk = spec.trunk or spec
+    folder = store.training(trunk.key)
     with store.lock(trunk.key) if trunk is not spec else contextlib.nullcontext():
         return train(
             trunk,
             images,
             dataset,
-            store.training(trunk.key),
-            device=device,
+            folder,
             snapshot_every=images,
+            keep_state=trial.keep_state or folder.exists(),  # a longer run may need what is there
+            device=device,
+            progress=lambda seen, loss: progress("train", min(1, seen / images), "the guide"),
             cache=store.cache,
             weights=ASSETS.weights(spec, trial.places),
         )

@@ -49,8 +49,8 @@ class MapAgreement:
     """Agreement of samples with their map of edges: F1 of edge pixels, in [0, 1]; higher is better.
 
     The edges of each sample, by the filter of data/maps.py, are compared with the stream `edges`:
-    mean over samples of F1, with a tolerance of 0.0075 of the diagonal. The reference are the real
-    images that the maps are of.
+    mean over samples of F1, with a tolerance of 0.0075 of the diagonal. The reference is the set of
+    real images that the maps are of.
     """
 
     version = maps.VERSION

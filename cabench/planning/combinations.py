@@ -61,8 +61,8 @@ def _check_guide(scale: Scale, guide: int) -> None:
     until = shortest - max(1, round(shortest * (training.decay or 0)))
     until -= until % training.batch
     if not training.batch <= guide <= until:
-        text = f"expected images from {training.batch} (batch) to {until}, where the rate decays"
-        text = text if training.decay else text.removesuffix(", where the rate decays")
+        why = ", where the rate decays" if training.decay else ""
+        text = f"expected images from {training.batch} (batch) to {until}{why}"
         raise ConfigError("scale", ("sampling", "autoguidance"), f"{text}, got {guide}")
 
 

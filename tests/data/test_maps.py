@@ -99,6 +99,18 @@ def test_a_map_unlike_its_image_is_named(folder, mode, size, text):
         load(root, rows)
 
 
+def test_check_lists_damaged_images_and_missing_maps(folder):
+    root, rows = folder
+    load(root, rows)
+    (root / "1/9.png").write_bytes(b"")
+    (root / "edges/4.png").unlink()
+    result = check(open_catalogue("folder", path=str(root), size=12, held_out=0.25))
+    assert result.fingerprint is None
+    assert any("1/9.png cannot be read as an image" in line for line in result.lines)
+    assert any("edges/4.png" in line for line in result.problems)
+    assert any("0/4.png: its map is missing" in line for line in result.lines)
+
+
 def test_a_key_that_names_no_files_is_ignored_with_a_reason(folder, caplog):
     root, rows = folder
     rows = [row | {"label_file_name": "x.png", "depth_file_name": 3} for row in rows]

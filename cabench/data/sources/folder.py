@@ -168,6 +168,8 @@ def map_file(
 ) -> tuple[Path, Path, str]:
     """Image `row` of a split, its map, and the map's name, given paths relative to `root`."""
     image = members[split][row]
+    if image not in paths:
+        raise DataMissing(f"folder: {root / image}: its map is missing")
     return root / image, root / paths[image], str(root / paths[image])
 
 

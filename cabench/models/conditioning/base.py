@@ -68,6 +68,7 @@ class Convention:
     static: str         # the one term of that which depends on no condition
     initial: str        # initial values
     published: str      # how its publication differs, where no option says so
+    condition: str = "" # what becomes of the condition, where the options do not say it
     # fmt: on
 
 

@@ -74,7 +74,7 @@ class TokenBlock(nn.Module):
         self.heads = hook.size
         parts, vectors = (2, 2) if last else (3, 6)  # nothing reads the last block's tokens
         self.modulation = Linear(width, (vectors, hook.width), bias=True)
-        self.qkv = nn.Linear(hook.width, parts * hook.width)
+        self.qkv = nn.Linear(hook.width, parts * hook.width, bias=False)
         self.update = None if last else Update(hook.width, ratio)
 
     def forward(
@@ -119,7 +119,8 @@ class JointAttention(Method):
     published = {"sum_scale": "one"}
     convention = Convention(
         quantity="keys and values of attention; shift, scale, gate of the condition's own tokens",
-        static="biases of the tokens' map and of the modulation's",
+        static="biases of the tokens' map and of the modulation's; none in keys and values",
+        condition="tokens: none; their modulation: sum / sqrt(k), SiLU, linear",
         initial="modulation 0; others Xavier",
         published="the timestep is no token; an RMS norm of queries and keys at high resolution",
     )

@@ -52,6 +52,7 @@ class TokenModulation(Method):
         quantity="shift, scale, gate of each norm, one per token",
         static="bias of the map; the norm has no affine",
         initial="0; the tokens' map N(0, 1/inputs)",
+        condition="(streams + z of the token) / sqrt(k + 1), SiLU, linear",
         published="DDT: z_n, the same for all norms, is the output of an encoder of several blocks",
     )
 
