@@ -22,7 +22,7 @@ EXPLORED = 2  # random rates after the start points; then the sampler uses the l
 
 def outcome(search: Search, store: Store) -> SearchOutcome | None:
     """The outcome of a finished search, or None."""
-    return read_valid(store.tuning(search.key), lambda path: read_outcome(read_sealed(path)))
+    return read_valid(store.find_tuning(search.key), lambda path: read_outcome(read_sealed(path)))
 
 
 def evaluate(

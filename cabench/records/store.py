@@ -134,6 +134,13 @@ class Store:
     def tuning(self, key: str) -> Path:
         return self.results / "tuning" / f"{key}.json"
 
+    def find_tuning(self, key: str) -> Path:
+        """The file to read: in results, else in the reference if it is there."""
+        path = self.tuning(key)
+        if self.reference is None or path.exists():
+            return path
+        return self.reference / "tuning" / path.name
+
     # -- scratch directories, and what killed runs leave
 
     @contextlib.contextmanager
