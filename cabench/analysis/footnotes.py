@@ -151,9 +151,9 @@ def _protocol_parts(protocol: Protocol) -> list[str]:
 
 
 def _guided(protocol: Protocol) -> str:
-    text = ""
     if protocol.guidance == 1:
-        return text
+        return ""
+    text = ""
     if (interval := protocol.guidance_interval) is not None:
         text = f" at noise levels {interval[0]:g} to {interval[1]:g}"
     if (seen := protocol.autoguidance) is not None:
