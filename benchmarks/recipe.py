@@ -23,8 +23,8 @@ A recipe may also have:
     optimiser: muon                 # of the hidden layers' matrices; muon_maps: and of the maps
     shuffled: 0.1                   # share of the training images whose labels change places
     ema: [2500, 10000]              # half-lives of further averages of the same run
-    scorings: {NAME: {sampling: {steps: 8}, seed: 1, ema: 2500}}   # beside "default"; also
-        # clip: true, which limits the predicted image to [-1, 1] at each step
+    scorings: {NAME: {sampling: {steps: 8}, seed: 1, ema: 2500, n: 4000}}   # beside "default";
+        # also clip: true, which limits the predicted image to [-1, 1] at each step
 """
 
 from __future__ import annotations
@@ -178,7 +178,10 @@ def run(job: Job, file: str) -> list[dict[str, Any]]:
     (trial,) = planned.trials
     spec = trial.spec.train
     dataset = load_dataset(planned.data.source, **trial.places.data)
-    scorer = SampleScorer(dataset, options["n"], CACHE, metrics=METRICS, reference="judge-train")
+    scorers = {
+        n: SampleScorer(dataset, n, CACHE, metrics=METRICS, reference="judge-train")
+        for n in {options["n"]} | {s["n"] for s in options.get("scorings", {}).values() if "n" in s}
+    }
     judge = Data(dataset.split("judge-train"), spec.model.embedder.streams)
     process = Process(spec.diffusion.prediction, spec.diffusion.schedule)
 
@@ -205,6 +208,7 @@ def run(job: Job, file: str) -> list[dict[str, Any]]:
             seconds += time.process_time() - began
             for name, scoring in {"default": {}, **options.get("scorings", {})}.items():
                 model = networks[scoring.get("ema", 0)].eval()
+                scorer = scorers[scoring.get("n", options["n"])]
                 sampling = {**options.get("sampling", {}), **scoring.get("sampling", {})}
                 sampling = scale.sampling.model_copy(update=sampling)
                 began = time.process_time()

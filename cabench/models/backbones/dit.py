@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cabench.models.activations import gelu_tanh
+from cabench.models.attention import QKNorm
 from cabench.models.backbones.convolution import Convolution, Place
 from cabench.models.init import constant
 from cabench.models.operations import Conditioning
@@ -43,10 +44,11 @@ def sincos_positions(width: int, height: int, breadth: int) -> Tensor:
 class Attention(nn.Module):
     """Multi-head self-attention: (B, N, D) -> (B, N, D), and the condition's tokens, if any."""
 
-    def __init__(self, width: int, heads: int):
+    def __init__(self, width: int, heads: int, qk_norm: bool):
         super().__init__()
         self.heads = heads
         self.qkv = SiteLinear("attn_qkv", width, 3 * width)
+        self.qk_norm = QKNorm(width // heads) if qk_norm else None
         self.joint = JointAttention(width, heads)
         self.out = SiteLinear("attn_out", width, width)
 
@@ -56,6 +58,8 @@ class Attention(nn.Module):
         b, n, d = x.shape
         qkv = self.qkv(x, cond).view(b, n, 3, self.heads, -1)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)  # (B, heads, N, D / heads) each
+        if self.qk_norm is not None:
+            q, k = self.qk_norm(q, k)
         y, tokens = self.joint(q, k, v, tokens, cond)  # (B, heads, N, D / heads), (B, L, D)
         return self.out(y.transpose(1, 2).reshape(b, n, d), cond), tokens
 
@@ -90,11 +94,12 @@ class Block(nn.Module):
         conv: Convolution,
         affine: bool,  # learned affine in the norms
         static_gate: bool,  # a learned gate on each residual branch
+        qk_norm: bool,  # RMS norm of queries and keys
     ):
         super().__init__()
         self.start = Hook("block", width, heads)
         self.norm1 = ModulatedNorm(width, affine, gated=True, static_gate=static_gate)
-        self.attn = Attention(width, heads)
+        self.attn = Attention(width, heads, qk_norm)
         self.context = Hook("context", width, heads)
         self.norm2 = ModulatedNorm(width, affine, gated=True, static_gate=static_gate)
         self.ffn = FeedForward(width, hidden, conv)
@@ -131,7 +136,7 @@ class DiT(nn.Module):
         "L": dict(depth=24, width=1024, heads=16),
         "XL": dict(depth=28, width=1152, heads=16),
     }
-    options = ("depthwise_at",)
+    options = ("depthwise_at", "qk_norm")
 
     def __init__(
         self,
@@ -146,6 +151,7 @@ class DiT(nn.Module):
         static_gate: bool = False,  # a learned, zero-initialised gate on each residual branch
         out_channels: int | None = None,  # C; 2C when sigma is learned
         depthwise_at: Place = "after",  # of the FFN's activation
+        qk_norm: bool = False,  # RMS norm of queries and keys
     ):
         super().__init__()
         channels, height, breadth = shape
@@ -159,7 +165,8 @@ class DiT(nn.Module):
         self.patch_embed = SiteLinear("patch_embed", channels * patch**2, width)
         conv = Convolution(self.grid if depthwise else None, depthwise_at)
         self.blocks = nn.ModuleList(
-            Block(width, heads, hidden, conv, norm_affine, static_gate) for _ in range(depth)
+            Block(width, heads, hidden, conv, norm_affine, static_gate, qk_norm)
+            for _ in range(depth)
         )
         self.norm = ModulatedNorm(width, norm_affine, gated=False)
         self.head = SiteLinear("head", width, self.out_channels * patch**2, init="zeros")

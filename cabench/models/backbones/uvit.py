@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cabench.models.attention import QKNorm
 from cabench.models.backbones.convolution import Convolution, Place
 from cabench.models.init import parameter, tag
 from cabench.models.operations import Conditioning
@@ -44,10 +45,11 @@ class Attention(nn.Module):
     It also returns the condition's own tokens, if any.
     """
 
-    def __init__(self, width: int, heads: int, spread: float):
+    def __init__(self, width: int, heads: int, spread: float, qk_norm: bool):
         super().__init__()
         self.heads = heads
         self.qkv = linear("attn_qkv", width, 3 * width, spread, bias=False)
+        self.qk_norm = QKNorm(width // heads) if qk_norm else None
         self.joint = JointAttention(width, heads)
         self.out = linear("attn_out", width, width, spread)
 
@@ -57,6 +59,8 @@ class Attention(nn.Module):
         b, n, d = x.shape
         qkv = self.qkv(x, cond).view(b, n, 3, self.heads, -1)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)  # (B, heads, T + N, D / heads) each
+        if self.qk_norm is not None:
+            q, k = self.qk_norm(q, k)
         y, tokens = self.joint(q, k, v, tokens, cond)  # (B, heads, T + N, D / heads), (B, L, D)
         return self.out(y.transpose(1, 2).reshape(b, n, d), cond), tokens
 
@@ -96,13 +100,14 @@ class Block(nn.Module):
         affine: bool,  # learned affine in the norms
         static_gate: bool,  # a learned gate on each residual branch
         spread: float,  # of the linear layers' initial values
+        qk_norm: bool,  # RMS norm of queries and keys
         skip: bool,  # a long skip ends here
     ):
         super().__init__()
         self.skip = linear("skip", 2 * width, width, spread) if skip else None
         self.start = Hook("block", width, heads)
         self.norm1 = ModulatedNorm(width, affine, True, static_gate, EPS)
-        self.attn = Attention(width, heads, spread)
+        self.attn = Attention(width, heads, spread, qk_norm)
         self.context = Hook("context", width, heads)
         self.norm2 = ModulatedNorm(width, affine, True, static_gate, EPS)
         self.ffn = FeedForward(width, hidden, conv, spread)
@@ -152,7 +157,7 @@ class UViT(nn.Module):
         "L": dict(depth=20, width=1024, heads=16, final_conv=True),
         "H": dict(depth=28, width=1152, heads=16),
     }
-    options = ("final_conv", "spread", "depthwise_at")
+    options = ("final_conv", "spread", "depthwise_at", "qk_norm")
 
     def __init__(
         self,
@@ -168,6 +173,7 @@ class UViT(nn.Module):
         final_conv: bool = False,  # a 3x3 convolution of the output (published: all but H)
         spread: float = SPREAD,  # of the initial values of linear layers and positions
         depthwise_at: Place = "after",  # of the FFN's activation
+        qk_norm: bool = False,  # RMS norm of queries and keys
     ):
         super().__init__()
         channels, height, breadth = shape
@@ -177,7 +183,7 @@ class UViT(nn.Module):
         self.middle = depth // 2  # index of the block in the middle
         hidden = ffn_hidden or 4 * width
         conv = Convolution(self.grid if depthwise else None, depthwise_at)
-        common = (width, heads, hidden, conv, norm_affine, static_gate, spread)
+        common = (width, heads, hidden, conv, norm_affine, static_gate, spread, qk_norm)
         self.patch_embed = SiteLinear("patch_embed", channels * patch**2, width, init="torch")
         tokens, scale = math.prod(self.grid), spread / SPREAD
         self.positions = parameter(tokens, width, init="trunc02", scale=scale)
