@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+# Without stored bytecode each process compiles all modules again, for 20 s
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: run test test-fast test-full test-lowest lint
 

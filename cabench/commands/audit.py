@@ -55,7 +55,10 @@ def show_audit(
     frame = pd.DataFrame([asdict(row) for row in rows])
     with atomic_path(csv) as part:
         frame.to_csv(part, index=False)
-    text = markdown(rows, f"cabench audit {data} --n {n} --sets {draws}")
+    command = f"cabench audit {data} --n {n} --sets {draws}"
+    if chosen != parse_metrics(None, data):
+        command += f" --metrics {','.join(chosen)}"
+    text = markdown(rows, command)
     with atomic_path(md) as part:
         part.write_text(text, encoding="utf-8")
     figures = audit(out / f"audit.{data}", frame)

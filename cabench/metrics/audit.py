@@ -26,8 +26,11 @@ LIMIT = 2.0  # standard deviations
 INTACT = "intact"
 WORSE, FLAT, BETTER, NOT_WORSE = "worse", "flat", "better", "not worse"
 DEFAULTS = (
+    "kid_levels",
     "kid",
+    "kid_trained",
     "fid_lite0_112",
+    "accuracy_trained",
     "precision_lite0",
     "recall_lite0",
     "isc_lite0",

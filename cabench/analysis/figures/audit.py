@@ -21,8 +21,9 @@ def audit(path: str | Path, frame: pd.DataFrame, look: Look = SCREEN) -> list[Pa
     """
     rows, columns = (list(dict.fromkeys(frame[name])) for name in ("label", "corruption"))
     cells = [
-        f"{shift:+.0f}\n({expected})" if abs(shift) >= 10 else f"{shift:+.1f}\n({expected})"
-        for shift, expected in zip(frame["shift"], frame["expected"], strict=True)
+        (f"{shift:+.0f}" if abs(shift) >= 10 else f"{shift:+.1f}")
+        + (f"\n({expected})" if expected else "")
+        for shift, expected in zip(frame["shift"], frame["expected"].fillna(""), strict=True)
     ]
     frame = frame.assign(cell=cells)
     shift, words = (
@@ -58,5 +59,6 @@ def audit(path: str | Path, frame: pd.DataFrame, look: Look = SCREEN) -> list[Pa
             f"Audit of the metrics on {one['data']}",
             f"Shift of the mean over {one['sets']} sets of n = {one['n']:,} real images, in "
             "standard deviations of the intact sets' scores: orange is worse, within 2 counts as "
-            "flat. In brackets: the effect expected beforehand; a border marks cells that differ.",
+            "flat. In brackets: the effect expected beforehand, if any was stated; a border marks "
+            "cells that differ.",
         )
