@@ -68,7 +68,7 @@ def run(
     device: options.Device = "auto",
     retry_failed: options.RetryFailed = False,
     use_reference: options.UseReference = False,
-    tensorboard: options.Tensorboard = None,
+    log: options.Logs = None,
     results: options.Results = RESULTS,
     cache: options.Cache = CACHE,
 ) -> None:
@@ -111,7 +111,7 @@ def run(
             raise CabenchError("--max-seeds, --budget: expected with --until-resolved only")
         if option and data is None:
             raise CabenchError("--option: expected with --data only, whose options these are")
-        code = run_study(study, chosen, dry_run, tensorboard, budget)
+        code = run_study(study, chosen, dry_run, log or (), budget)
     except KeyboardInterrupt:
         text = "cabench: stopped; finished trials are kept, re-run the command to resume"
         with contextlib.suppress(OSError):  # the terminal may be closed
@@ -219,18 +219,21 @@ def compare(a: options.Target, b: options.Target, results: options.Results = RES
 
 
 @app.command()
-def tensorboard(
+def log(
     study: options.StudyName,
-    folder: Annotated[Path, typer.Argument(help="Output directory; files go to ARM/seed-S")],
+    tracker: options.Tracker,
+    folder: Annotated[
+        Path | None,
+        typer.Argument(callback=options.directory, help="Default: the run's folder, logs/TRACKER"),
+    ] = None,
     scale: options.RunScale = None,
     results: options.Results = RESULTS,
 ) -> None:
-    """Write a study's curves and scores as TensorBoard event files."""
-    from cabench.analysis.tensorboard import write_tensorboard
+    """Write a study's curves, scores and samples for an experiment tracker."""
+    from cabench.analysis.loggers import write_log
     from cabench.records.runs import find_run
 
-    written = write_tensorboard(find_run(results, study, scale), folder)
-    typer.echo(f"{written} trials in {folder}: tensorboard --logdir {folder}")
+    typer.echo(write_log(find_run(results, study, scale), tracker, folder))
 
 
 @app.command()

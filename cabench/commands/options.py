@@ -185,9 +185,19 @@ RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Run failed tr
 UseReference = Annotated[
     bool, typer.Option("--use-reference", help="Count committed reference results as done")
 ]
-Tensorboard = Annotated[
-    Path | None,
-    typer.Option(callback=directory, help="Also write curves and scores as TensorBoard events"),
+Tracker = Annotated[
+    str,
+    typer.Argument(
+        help="tensorboard, wandb or mlflow",
+        autocompletion=lambda: ["mlflow", "tensorboard", "wandb"],
+    ),
+]
+Logs = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="TRACKER[=DIR]",
+        help="Also write curves, scores and samples for tensorboard, wandb or mlflow (repeatable)",
+    ),
 ]
 Results = Annotated[
     Path, typer.Option(callback=directory, help="Directory of records, tables and figures")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 
+from cabench.analysis.loggers import check_log, write_log
 from cabench.config.seeds import is_count, understood
 from cabench.execution.looks import run_until_resolved
 from cabench.execution.run import Options, Prepared, execute, prepare
@@ -18,13 +20,15 @@ def run_study(
     study: Path,
     options: Options,
     dry_run: bool = False,
-    tensorboard: Path | None = None,
+    logs: Sequence[str] = (),
     budget: float | None = None,
 ) -> int:
     """Run a study of kind `train` and return the exit code: 1 when a trial failed.
 
-    `budget` in seconds is for a run until its claims are resolved.
+    `budget` in seconds is for a run until its claims are resolved. `logs` are experiment trackers,
+    each with or without a directory: 'wandb', 'tensorboard=DIR'.
     """
+    trackers = [check_log(text) for text in logs]
     show_seeds(options, dry_run)
     prepared = prepare(study, options)
     if dry_run:
@@ -39,10 +43,8 @@ def run_study(
         prepared = execute(prepared)
     run = prepared.run
     code = show(run, screen())
-    if tensorboard is not None:
-        from cabench.analysis.tensorboard import write_tensorboard
-
-        write_tensorboard(run, tensorboard)
+    for name, folder in trackers:
+        screen().print(write_log(run, name, folder), soft_wrap=True)
     return code
 
 

@@ -142,7 +142,7 @@ def test_commands_that_only_read_report_corrupted_curves_in_a_line(corrupted, tm
     for words, message in (
         (("status",), ""),
         (("compare", "layer_placement:can-3", "layer_placement:native"), ""),
-        (("tensorboard", "layer_placement", tmp_path / "board"), line),
+        (("log", "layer_placement", "tensorboard", tmp_path / "board"), line),
     ):
         code, out, err = command(*words, *here)
         assert code == 0 and out and err == message, words

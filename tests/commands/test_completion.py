@@ -34,7 +34,7 @@ ARMS = {trial["arm"] for trial in json.loads(MANIFEST.read_text())["trials"]}
 
 
 def test_verbs_and_options():
-    assert {"run", "status", "compare", "tensorboard"} <= set(complete(""))
+    assert {"run", "status", "compare", "log"} <= set(complete(""))
     assert complete("compare", "--res") == ["--results"]
 
 
@@ -54,8 +54,8 @@ def test_studies_and_scales(tmp_path):
 
 
 def test_runs_and_their_scales(tmp_path):
-    assert complete("tensorboard", *THERE, "l") == ["layer_placement"]
-    assert complete("tensorboard", *THERE, "layer_placement", "--scale", "") == ["quick"]
+    assert complete("log", *THERE, "l") == ["layer_placement"]
+    assert complete("log", *THERE, "layer_placement", "--scale", "") == ["quick"]
     manifest, _ = reference()
     write_run(tmp_path / "results", manifest, {})
     write_run(tmp_path / "results", manifest | {"scale": "cpu"}, {})

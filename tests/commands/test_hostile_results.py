@@ -28,7 +28,7 @@ YAML = '!!python/object/apply:os.system ["touch {marker}"]\n'
 COMMANDS = {
     "status": ("status",),
     "compare": ("compare", "tiny:native+dw", "tiny:can-3"),
-    "tensorboard": ("tensorboard", "tiny", "events"),
+    "tensorboard": ("log", "tiny", "tensorboard", "events"),
     "report": ("report", "tiny", "--out", "reports"),
     "score": ("score", "tiny", "--metrics", "kid,precision_lite0"),
     "run": ("run", "tiny.yaml", "--scale", "scale.yaml", "--executor", "local"),
