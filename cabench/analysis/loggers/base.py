@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from cabench.analysis.comparison import flatten
 from cabench.analysis.training_curves import loss_points, weight_points
 from cabench.evidence.results import Results
 from cabench.records.runs import Run
@@ -29,7 +29,7 @@ class TrialLog:
     seed: int
     key: str                        # of the record
     status: str                     # "complete" or "failed"
-    config: dict[str, Any]          # the resolved spec, flat: "train.training.lr" -> 0.003
+    config: Json                    # the resolved spec, flat: "train.training.lr" -> 0.003
     scalars: tuple[Scalar, ...]     # loss/train, loss/heldout, weights/SITE/MEASURE, score/METRIC
     images: int                     # training images seen, the step of scores and samples
     grid: Path | None               # PNG of samples, a column per class or prompt
@@ -86,7 +86,7 @@ def trial_logs(run: Run) -> Iterator[TrialLog]:
             seed=trial.seed,
             key=trial.key,
             status=record.status,
-            config=dict(_flat(record.spec.dump())),
+            config=flatten(record.spec.dump()),
             scalars=tuple(scalars),
             images=record.spec.images,
             grid=grid if record.complete and is_intact(grid) else None,
@@ -98,12 +98,3 @@ def _scores(record: Record) -> list[Scalar]:
     if not record.complete:
         return []
     return [(f"score/{name}", record.spec.images, value) for name, value in record.metrics.items()]
-
-
-def _flat(content: Json, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """('train.seed', 0), ... for nested mappings; lists stay as they are."""
-    for name, value in content.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield prefix + name, value
