@@ -26,7 +26,9 @@ from cabench.registry import METHODS
 class ExpertChoiceOptions(VectorOptions):
     """Options of `expert_choice`."""
 
-    experts: Annotated[int, Field(ge=2, le=256)] = 4
+    experts: Annotated[int, Field(ge=2, le=256)] = Field(
+        4, description="experts beside each feed-forward part"
+    )
     capacity: Annotated[float, Field(gt=0, le=256)] = Field(
         2, description="experts per token, on average: an expert takes capacity / experts of them"
     )

@@ -24,7 +24,7 @@ class HyperLoRAOptions(VectorOptions):
     sites: LinearSites = Field(
         ["attn_qkv", "attn_out"], description="kinds of linear layer to adapt"
     )
-    rank: Annotated[int, Field(ge=1, le=4096)] = 4
+    rank: Annotated[int, Field(ge=1, le=4096)] = Field(4, description="of both factors")
     shared: bool = Field(
         False, description="one pair of generators for all layers of equal kind and shape"
     )

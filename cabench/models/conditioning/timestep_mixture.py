@@ -21,12 +21,14 @@ from cabench.registry import METHODS
 class TimestepMixtureOptions(KernelMixtureOptions):
     """Options of `timestep_mixture`."""
 
-    source: Literal["timestep"] | list[Literal["timestep"]] = "timestep"
+    source: Literal["timestep"] | list[Literal["timestep"]] = Field(
+        "timestep", description="the timestep alone"
+    )
     sites: Sites = Field(
         ["attn_qkv", "attn_out", "ffn_in", "ffn_out"], description="kinds of layer to mix"
     )
     shared: bool = Field(False, description="one mixture for all layers of equal kind and shape")
-    form: Literal["convex"] = "convex"
+    form: Literal["convex"] = Field("convex", description="coefficients by a softmax")
 
 
 @METHODS.register("timestep_mixture")

@@ -28,7 +28,9 @@ class TimestepMoEOptions(VectorOptions):
     """Options of `timestep_moe`."""
 
     source: str | list[str] = Field("timestep", description="what the router is conditioned on")
-    experts: Annotated[int, Field(ge=2, le=256)] = 4
+    experts: Annotated[int, Field(ge=2, le=256)] = Field(
+        4, description="experts beside each feed-forward part"
+    )
     top: Annotated[int, Field(ge=1, le=256)] = Field(2, description="experts per sample")
     hidden: Annotated[int, Field(ge=1, le=65536)] | None = Field(
         None, description="hidden width of an expert; default: a quarter of the feed-forward part's"
