@@ -36,6 +36,11 @@ def cell(text: str) -> str:
     return " ".join(text.replace("|", "\\|").split())
 
 
+def meaning(text: str) -> str:
+    """A cell of plain text, whose brackets are no links."""
+    return cell(text).replace("[", "\\[")
+
+
 def section(name: str, context: Any) -> str:
     """A command's help, usage and options."""
     command = context.command
@@ -45,7 +50,7 @@ def section(name: str, context: Any) -> str:
     rows = [record for record in records if record and record[0] not in NOT_SHOWN]
     if rows:
         lines += ["| argument or option | meaning |", "|---|---|"]
-        lines += [f"| `{cell(option)}` | {cell(meaning)} |" for option, meaning in rows]
+        lines += [f"| `{cell(option)}` | {meaning(text)} |" for option, text in rows]
     return "\n".join(lines).strip()
 
 

@@ -20,7 +20,7 @@ BOXES = [
     (3, 1, "Record", ["scores, cost, protocol,", "a file per key"], FILES),
     (4, 1, "Results", ["paired differences,", "verdicts"], STEPS),
     (4, 2, "Report", ["table, figures, PDF,", "frames in Python"], FILES),
-    (2, 2, "Method + backbone", ["the condition acts", "at sites and hooks"], STEPS),
+    (2, 2, "Model", ["backbone and methods,", "at sites and hooks"], STEPS),
     (2, 0, "Data", ["three disjoint splits", "of real images"], FILES),
 ]
 ARROWS = [(0, 2), (1, 2), (2, 3), (3, 4), (4, 5), (5, 6), (7, 3), (8, 3)]
@@ -41,7 +41,7 @@ def arrow(start: tuple, end: tuple) -> str:
     else:
         x0, y0, y1 = x0 + BOX, y0 + TALL // 2, y1 + TALL // 2
         shift = (start[1] - end[1]) * 18  # two arrows into one box end apart
-        y1 += -shift
+        y1 += shift
     return f'<path d="M{x0} {y0}L{x1} {y1}" stroke="{LINE}" stroke-width="2" marker-end="url(#end)"/>'
 
 

@@ -74,7 +74,8 @@ def allowed(annotation: Any) -> str:
     if origin in (typing.Union, types.UnionType):
         return " or ".join(allowed(part) for part in parts if part is not type(None))
     if origin is list:
-        return f"list of {allowed(parts[0])}"
+        inner = allowed(parts[0])
+        return "list of names" if inner == "name" else f"list of {inner}"
     return {int: "whole number", float: "number", bool: "`true`, `false`", str: "name"}[annotation]
 
 

@@ -47,23 +47,21 @@ def load(study: str, scale: str | None = None, results: str | Path = "results") 
     Returns:
         A frame with arms and metrics in the study's order and these columns:
 
-        study, scale        names
-        arm, seed           of the trial
-        metric              "kid", "heldout_loss", ...; "heldout_loss/bin0" is the held-out loss in
-                            the bin with the least noise
-        guidance            guidance scale of the samples, 1 = no guidance; NaN for
-                            a loss, which needs no samples
-        value               as measured, not scaled: an accuracy lies in [0, 1]; NaN without a
-                            result
-        status              "complete", "failed" or "missing"; a trial without a result has a row
-                            with NaN for each of the study's metrics
-        n                   samples behind the value; <NA> for a loss or without a result
-        macs                multiply-accumulates of one forward pass of one sample, including the
-                            generation of weights
-        params              parameters of the whole model
-        train_images_per_s  training speed on the machine that ran the trial; a rough guide
-        key                 the record is RESULTS/records/KEY.json; arms that share a trial share
-                            its record
+        - `study`, `scale`: names
+        - `arm`, `seed`: of the trial
+        - `metric`: "kid", "heldout_loss", ...; "heldout_loss/bin0" is the held-out loss in the bin
+          with the least noise
+        - `guidance`: guidance scale of the samples, 1 = no guidance; NaN for a loss, which needs no
+          samples
+        - `value`: as measured, not scaled: an accuracy lies in [0, 1]; NaN without a result
+        - `status`: "complete", "failed" or "missing"; a trial without a result has a row with NaN
+          for each of the study's metrics
+        - `n`: samples behind the value; NA for a loss or without a result
+        - `macs`: multiply-accumulates of one forward pass of one sample, including the generation
+          of weights
+        - `params`: parameters of the whole model
+        - `train_images_per_s`: training speed on the machine that ran the trial; a rough guide
+        - `key`: the record is RESULTS/records/KEY.json; arms that share a trial share its record
 
     Raises:
         CabenchError: no such study or scale, or its manifest or a record has another format.
@@ -71,7 +69,7 @@ def load(study: str, scale: str | None = None, results: str | Path = "results") 
     Warns:
         UserWarning: the study file has changed since the run.
 
-    Example:
+    Examples:
         >>> frame = cabench.load("layer_placement", results="results/reference")
         >>> kid = frame[(frame["metric"] == "kid") & (frame["guidance"] == 1)]
         >>> kid.groupby("arm", sort=False)["value"].agg(["mean", "std", "count"])
@@ -89,17 +87,16 @@ def load_curves(
     Returns:
         A frame with these columns:
 
-        study, scale, arm, seed, key  as in `load`
-        images                        images seen up to this point, with repetition
-        kind                          "train": training loss, mean since the previous point, label
-                                      dropout included; "heldout": loss of the EMA model on images
-                                      of the report split
-        loss                          mean squared error of the prediction, per pixel
+        - `study`, `scale`, `arm`, `seed`, `key`: as in `load`
+        - `images`: images seen up to this point, with repetition
+        - `kind`: "train": training loss, mean since the previous point, label dropout included;
+          "heldout": loss of the EMA model on images of the report split
+        - `loss`: mean squared error of the prediction, per pixel
 
         A trial without curves (it has not run, or failed before it wrote them) has no rows. Nor
         has one whose curves are corrupted; the logger `cabench` names the file.
 
-    Example:
+    Examples:
         >>> curves = cabench.load_curves("layer_placement", results="results/reference")
         >>> heldout = curves[curves["kind"] == "heldout"]
         >>> heldout.pivot_table(index="images", columns="arm", values="loss")
@@ -118,24 +115,24 @@ def load_weights(
     Returns:
         A frame with one row per trial x images x site x measure and these columns:
 
-        study, scale, arm, seed, key  as in `load`
-        images                        images seen up to this point, with repetition
-        site                          kind of layer ("depthwise", ...); values are means over its
-                                      layers
-        measure, value                of the EMA model, over a grid of classes and timesteps:
-          static                      Frobenius norm of the static weight
-          generated                   Frobenius norm of the generated weight, mean over conditions
-          spread_class                RMS distance of generated weights from their mean over the
-                                      classes at one timestep, divided by the static norm
-          spread_time                 the same over the timesteps at one class
-          effective_rank              exp of the entropy of the normalised squared singular values
-                                      of the matrix [conditions x generated weights], centred over
-                                      conditions
-          share_class, share_time,    shares of the variance over conditions that are due to the
-            share_both                class, the timestep, and the interaction of the two
-          step_static                 RMS change per element of the static weight in one step of
-                                      the optimiser
-          step_generated              the same of the generated weight, mean over conditions
+        - `study`, `scale`, `arm`, `seed`, `key`: as in `load`
+        - `images`: images seen up to this point, with repetition
+        - `site`: kind of layer ("depthwise", ...); values are means over its layers
+        - `measure`, `value`: of the EMA model, over a grid of classes and timesteps
+
+        The measures:
+
+        - `static`: Frobenius norm of the static weight
+        - `generated`: Frobenius norm of the generated weight, mean over conditions
+        - `spread_class`: RMS distance of generated weights from their mean over the classes at one
+          timestep, divided by the static norm
+        - `spread_time`: the same over the timesteps at one class
+        - `effective_rank`: exp of the entropy of the normalised squared singular values of the
+          matrix (conditions x generated weights), centred over conditions
+        - `share_class`, `share_time`, `share_both`: shares of the variance over conditions that are
+          due to the class, the timestep, and the interaction of the two
+        - `step_static`: RMS change per element of the static weight in one step of the optimiser
+        - `step_generated`: the same of the generated weight, mean over conditions
 
         Trials without weight generators have no rows.
     """
