@@ -6,7 +6,7 @@ PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 # Without stored bytecode each process compiles all modules again, for 20 s
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test test-fast test-full test-lowest lint
+.PHONY: run test test-fast test-full test-lowest lint docs
 
 run: $(VENV)/.installed
 	$(BIN)/cabench run studies/layer_placement.yaml --scale quick --until-resolved --budget 15m
@@ -19,7 +19,7 @@ test: $(VENV)/.installed
 test-fast: $(VENV)/.installed
 	$(PYTEST) -m "not slow and not full"
 
-test-full: lint test-lowest
+test-full: lint docs test-lowest
 	$(PYTEST) -m "slow or not slow" --cov
 
 # The quick tests with the oldest allowed version of each dependency, in a separate environment.
@@ -34,6 +34,12 @@ lint: $(VENV)/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
+
+# Writes the generated pages and builds the site into site/; a warning is an error.
+docs: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
+	for script in commands diagram keys methods; do $(BIN)/python scripts/docs_$$script.py || exit 1; done
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
 # Installs again whenever the dependencies change. --no-compile: modules compile when imported.
 $(VENV)/.installed: pyproject.toml

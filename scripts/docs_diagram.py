@@ -1,4 +1,4 @@
-"""Draws docs/images/data_flow.svg, the way from a study file to a report: `python scripts/docs_diagram.py`."""
+"""Draws the way from a study file to a report: `python scripts/docs_diagram.py`."""
 
 from __future__ import annotations
 
@@ -42,7 +42,9 @@ def arrow(start: tuple, end: tuple) -> str:
         x0, y0, y1 = x0 + BOX, y0 + TALL // 2, y1 + TALL // 2
         shift = (start[1] - end[1]) * 18  # two arrows into one box end apart
         y1 += shift
-    return f'<path d="M{x0} {y0}L{x1} {y1}" stroke="{LINE}" stroke-width="2" marker-end="url(#end)"/>'
+    return (
+        f'<path d="M{x0} {y0}L{x1} {y1}" stroke="{LINE}" stroke-width="2" marker-end="url(#end)"/>'
+    )
 
 
 def drawn(box: tuple) -> str:
@@ -51,7 +53,8 @@ def drawn(box: tuple) -> str:
     lines = [
         f'<rect x="{x}" y="{y}" width="{BOX}" height="{TALL}" rx="8" fill="{box[4]}" '
         f'stroke="{LINE}"/>',
-        f'<text x="{middle}" y="{y + 27}" font-size="17" font-weight="bold">{escape(box[2])}</text>',
+        f'<text x="{middle}" y="{y + 27}" font-size="17" font-weight="bold">'
+        f"{escape(box[2])}</text>",
     ]
     lines += [
         f'<text x="{middle}" y="{y + 49 + 19 * i}" font-size="13.5">{escape(line)}</text>'
@@ -77,7 +80,8 @@ def picture() -> str:
             f"<title>{title}</title>",
             f'<rect width="{WIDTH}" height="{HEIGHT}" fill="{PAPER}"/>',
             '<defs><marker id="end" viewBox="0 0 10 10" refX="9" refY="5" markerWidth="7" '
-            f'markerHeight="7" orient="auto"><path d="M0 0L10 5L0 10z" fill="{LINE}"/></marker></defs>',
+            'markerHeight="7" orient="auto">'
+            f'<path d="M0 0L10 5L0 10z" fill="{LINE}"/></marker></defs>',
             *(arrow(BOXES[a], BOXES[b]) for a, b in ARROWS),
             *map(drawn, BOXES),
             *legend,

@@ -1,4 +1,6 @@
-"""Writes docs/study_keys.md and the table of scales in docs/studies.md: `python scripts/docs_keys.py`.
+"""Writes docs/study_keys.md, and the table of scales in docs/studies.md.
+
+    python scripts/docs_keys.py
 
 The keys are those of the models that read the files, with their descriptions.
 """
@@ -22,8 +24,8 @@ HEAD = """# Keys of study and scale files
 
 <!-- Generated from the code: python scripts/docs_keys.py -->
 
-What the keys are for, with examples: [studies and scales](studies.md). Keys without a default are required.
-`cabench schema study` and `cabench schema scale` print the same as JSON schemas for editors."""
+What the keys are for, with examples: [studies and scales](studies.md). `cabench schema study` and
+`cabench schema scale` print the same as JSON schemas for editors."""
 FILES: dict[str, type[BaseModel]] = {"Study": Study, "Scale": Scale}
 NUMBERS = {"integer": "whole number", "number": "number"}
 LIMITS = {

@@ -1,4 +1,6 @@
-"""Writes the generated parts of the pages on methods and backbones: `python scripts/docs_methods.py`.
+"""Writes the generated parts of the pages on methods and backbones.
+
+    python scripts/docs_methods.py
 
 A page is docs/methods/NAME.md or docs/backbones/NAME.md. What stands above the mark is written by
 hand: what it does, its equation, its source. What stands between the marks is read from the code:
@@ -126,12 +128,12 @@ def backbone_options(backbone: Any) -> str:
     source = inspect.getsource(backbone.__init__)
     rows: Rows = []
     for name in getattr(backbone, "options", ()):
-        found = re.search(rf"^\s+{name}: (.+?) = (.+?),\s+# (.+)$", source, re.MULTILINE)
-        if not found:
+        match = re.search(rf"^\s+{name}: (.+?) = (.+?),\s+# (.+)$", source, re.MULTILINE)
+        if not match:
             raise CabenchError(f"{backbone.__name__}.{name}: expected a comment on its line")
         takes = allowed(typing.get_type_hints(backbone.__init__)[name])
         default = inspect.signature(backbone.__init__).parameters[name].default
-        rows.append((f"`{name}`", value(default), takes, found[3]))
+        rows.append((f"`{name}`", value(default), takes, match[3]))
     return table("option|default|takes|meaning", rows) if rows else "None."
 
 
@@ -169,16 +171,22 @@ def counts(kind: Any, methods: tuple[str, ...]) -> tuple[int, int, int] | None:
 def cost(name: str) -> str:
     """A row for the method alone and one on top of DiT's own method."""
     kind = METHODS.get(name)
+    text = (
+        "One forward pass at batch 1 on DiT nano: 16x16 images in patches of 4, as in scale "
+        f"`quick`, with a static depthwise convolution in each block{cost_streams(kind)}. "
+        "[How it is counted](../concepts.md#cost)."
+    )
     rows: Rows = []
     for methods in ((), ("native",), (name,), ("native", name)):
         count = counts(kind, methods)
         if count is None:
             continue
         macs, conditioning, parameters = count
-        text = f"`methods: [{', '.join(methods)}]`"
+        arm = f"`methods: [{', '.join(methods)}]`"
         numbers = (f"{macs / 1e6:.2f}", f"{conditioning / 1e6:.3f}", f"{parameters / 1e3:,.0f}")
-        rows.append((text, *numbers))
-    return table("arm|>MACs (M)|>conditioning MACs (M)|>parameters (K)", rows)
+        rows.append((arm, *numbers))
+    header = "arm|>MACs (M)|>conditioning MACs (M)|>parameters (K)"
+    return f"{text}\n\n{table(header, rows)}"
 
 
 def places(kind: Any) -> str:
@@ -200,8 +208,8 @@ def fit(kind: Any, name: str) -> str:
     return ", ".join(texts)
 
 
-def method_part(name: str) -> str:
-    """The generated part of a method's page."""
+def method_part(name: str, costs: bool = True) -> str:
+    """The generated part of a method's page; `costs=False` leaves out what must be counted."""
     kind, convention = METHODS.get(name), METHODS.get(name).convention
     facts: Rows = [
         ("acts on", places(kind)),
@@ -226,12 +234,7 @@ def method_part(name: str) -> str:
             "## Options",
             f"Written in an arm as `{{{name}: {{OPTION: VALUE}}}}`.",
             options_table(kind.Options),
-            "## Cost",
-            "One forward pass at batch 1 on DiT nano: 16x16 images in patches of 4, as in scale "
-            "`quick`, with a static depthwise convolution in each block"
-            + cost_streams(kind)
-            + ". [How it is counted](../concepts.md#cost).",
-            cost(name),
+            *(["## Cost", cost(name)] if costs else []),
             "## As published",
             "With `profile: as_published` ([what it is](../conventions.md)):",
             "\n".join(f"- {line}" for line in published),
@@ -257,23 +260,19 @@ def presets(name: str) -> str:
     for preset, sizes in backbone.presets.items():
         cells = [str(sizes.get(key, "-")).lower().strip("[]") for key in keys]
         known = [m for m in MODELS if (m.kind, m.preset, m.text) == (name, preset, False)]
-        costs = [
-            f"{m.gmacs:g} G at {m.side}x{m.side}, patch {m.patch} ({m.source})" for m in known
-        ]
+        costs = [f"{m.gmacs:g} G at {m.side}x{m.side}, patch {m.patch} ({m.source})" for m in known]
         rows.append((f"`{preset}`", *cells, "; ".join(costs) or "-"))
     return table("|".join(["preset", *keys, "MACs on latents, by the publication"]), rows)
 
 
-def backbone_part(name: str) -> str:
-    """The generated part of a backbone's page."""
-    backbone = BACKBONES.get(name)
-    native = [kind for entry in backbone.native for kind in entry]
+def backbone_cost(name: str) -> str:
+    """A row per arm: without conditions, native, and with static depthwise convolutions."""
     arms = {
         "no conditioning": Arm(methods=[]),
         "`native`": Arm(methods=["native"]),
         "`native`, `depthwise: static`": Arm(methods=["native"], depthwise="static"),
     }
-    if getattr(backbone, "own_depthwise", False):
+    if getattr(BACKBONES.get(name), "own_depthwise", False):
         arms.popitem()
     rows: Rows = []
     net = Network(name, "nano", PATCH, SHAPE, classes={"label": 10}, needs=["label"])
@@ -281,6 +280,14 @@ def backbone_part(name: str) -> str:
         macs = meta_macs(model.spec)
         numbers = (f"{macs.total / 1e6:.2f}", f"{model.parameters.total / 1e3:,.0f}")
         rows.append((title, *numbers))
+    text = "The preset `nano` on 16x16 images in patches of 4, as in scale `quick`:"
+    return f"{text}\n\n{table('arm|>MACs (M)|>parameters (K)', rows)}"
+
+
+def backbone_part(name: str, costs: bool = True) -> str:
+    """The generated part of a backbone's page; `costs=False` leaves out what must be counted."""
+    backbone = BACKBONES.get(name)
+    native = [kind for entry in backbone.native for kind in entry]
     facts: Rows = [
         ("native method", ", ".join(f"[`{kind}`](../methods/{kind}.md)" for kind in native)),
         ("hooks", "; ".join(f"`{hook}` ({HOOKS[hook]})" for hook in backbone.hooks)),
@@ -298,9 +305,7 @@ def backbone_part(name: str) -> str:
             "## Options",
             "Written in an arm as `backbone: {OPTION: VALUE}`.",
             backbone_options(backbone),
-            "## Cost",
-            "The preset `nano` on 16x16 images in patches of 4, as in scale `quick`:",
-            table("arm|>MACs (M)|>parameters (K)", rows),
+            *(["## Cost", backbone_cost(name)] if costs else []),
         ]
     )
 
@@ -308,11 +313,14 @@ def backbone_part(name: str) -> str:
 # ---- pages --------------------------------------------------------------------------------------
 
 
-def pages() -> dict[Path, str]:
-    """The generated part of each page."""
-    parts = {DOCS / "methods" / f"{name}.md": method_part(name) for name in METHODS.names()}
-    parts |= {DOCS / "backbones" / f"{name}.md": backbone_part(name) for name in BACKBONES.names()}
-    return parts
+def pages(costs: bool = True) -> dict[Path, str]:
+    """The generated part of each page; `costs=False` leaves out their sections on cost."""
+    kinds = (("methods", METHODS, method_part), ("backbones", BACKBONES, backbone_part))
+    return {
+        DOCS / folder / f"{name}.md": part(name, costs)
+        for folder, registry, part in kinds
+        for name in registry.names()
+    }
 
 
 def with_part(page: str, part: str) -> str:

@@ -60,6 +60,7 @@ UNCOUNTED = {
     "aten::scatter_add",  # rows added at the places they were gathered from
     "aten::topk",
     "aten::repeat_interleave",
+    "aten::expand_as",
     "aten::clamp",
     "aten::ones_like",
     "aten::new_ones",
