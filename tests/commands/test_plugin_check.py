@@ -77,6 +77,10 @@ CASES = {
     "method": (METHOD.replace("ADDRESS", "s.address"), None),
     "method elsewhere": (METHOD.replace("ADDRESS", "s.address + 'x'"), "has no site"),
     "method that raises": (METHOD.replace("ADDRESS", "s.adress"), "AttributeError"),
+    "method whose MACs cannot be counted": (
+        METHOD.replace("ADDRESS", "s.address").replace("m(c)", "m(c).cumsum(1)"),
+        "no rule to count aten::cumsum",
+    ),
     "metric": (METRIC.replace("HIGHER", "False").replace("VALUE", GAP), None),
     "metric without a number": (
         METRIC.replace("HIGHER", "True").replace("VALUE", "np.nan"),
