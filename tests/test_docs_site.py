@@ -84,6 +84,15 @@ def test_the_cost_on_a_page_is_the_counted_one(name, monkeypatch):
         assert page == module.with_part(page, part), "run: python scripts/docs_methods.py"
 
 
+def test_the_study_in_full_is_a_valid_one(tmp_path):
+    from cabench.config.study import read_study
+
+    text = blocks(DOCS / "studies.md", "yaml")[0]
+    (tmp_path / "my_study.yaml").write_text(text, encoding="utf-8")
+    study = read_study(tmp_path / "my_study.yaml").study
+    assert study.study == "my_study" and [claim.id for claim in study.claims] == ["M1"]
+
+
 def test_the_worked_example_is_a_method_that_works(tmp_path):
     (code,) = blocks(DOCS / "architecture.md", "python")
     file = tmp_path / "block_shift.py"
