@@ -32,6 +32,7 @@ from cabench.planning.models import Network, resolve_models
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
+OVERVIEW = DOCS / "methods.md"
 BEGIN = "<!-- generated: python scripts/docs_methods.py -->"
 END = "<!-- end of generated -->"
 TITLES = {"dit": "DiT", "uvit": "U-ViT", "cat": "CaT"}
@@ -323,6 +324,18 @@ def pages(costs: bool = True) -> dict[Path, str]:
     }
 
 
+def overview() -> str:
+    """For docs/methods.md: what each method adds to DiT nano without conditioning."""
+    rows: Rows = []
+    for name in METHODS.names():
+        kind = METHODS.get(name)
+        without, count = counts(kind, ()), counts(kind, (name,))
+        assert without is not None and count is not None
+        numbers = (f"{count[1] / 1e6:.3f}", f"{(count[2] - without[2]) / 1e3:,.0f}")
+        rows.append((f"[`{name}`](methods/{name}.md)", places(kind), *numbers))
+    return table("method|acts on|>MACs (M)|>parameters (K)", rows)
+
+
 def with_part(page: str, part: str) -> str:
     """The page with what stands between the marks replaced."""
     before, rest = page.split(BEGIN)
@@ -334,3 +347,4 @@ if __name__ == "__main__":
         if not path.exists():
             raise SystemExit(f"{path}: missing; write what it does and its equation, then {BEGIN}")
         path.write_text(with_part(path.read_text("utf-8"), part), encoding="utf-8")
+    OVERVIEW.write_text(with_part(OVERVIEW.read_text("utf-8"), overview()), encoding="utf-8")

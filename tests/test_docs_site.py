@@ -79,6 +79,7 @@ def test_the_cost_on_a_page_is_the_counted_one(name, monkeypatch):
     module = script("docs_methods", monkeypatch)
     one = {DOCS / "methods" / f"{name}.md": module.method_part}
     parts = module.pages() if name == "all" else {path: f(name) for path, f in one.items()}
+    parts |= {module.OVERVIEW: module.overview()} if name == "all" else {}
     for path, part in parts.items():
         page = path.read_text("utf-8")
         assert page == module.with_part(page, part), "run: python scripts/docs_methods.py"
