@@ -14,8 +14,18 @@ from ruamel.yaml import YAML
 from specs import ROOT
 from test_docs import blocks
 
+from cabench.plugins import load_plugins
+
 DOCS = ROOT / "docs"
 COST = re.compile(r"^## Cost\n.*?(?=^## |^<!-- )", re.DOTALL | re.MULTILINE)
+
+
+@pytest.fixture(autouse=True)
+def no_plugin_stays():
+    """The pages are those of the built-in parts; the worked example is not one of them."""
+    load_plugins([])
+    yield
+    load_plugins([])
 
 
 def script(name: str, monkeypatch: pytest.MonkeyPatch) -> Any:

@@ -5,6 +5,8 @@ from cli import cabench
 from invalid import put
 from specs import ROOT
 
+from cabench.plugins import load_plugins
+
 METHOD = """
 from torch import nn
 from cabench.models.conditioning.base import Method, VectorOptions
@@ -72,6 +74,14 @@ class Mine(DiT):
     def forward(self, x, cond):
         return super().forward(x, cond)EXTRA
 """
+
+
+@pytest.fixture(autouse=True)
+def no_plugin_stays():
+    yield
+    load_plugins([])
+
+
 GAP = "abs(images.mean() - scorer.dataset.split('report').images.mean())"
 CASES = {
     "method": (METHOD.replace("ADDRESS", "s.address"), None),
