@@ -102,7 +102,7 @@ def load_model(
     record = record_of(run, store, arm, seed)
     name = f"{run.name}:{arm}, seed {seed}"
     load_plugins(read_plugins(map(Path, plugins)))
-    _check_versions(name, record.spec.train)
+    check_versions(name, record.spec.train)
     device = pick_device(device)
     spec = record.spec
     path = store.checkpoint(spec)
@@ -293,7 +293,7 @@ def _run(study: str | Path | StudyResults, scale: str | None, results: str | Pat
     return find_run(Path(results), str(study), scale)
 
 
-def _check_versions(name: str, spec: TrainSpec) -> None:
+def check_versions(name: str, spec: TrainSpec) -> None:
     """CabenchError where the code of a method or backbone is not that of the training."""
     parts = [("backbone", BACKBONES, spec.model.backbone)]
     parts += [("method", METHODS, method) for method in spec.model.methods]
