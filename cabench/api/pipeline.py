@@ -12,8 +12,8 @@ import torch
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline, ImagePipelineOutput
 from PIL import Image
 
-import cabench
 from cabench.api.hub import ExportedNetwork
+from cabench.api.models import sample
 
 
 class ConditionalPipeline(DiffusionPipeline):
@@ -45,7 +45,7 @@ class ConditionalPipeline(DiffusionPipeline):
             seed: of the noise; default: the trial's.
             output_type: "pil", or "np" for an array (N, C, H, W) uint8.
         """
-        images = cabench.sample(
+        images = sample(
             self.network.model,
             label,
             n,
