@@ -17,6 +17,7 @@ LAYERS = [
     "__main__",
     "commands",
     "__init__",
+    "api",
     "report",
     "analysis",
     "execution",

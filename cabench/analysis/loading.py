@@ -1,5 +1,6 @@
 """Results as tidy frames for notebooks and own figures: `cabench.load`, `load_curves`, ...
 
+`cabench.load_results` (study_results.py) gives the same frames, with verdicts and figures.
 Reads manifests and records only, so it needs neither torch nor the study's data.
 """
 
@@ -30,6 +31,7 @@ COLUMNS = [
     "params",
     "train_images_per_s",
     "key",
+    "checkpoint",
 ]
 CURVE_COLUMNS = ["study", "scale", "arm", "seed", "images", "kind", "loss", "key"]
 WEIGHT_COLUMNS = ["study", "scale", "arm", "seed", "images", "site", "measure", "value", "key"]
@@ -62,6 +64,7 @@ def load(study: str, scale: str | None = None, results: str | Path = "results") 
         - `params`: parameters of the whole model
         - `train_images_per_s`: training speed on the machine that ran the trial; a rough guide
         - `key`: the record is RESULTS/records/KEY.json; arms that share a trial share its record
+        - `checkpoint`: path of the trained network in the cache; NA without a record
 
     Raises:
         CabenchError: no such study or scale, or its manifest or a record has another format.
@@ -74,7 +77,7 @@ def load(study: str, scale: str | None = None, results: str | Path = "results") 
         >>> kid = frame[(frame["metric"] == "kid") & (frame["guidance"] == 1)]
         >>> kid.groupby("arm", sort=False)["value"].agg(["mean", "std", "count"])
     """
-    return _trial_frame(Results.of(_find(study, scale, results)))
+    return trial_frame(Results.of(find(study, scale, results)))
 
 
 def load_curves(
@@ -101,8 +104,7 @@ def load_curves(
         >>> heldout = curves[curves["kind"] == "heldout"]
         >>> heldout.pivot_table(index="images", columns="arm", values="loss")
     """
-    results_of_run = Results.of(_find(study, scale, results), with_curves=True)
-    return _named(loss_frame(results_of_run), results_of_run, CURVE_COLUMNS)
+    return curve_frame(Results.of(find(study, scale, results), with_curves=True))
 
 
 def load_weights(
@@ -136,16 +138,26 @@ def load_weights(
 
         Trials without weight generators have no rows.
     """
-    results_of_run = Results.of(_find(study, scale, results), with_curves=True)
-    return _named(weight_frame(results_of_run), results_of_run, WEIGHT_COLUMNS)
+    return weights_frame(Results.of(find(study, scale, results), with_curves=True))
 
 
-def _find(study: str, scale: str | None, results: str | Path) -> Run:
+def find(study: str, scale: str | None, results: str | Path) -> Run:
+    """The run of a study; warns in the caller's caller where the study file has changed since."""
     run = find_run(Path(results), str(study), scale)
     if run.study_file_state == "changed":
         text = f"{run.manifest.study_file} has changed since {run.name} was run"
         warnings.warn(text, stacklevel=3)
     return run
+
+
+def curve_frame(results: Results) -> pd.DataFrame:
+    """The frame that `load_curves` returns."""
+    return _named(loss_frame(results), results, CURVE_COLUMNS)
+
+
+def weights_frame(results: Results) -> pd.DataFrame:
+    """The frame that `load_weights` returns."""
+    return _named(weight_frame(results), results, WEIGHT_COLUMNS)
 
 
 def _named(frame: pd.DataFrame, results: Results, columns: list[str]) -> pd.DataFrame:
@@ -154,9 +166,10 @@ def _named(frame: pd.DataFrame, results: Results, columns: list[str]) -> pd.Data
     return named.reindex(columns=columns)
 
 
-def _trial_frame(results: Results) -> pd.DataFrame:
+def trial_frame(results: Results) -> pd.DataFrame:
     """The frame that `load` returns."""
     protocols = {key: r.protocol for key, r in results.records.items() if r.protocol}
+    checkpoints = {key: record.checkpoint for key, record in results.records.items()}
     usual = next(iter(protocols.values()), None)  # tells which metrics a failed trial would have
     rows = []
     for row in results.frame.to_dict("records"):
@@ -172,6 +185,7 @@ def _trial_frame(results: Results) -> pd.DataFrame:
                 "guidance": guidance,
                 "n": protocol.n if protocol and sampled else None,
                 **_cost(results.records.get(row["key"])),
+                "checkpoint": checkpoints.get(row["key"]),
             }
         )
     frame = pd.DataFrame(rows, columns=pd.Index(COLUMNS))
@@ -179,6 +193,7 @@ def _trial_frame(results: Results) -> pd.DataFrame:
         {
             **dict.fromkeys(("n", "macs", "params"), "Int64"),
             **dict.fromkeys(("guidance", "value", "train_images_per_s"), "float64"),
+            "checkpoint": "str",
         }
     )
 

@@ -272,7 +272,7 @@ def to_markdown(results: Results) -> str:
                 claims.append(["", row.other, OTHER, row.other_evidence])
             if row.paper:
                 claims.append(["", NOT_TESTED, AS_STATED, row.paper])
-        parts += ["## Claims", _pipes(["id", "verdict", "claim", "evidence"], claims, text=4)]
+        parts += ["## Claims", pipes(["id", "verdict", "claim", "evidence"], claims, text=4)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -290,7 +290,7 @@ def _pipe_table(table: TextTable) -> str:
         [*lead, *(f"{number_text(cell)} {cell.word}".rstrip() for cell in line)]
         for lead, line in zip(leads, cells, strict=True)
     ]
-    return _pipes([*titles, *(column.title for column in table.columns)], rows, len(titles))
+    return pipes([*titles, *(column.title for column in table.columns)], rows, len(titles))
 
 
 def number_text(cell: Cell) -> str:
@@ -298,7 +298,7 @@ def number_text(cell: Cell) -> str:
     return cell.text if cell.n is None else f"{cell.text} (n={cell.n})"
 
 
-def _pipes(titles: Sequence[str], rows: Sequence[Sequence[str]], text: int) -> str:
+def pipes(titles: Sequence[str], rows: Sequence[Sequence[str]], text: int) -> str:
     """A table whose first `text` columns are text, the others numbers."""
     rules = ["---" if i < text else "---:" for i in range(len(titles))]
     lines = [titles, rules, *rows]

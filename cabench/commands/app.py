@@ -10,6 +10,7 @@ import typer
 
 from cabench.commands import options
 from cabench.commands.data_app import app as data_app
+from cabench.commands.model_app import export, sample
 from cabench.commands.options import CACHE, REPORTS, RESULTS
 from cabench.commands.plugin_app import app as plugin_app
 from cabench.commands.score_app import score
@@ -258,6 +259,8 @@ def report(
 
 
 app.command()(score)
+app.command()(sample)
+app.command()(export)
 
 
 @app.command()

@@ -17,13 +17,11 @@ import numpy as np
 from cabench import metrics
 from cabench.analysis import tables
 from cabench.config.scale import Scale
-from cabench.config.study import read_scale
-from cabench.data import Dataset, load_dataset
-from cabench.data.resampling import resampled
 from cabench.diffusion.checkpoints import load
 from cabench.errors import CabenchError, listed, near, shown
 from cabench.evidence.results import Results
 from cabench.metrics.clip import Clip
+from cabench.planning.run_data import drawn, find_dataset, scale_of, without_draw
 from cabench.plugins import load_plugins, read_plugins
 from cabench.records.runs import Run, find_run
 from cabench.records.schema import MetricInfo, Protocol
@@ -153,14 +151,13 @@ def make_scorers(
 ) -> dict[DataSpec, metrics.SampleScorer]:
     """The scorer of samples conditioned on the report split, for each draw of the real images."""
     spec = trials[0].spec
-    whole = _whole(spec.train.data)
+    whole = without_draw(spec.train.data)
     for trial in trials:
-        if (_whole(trial.spec.train.data), trial.spec.sample.n) != (whole, spec.sample.n):
+        if (without_draw(trial.spec.train.data), trial.spec.sample.n) != (whole, spec.sample.n):
             raise CabenchError(f"{run.name}: its trials have different data or sample counts")
     if spec.score.unseen is not None:
         LOG.warning("only samples of the report split are scored, not those of unseen concepts")
-    settings = [setting.text for setting in run.manifest.settings]
-    scale = read_scale(run.manifest.scale_file or run.manifest.scale, settings).scale
+    scale = scale_of(run)
     dataset = find_dataset(run, scale, whole)
     network = None
     if clip is not None:
@@ -169,25 +166,9 @@ def make_scorers(
         network = find_clip(run, scale, spec.score.clip)
     draws = {}
     for data in dict.fromkeys(trial.spec.train.data for trial in trials):
-        real = dataset if data.resample is None else resampled(dataset, data.resample.seed)
+        real = drawn(dataset, data)
         draws[data] = metrics.SampleScorer(real, spec.sample.n, cache, metrics=chosen, clip=network)
     return draws
-
-
-def _whole(data: DataSpec) -> DataSpec:
-    """All images of which a seed draws half."""
-    return data.model_copy(update={"resample": None})
-
-
-def find_dataset(run: Run, scale: Scale, spec: DataSpec) -> Dataset:
-    """The data that the records' fingerprint names, loaded with the scale's options."""
-    choices = [choice for choice in scale.data if choice.source == spec.source]
-    for choice in choices:
-        dataset = load_dataset(choice.source, **choice.options)
-        if dataset.fingerprint == spec.fingerprint:
-            return dataset
-    reason = "changed since the run" if choices else f"is not in scale '{scale.scale}'"
-    raise CabenchError(f"{run.name}: its data '{spec.source}' {reason}")
 
 
 def find_clip(run: Run, scale: Scale, spec: ClipSpec) -> Clip:

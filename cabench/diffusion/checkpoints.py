@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from cabench.models.model import ConditionalModel, build
-from cabench.records.spec import ModelSpec
+from cabench.records.spec import ModelSpec, snapshot_name
 from cabench.runtime.files import atomic_path
 from cabench.runtime.sealed import Corrupted, read_valid
 
@@ -83,7 +83,7 @@ def load_prefixed(prefix: str, model: nn.Module, tensors: Mapping[str, Tensor]) 
 
 def snapshot_path(folder: Path, images: int) -> Path:
     """Where the averaged network after `images` is; `state.safetensors` is beside it."""
-    return folder / f"ema-{images:010d}.safetensors"
+    return folder / snapshot_name(images)
 
 
 def load_ema(spec: ModelSpec, path: Path, device: str = "cpu") -> ConditionalModel:

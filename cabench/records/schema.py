@@ -205,6 +205,14 @@ class Record(Frozen):
     def complete(self) -> bool:
         return self.status == "complete"
 
+    @property
+    def checkpoint(self) -> str:
+        """The path of its trained network in the cache, which holds the key of the training run.
+
+        Derived from `spec`, so it changes neither the record's key nor its checksum.
+        """
+        return self.spec.checkpoint
+
 
 # ---- what a run asks for ---------------------------------------------------------------------
 

@@ -236,6 +236,11 @@ class TrainSpec(Frozen):
         return self.model_copy(update={"training": recipe})
 
 
+def snapshot_name(images: int) -> str:
+    """The file of the averaged network after `images`, in the directory of its training run."""
+    return f"ema-{images:010d}.safetensors"
+
+
 class SampleSpec(Frozen):
     """Sampler, steps, number of samples and batch."""
 
@@ -299,6 +304,17 @@ class TrialSpec(Frozen):
     @property
     def train_key(self) -> str:
         return self.train.key
+
+    @property
+    def checkpoint(self) -> str:
+        """Where the trained network is in the cache: 'training/TRAIN_KEY/ema-IMAGES.safetensors'.
+
+        It follows from the spec: the key is the hash of `train`, and training stops at the first
+        full batch after `images`. So it is not stored, and old records have it, too.
+        """
+        batch = self.train.training.batch
+        seen = -(-self.images // batch) * batch
+        return f"training/{self.train_key}/{snapshot_name(seen)}"
 
     def sample_key(self, guidance: float, split: str = "report") -> str:
         """The key of the samples that are conditioned on a split's streams."""

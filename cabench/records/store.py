@@ -24,6 +24,7 @@ from filelock import FileLock, Timeout
 
 from cabench.errors import CabenchError
 from cabench.records.schema import Record, read_record
+from cabench.records.spec import TrialSpec
 from cabench.runtime.files import (
     LOG,
     PART,
@@ -183,6 +184,10 @@ class Store:
 
     def training(self, key: str) -> Path:
         return self.cache / "training" / key
+
+    def checkpoint(self, spec: TrialSpec) -> Path:
+        """The file of a trial's trained network; it may be absent."""
+        return self.cache / spec.checkpoint
 
     def samples(self, key: str) -> Path:
         return self.cache / "samples" / f"{key}.safetensors"

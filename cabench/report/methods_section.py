@@ -24,9 +24,9 @@ SEEDS = (
 # ---- protocol ----------------------------------------------------------------------------------
 
 
-def protocol(results: Results) -> list[tuple[str, str]]:
-    """Rows of title and text; rows that do not apply are left out."""
-    record = typical(results)
+def protocol(results: Results, record: Record | None = None) -> list[tuple[str, str]]:
+    """Rows of title and text, of a typical record or of the given one; empty ones are left out."""
+    record = record or typical(results)
     rows = [] if record is None else _rows(record.spec, record.protocol, results)
     seeds = ", ".join(map(str, results.manifest.seeds))
     rows.append(("Seeds", f"{seeds}. {SEEDS}"))

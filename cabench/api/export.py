@@ -1,0 +1,68 @@
+"""Export a trained network as a folder that diffusers loads: weights, config, card, pipeline."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from pathlib import Path
+
+import diffusers
+
+from cabench.analysis.study_results import StudyResults
+from cabench.api import pipeline
+from cabench.api.hub import ExportedNetwork
+from cabench.api.models import TrainedModel
+from cabench.errors import CabenchError, DataMissing
+from cabench.planning.run_data import find_dataset, scale_of, without_draw
+from cabench.records.runs import Run
+from cabench.records.schema import Record
+from cabench.report.model_card import model_card
+
+NETWORK = "network"  # the component of the pipeline, and its folder
+PIPELINE = "pipeline"  # the file with its code
+UNKNOWN = "not known here, since the data could not be loaded"
+
+
+def export_model(folder: Path, run: Run, record: Record, arm: str, model: TrainedModel) -> None:
+    """Write the network of a trial to `folder`, which is new or empty.
+
+    README.md (the model card), model_index.json, pipeline.py, and `network/` with config.json (the
+    whole spec) and weights as safetensors. CabenchError where the folder holds something, or the
+    arm needs a plugin's code, which the folder would lack.
+    """
+    plugins = [m.kind for m in model.spec.train.model.methods if m.plugin is not None]
+    if model.spec.train.model.backbone.plugin is not None:
+        plugins.append(model.spec.train.model.backbone.kind)
+    if plugins:
+        raise CabenchError(
+            f"{model.name}: '{plugins[0]}' is a plugin's, whose code the exported folder would "
+            "lack; expected a network of built-in methods and backbones"
+        )
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise CabenchError(f"{folder}: expected a new or empty folder")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    results = StudyResults.of(run).results
+    card = model_card(results, record, arm, _licence(run, record), folder.name)
+    index = {
+        "_class_name": [PIPELINE, pipeline.ConditionalPipeline.__name__],
+        "_diffusers_version": diffusers.__version__,
+        NETWORK: [ExportedNetwork.__module__, ExportedNetwork.__name__],
+    }
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
+        part = Path(scratch) / folder.name
+        ExportedNetwork.of(model).save_pretrained(part / NETWORK)
+        shutil.copyfile(pipeline.__file__, part / f"{PIPELINE}.py")
+        (part / "model_index.json").write_text(json.dumps(index, indent=2) + "\n", "utf-8")
+        (part / "README.md").write_text(card, "utf-8")
+        if folder.exists():
+            folder.rmdir()
+        part.rename(folder)
+
+
+def _licence(run: Run, record: Record) -> str:
+    """The licence of the training images."""
+    try:
+        return find_dataset(run, scale_of(run), without_draw(record.spec.train.data)).licence
+    except (CabenchError, DataMissing):
+        return UNKNOWN

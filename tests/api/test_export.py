@@ -1,0 +1,83 @@
+"""`cabench export`: what a fresh process loads with diffusers samples the same bits."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from cli import cabench as command
+
+import cabench
+from cabench.api.hub import ExportedNetwork
+from cabench.errors import CabenchError
+from cabench.records.spec import TrialSpec
+from cabench.records.store import Store
+
+RELOAD = """
+import sys
+import numpy as np
+from diffusers import DiffusionPipeline
+pipe = DiffusionPipeline.from_pretrained(sys.argv[1], trust_remote_code=True)
+options = dict(label=["3", 7], n=2, guidance_scale=2, seed=5)
+np.save(sys.argv[2], pipe(**options, output_type="np").images)
+images = pipe(**options).images
+assert [image.size for image in images] == [(8, 8)] * 4
+assert np.array_equal(np.asarray(images[3]), np.load(sys.argv[2])[3, 0])
+"""
+
+
+@pytest.fixture
+def exported(undisturbed, monkeypatch, tmp_path):
+    monkeypatch.chdir(undisturbed.root)
+    folder = tmp_path / "can-3"
+    done = command("export", "tiny:can-3", folder, "--seed", 1)
+    assert done.code == 0, done.err
+    return folder
+
+
+def test_a_fresh_process_samples_the_same_bits_from_the_folder(exported, tmp_path):
+    names = {str(path.relative_to(exported)) for path in exported.rglob("*") if path.is_file()}
+    assert names == {
+        "README.md",
+        "model_index.json",
+        "pipeline.py",
+        "network/config.json",
+        "network/diffusion_pytorch_model.safetensors",
+    }
+    environment = os.environ | {"HF_HOME": str(tmp_path / "hub"), "HF_HUB_OFFLINE": "1"}
+    call = [sys.executable, "-c", RELOAD, str(exported), str(tmp_path / "images.npy")]
+    done = subprocess.run(call, env=environment, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    model = cabench.load_model("tiny", "can-3", seed=1)
+    expected = cabench.sample(model, ["3", 7], 2, guidance=2, seed=5).numpy()
+    assert np.array_equal(np.load(tmp_path / "images.npy"), expected)
+
+
+def test_config_and_card_are_those_of_the_record(exported, undisturbed):
+    frame = cabench.load("tiny")
+    rows = frame[(frame["arm"] == "can-3") & (frame["guidance"] == 1)]
+    of_seed = rows[rows["seed"] == 1].set_index("metric")
+    record = Store(undisturbed.root / "results", undisturbed.root).sound(of_seed["key"].iloc[0])
+    config = json.loads((exported / "network/config.json").read_text())
+    assert TrialSpec.model_validate(config["spec"]).key == record.key
+    card = (exported / "README.md").read_text()
+    assert record.key in card and record.checkpoint in card
+    assert "CC BY 4.0" in card and "Complete seeds\nof the arm: 0, 1." in card
+    (line,) = [line for line in card.splitlines() if line.startswith("| condition accuracy")]
+    _, own, arm, difference, _ = (cell.strip() for cell in line.strip("|").split("|"))
+    accuracies = rows[rows["metric"] == "condition_accuracy"]["value"]
+    assert float(own) == pytest.approx(of_seed["value"]["condition_accuracy"], abs=0.01)
+    assert float(arm.split()[0]) == pytest.approx(accuracies.mean(), abs=0.01)
+    assert arm.endswith("(2)") and difference.endswith("(2)")
+
+
+def test_a_folder_with_files_and_a_version_of_other_code_are_refused(exported):
+    code, _, err = command("export", "tiny:can-3", exported)
+    assert code == 2 and "expected a new or empty folder" in err and len(err.splitlines()) == 1
+    config = json.loads((exported / "network/config.json").read_text())
+    config["spec"]["train"]["model"]["methods"][0]["version"] += 1
+    (exported / "network/config.json").write_text(json.dumps(config))
+    with pytest.raises(CabenchError, match="trained with version .* of method 'can'"):
+        ExportedNetwork.from_pretrained(exported / "network")
