@@ -10,6 +10,7 @@ import typer
 
 from cabench.commands import options
 from cabench.commands.data_app import app as data_app
+from cabench.commands.entry_app import entry, verify
 from cabench.commands.model_app import export, sample
 from cabench.commands.options import CACHE, REPORTS, RESULTS
 from cabench.commands.plugin_app import app as plugin_app
@@ -217,6 +218,10 @@ def compare(a: options.Target, b: options.Target, results: options.Results = RES
     from cabench.commands.compare import compare
 
     compare(a, b, results)
+
+
+app.command()(entry)
+app.command()(verify)
 
 
 @app.command()

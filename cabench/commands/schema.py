@@ -24,6 +24,7 @@ from cabench.data import options_model
 from cabench.errors import CabenchError, unknown
 from cabench.models import model as _model  # noqa: F401  (registers backbones and methods)
 from cabench.plugins import load_plugins, read_plugins
+from cabench.records.entry import Entry
 from cabench.registry import BACKBONES, DATASETS, METHODS, TEXT_ENCODERS
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -31,11 +32,12 @@ Definitions = dict[str, JsonSchemaValue]  # the "$defs" of a schema
 
 
 def show_schema(kind: str, plugins: Iterable[Path]) -> None:
-    """Print the schema of a kind of file: study, cost or scale."""
+    """Print the schema of a kind of file: study, cost, scale or entry."""
     kinds: dict[str, Callable[[], JsonSchemaValue]] = {
         "study": study,
         "cost": cost_study,
         "scale": scale,
+        "entry": entry,
     }
     if kind not in kinds:
         raise CabenchError(f"KIND: {unknown('kind of file', kind, kinds)}")
@@ -54,6 +56,11 @@ def study() -> JsonSchemaValue:
     restrict(schema["properties"]["primary"], metrics.names())
     restrict(definitions["Claim"]["properties"]["metric"], [*metrics.names(), *COUNTS])
     return schema
+
+
+def entry() -> JsonSchemaValue:
+    """The schema of a leaderboard entry, entry.json."""
+    return {"$schema": DIALECT, **Entry.model_json_schema()}
 
 
 def cost_study() -> JsonSchemaValue:

@@ -372,7 +372,7 @@ class Manifest(Frozen):
 
 def read_record(content: Any, path: Path) -> Record:
     """The record; CabenchError in one line where it has another format or is not valid."""
-    return _read(Record, content, path, "record")
+    return read_document(Record, content, path, "record")
 
 
 def read_outcome(content: Any) -> SearchOutcome:
@@ -382,10 +382,11 @@ def read_outcome(content: Any) -> SearchOutcome:
 
 def read_manifest(content: Any, path: Path) -> Manifest:
     """The manifest; CabenchError in one line where it has another format or is not valid."""
-    return _read(Manifest, content, path, "manifest")
+    return read_document(Manifest, content, path, "manifest")
 
 
-def _read(model: type[Document], content: Any, path: Path, what: str) -> Document:
+def read_document(model: type[Document], content: Any, path: Path, what: str) -> Document:
+    """A document of this format; CabenchError in one line where it has another or is not valid."""
     try:
         content = printable(content)
     except RecursionError:

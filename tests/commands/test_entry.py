@@ -1,0 +1,112 @@
+"""`cabench entry` and `cabench verify`, on the tiny study that was really run."""
+
+import json
+import shutil
+
+import jsonschema
+import pytest
+from cli import cabench
+
+from cabench.runtime.files import write_json
+from cabench.runtime.sealed import seal
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def entry(undisturbed, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("entries") / "can"
+    root = undisturbed.root
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        code, out, err = cabench("entry", "tiny:can-3", folder, "--by", "A. Author")
+    assert code == 0 and f"cabench verify {folder}" in out, err
+    return folder
+
+
+@pytest.fixture
+def copy(entry, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(entry, tmp_path / "can")
+    return tmp_path / "can"
+
+
+def records_of(folder):
+    return sorted(p for p in (folder / "records").glob("*.json") if "." not in p.stem)
+
+
+def test_an_entry_is_a_run_of_two_arms(copy, undisturbed):
+    content = json.loads((copy / "entry.json").read_text())
+    assert (content["arm"], content["baseline"], content["by"]) == (
+        "can-3",
+        "native+dw",
+        "A. Author",
+    )
+    kid = next(score for score in content["scores"] if score["metric"] == "kid")
+    values = {
+        arm: [
+            undisturbed.outcome[t["key"]]["metrics"]["kid"]
+            for t in content["trials"]
+            if t["arm"] == arm
+        ]
+        for arm in ("can-3", "native+dw")
+    }
+    assert kid["mean"] == pytest.approx(sum(values["can-3"]) / 2)
+    assert kid["baseline_mean"] == pytest.approx(sum(values["native+dw"]) / 2)
+    assert kid["seeds"] == 2 and kid["low"] < kid["difference"] < kid["high"]
+    code, out, _ = cabench("schema", "entry")
+    jsonschema.Draft202012Validator(json.loads(out)).validate(content)
+    code, out, _ = cabench("status", "--results", copy)
+    assert code == 0 and "4     4       0        0" in out
+
+
+def test_trials_are_repeated_to_the_bit(copy):
+    code, out, err = cabench("verify", copy, "--repeat", "1")
+    assert code == 0, out + err
+    assert "failed" not in out and out.count("passed") == 4 and "1 trials repeated" in out
+
+
+FORGED = {
+    "a better score in a resealed record": "repeated",
+    "a better score in the record": "missing or corrupted",
+    "a better mean in the entry": "expected",
+    "a record that the entry does not list": "others than those of the entry",
+    "another seed's record": "missing or corrupted",
+}
+
+
+@pytest.mark.parametrize("forgery", FORGED)
+def test_what_is_forged_fails(copy, forgery):
+    document = json.loads((copy / "entry.json").read_text())
+    paths = [copy / "records" / f"{t['key']}.json" for t in document["trials"]]
+    record = json.loads(paths[0].read_text())
+    if "record" in forgery and "better" in forgery:
+        record["metrics"]["kid"] -= 1.0
+        write_json(paths[0], seal(record) if "resealed" in forgery else record)
+    elif "mean" in forgery:
+        document["scores"][0]["mean"] -= 1.0
+        write_json(copy / "entry.json", document)
+    elif "list" in forgery:
+        document["trials"] = document["trials"][1:]
+        write_json(copy / "entry.json", document)
+    else:
+        shutil.copyfile(paths[1], paths[0])
+    code, out, _ = cabench("verify", copy, "--repeat", "0")
+    if "resealed" in forgery:  # its file is not the one that the entry lists
+        assert code == 1 and "not the file that the entry was written for" in out
+    else:
+        assert code == 1 and FORGED[forgery] in out
+
+
+def test_faults_are_one_line(copy, undisturbed, monkeypatch):
+    (copy / "entry.json").write_text('{"format": 2}')
+    code, _, err = cabench("verify", copy)
+    assert code == 2 and "format 1" in err and err.count("\n") == 1
+    code, _, err = cabench("verify", copy / "records")
+    assert code == 2 and "no entry" in err
+    monkeypatch.chdir(undisturbed.root)
+    for target, text in (("tiny:can-4", "did you mean 'can-3'"), ("tiny:native+dw", "baseline")):
+        code, _, err = cabench("entry", target, copy.parent / "new")
+        assert code == 2 and text in err and err.count("\n") == 1
+    code, _, err = cabench("entry", "tiny:can-3", copy)
+    assert code == 2 and "new or empty" in err
