@@ -174,10 +174,11 @@ def try_(
     ] = 30,
     json: Annotated[bool, typer.Option("--json", help="Print the answer as JSON alone")] = False,
     study: Annotated[Path, typer.Option(help="Study whose arms it is compared with")] = Path(
-        "studies/layer_placement.yaml"
+        "layer_placement"
     ),
     against: options.Against = None,
     scale: options.ScaleName = "quick",
+    seeds: options.Seeds = None,
     jobs: options.Jobs = None,
     device: options.Device = "auto",
     executor: options.Executor = "auto",
@@ -190,6 +191,7 @@ def try_(
 
     chosen = Options(
         scale=scale,
+        seeds=seeds,
         against=against,
         jobs=jobs,
         device=device,
@@ -239,7 +241,7 @@ def log(
     from cabench.analysis.loggers import write_log
     from cabench.records.runs import find_run
 
-    typer.echo(write_log(find_run(results, study, scale), tracker, folder))
+    typer.echo(write_log(find_run(results, study, scale, or_reference=True), tracker, folder))
 
 
 @app.command()
@@ -323,6 +325,18 @@ def new(
     from cabench.commands.new import write_skeleton
 
     write_skeleton(kind, name, output)
+
+
+@app.command()
+def init(
+    folder: Annotated[
+        Path, typer.Argument(callback=options.directory, help="Directory; it may exist")
+    ] = Path("."),
+) -> None:
+    """Write a study, a small scale and a method to start from; print the commands to type next."""
+    from cabench.commands.init import write_start
+
+    write_start(folder)
 
 
 @app.command("list")

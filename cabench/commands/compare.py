@@ -42,9 +42,9 @@ def parse(text: str, results: Path) -> Target:
 
 def find_side(target: Target) -> Side:
     """The run, or the arm of it; raises CabenchError where no trial of it is complete."""
-    run = find_run(target.directory, target.study)
+    run = find_run(target.directory, target.study, or_reference=True)
     results = Results.of(run)
-    name = f"{run.name} in {target.directory}"
+    name = f"{run.name} in {run.store.results}"
     if target.arm is not None:
         if target.arm not in results.arms:
             raise CabenchError(

@@ -35,8 +35,10 @@ def quietly(complete: Complete) -> Complete:
 
 @quietly
 def study_files(ctx: typer.Context, incomplete: str) -> list[str]:
-    """studies/*.yaml, and YAML files that start with the word."""
-    return glob.glob("studies/*.yaml") + glob.glob(glob.escape(incomplete) + "*.yaml")
+    """The names of studies, and YAML files that start with the word."""
+    from cabench.config.files import studies
+
+    return [*studies(), *glob.glob(glob.escape(incomplete) + "*.yaml")]
 
 
 @quietly

@@ -9,12 +9,14 @@ from rich.table import Table
 
 from cabench import data as _data  # noqa: F401  (registers)
 from cabench import metrics as _metrics  # noqa: F401  (registers)
+from cabench.config.files import STUDIES, studies
 from cabench.config.scale import Scale
 from cabench.config.study import read_scale, scale_names
 from cabench.config.yaml import Document
 from cabench.errors import CabenchError, one_line
 from cabench.models import model as _model  # noqa: F401  (registers)
 from cabench.registry import BACKBONES, DATASETS, METHODS, METRICS, TEXT_ENCODERS
+from cabench.runtime.bundled import bundled
 from cabench.runtime.console import screen
 
 
@@ -56,10 +58,15 @@ def study_line(path: Path) -> str:
         return str(error)
 
 
+def study_label(name: str, path: Path) -> str:
+    """The name of a study that comes with cabench, the path of any other."""
+    return name if path.parent == bundled(STUDIES) else str(path)
+
+
 def show_known() -> None:
     """Print everything that a study file can name."""
     sections = {
-        "studies": {str(p): study_line(p) for p in sorted(Path("studies").glob("*.yaml"))},
+        "studies": {study_label(n, p): study_line(p) for n, p in sorted(studies().items())},
         "scales": {name: scale_line(read_scale(name).scale) for name in scale_names()},
         "backbones": {name: backbone_line(BACKBONES.get(name)) for name in BACKBONES.names()},
         "methods": {name: first_line(METHODS.get(name)) for name in METHODS.names()},

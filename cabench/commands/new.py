@@ -35,7 +35,7 @@ class Kind:
     # fmt: on
 
 
-STUDY = "studies/layer_placement.yaml"
+STUDY = "layer_placement"
 RUN = f"cabench run {STUDY} --scale smoke"
 KINDS = {
     "method": Kind(

@@ -72,7 +72,7 @@ def only(context: typer.Context, allowed: tuple[str, ...], why: str) -> None:
 StudyFile = Annotated[
     Path,
     typer.Argument(
-        help="Study file, such as studies/layer_placement.yaml",
+        help="A study by its name, such as layer_placement, or its YAML file",
         autocompletion=completion.study_files,
     ),
 ]

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from cabench.analysis import tables
 from cabench.errors import CabenchError
 from cabench.evidence.results import Results
-from cabench.records.runs import all_runs, find_run
+from cabench.records.runs import find_run, runs_or_reference
 from cabench.report.document import progress_notices
 from cabench.report.overview import write_overview
 from cabench.report.report import write_report
 
 
 def show_report(study: str, scale: str | None, results: Path, out: Path) -> None:
-    """Write the report of a run found by name; print its files and how complete it is."""
-    run = find_run(results, study, scale)
-    paths = write_report(run, out)
-    for notice in progress_notices(Results.of(run)):
+    """Write the report of a run found by name; print its table, its files, how complete it is.
+
+    A study that has no run in the default directory is that of the committed reference.
+    """
+    run = find_run(results, study, scale, or_reference=True)
+    shown = Results.of(run, with_curves=True)
+    paths = write_report(run, out, shown)
+    tables.show(shown)
+    for notice in progress_notices(shown):
         print(f"{run.name}: {notice}")
     if run.study_file_state == "changed":
         print(f"{run.name}: the study file has changed since the run; the report shows the run")
@@ -27,9 +33,9 @@ def show_report(study: str, scale: str | None, results: Path, out: Path) -> None
 
 def show_overview(results: Path, out: Path) -> None:
     """Write the report of every run and the overview of their claims; print the files."""
-    runs = all_runs(results)
+    runs = runs_or_reference(results)
     if not runs:
-        raise CabenchError(f"no runs in {results}; start one with `cabench run STUDY.yaml`")
+        raise CabenchError(f"no runs in {results}; start one with `cabench run STUDY`")
     paths = write_overview(runs, out)
     for run in runs:
         if run.records():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,10 +11,11 @@ from rich.console import Console
 
 from cabench.analysis.loggers import check_log, write_log
 from cabench.config.seeds import is_count, understood
+from cabench.evidence.results import Results
 from cabench.execution.looks import run_until_resolved
 from cabench.execution.run import Options, Prepared, execute, prepare
-from cabench.records.runs import Run, find_run
-from cabench.records.store import REFERENCE
+from cabench.records.runs import DEFAULT_SCALE, RESULTS, Run, find_run
+from cabench.records.store import reference
 from cabench.runtime.console import screen
 
 
@@ -38,11 +41,11 @@ def run_study(
     if prepared.remaining.trials and not options.use_reference:
         show_reference(prepared, screen())
     if options.until_resolved:
-        prepared = run_until_resolved(study, prepared, budget)
+        prepared = run_until_resolved(study, prepared, budget, interim=show_interim)
     else:
         prepared = execute(prepared)
     run = prepared.run
-    code = show(run, screen())
+    code = show(run, screen(), options.until_resolved)
     for name, folder in trackers:
         screen().print(write_log(run, name, folder), soft_wrap=True)
     return code
@@ -57,24 +60,35 @@ def show_seeds(options: Options, always: bool = False) -> None:
 def show_reference(prepared: Prepared, console: Console) -> None:
     """Print the table of the committed run of this study, if there is one: a run takes a while."""
     from cabench.analysis import tables
-    from cabench.evidence.results import Results
 
     study, scale = prepared.plan.study.study, prepared.plan.scale.scale
-    if not (REFERENCE / f"{study}.{scale}" / "manifest.json").exists():
+    committed = reference()
+    if not (committed / f"{study}.{scale}" / "manifest.json").exists():
         return
-    run = find_run(REFERENCE, study, scale)
+    run = find_run(committed, study, scale)
     if run.manifest.backbone != prepared.plan.file.backbone:
         return
-    console.rule(f"the committed run, {REFERENCE}")
+    console.rule(f"the committed run, {committed}")
     tables.show(Results.of(run, with_curves=True), console)
     console.rule("this run")
 
 
-def show(run: Run, console: Console) -> int:
-    """Print the table, write tables and figures; return 1 when a trial failed."""
+def show_interim(results: Results) -> None:
+    """Print the arms' primary metric so far, with seeds and differences to the baseline."""
+    from cabench.analysis.summary import summary
+    from cabench.analysis.tables import show_table
+
+    table = summary(results).with_n_column()
+    show_table(dataclasses.replace(table, columns=table.columns[:3]), screen())
+
+
+def show(run: Run, console: Console, until_resolved: bool = False) -> int:
+    """Print the table, write tables and figures; return 1 when a trial failed.
+
+    The verdicts and the commands to type next come last.
+    """
     from cabench.analysis import tables
     from cabench.analysis.outputs import write_outputs
-    from cabench.evidence.results import Results
 
     results = Results.of(run, with_curves=True)
     tables.show(results, console)
@@ -83,4 +97,21 @@ def show(run: Run, console: Console) -> int:
     failed = [record for record in results.records.values() if not record.complete]
     if failed:
         console.print(f"\n{len(failed)} trials failed; --retry-failed runs them again")
+    for line in closing(results, run, until_resolved):
+        console.print(line, soft_wrap=True)
     return 1 if failed else 0
+
+
+def closing(results: Results, run: Run, until_resolved: bool) -> list[str]:
+    """The outcome, a line per claim, and the commands to type next."""
+    from cabench.analysis.verdict_text import claim_id, outcome_of
+
+    lines = [f"  {claim_id(v)}: {v.word} on {v.n} seeds" for v in results.verdicts if v.n]
+    if outcome := outcome_of(results):
+        lines = ["", outcome, *lines]
+    name = run.manifest.study if run.manifest.scale == DEFAULT_SCALE else run.name
+    where = "" if run.store.results == RESULTS else f" --results {shlex.quote(str(run.store.results))}"
+    lines += ["", "Next:", f"  cabench report {shlex.quote(name)}{where}"]
+    if not until_resolved and any(verdict.is_open for verdict in results.verdicts):
+        lines.append("  the same command with --until-resolved: adds seeds to open claims")
+    return lines

@@ -17,7 +17,9 @@ def show_status(results: Path) -> None:
     runs = all_runs(results)
     if not runs:
         console.print(
-            f"no runs in {results}; start one with cabench run studies/layer_placement.yaml"
+            f"no runs in {results}; start one with `cabench run layer_placement`, or read the "
+            "committed reference with `cabench report layer_placement`",
+            soft_wrap=True,
         )
         return
     table = Table(box=None, pad_edge=False, header_style="bold")

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from cabench.config.files import is_file
+from cabench.config.files import study_path
 from cabench.config.grids import check_expanded, expand
 from cabench.config.schema import Arm, Embedder, Name, Part, Pixels, Positive, Profile
 from cabench.config.study import (
@@ -118,9 +118,9 @@ class CostStudy(Part):
 
 
 def kind_of(path: Path) -> str:
-    """The `kind` of a study file; 'train' where it has none or cannot be read."""
+    """The `kind` of a study, given by path or name; 'train' where it has none or is not readable."""
     try:
-        content = Document.read(path, "study").content if is_file(path) else {}
+        content = Document.read(study_path(path), "study").content
     except CabenchError:  # reported when the study is read as a whole
         return "train"
     return str(content.get("kind", "train"))
@@ -139,7 +139,7 @@ def read_cost_study(path: Path, arms: Iterable[str] = ()) -> CostFile:
 
     Names of methods, backbones and presets are not checked here but in `planning.references`.
     """
-    document = Document.read(path, "study")
+    document = Document.read(study_path(path), "study")
     study = document.validated(CostStudy)
     with located(document):
         expansion = expand(study.arms)

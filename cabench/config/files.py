@@ -1,13 +1,49 @@
-"""Where study and scale files are: those of the package, and near matches of a wrong path."""
+"""Where study and scale files are: those that come with cabench, and near matches of a wrong path."""
 
 from __future__ import annotations
 
 from importlib import resources
 from pathlib import Path
 
-from cabench.errors import listed, near
+from cabench.errors import LONGEST_WORD, CabenchError, listed, near, unknown
+from cabench.runtime.bundled import bundled
 
 SUFFIXES = (".yaml", ".yml")
+STUDIES = "studies"  # the folder
+
+
+def studies() -> dict[str, Path]:
+    """The study files by name: those that come with cabench, then those of ./studies/."""
+    folders = dict.fromkeys((bundled(STUDIES), Path(STUDIES)))
+    return {path.stem: path for folder in folders for path in sorted(folder.glob("*.yaml"))}
+
+
+def study_path(study: Path | str) -> Path:
+    """The file of a study that is given by its path or its name.
+
+    A name stands for studies/NAME.yaml here, else for the study of that name that comes with
+    cabench. CabenchError names the nearest match.
+    """
+    path, name = Path(study), str(study)
+    if is_file(path):
+        return path
+    known = studies()
+    if name in known:
+        return known[name]
+    if name.isidentifier() and len(name) <= LONGEST_WORD and not path.is_dir():
+        raise CabenchError(unknown("study", name, known))
+    bundled_one = f"; the study '{path.stem}' comes with cabench" if path.stem in known else ""
+    raise CabenchError(f"no study file {elsewhere(path)}{bundled_one}")
+
+
+def as_named(path: Path) -> str:
+    """What `study_path` takes for the file: the name of a study that comes with cabench elsewhere.
+
+    Such a file's path would depend on the machine.
+    """
+    folder = bundled(STUDIES)
+    is_bundled = folder.is_absolute() and path.parent == folder
+    return path.stem if is_bundled and studies().get(path.stem) == path else str(path)
 
 
 def scale_names() -> list[str]:

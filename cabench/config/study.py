@@ -13,7 +13,14 @@ from typing import NamedTuple
 from ruamel.yaml.comments import CommentedMap
 
 from cabench.config.extends import extended
-from cabench.config.files import SUFFIXES, elsewhere, is_file, scale_names, scale_path
+from cabench.config.files import (
+    SUFFIXES,
+    elsewhere,
+    is_file,
+    scale_names,
+    scale_path,
+    study_path,
+)
 from cabench.config.grids import check_expanded, expand
 from cabench.config.scale import Scale
 from cabench.config.schema import ADDED_ID, COUNTS, AddedArms, Arm, Claim, Study
@@ -62,13 +69,12 @@ def read_study(
 ) -> StudyFile:
     """The study in `path`, with further arms written as YAML: '{NAME: {methods: [...]}}'.
 
-    `against` is the arm that the further ones are compared with; the default is the baseline.
+    `path` may be the name of a study, as `files.study_path` takes it. `against` is the arm that the further ones are compared with; the default is the baseline.
     `backbone` is one of the study's, or a further one; the default is the study's first. With any
     other the study's name becomes STUDY-BACKBONE. Names of methods, metrics and backbones are not
     checked here but in `planning.references`.
     """
-    if not is_file(path):
-        raise CabenchError(f"no study file {elsewhere(path)}")
+    path = study_path(path)
     document = Document.read(path, "study")
     study = document.validated(Study)
     with located(document):

@@ -8,12 +8,12 @@ from pathlib import Path
 from cabench.planning.trials import Plan
 from cabench.records.runs import stored_manifest
 from cabench.records.schema import Manifest, ManifestDesign
-from cabench.records.store import REFERENCE
+from cabench.records.store import reference
 
 
 def earlier_runs(results: Path, study: str, scale: str) -> list[Manifest]:
     """The manifests of the study at the scale: the committed one, then that in `results`."""
-    folders = dict.fromkeys((REFERENCE, results))
+    folders = dict.fromkeys((reference(), results))
     return [m for folder in folders if (m := stored_manifest(folder, study, scale)) is not None]
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -55,7 +55,12 @@ class Ledger:
 
 
 def run_until_resolved(
-    study: Path, prepared: Prepared, budget: float | None = None, *, added_only: bool = False
+    study: Path,
+    prepared: Prepared,
+    budget: float | None = None,
+    *,
+    added_only: bool = False,
+    interim: Callable[[Results], None] | None = None,
 ) -> Prepared:
     """Run look after look (interim analyses) until no claim is open or `most` seeds are run.
 
@@ -64,6 +69,7 @@ def run_until_resolved(
     `budget` in seconds: it stops before a look that would exceed it, by the time that trials took
     so far. The first look is always run.
     `added_only`: seeds are added for the claims of added arms alone.
+    `interim` shows the results of each look that another one follows.
     Returns the last look that was run.
     """
     console, ledger, began = screen(), Ledger(), time.monotonic()
@@ -90,6 +96,8 @@ def run_until_resolved(
                 soft_wrap=True,
             )
             break
+        if interim is not None:
+            interim(results)
         prepared = following
     console.print(summary(results, concerned, ledger) + "\n", soft_wrap=True)
     return prepared

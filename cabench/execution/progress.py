@@ -87,12 +87,19 @@ class Progress(LiveView):
         self.done: list[str] = []  # keys
         self.failed: list[str] = []
         self.usage = Usage()
+        self.starting = ""  # what the run waits for before its first trial
+
+    def start(self, what: str) -> None:
+        """Say what is being started: it takes a while, and no trial runs before."""
+        self.starting = what
+        self.line(f"starting {what}")
 
     def receive(self, message: Message) -> None:
         match message:
             case Workers(count):
                 self.usage.workers = count
             case Started(key):
+                self.starting = ""
                 self.usage.started()
                 self.running[key] = Progressed(key, "train", 0.0, "loading")
             case Progressed(key):
@@ -134,13 +141,16 @@ class Progress(LiveView):
         elapsed = time.monotonic() - self.began
         return elapsed * (1 - fraction) / fraction if fraction > MEASURABLE else None
 
+    def _waiting(self) -> str:
+        return f"starting {self.starting}" if self.starting else "time left unknown yet"
+
     def render(self) -> Group:
         left = self.left()
         head = Text(
             f"{len(self.done)} of {self.total} done, {len(self.running)} running"
             + (f", {len(self.failed)} failed" if self.failed else "")
             + f"   {clock(time.monotonic() - self.began)} elapsed, "
-            + (f"about {clock(left)} left" if left is not None else "time left unknown yet")
+            + (f"about {clock(left)} left" if left is not None else self._waiting())
         )
         rows = Table.grid(padding=(0, 2))
         rows.add_column(no_wrap=True, max_width=40)

@@ -33,7 +33,7 @@ from cabench.plugins import load_plugins, read_plugins
 from cabench.records.runs import OWN_SCALE, Run
 from cabench.records.sample_grid import is_intact
 from cabench.records.schema import Manifest, SearchOutcome
-from cabench.records.store import REFERENCE, SHEET, Store
+from cabench.records.store import SHEET, Store, reference
 from cabench.registry import DATASETS
 from cabench.runtime.cache import CACHE
 from cabench.runtime.console import screen
@@ -211,7 +211,7 @@ def prepare(
         kernels=kernels.overrides(os.environ.get(kernels.VARIABLE, "")),
         compiles=device == "cpu" and compiled.compiler() is not None,
     )
-    store = Store(options.results, options.cache, REFERENCE if options.use_reference else None)
+    store = Store(options.results, options.cache, reference() if options.use_reference else None)
     planned, remaining = what_remains(planned, store, options.retry_failed)
     return Prepared(options, planned, store, device, remaining, tuple(earlier), own_scale)
 
@@ -327,10 +327,16 @@ def _run(prepared: Prepared, console: Console) -> None:
         if prepared.executor == "local":
             local.run(trials, prepared.store, prepared.device, view.receive)
         else:
+            view.start(_workers(address, min(jobs, len(trials))))
             from cabench.execution.executors import ray
 
             ray.run(trials, prepared.store, prepared.pool, prepared.device, view.receive)
     console.print(view.usage.line("trials") + "\n", soft_wrap=True)
+
+
+def _workers(address: str | None, count: int) -> str:
+    """What Ray starts: '2 workers', or those of a cluster."""
+    return f"workers on {address}" if address else f"{count} worker{'' if count == 1 else 's'}"
 
 
 def _judged_by(planned: Plan) -> list[str]:
@@ -364,8 +370,6 @@ def trial_name(trial: Trial, planned: Plan) -> str:
 
 def _search(prepared: Prepared, console: Console) -> dict[str, SearchOutcome]:
     """Run the missing searches, always on Ray; return their outcomes by arm."""
-    from cabench.execution.executors import ray
-
     missing = prepared.remaining.searches
     evaluations = missing[0].options.trials
     console.print(
@@ -374,7 +378,11 @@ def _search(prepared: Prepared, console: Console) -> dict[str, SearchOutcome]:
         soft_wrap=True,
     )
     names = {search.key: search.arm for search in missing}
+    address = prepared.options.ray_address
     with Progress(console, names, dict.fromkeys(names, 1.0), evaluations) as view:
+        view.start(_workers(address, prepared.jobs))
+        from cabench.execution.executors import ray
+
         outcomes = ray.search(missing, prepared.store, prepared.pool, prepared.device, view.receive)
     console.print(view.usage.line("evaluations") + "\n", soft_wrap=True)
     return outcomes

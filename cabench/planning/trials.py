@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Any
 
 from cabench import metrics
+from cabench.config.files import as_named
 from cabench.config.scale import Scale
 from cabench.config.schema import ADDED_ID, Study
 from cabench.config.settings import Setting
@@ -264,7 +265,7 @@ def manifest(
         study=study.study,
         question=study.question,
         scale=plan.scale.scale,
-        study_file=str(plan.file.path),
+        study_file=as_named(plan.file.path),
         study_sha256=plan.file.sha256,
         backbone=plan.file.backbone,
         baseline=study.baseline,

@@ -6,13 +6,16 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
+from cabench.config.files import STUDIES, studies
 from cabench.errors import CabenchError, near
 from cabench.records.schema import Manifest, Record, read_manifest
-from cabench.records.store import REFERENCE, Store
+from cabench.records.store import Store, reference
 from cabench.runtime.cache import CACHE
 from cabench.runtime.files import LOG, read_json
 
 DEFAULT_SCALE = "quick"
+RESULTS = Path("results")  # the default directory
+NO_RUN = "%s: no run in %s; this is the committed reference, %s"
 OWN_SCALE = "scale.yaml"  # beside the manifest of a run on other data than the scale's (--data)
 
 
@@ -40,6 +43,8 @@ class Run:
     def study_file_state(self) -> str:
         """'same', 'changed' or 'gone': the study file since the last run."""
         path = Path(self.manifest.study_file)
+        if not path.is_file() and path.parent in (Path(), Path(STUDIES)):
+            path = studies().get(path.stem, path)  # a study that comes with cabench
         if not path.is_file():
             return "gone"
         same = hashlib.sha256(path.read_bytes()).hexdigest() == self.manifest.study_sha256
@@ -57,6 +62,14 @@ def all_runs(results: Path) -> list[Run]:
     return runs
 
 
+def runs_or_reference(results: Path) -> list[Run]:
+    """The runs of a directory; where the default one has none, the committed ones with a log."""
+    runs = all_runs(results)
+    if not runs and results == RESULTS and (runs := all_runs(reference())):
+        LOG.warning(NO_RUN, "all studies", results, reference())
+    return runs
+
+
 def stored_manifest(results: Path, study: str, scale: str) -> Manifest | None:
     """The manifest of a study at a scale, or None where there is none that can be read."""
     path = results / f"{study}.{scale}" / "manifest.json"
@@ -66,11 +79,14 @@ def stored_manifest(results: Path, study: str, scale: str) -> Manifest | None:
         return None
 
 
-def find_run(results: Path, study: str, scale: str | None = None) -> Run:
+def find_run(
+    results: Path, study: str, scale: str | None = None, *, or_reference: bool = False
+) -> Run:
     """The run of a study, which is named as in its file, as STUDY.SCALE, or by the file's path.
 
     Without a scale, it is the only run of the study, else the one at scale quick. CabenchError
-    names what exists.
+    names what exists. `or_reference`: a study without a run in the default directory is that of
+    the committed reference, and the log says so.
     """
     if (results / study / "result.json").is_file():
         raise CabenchError(
@@ -78,12 +94,15 @@ def find_run(results: Path, study: str, scale: str | None = None) -> Run:
             f"{results / study}"
         )
     runs = all_runs(results)
+    of_study = _of_study(runs, study)
+    if not of_study and or_reference and results == RESULTS:
+        committed = all_runs(reference())
+        if of_study := _of_study(committed, study):
+            LOG.warning(NO_RUN, study, results, reference())
+        runs = of_study or runs + committed
     if not runs:
-        raise CabenchError(f"no runs in {results}; start one with `cabench run STUDY.yaml`")
+        raise CabenchError(f"no runs in {results}; start one with `cabench run STUDY`")
     names = ", ".join(run.name for run in runs)
-    of_study = [
-        run for run in runs if study in (run.manifest.study, run.name, run.manifest.study_file)
-    ]
     if not of_study:
         known = [word for run in runs for word in (run.manifest.study, run.name)]
         raise CabenchError(f"no study '{study}'{near(study, known)} in {results}; runs: {names}")
@@ -95,6 +114,11 @@ def find_run(results: Path, study: str, scale: str | None = None) -> Run:
         if run.manifest.scale == DEFAULT_SCALE:
             return run
     raise CabenchError(f"'{study}' was run at several scales; name one as STUDY.SCALE: {names}")
+
+
+def _of_study(runs: list[Run], study: str) -> list[Run]:
+    named = ((r, (r.manifest.study, r.name, r.manifest.study_file)) for r in runs)
+    return [run for run, names in named if study in names]
 
 
 def _at_scale(runs: list[Run], study: str, scale: str) -> Run:
@@ -113,5 +137,5 @@ def _read(path: Path, results: Path) -> Run:
         manifest = read_manifest(read_json(path), path)
     except CabenchError as error:
         raise CabenchError(f"{error}; `cabench run` writes it again") from None
-    reference = REFERENCE if manifest.use_reference else None
-    return Run(manifest, Store(results, CACHE, reference))
+    committed = reference() if manifest.use_reference else None
+    return Run(manifest, Store(results, CACHE, committed))

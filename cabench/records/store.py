@@ -25,6 +25,7 @@ from filelock import FileLock, Timeout
 from cabench.errors import CabenchError
 from cabench.records.schema import Record, read_record
 from cabench.records.spec import TrialSpec
+from cabench.runtime.bundled import bundled
 from cabench.runtime.files import (
     LOG,
     PART,
@@ -41,7 +42,13 @@ CURVES, SHEET, NEAR = ".curves.json", ".png", ".near.png"  # end the names of fi
 RESULT_FOLDERS = ("records", "tuning")
 CACHE_FOLDERS = ("compiled", "data", "judge", "locks", "samples", "text", "training")
 STALE = 3600  # seconds
-REFERENCE = Path("results/reference")  # the committed runs; used with --use-reference only
+REFERENCE = "results/reference"  # the folder of the committed runs
+
+
+def reference() -> Path:
+    """The committed runs: those of the working directory, else those that come with cabench."""
+    here = Path(REFERENCE)
+    return here if here.is_dir() else bundled(REFERENCE)
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,12 @@ from cabench.report.typeset import compile_template
 from cabench.runtime.files import atomic_path
 
 
-def write_report(run: Run, out: Path) -> list[Path]:
-    """Write STUDY.SCALE.pdf, .csv (arm x seed x metric), .arms.csv (arm x metric) and .md."""
-    results = Results.of(run, with_curves=True)
+def write_report(run: Run, out: Path, results: Results | None = None) -> list[Path]:
+    """Write STUDY.SCALE.pdf, .csv (arm x seed x metric), .arms.csv (arm x metric) and .md.
+
+    `results` are the run's, with curves; without them they are read.
+    """
+    results = results or Results.of(run, with_curves=True)
     if not results.records:
         raise CabenchError(
             f"{run.name} has no records in {run.store.results} yet; "

@@ -1,0 +1,27 @@
+"""Copies the studies, examples and reference results into the wheel; the rest is pyproject.toml."""
+
+import shutil
+from pathlib import Path
+
+from setuptools import setup
+from setuptools.command.build_py import build_py
+
+ROOT = Path(__file__).parent
+FOLDERS = ("studies", "examples", "results/reference")  # cabench/runtime/bundled.py looks them up
+LEFT_OUT = shutil.ignore_patterns("__pycache__", ".*", "*.svg")
+
+
+class BuildWithFolders(build_py):
+    """As setuptools builds the package, with the folders in cabench/bundled/."""
+
+    def run(self):
+        super().run()
+        if self.editable_mode:  # the package is used from the clone, which has the folders
+            return
+        bundled = Path(self.build_lib) / "cabench" / "bundled"
+        shutil.rmtree(bundled, ignore_errors=True)
+        for folder in FOLDERS:
+            shutil.copytree(ROOT / folder, bundled / folder, ignore=LEFT_OUT)
+
+
+setup(cmdclass={"build_py": BuildWithFolders})
