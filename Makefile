@@ -9,7 +9,7 @@ unexport PYTHONDONTWRITEBYTECODE
 .PHONY: run test test-fast test-full test-lowest lint docs
 
 run: $(VENV)/.installed
-	$(BIN)/cabench run studies/layer_placement.yaml --scale quick --until-resolved --budget 15m
+	$(BIN)/cabench run layer_placement --scale quick --until-resolved --budget 15m
 
 test: $(VENV)/.installed
 	$(BIN)/ruff check .

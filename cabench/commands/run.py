@@ -110,8 +110,10 @@ def closing(results: Results, run: Run, until_resolved: bool) -> list[str]:
     if outcome := outcome_of(results):
         lines = ["", outcome, *lines]
     name = run.manifest.study if run.manifest.scale == DEFAULT_SCALE else run.name
-    where = "" if run.store.results == RESULTS else f" --results {shlex.quote(str(run.store.results))}"
-    lines += ["", "Next:", f"  cabench report {shlex.quote(name)}{where}"]
+    words = ["cabench", "report", name]
+    if run.store.results != RESULTS:
+        words += ["--results", str(run.store.results)]
+    lines += ["", "Next:", f"  {shlex.join(words)}"]
     if not until_resolved and any(verdict.is_open for verdict in results.verdicts):
-        lines.append("  the same command with --until-resolved: adds seeds to open claims")
+        lines.append("  the same command with --until-resolved, which adds seeds to open claims")
     return lines

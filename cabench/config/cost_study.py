@@ -118,7 +118,7 @@ class CostStudy(Part):
 
 
 def kind_of(path: Path) -> str:
-    """The `kind` of a study, given by path or name; 'train' where it has none or is not readable."""
+    """The `kind` of a study, by path or name; 'train' where it has none or cannot be read."""
     try:
         content = Document.read(study_path(path), "study").content
     except CabenchError:  # reported when the study is read as a whole

@@ -1,4 +1,4 @@
-"""Where study and scale files are: those that come with cabench, and near matches of a wrong path."""
+"""Where study and scale files are, by path or name, and near matches of a wrong one."""
 
 from __future__ import annotations
 

@@ -69,7 +69,8 @@ def read_study(
 ) -> StudyFile:
     """The study in `path`, with further arms written as YAML: '{NAME: {methods: [...]}}'.
 
-    `path` may be the name of a study, as `files.study_path` takes it. `against` is the arm that the further ones are compared with; the default is the baseline.
+    `path` may be the name of a study, as `files.study_path` takes it.
+    `against` is the arm that the further ones are compared with; the default is the baseline.
     `backbone` is one of the study's, or a further one; the default is the study's first. With any
     other the study's name becomes STUDY-BACKBONE. Names of methods, metrics and backbones are not
     checked here but in `planning.references`.

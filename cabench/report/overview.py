@@ -34,9 +34,7 @@ def write_overview(runs: Sequence[Run], out: Path) -> list[Path]:
     named = [(run.name, Results.of(run)) for run in runs]
     ledger = claims_ledger((name, results) for name, results in named if results.records)
     if not (ledger.primary or ledger.secondary):
-        raise CabenchError(
-            "no run with claims and records; start one with `cabench run STUDY`"
-        )
+        raise CabenchError("no run with claims and records; start one with `cabench run STUDY`")
     pdf, text = out / f"{STEM}.pdf", out / f"{STEM}.md"
     with atomic_path(pdf) as part:
         part.write_bytes(overview_pdf(named, ledger))

@@ -42,13 +42,14 @@ STUDIES = ROOT / "studies"
 
 
 def test_studies_and_scales(tmp_path):
-    assert complete("run", "") == sorted(f"studies/{p.name}" for p in STUDIES.glob("*.yaml"))
+    names = sorted(p.stem for p in STUDIES.glob("*.yaml"))
+    assert complete("run", "") == names and complete("run", "lay") == ["layer_placement"]
     assert complete("run", "studies/lay") == ["studies/layer_placement.yaml"]
     scales = ["cpu", "gpu", "long", "paper", "paper-coco", "quick", "short", "smoke"]
     assert complete("run", "--scale", "") == scales
     assert complete("run", "--scale", "q") == ["quick"]
     write(tmp_path / "mine.yaml", "study: mine")
-    assert complete("run", "", cwd=tmp_path) == ["mine.yaml"]
+    assert complete("run", "", cwd=tmp_path) == sorted([*names, "mine.yaml"])
     assert complete("run", "x", "--scale", "m", cwd=tmp_path) == ["mine.yaml"]
     assert complete("run", "[", cwd=tmp_path) == []
 

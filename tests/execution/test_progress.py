@@ -24,6 +24,18 @@ def test_fraction_weighs_trials_by_their_work():
     assert view.failed == ["b"]
 
 
+def test_the_wait_for_workers_is_shown():
+    file = io.StringIO()
+    view = Progress(screen(file=file), {"a": "can-3"}, {"a": 1.0})
+    view.start("2 workers")
+    view.console.print(view.render())
+    view.receive(Started("a"))
+    view.console.print(view.render())
+    waiting, running = file.getvalue().split("0 of 1 done, 1 running")
+    assert waiting.startswith("starting 2 workers\n") and waiting.count("starting 2 workers") == 2
+    assert "starting" not in running
+
+
 def test_clock():
     assert [clock(s) for s in (5, 245, 3723, 10**6)] == ["0:05", "4:05", "1:02:03", "12 days"]
 
