@@ -109,11 +109,16 @@ def closing(results: Results, run: Run, until_resolved: bool) -> list[str]:
     lines = [f"  {claim_id(v)}: {v.word} on {v.n} seeds" for v in results.verdicts if v.n]
     if outcome := outcome_of(results):
         lines = ["", outcome, *lines]
+    lines += ["", "Next:", f"  {report_command(run)}"]
+    if not until_resolved and any(verdict.is_open for verdict in results.verdicts):
+        lines.append("  the same command with --until-resolved, which adds seeds to open claims")
+    return lines
+
+
+def report_command(run: Run) -> str:
+    """The command that writes the report of the run."""
     name = run.manifest.study if run.manifest.scale == DEFAULT_SCALE else run.name
     words = ["cabench", "report", name]
     if run.store.results != RESULTS:
         words += ["--results", str(run.store.results)]
-    lines += ["", "Next:", f"  {shlex.join(words)}"]
-    if not until_resolved and any(verdict.is_open for verdict in results.verdicts):
-        lines.append("  the same command with --until-resolved, which adds seeds to open claims")
-    return lines
+    return shlex.join(words)

@@ -14,6 +14,7 @@ from rich.console import Console
 
 from cabench.analysis.formatting import effect_decimals, effect_text, p_text
 from cabench.analysis.verdict_text import evidence_text
+from cabench.commands.run import report_command
 from cabench.config.study import read_study
 from cabench.errors import CabenchError
 from cabench.evidence.design import Design
@@ -45,12 +46,14 @@ def try_idea(file: Path, study: Path, options: Options, minutes: float, as_json:
     # Standard output is the answer alone where a program reads it
     with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
         first = prepare(study, options)
-        results = Results.of(run_until_resolved(study, first, minutes * 60, added_only=True).run)
+        run = run_until_resolved(study, first, minutes * 60, added_only=True).run
+        results = Results.of(run)
     answers = [answer(results, v) for v in results.verdicts if v.claim.added]
     if as_json:
         print(json.dumps(answers, indent=1))
     else:
-        _show(results, screen())
+        _show(results, console := screen())
+        console.print(f"\nNext:\n  {report_command(run)}", soft_wrap=True)
     return 1 if any(one["failed"] for one in answers) else 0
 
 

@@ -92,7 +92,8 @@ def run_until_resolved(
         if budget is not None and expected and time.monotonic() - began + expected > budget:
             console.print(
                 f"look {look + 1} has {len(following.remaining.trials)} trials, about "
-                f"{clock(expected)}, which would exceed the budget; the same command goes on here",
+                f"{clock(expected)}, which would exceed the budget; re-run the command, or give it "
+                "more time, to add them",
                 soft_wrap=True,
             )
             break
