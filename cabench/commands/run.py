@@ -12,9 +12,11 @@ from rich.console import Console
 from cabench.analysis.loggers import check_log, write_log
 from cabench.config.seeds import is_count, understood
 from cabench.evidence.results import Results
+from cabench.evidence.verdicts import Verdict
 from cabench.execution.looks import run_until_resolved
 from cabench.execution.run import Options, Prepared, execute, prepare
 from cabench.records.runs import DEFAULT_SCALE, RESULTS, Run, find_run
+from cabench.records.schema import ManifestDesign
 from cabench.records.store import reference
 from cabench.runtime.console import screen
 
@@ -102,17 +104,30 @@ def show(run: Run, console: Console, until_resolved: bool = False) -> int:
     return 1 if failed else 0
 
 
-def closing(results: Results, run: Run, until_resolved: bool) -> list[str]:
+def closing(results: Results, run: Run, until_resolved: bool = False) -> list[str]:
     """The outcome, a line per claim, and the commands to type next."""
-    from cabench.analysis.verdict_text import claim_id, outcome_of
+    from cabench.analysis.formatting import plural
+    from cabench.analysis.verdict_text import claim_id, outcome_of, remark
 
-    lines = [f"  {claim_id(v)}: {v.word} on {v.n} seeds" for v in results.verdicts if v.n]
+    lines = []
+    for verdict in results.verdicts:
+        seeds = f" on {plural(verdict.n, 'seed')}" if verdict.is_tested else ""
+        reason = f"; {text}" if (text := remark(verdict)) else ""
+        lines.append(f"  {claim_id(verdict)}: {verdict.word}{seeds}{reason}")
     if outcome := outcome_of(results):
         lines = ["", outcome, *lines]
     lines += ["", "Next:", f"  {report_command(run)}"]
-    if not until_resolved and any(verdict.is_open for verdict in results.verdicts):
-        lines.append("  the same command with --until-resolved, which adds seeds to open claims")
+    if any(goes_on(verdict, run.manifest.design) for verdict in results.verdicts):
+        how = "again" if until_resolved else "with --until-resolved"
+        lines.append(f"  the same command {how}, which adds seeds to open claims")
     return lines
+
+
+def goes_on(verdict: Verdict, design: ManifestDesign) -> bool:
+    """Whether a run until claims are resolved would add seeds for the claim."""
+    later = design.until_resolved and verdict.n > len(design.first)
+    futile = later and verdict.is_futile  # no claim is at the first look
+    return verdict.is_open and verdict.n < design.most and not futile
 
 
 def report_command(run: Run) -> str:

@@ -1,11 +1,14 @@
-"""`cabench run` shows the committed run of its study before its own trials."""
+"""`cabench run` shows the committed run of its study first, and ends with what to do next."""
 
 import pytest
+from rundir import reference, write_run
 from specs import ROOT
 
 from cabench.commands import run as command
 from cabench.config.seeds import understood
+from cabench.evidence.results import Results
 from cabench.execution.run import Options
+from cabench.records.runs import find_run
 from cabench.records.store import REFERENCE
 
 STUDY = ROOT / "studies" / "layer_placement.yaml"
@@ -46,3 +49,18 @@ def test_a_run_that_counts_it_as_done_does_not(capsys, unexecuted, tmp_path):
 def test_another_backbone_or_scale_has_none(capsys, unexecuted, tmp_path):
     assert shown(capsys, unexecuted, tmp_path, scale="smoke") == ""
     assert shown(capsys, unexecuted, tmp_path, study=ROOT / "studies" / "methods.yaml") == ""
+
+
+def test_a_run_ends_with_its_verdicts_and_the_next_command(tmp_path):
+    run = find_run(ROOT / REFERENCE, "layer_placement")
+    lines = command.closing(Results.of(run), run)
+    assert any(line.startswith("  C1b: unresolved on 6 seeds; with this mean") for line in lines)
+    assert lines[-3:] == [
+        "",
+        "Next:",
+        f"  cabench report layer_placement --results {ROOT / REFERENCE}",
+    ]
+    few = find_run(write_run(tmp_path, *reference()), "layer_placement")
+    for until_resolved, how in ((False, "with --until-resolved"), (True, "again")):
+        last = command.closing(Results.of(few), few, until_resolved)[-1]
+        assert last == f"  the same command {how}, which adds seeds to open claims"
