@@ -127,7 +127,11 @@ def test_seeds_go_to_the_arms_of_open_claims(resolved):
     assert "C1 supported on 4 seeds (10 trials of its arms" in done.out
     assert "C2 stopped for futility on 6 seeds: with this mean and spread, more" in done.out
     assert "confidence sequence" in " ".join(done.out.split()) and "Student" not in done.out
-    assert done.out.count("C1: ") == 2  # a decided claim is not printed again
+    looks, closing = done.out.split("Written:")
+    assert looks.count("C1: ") == 2  # a decided claim is not printed again
+    assert "baseline" in looks[looks.index("look 1") : looks.index("look 2")]  # the interim table
+    assert "  C1: supported on 4 seeds\n" in closing and "the same command" not in closing
+    assert closing.endswith("Next:\n  cabench report tiny.tiny\n")
 
 
 def test_the_same_command_trains_nothing_and_says_the_same(resolved, tmp_path):
