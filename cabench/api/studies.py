@@ -13,6 +13,7 @@ from typing import Any
 from cabench.analysis.outputs import write_outputs
 from cabench.analysis.study_results import StudyResults
 from cabench.config.cost_study import kind_of
+from cabench.config.files import study_path
 from cabench.errors import CabenchError
 from cabench.execution.looks import run_until_resolved
 from cabench.execution.run import Options, execute, prepare
@@ -51,7 +52,7 @@ def run_study(
     stopped. Table, figures and sample grids are written to `results`/STUDY.SCALE.
 
     Args:
-        study: a study file, or the name of one in `studies/`.
+        study: a study file, or its name: that of a file in `studies/`, else of one of cabench.
         scale: a scale by name, or a file.
         seeds: how many seeds, or the seeds themselves. Default: the scale's.
         arms: further arms: {"native+lora": {"methods": ["native", "lora"]}}.
@@ -127,13 +128,6 @@ def run_study(
     for failure in outcome.failures:
         warnings.warn(f"{outcome.name}: failed: {failure}", stacklevel=2)
     return outcome
-
-
-def study_path(study: str | Path) -> Path:
-    """The file of a study: the path itself, or that of a name in `studies/`."""
-    path = Path(study)
-    named = Path("studies") / f"{study}.yaml"
-    return named if not path.is_file() and path.name == str(study) and named.is_file() else path
 
 
 def _seeds(seeds: int | Iterable[int] | None) -> str | None:

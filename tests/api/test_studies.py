@@ -43,7 +43,7 @@ def test_a_further_arm_and_a_single_seed_are_run(finished, capfd):
 @pytest.mark.parametrize(
     ("options", "kind", "text"),
     [
-        ({"study": "tinny"}, CabenchError, "no study file 'tinny'"),
+        ({"study": "tinny"}, CabenchError, "unknown study 'tinny'"),
         ({"scale": "smokey"}, CabenchError, "did you mean 'smoke'"),
         ({"seeds": 0}, CabenchError, "expected 1 to"),
         ({"arms": {"x": {"methods": ["cna"]}}}, ConfigError, "did you mean 'can'"),
