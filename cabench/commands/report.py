@@ -9,13 +9,13 @@ from cabench.evidence.results import Results
 from cabench.records.runs import all_runs, find_run
 from cabench.report.document import progress_notices
 from cabench.report.overview import write_overview
-from cabench.report.report import write_report
+from cabench.report.report import WRITERS
 
 
-def show_report(study: str, scale: str | None, results: Path, out: Path) -> None:
+def show_report(study: str, scale: str | None, results: Path, out: Path, kind: str = "pdf") -> None:
     """Write the report of a run found by name; print its files and how complete it is."""
     run = find_run(results, study, scale)
-    paths = write_report(run, out)
+    paths = WRITERS[kind](run, out)
     for notice in progress_notices(Results.of(run)):
         print(f"{run.name}: {notice}")
     if run.study_file_state == "changed":
@@ -25,13 +25,13 @@ def show_report(study: str, scale: str | None, results: Path, out: Path) -> None
     print("Written:", *(f"  {path}" for path in paths), sep="\n")
 
 
-def show_overview(results: Path, out: Path) -> None:
-    """Write the report of every run and the overview of their claims; print the files."""
+def show_overview(results: Path, out: Path, kind: str = "pdf") -> None:
+    """Write every run's report, as PDF with the overview of their claims; print the files."""
     runs = all_runs(results)
     if not runs:
         raise CabenchError(f"no runs in {results}; start one with `cabench run STUDY.yaml`")
-    paths = write_overview(runs, out)
+    paths = write_overview(runs, out) if kind == "pdf" else []
     for run in runs:
         if run.records():
-            paths += write_report(run, out)
+            paths += WRITERS[kind](run, out)
     print("Written:", *(f"  {path}" for path in paths), sep="\n")

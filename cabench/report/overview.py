@@ -9,9 +9,10 @@ from cabench.analysis import figures
 from cabench.analysis.footnotes import protocol_note
 from cabench.analysis.formatting import p_text, plural
 from cabench.analysis.tables import NOT_TESTED, markdown
-from cabench.analysis.verdict_text import evidence_text, measured, remark
+from cabench.analysis.verdict_text import evidence_text, measured, remark, verdict_words
 from cabench.errors import CabenchError
 from cabench.evidence.claims import ClaimsLedger, Entry, claims_ledger
+from cabench.evidence.design import Design
 from cabench.evidence.results import Results
 from cabench.evidence.verdicts import Verdict
 from cabench.records.runs import Run
@@ -82,7 +83,8 @@ def _row(entry: Entry) -> Json:
         "n": str(verdict.n) if verdict.n else "–",
         "word": verdict.word,
         "p": f"{p_text(verdict.p_holm)} after Holm" if verdict.is_tested else "",
-        "evidence": evidence(verdict, metrics),
+        "words": verdict_words(verdict, metrics),
+        "evidence": evidence(verdict, metrics, Design.of(entry.results.manifest)),
         "reason": breakable(verdict.reason),
         "lengths": [
             {"images": f"{images:,}", "word": after.word} for images, after in entry.lengths

@@ -8,13 +8,16 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import seaborn
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
+from matplotlib.colors import to_hex, to_rgb
 
 from cabench.analysis.figures.style import ALONE, BOUND, CYCLE, INK, NATIVE, Look
 from cabench.analysis.formatting import fold, range_text
 from cabench.evidence.results import Results
 
+SHADES = ("#000000", "#ffffff")
 LINE = 0.155  # inches of height that a direct label needs
 
 
@@ -29,6 +32,7 @@ def arm_styles(results: Results, arms: Sequence[str]) -> dict[str, dict[str, Any
     The baseline is black; a lower bound is dotted grey.
     """
     styles: dict[str, dict[str, Any]] = {}
+    colours = palette(len(arms))
     used = 0
     for arm in arms:
         if results.is_lower_bound(arm):
@@ -37,9 +41,22 @@ def arm_styles(results: Results, arms: Sequence[str]) -> dict[str, dict[str, Any
             styles[arm] = {"color": INK, "linestyle": "-"}
         else:
             dashes = "-" if results.has_native(arm) else (0, (4, 1.5))
-            styles[arm] = {"color": CYCLE[used % len(CYCLE)], "linestyle": dashes}
+            styles[arm] = {"color": colours[used], "linestyle": dashes}
             used += 1
     return styles
+
+
+def palette(count: int) -> list[str]:
+    """Colours that all differ: CYCLE, then its darker and its lighter shades, then hues."""
+    shades = [_mixed(colour, shade) for shade in SHADES for colour in CYCLE]
+    colours = [*CYCLE, *shades]
+    if count > len(colours):
+        colours += seaborn.husl_palette(count - len(colours), l=0.55).as_hex()
+    return colours[:count]
+
+
+def _mixed(colour: str, shade: str) -> str:
+    return to_hex((np.array(to_rgb(colour)) * 0.55) + np.array(to_rgb(shade)) * 0.45)
 
 
 def row_names(arms: Sequence[str], look: Look) -> list[str]:

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from cabench.analysis.figures.style import DPI
-from cabench.analysis.formatting import fold
+from cabench.analysis.formatting import fold, pieces
 from cabench.runtime.files import atomic_path
 
 CELL, GAP, BLOCK_GAP, MARGIN = 56, 2, 12, 14  # pixels: smallest cell; gaps; around the page
@@ -158,9 +158,11 @@ def font(bold: bool = False) -> ImageFont.FreeTypeFont:
 
 
 def _heads(classes: list[str], wide: int) -> list[Image.Image]:
-    """Class names as images; all turned by 90 degrees where one is wider than its column."""
-    heads = [_head(fold(name, max(6, wide // 8))) for name in classes]
-    if all(head.width <= wide + GAP and head.height <= 3 * LINE for head in heads):
+    """Class names as images; all turned by 90 degrees where a word is wider than its column."""
+    letters = max(6, wide // 8)
+    heads = [_head(fold(name, letters)) for name in classes]
+    whole = all(len(piece) <= letters for name in classes for piece in pieces(name))
+    if whole and all(h.width <= wide + GAP and h.height <= 3 * LINE for h in heads):
         return heads
     turned = [_head(fold(name, TURNED_LETTERS)[: max(1, wide // LINE)]) for name in classes]
     return [head.rotate(90, expand=True) for head in turned]
