@@ -167,6 +167,9 @@ def evidence(verdict: Verdict, metrics: Mapping[str, Metric], design: Design) ->
             )
             for part in verdict.evidence
         ]
+    parts = measured(verdict, metrics)
+    sides = list(dict.fromkeys(part.sides for part, _, _ in parts))
+    parts.sort(key=lambda each: sides.index(each[0].sides))  # rival by rival
     return [
         _entry(
             part,
@@ -174,7 +177,7 @@ def evidence(verdict: Verdict, metrics: Mapping[str, Metric], design: Design) ->
             mean_texts(part, metric, effect),
             effect_text(design.jointly(effect, verdict.tests), effect_decimals(effect)),
         )
-        for part, metric, effect in measured(verdict, metrics)
+        for part, metric, effect in parts
     ]
 
 

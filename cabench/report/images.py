@@ -28,7 +28,6 @@ class Strip:
     name: str
     # fmt: off
     file: str | None = None      # None: no images
-    ratio: float | None = None   # height / width
     text: str = ""               # below the images
     # fmt: on
 
@@ -83,9 +82,8 @@ def _samples(results: Results, grids: Grids, folder: Path) -> Json:
 
 def _strip(name: str, images: np.ndarray, path: Path, text: str = "") -> Strip:
     """Draw images (columns, rows, C, H, W)."""
-    columns, rows, _, height, width = images.shape
     figures.strip(path, images)
-    return Strip(name, path.name, rows * height / (columns * width), text)
+    return Strip(name, path.name, text)
 
 
 def _neighbours(results: Results, store: Store, folder: Path) -> Json | None:
