@@ -61,7 +61,7 @@ def _samples(results: Results, grids: Grids, folder: Path) -> Json:
         images = dict([grids.maps]) | images
     if grids.real is not None:
         images = {"real images": grids.real} | images
-    most = ROWS if len(arms) < MANY else FEWER_ROWS
+    most = max(ROWS if len(arms) < MANY else FEWER_ROWS, len(set(grids.styles)))
     rows = min(most, *(part.shape[1] for part in images.values() if part is not None))
     count = len(grids.columns)
     columns = np.unique(np.linspace(0, count - 1, min(CLASSES, count)).round().astype(int))
@@ -75,6 +75,7 @@ def _samples(results: Results, grids: Grids, folder: Path) -> Json:
         "strips": list(map(asdict, strips)),
         "classes": [grids.columns[c] for c in columns],
         "of": count,
+        "styles": list(grids.styles[:rows]),
         "seed": grids.seed,
         "prompts": None,
     }
