@@ -23,10 +23,15 @@ from cabench.runtime.files import atomic_path
 from cabench.version import __version__
 
 STEM = "overview"
+SECONDARY = (
+    "Verdicts and intervals are corrected over the claims of their study; these are not part of the "
+    "family above."
+)
 LEDGER = (
     "These claims are tested as one family (Holm's correction), so that a verdict can be weaker "
     "than in its study's report. As stated: the paper's claim in FID and CLIP score, at its scale. "
-    "Here: the comparison named, at the scale named."
+    "Here: the comparison named, at the scale named. The intervals cover for all claims of the "
+    "family at once (Bonferroni)."
 )
 
 
@@ -55,6 +60,7 @@ def overview_pdf(named: Sequence[tuple[str, Results]], ledger: ClaimsLedger) -> 
             "note": LEDGER,
             "runs": [_run(name, results) for name, results in named],
             "primary": [_row(entry) for entry in ledger.primary],
+            "secondary_note": SECONDARY,
             "secondary": [_row(entry) for entry in ledger.secondary],
             "pages": [_page(i, entry, folder) for i, entry in enumerate(ledger.primary)],
         }

@@ -58,7 +58,7 @@ def _results(run: Run, with_curves: bool = False) -> Results:
 
 
 def compile_pdf(results: Results, store: Store) -> bytes:
-    """The PDF: equal bytes for equal manifest, records, curves and sample grids."""
+    """The PDF: on one day and commit, equal bytes for equal manifest, records, curves and grids."""
     return compile_template(
         "report.typ", lambda folder: content(results) | images.draw(results, store, folder)
     )
