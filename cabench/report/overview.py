@@ -24,8 +24,8 @@ from cabench.version import __version__
 
 STEM = "overview"
 SECONDARY = (
-    "Verdicts and intervals are corrected over the claims of their study; these are not part of the "
-    "family above."
+    "Verdicts and intervals are corrected over the claims of their study; these are not part of "
+    "the family above."
 )
 LEDGER = (
     "These claims are tested as one family (Holm's correction), so that a verdict can be weaker "
