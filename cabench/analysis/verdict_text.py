@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from cabench.analysis.formatting import (
     NONE,
     count_unit,
+    decimals,
     effect_decimals,
     effect_text,
     p_text,
@@ -152,8 +153,8 @@ def _measured_text(verdict: Verdict, part: Evidence, metric: Metric, effect: Est
 
 def mean_texts(part: Evidence, metric: Metric, effect: Estimate) -> tuple[str, str]:
     """Both arms' means over the seeds they share, with as many decimals as their difference."""
-    places = effect_decimals(effect)
     ours, base = part.better * metric.scale, part.than * metric.scale
+    places = effect_decimals(effect) or decimals([ours, base], [])
     return f"{ours:z.{places}f}", f"{base:z.{places}f}"
 
 
