@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -11,13 +12,13 @@ import pandas as pd
 import seaborn
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
-from matplotlib.colors import to_hex, to_rgb
+from matplotlib.colors import to_rgb
 
 from cabench.analysis.figures.style import ALONE, BOUND, CYCLE, INK, NATIVE, Look
 from cabench.analysis.formatting import fold, range_text
 from cabench.evidence.results import Results
 
-SHADES = ("#000000", "#ffffff")
+LIGHTNESS, SATURATION = (0.3, 0.45, 0.6, 0.75), (0.95, 0.5)  # of further arms' colours
 LINE = 0.155  # inches of height that a direct label needs
 
 
@@ -46,17 +47,24 @@ def arm_styles(results: Results, arms: Sequence[str]) -> dict[str, dict[str, Any
     return styles
 
 
+@cache
 def palette(count: int) -> list[str]:
-    """Colours that all differ: CYCLE, then its darker and its lighter shades, then hues."""
-    shades = [_mixed(colour, shade) for shade in SHADES for colour in CYCLE]
-    colours = [*CYCLE, *shades]
-    if count > len(colours):
-        colours += seaborn.husl_palette(count - len(colours), l=0.55).as_hex()
-    return colours[:count]
-
-
-def _mixed(colour: str, shade: str) -> str:
-    return to_hex((np.array(to_rgb(colour)) * 0.55) + np.array(to_rgb(shade)) * 0.45)
+    """Colours that all differ: CYCLE, then each time the candidate that is farthest from them."""
+    candidates = [
+        colour
+        for lightness in LIGHTNESS
+        for saturation in SATURATION
+        for colour in seaborn.husl_palette(30, s=saturation, l=lightness).as_hex()
+    ]
+    points = np.array([to_rgb(colour) for colour in candidates])
+    chosen = list(CYCLE)
+    taken = np.array([to_rgb(colour) for colour in (*chosen, INK, BOUND)])
+    nearest = np.linalg.norm(points[:, None] - taken, axis=2).min(axis=1)
+    while len(chosen) < min(count, len(candidates)):
+        best = int(nearest.argmax())
+        chosen.append(candidates[best])
+        nearest = np.minimum(nearest, np.linalg.norm(points - points[best], axis=1))
+    return chosen
 
 
 def row_names(arms: Sequence[str], look: Look) -> list[str]:
