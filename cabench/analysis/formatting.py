@@ -11,6 +11,7 @@ import numpy as np
 from cabench.evidence.statistics import Estimate
 
 NONE = "-"  # a cell without a value
+PIECE = r"[^-+/, ]*[-+/, ]?"  # of a name that is folded
 
 
 def decimals(values: Iterable[float], halves: Iterable[float], digits: int = 3) -> int:
@@ -75,10 +76,15 @@ def range_text(counts: Iterable[int]) -> str:
     return f"{low}" if low == high else f"{low} to {high}"
 
 
+def pieces(name: str) -> list[str]:
+    """The parts of a name that `fold` breaks only where a line is shorter than they are."""
+    return [piece.rstrip() for piece in re.findall(PIECE, name)]
+
+
 def fold(name: str, width: int) -> list[str]:
     """A name in lines of at most `width` letters, broken after - + / , or a space if possible."""
     lines, line = [], ""
-    for piece in re.findall(r"[^-+/, ]*[-+/, ]?", name):
+    for piece in re.findall(PIECE, name):
         while len(piece.rstrip()) > width:  # it has no place to break
             if line:
                 lines.append(line.rstrip())

@@ -25,6 +25,7 @@ class Grids:
     columns: Sequence[str]                 # the classes or prompts
     unseen: Sequence[bool] | None = None   # of prompts: concept unseen in training; None: classes
     maps: tuple[str, np.ndarray] | None = None  # a stream and its maps of the real images
+    styles: Sequence[str] = ()             # the style of each row; () where data have no styles
     # fmt: on
 
 
@@ -56,7 +57,9 @@ def sample_grids(results: Results, store: Store) -> Grids | None:
         real, maps, _ = next(iter(parts.values()))
         samples = {arm: images for arm, (_, _, images) in parts.items()}
         return Grids(seed, samples, real, names, maps=(layout.maps, maps))
-    return Grids(seed, samples, _real_images(record, store), names)
+    styles = layout.styles or ()
+    rows = [styles[i % len(styles)] for i in range(layout.rows)] if styles else ()
+    return Grids(seed, samples, _real_images(record, store), names, styles=rows)
 
 
 def _layout(record: Record) -> GridLayout:

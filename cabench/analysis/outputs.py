@@ -65,7 +65,8 @@ def draw_samples(path: Path, results: Results, store: Store) -> list[Path]:
         return []
     if grids.unseen is not None:
         return prompted(path, arms, grids)
-    rows = min(GRID_ROWS, *(images.shape[1] for images in _all_images(grids)))
+    most = max(GRID_ROWS, len(set(grids.styles)))
+    rows = min(most, *(images.shape[1] for images in _all_images(grids)))
 
     def first_rows(images: np.ndarray) -> np.ndarray:
         return images[:, :rows].reshape(-1, *images.shape[2:])
@@ -74,7 +75,7 @@ def draw_samples(path: Path, results: Results, store: Store) -> list[Path]:
     labels = [name for name in grids.columns for _ in range(rows)]
     real = None if grids.real is None else first_rows(grids.real)
     maps = {} if grids.maps is None else {grids.maps[0]: first_rows(grids.maps[1])}
-    return grid(path, arms, samples, labels, real, maps)
+    return grid(path, arms, samples, labels, real, maps, grids.styles[:rows])
 
 
 def _all_images(grids: Grids) -> list[np.ndarray]:

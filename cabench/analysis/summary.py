@@ -12,6 +12,7 @@ import numpy as np
 from cabench.analysis.footnotes import status
 from cabench.analysis.formatting import NONE, count_unit, decimals, effect_text, level_text
 from cabench.evidence.arms import ArmResult
+from cabench.evidence.design import Design
 from cabench.evidence.metric import SUPPORT, Metric
 from cabench.evidence.results import Results
 from cabench.evidence.statistics import ALPHA, mean_interval
@@ -80,8 +81,10 @@ class TextTable:
 # ---- the main table ----------------------------------------------------------------------------
 
 
-def summary(results: Results) -> TextTable:
+def summary(results: Results, jointly: bool = False) -> TextTable:
     """A row per arm in the study's order, then real images scored against real images.
+
+    `jointly`: intervals of the primary metric's differences cover for all arms at once.
 
     Columns: each metric ('2.45 ± 0.07', n), the paired difference to the baseline for the primary
     metric (with 'better' or 'worse' where p < .05 after Holm) and for the held-out loss, failed
@@ -93,7 +96,8 @@ def summary(results: Results) -> TextTable:
         levels = _level_column(rows, metric, floor_score(results, metric))
         if metric.name in (results.manifest.primary, SUPPORT):
             with_word = metric.name == results.manifest.primary
-            columns += [levels, _difference_column(rows, metric, with_word)]
+            design = Design.of(results.manifest) if jointly and with_word else None
+            columns += [levels, _difference_column(rows, metric, with_word, design)]
         else:
             columns.append(Column(levels.title, levels.cells))
     return TextTable(_rows(results), (*columns, *_failure_column(results), *_cost_columns(results)))
@@ -136,8 +140,11 @@ def _level_column(rows: Sequence[ArmResult], metric: Metric, floor: float) -> Co
     return Column(metric.title, tuple(cells), together=2)
 
 
-def _difference_column(rows: Sequence[ArmResult], metric: Metric, with_word: bool) -> Column:
-    effects = [row.difference.scaled(metric.scale) for row in rows]
+def _difference_column(
+    rows: Sequence[ArmResult], metric: Metric, with_word: bool, joint: Design | None = None
+) -> Column:
+    differences = [joint.jointly(r.difference, r.tests) if joint else r.difference for r in rows]
+    effects = [difference.scaled(metric.scale) for difference in differences]
     places = decimals([e.mean for e in effects], [e.half for e in effects], digits=2)
     cells = []
     for row, effect in zip(rows, effects, strict=True):

@@ -23,10 +23,15 @@ from cabench.runtime.printable import plain_cell
 
 NAME_WIDTH = 26  # letters in a line of an arm's name
 TITLE_WIDTH = 11  # letters in a line of a column's title, at least
+VERDICT_WIDTH = 18  # letters in a line of a verdict
 GUIDANCE = "Other guidance: scores at the primary guidance -> at this one, on the same seeds"
 OTHER = "on other features"
 AS_STATED = "as the paper states it, at its scale"
 NOT_TESTED = "not tested"
+COST_COLUMNS = [
+    *("arm", "role", "metric", "n", "mean", "low", "high"),
+    *("macs", "conditioning_macs", "params", "images_per_s"),
+]
 STYLES = {
     "better": "bold green",
     "worse": "bold red",
@@ -118,6 +123,14 @@ def _name_lines(row: Row) -> list[str]:
     return fold(row.name, NAME_WIDTH) + status
 
 
+def in_blocks(table: TextTable, width: int) -> list[list[Column]]:
+    """The columns in blocks that fit `width` letters beside the rows' names."""
+    lead = max(len(line) for row in table.rows for line in _name_lines(row))
+    columns = {id(printed := _Printed(column)): (printed, column) for column in table.columns}
+    packed = _packed([printed for printed, _ in columns.values()], width - lead)
+    return [[columns[id(printed)][1] for printed in block] for block in packed]
+
+
 class _Printed:
     """A column as printed: numbers right-aligned, then 'better' and 'worse' below each other."""
 
@@ -179,7 +192,8 @@ def _claims_table(results: Results) -> Table:
     table.add_column("evidence", ratio=3)
     rows = claim_rows(results)
     for row in rows:
-        verdict = Text(row.verdict, style=STYLES.get(row.verdict, ""))
+        words = "\n".join(textwrap.wrap(row.verdict, VERDICT_WIDTH))
+        verdict = Text(words, style=STYLES.get(row.word, ""))
         table.add_row(Text(row.id), verdict, Text(row.says), Text(row.evidence))
         if row.other:
             word = Text(row.other, style=STYLES.get(row.other, ""))
@@ -228,6 +242,36 @@ def csv_rows(results: Results) -> pd.DataFrame:
         for row in results.compare_arms([*known, *further])
     ]
     return pd.DataFrame(rows)
+
+
+def cost_rows(results: Results) -> pd.DataFrame:
+    """Quality against cost: a row per arm with a score and counts, lower bounds left out.
+
+    Columns: arm, role, metric, n, mean, low, high (as in `csv_rows`), macs, conditioning_macs,
+    params, images_per_s, macs_ratio and params_ratio (to the baseline), and on_front: no other arm
+    has a mean that is at least as good for at most as many MACs. Means alone decide that; it is no
+    test.
+    """
+    metric = results.primary
+    rows = csv_rows(results)
+    chosen = (rows["metric"] == metric.name) & (rows["role"] != "bound") & (rows["n"] > 0)
+    rows = rows.loc[chosen & rows["macs"].notna() & rows["params"].notna(), COST_COLUMNS]
+    base = results.costs[results.manifest.baseline]
+    rows = rows.assign(
+        macs_ratio=rows["macs"] / base.macs, params_ratio=rows["params"] / base.params
+    )
+    badness = (-1 if metric.higher_is_better else 1) * rows["mean"]
+    points = list(zip(badness, rows["macs"], strict=True))
+    return rows.assign(on_front=[not any(_dominates(q, p) for q in points) for p in points])
+
+
+def _dominates(one: tuple[float, float], other: tuple[float, float]) -> bool:
+    return one != other and one[0] <= other[0] and one[1] <= other[1]
+
+
+def cost_to_csv(results: Results, path: Path) -> Path:
+    """Write `cost_rows`."""
+    return _write_csv(cost_rows(results), path)
 
 
 def lengths_to_csv(results: Results, path: Path) -> list[Path]:

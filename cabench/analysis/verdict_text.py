@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from cabench.analysis.formatting import (
     NONE,
     count_unit,
+    decimals,
     effect_decimals,
     effect_text,
     p_text,
@@ -15,6 +16,7 @@ from cabench.analysis.formatting import (
 )
 from cabench.analysis.summary import Cell, Column, Row, TextTable, difference_title
 from cabench.config.schema import COUNTS
+from cabench.errors import listed
 from cabench.evidence.metric import Metric
 from cabench.evidence.results import Results
 from cabench.evidence.statistics import Estimate
@@ -29,6 +31,8 @@ DIRECTION = {  # margins hold for one of two twin metrics alone
     "equivalent": "unresolved",
 }
 OTHERS = ("contradicted", "contradicted, small", "equivalent", "unresolved")
+DIRECTED = ("superiority", "difference_of_differences")  # tests of claims that state a direction
+ONE_SEED = "one seed, no test"
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,8 @@ class ClaimRow:
     """A claim as a table prints it."""
 
     id: str
-    verdict: str
+    word: str
+    verdict: str  # the word, and where an open claim's differences point
     says: str
     evidence: str
     paper: str = ""  # the claim as the paper states it, which needs the paper's scale
@@ -50,7 +55,14 @@ def claim_rows(results: Results) -> list[ClaimRow]:
     for verdict in results.verdicts:
         evidence = evidence_text(verdict, results.metrics)
         claim = verdict.claim
-        row = ClaimRow(claim_id(verdict), verdict.word, claim.says, evidence, claim.paper)
+        row = ClaimRow(
+            claim_id(verdict),
+            verdict.word,
+            verdict_words(verdict, results.metrics),
+            claim.says,
+            evidence,
+            claim.paper,
+        )
         if (twin := results.twin_verdicts.get(verdict.claim.id)) is not None:
             row = replace(row, other=twin.word, other_evidence=evidence_text(twin, results.metrics))
         rows.append(row)
@@ -66,6 +78,25 @@ def disagreement(results: Results) -> str:
         and DIRECTION.get(twin.word, twin.word) != DIRECTION.get(verdict.word, verdict.word)
     ]
     return f"Other features disagree on {', '.join(differing)}." if differing else ""
+
+
+def verdict_words(verdict: Verdict, metrics: Metrics) -> str:
+    """The verdict's word, with what a reader would else miss.
+
+    'unresolved, points the other way': the differences of an open claim contradict it, or those in
+    one of its metrics ('... in FID'). 'one seed, no test' in the place of 'not tested'.
+    """
+    if verdict.lacks_seeds and verdict.n == 1:
+        return ONE_SEED
+    if not (verdict.is_open and verdict.claim.test in DIRECTED):
+        return verdict.word
+    parts = measured(verdict, metrics)
+    against = [m for _, m, effect in parts if effect.mean and not m.is_better(effect.mean)]
+    if not against:
+        return verdict.word
+    names = dict.fromkeys(metric.label.partition("@")[0] for metric in against)
+    where = "" if len(against) == len(parts) else f" in {listed(names)}"
+    return f"{verdict.word}, points the other way{where}"
 
 
 def claim_id(verdict: Verdict) -> str:
@@ -122,8 +153,8 @@ def _measured_text(verdict: Verdict, part: Evidence, metric: Metric, effect: Est
 
 def mean_texts(part: Evidence, metric: Metric, effect: Estimate) -> tuple[str, str]:
     """Both arms' means over the seeds they share, with as many decimals as their difference."""
-    places = effect_decimals(effect)
     ours, base = part.better * metric.scale, part.than * metric.scale
+    places = effect_decimals(effect) or decimals([ours, base], [])
     return f"{ours:z.{places}f}", f"{base:z.{places}f}"
 
 
@@ -192,7 +223,7 @@ def outcome(verdicts: Iterable[Verdict]) -> str:
     sentences = []
     for added, suffix in ((False, ""), (True, " added to the study")):
         family = [v for v in verdicts if v.claim.added is added]
-        tests = [v.word for v in family if not v.is_count]
+        tests = [v for v in family if not v.is_count]
         counts = [v.word for v in family if v.is_count]
         if tests:
             sentences.append(_outcome_of_tests(tests, suffix))
@@ -201,10 +232,12 @@ def outcome(verdicts: Iterable[Verdict]) -> str:
     return " ".join(sentences)
 
 
-def _outcome_of_tests(words: Sequence[str], suffix: str) -> str:
-    tested = [word for word in words if word != "not tested"]
-    won, skipped = sum(word in WON for word in tested), len(words) - len(tested)
+def _outcome_of_tests(verdicts: Sequence[Verdict], suffix: str) -> str:
+    tested = [verdict.word for verdict in verdicts if verdict.word != "not tested"]
+    won, skipped = sum(word in WON for word in tested), len(verdicts) - len(tested)
     if not tested:
+        if max(verdict.n for verdict in verdicts) == 1:
+            return f"{ONE_SEED.capitalize()}: {plural(skipped, 'claim')}{suffix} not tested."
         return f"No claim{suffix} could be tested ({skipped} of {skipped} not tested)."
     if len(tested) == 1:
         text = f"The one tested claim{suffix} is {tested[0]}"

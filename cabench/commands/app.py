@@ -253,6 +253,7 @@ def report(
     scale: options.RunScale = None,
     results: options.Results = RESULTS,
     out: options.Reports = REPORTS,
+    kind: options.ReportFormat = "pdf",
 ) -> None:
     """Write a study's report: PDF, CSV and Markdown. Trains nothing and needs no GPU."""
     from cabench.commands.report import show_overview, show_report
@@ -260,9 +261,9 @@ def report(
     if every is (study is not None):
         raise CabenchError("expected the name of a study, or --all")
     if study is None:
-        show_overview(results, out)
+        show_overview(results, out, kind)
     else:
-        show_report(study, scale, results, out)
+        show_report(study, scale, results, out, kind)
 
 
 app.command()(score)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import typing
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -207,3 +207,7 @@ Cache = Annotated[
     typer.Option(callback=cache_directory, help="Directory of checkpoints, samples and features"),
 ]
 Reports = Annotated[Path, typer.Option(callback=directory, help="Output directory")]
+ReportFormat = Annotated[
+    Literal["pdf", "tex"],
+    typer.Option("--format", help="pdf: the report. tex: its tables for a LaTeX document"),
+]

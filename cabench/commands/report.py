@@ -10,17 +10,17 @@ from cabench.evidence.results import Results
 from cabench.records.runs import find_run, runs_or_reference
 from cabench.report.document import progress_notices
 from cabench.report.overview import write_overview
-from cabench.report.report import write_report
+from cabench.report.report import WRITERS
 
 
-def show_report(study: str, scale: str | None, results: Path, out: Path) -> None:
+def show_report(study: str, scale: str | None, results: Path, out: Path, kind: str = "pdf") -> None:
     """Write the report of a run found by name; print its table, its files, how complete it is.
 
     A study that has no run in the default directory is that of the committed reference.
     """
     run = find_run(results, study, scale, or_reference=True)
     shown = Results.of(run, with_curves=True)
-    paths = write_report(run, out, shown)
+    paths = WRITERS[kind](run, out, shown)
     tables.show(shown)
     for notice in progress_notices(shown):
         print(f"{run.name}: {notice}")
@@ -31,13 +31,13 @@ def show_report(study: str, scale: str | None, results: Path, out: Path) -> None
     print("Written:", *(f"  {path}" for path in paths), sep="\n")
 
 
-def show_overview(results: Path, out: Path) -> None:
-    """Write the report of every run and the overview of their claims; print the files."""
+def show_overview(results: Path, out: Path, kind: str = "pdf") -> None:
+    """Write every run's report, as PDF with the overview of their claims; print the files."""
     runs = runs_or_reference(results)
     if not runs:
         raise CabenchError(f"no runs in {results}; start one with `cabench run STUDY`")
-    paths = write_overview(runs, out)
+    paths = write_overview(runs, out) if kind == "pdf" else []
     for run in runs:
         if run.records():
-            paths += write_report(run, out)
+            paths += WRITERS[kind](run, out)
     print("Written:", *(f"  {path}" for path in paths), sep="\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -33,6 +34,7 @@ class ArmResult:
     difference: Estimate   # to the baseline, paired by seed; of the baseline itself n = 0
     p: float               # of the difference; NaN for the baseline and for lower bounds
     p_holm: float          # after Holm over the arms
+    tests: int             # of its family in this metric: the arms that Holm's correction is over
     # fmt: on
 
     @property
@@ -66,13 +68,21 @@ def _of_metric(manifest: Manifest, frame: pd.DataFrame, metric: str) -> list[Arm
     failed = set(frame.loc[frame["status"] == "failed", "arm"])
     tested = [role == "arm" and not {arm.name, manifest.baseline} & failed for role, arm in pairs]
     ps = [d.p if test else NAN for d, test in zip(differences, tested, strict=True)]
-    adjusted = holm_by_family(ps, [arm.added for arm in arms])
+    added = [arm.added for arm in arms]
+    tests = {family: _tests(ps, added, family) for family in (False, True)}
+    adjusted = holm_by_family(ps, added)
     return [
-        ArmResult(arm.name, role, metric, design.level(ours), difference, p, p_holm)
+        ArmResult(
+            arm.name, role, metric, design.level(ours), difference, p, p_holm, tests[arm.added]
+        )
         for arm, role, ours, difference, p, p_holm in zip(
             arms, roles, values, differences, ps, adjusted, strict=True
         )
     ]
+
+
+def _tests(ps: Sequence[float], added: Sequence[bool], family: bool) -> int:
+    return sum(not math.isnan(p) and of is family for p, of in zip(ps, added, strict=True))
 
 
 def _role(arm: ManifestArm, manifest: Manifest) -> Role:

@@ -59,6 +59,7 @@ class Verdict:
     needed: int | None = None              # seeds that would decide it as the data are; None: many
     is_futile: bool = False                # by the study's rule, further seeds are not worth it
     lacks_seeds: bool = False              # not tested so far: further seeds may change that
+    tests: int = 1                         # claims of its family, which the correction is over
     # fmt: on
 
     @property
@@ -115,7 +116,12 @@ def in_family(verdicts: Sequence[Verdict], manifests: Sequence[Manifest]) -> lis
     results = list(verdicts)
     for i, statements in zip(counted, after, strict=True):
         if not math.isnan(verdicts[i].p):
-            verdict = replace(verdicts[i], word=statements.word, p_holm=statements.smallest)
+            verdict = replace(
+                verdicts[i],
+                word=statements.word,
+                p_holm=statements.smallest,
+                tests=len(counted),
+            )
             results[i] = _with_prospect(verdict, manifests[i], open_count / 2)
     return results
 

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from cabench.data import load_dataset
-from cabench.data.dataset import UNSEEN
+from cabench.data.dataset import UNSEEN, Dataset
 from cabench.execution.sampling import Samples
 from cabench.metrics.scorer import REFERENCE
 from cabench.planning.data import DataRef
-from cabench.records.sample_grid import COLUMNS, LIMIT, write_grid
+from cabench.records.sample_grid import COLUMNS, LIMIT, ROWS, write_grid
+from cabench.records.schema import GridLayout
 
 PROMPTS = {REFERENCE: 10, UNSEEN: 6}  # columns of a text study's grid, by split
+STYLE = "style"  # the stream that a grid of samples shows beside the label
 MAPPED = 3  # samples of each class in the grid of a study with maps
 PAIRS = 10  # of samples and their nearest training images
 
@@ -32,8 +34,28 @@ def write_samples(
     samples = splits[0]
     if maps:
         return _write_mapped(path, samples, min(maps))
-    classes = len(samples.scorer.dataset.classes["label"])
-    return write_grid(path, samples.images, samples.scorer.labels, classes).dump()
+    scorer = samples.scorer
+    conditions = scorer.conditions | {"label": scorer.labels}
+    return _write_classes(path, scorer.dataset, samples.images, conditions).dump()
+
+
+def _write_classes(
+    path: Path, dataset: Dataset, images: np.ndarray, conditions: Mapping[str, np.ndarray]
+) -> GridLayout:
+    """Write a column per label; where the data have styles, each in the rows in turn."""
+    labels, classes = conditions["label"], len(dataset.classes["label"])
+    if STYLE not in dataset.classes:
+        return write_grid(path, images, labels, classes)
+    styles, classes = dataset.classes[STYLE], min(classes, COLUMNS)
+    cells = np.zeros((classes, ROWS, *images.shape[1:]), np.uint8)  # black without an image
+    for c in range(classes):
+        for s in range(len(styles)):
+            chosen = np.flatnonzero((labels == c) & (conditions[STYLE] == s))
+            rows = cells[c, s :: len(styles)]
+            rows[: len(chosen)] = images[chosen[: len(rows)]]
+    flat = cells.reshape(-1, *images.shape[1:])
+    layout = write_grid(path, flat, np.repeat(np.arange(classes), ROWS), classes)
+    return layout.model_copy(update={"styles": tuple(styles)})
 
 
 def _write_prompted(path: Path, splits: list[Samples]) -> dict[str, Any]:
@@ -107,4 +129,4 @@ def write_real(path: Path, data: DataRef) -> None:
     """Write the grid of real images that a study's samples are shown beside."""
     dataset = load_dataset(data.source, **data.options)
     report = dataset.split("report")
-    write_grid(path, report.images, report.streams["label"], len(dataset.classes["label"]))
+    _write_classes(path, dataset, report.images, report.streams)

@@ -32,6 +32,7 @@ class GridLayout(Frozen):
     prompts: tuple[str, ...] | None = None  # a column each, in a text study
     unseen: tuple[bool, ...] | None = None  # columns whose concept is new to the generator
     maps: str | None = None  # the stream of the rows between real images and samples: a third each
+    styles: tuple[str, ...] | None = None  # of the rows: the first row has the first style, ...
 
 
 class Environment(Frozen):

@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from cabench.analysis.best_arm import best_arm_text
 from cabench.analysis.footnotes import footnotes, warnings
-from cabench.analysis.formatting import NONE, effect_decimals, effect_text, fold, p_text
+from cabench.analysis.formatting import NONE, effect_decimals, effect_text, fold, p_text, plural
+from cabench.analysis.intervals import claims_interval_note, table_interval_note
 from cabench.analysis.summary import Cell, TextTable, guidance, summary
 from cabench.analysis.tables import OTHER, by_length
 from cabench.analysis.verdict_text import (
@@ -17,7 +19,9 @@ from cabench.analysis.verdict_text import (
     outcome_of,
     ratio_text,
     remark,
+    verdict_words,
 )
+from cabench.evidence.design import Design
 from cabench.evidence.frame import Progress
 from cabench.evidence.metric import Metric
 from cabench.evidence.results import Results
@@ -25,10 +29,16 @@ from cabench.evidence.verdicts import Evidence, Verdict
 from cabench.records.spec import Json
 from cabench.report import methods_section as methods
 from cabench.report.assumptions import assumptions
+from cabench.report.glossary import glossary
+from cabench.runtime import source
 from cabench.version import __version__
 
-NAME, CLAIM_NAME = 24, 19  # letters in a line of an arm's name: in a table, beside a claim
+NAME = 24  # letters in a line of an arm's name
 CLAIM_ID = 12  # letters in a line of a claim's id
+PAPER = (
+    "On the paper: Han Cai et al., Condition-Aware Neural Network for Controlled Image Generation, "
+    "CVPR 2024, arXiv 2404.01143."
+)
 DASH = "–"  # stands for a missing value
 RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 LONGEST_WORD = 28  # letters, before it may break
@@ -44,24 +54,27 @@ def content(results: Results) -> Json:
         "study": manifest.study,
         "scale": manifest.scale,
         "version": __version__,
+        "about": [breakable(text) for text in about(results)],
         "question": breakable(manifest.question),
         "outcome": outcome_of(results) or "The study states no claims.",
+        "best": breakable(typeset(best_arm_text(results))),
         "notices": [breakable(text) for text in [*progress_notices(results), *warned]],
         "claims": claims(results),
         "caveat": breakable(manifest.caveat),
-        "table": table(summary(results).with_n_column()),
+        "claims_note": claims_interval_note(results),
+        "table": table(summary(results, jointly=True).with_n_column()),
+        "table_note": typeset(table_interval_note(results)),
         "footnotes": [breakable(typeset(note)) for note in notes],
         "guidance": table(swept) if swept else None,
         "lengths": [
             {"title": typeset(title), "table": table(cells)} for title, cells in by_length(results)
         ],
         "protocol": [[title, breakable(text)] for title, text in methods.protocol(results)],
+        "glossary": [
+            {"name": fold(name, NAME), "text": breakable(text)} for name, text in glossary(results)
+        ],
         "arms": [
-            {
-                "name": fold(arm.name, NAME),
-                "about": breakable(arm.about),
-                "model": breakable(arm.model),
-            }
+            {"name": fold(arm.name, NAME), "model": breakable(arm.model)}
             for arm in methods.arms(results)
         ],
         "failures": [breakable(text) for text in results.failures()],
@@ -72,6 +85,20 @@ def content(results: Results) -> Json:
         "machines": methods.machines(results),
         "time": methods.training_time(results),
     }
+
+
+def about(results: Results) -> list[str]:
+    """What the report is about: the paper where CAN takes part, then date and versions."""
+    kinds = {m.kind for record in results.records.values() for m in record.spec.train.model.methods}
+    claimed = any(claim.paper for claim in results.manifest.claims)
+    revision = source.commit()
+    written = f"Report of {source.today()} by cabench {__version__}"
+    written += f", commit {revision}" if revision else ""
+    versions, *others = methods.software(results) or [""]
+    if versions:
+        further = f" and {plural(len(others), 'other set')} of versions" if others else ""
+        written += f". Trials by {versions}{further}"
+    return [*([PAPER] if "can" in kinds or claimed else []), f"{written}."]
 
 
 def progress_notices(results: Results) -> list[str]:
@@ -105,26 +132,31 @@ def claims(results: Results) -> list[Json]:
         rows.append(
             {"id": fold(claim.id, CLAIM_ID), "added": claim.added, "says": breakable(claim.says)}
             | {"paper": breakable(claim.paper)}
-            | _outcome(verdict, results.metrics)
+            | _outcome(verdict, results)
         )
         if (twin := results.twin_verdicts.get(claim.id)) is not None:
             row = {"id": [""], "added": False, "says": OTHER, "paper": ""}
-            rows.append(row | _outcome(twin, results.metrics))
+            rows.append(row | _outcome(twin, results))
     return rows
 
 
-def _outcome(verdict: Verdict, metrics: Mapping[str, Metric]) -> Json:
+def _outcome(verdict: Verdict, results: Results) -> Json:
+    metrics = results.metrics
     return {
-        "evidence": evidence(verdict, metrics),
+        "evidence": evidence(verdict, metrics, Design.of(results.manifest)),
         "reason": breakable(remark(verdict)),
         "n": str(verdict.n) if verdict.n else DASH,
         "verdict": verdict.word,
+        "words": verdict_words(verdict, metrics),
         "p": f"{p_text(verdict.p_holm)} after Holm" if verdict.is_tested else "",
     }
 
 
-def evidence(verdict: Verdict, metrics: Mapping[str, Metric]) -> list[Json]:
-    """Per metric or count: its title, both arms' values, and how they differ."""
+def evidence(verdict: Verdict, metrics: Mapping[str, Metric], design: Design) -> list[Json]:
+    """Per metric or count: its title, both arms' values, and how they differ.
+
+    Intervals cover for all claims of the family at once, as the verdict is corrected over them.
+    """
     if verdict.is_count:
         return [
             _entry(
@@ -135,22 +167,25 @@ def evidence(verdict: Verdict, metrics: Mapping[str, Metric]) -> list[Json]:
             )
             for part in verdict.evidence
         ]
+    parts = measured(verdict, metrics)
+    sides = list(dict.fromkeys(part.sides for part, _, _ in parts))
+    parts.sort(key=lambda each: sides.index(each[0].sides))  # rival by rival
     return [
         _entry(
             part,
             metric.title,
             mean_texts(part, metric, effect),
-            effect_text(effect, effect_decimals(effect)),
+            effect_text(design.jointly(effect, verdict.tests), effect_decimals(effect)),
         )
-        for part, metric, effect in measured(verdict, metrics)
+        for part, metric, effect in parts
     ]
 
 
 def _entry(part: Evidence, title: str, values: tuple[str, str], effect: str) -> Json:
     return {
-        "title": typeset(title),
+        "title": _unbroken_arrow(typeset(title)),
         "arms": [
-            {"name": fold(name, CLAIM_NAME), "value": typeset(value)}
+            {"name": breakable(name), "value": typeset(value)}
             for name, value in zip(part.sides, values, strict=True)
         ],
         "effect": typeset(effect),

@@ -28,7 +28,6 @@ class Strip:
     name: str
     # fmt: off
     file: str | None = None      # None: no images
-    ratio: float | None = None   # height / width
     text: str = ""               # below the images
     # fmt: on
 
@@ -62,7 +61,7 @@ def _samples(results: Results, grids: Grids, folder: Path) -> Json:
         images = dict([grids.maps]) | images
     if grids.real is not None:
         images = {"real images": grids.real} | images
-    most = ROWS if len(arms) < MANY else FEWER_ROWS
+    most = max(ROWS if len(arms) < MANY else FEWER_ROWS, len(set(grids.styles)))
     rows = min(most, *(part.shape[1] for part in images.values() if part is not None))
     count = len(grids.columns)
     columns = np.unique(np.linspace(0, count - 1, min(CLASSES, count)).round().astype(int))
@@ -76,6 +75,7 @@ def _samples(results: Results, grids: Grids, folder: Path) -> Json:
         "strips": list(map(asdict, strips)),
         "classes": [grids.columns[c] for c in columns],
         "of": count,
+        "styles": list(grids.styles[:rows]),
         "seed": grids.seed,
         "prompts": None,
     }
@@ -83,14 +83,13 @@ def _samples(results: Results, grids: Grids, folder: Path) -> Json:
 
 def _strip(name: str, images: np.ndarray, path: Path, text: str = "") -> Strip:
     """Draw images (columns, rows, C, H, W)."""
-    columns, rows, _, height, width = images.shape
     figures.strip(path, images)
-    return Strip(name, path.name, rows * height / (columns * width), text)
+    return Strip(name, path.name, text)
 
 
 def _neighbours(results: Results, store: Store, folder: Path) -> Json | None:
     """A strip per arm: samples nearest to a training image, above those images; None without."""
-    strips, of = [], 0
+    strips, copies, of = [], [], 0
     for i, arm in enumerate(arm.name for arm in results.manifest.arms):
         measured = [
             (record, record.diagnostics.neighbours)
@@ -100,9 +99,17 @@ def _neighbours(results: Results, store: Store, folder: Path) -> Json | None:
         if measured:
             record, first = measured[0]
             of = first.of
+            copies += [neighbours.memorised for _, neighbours in measured]
             text = _neighbours_text([neighbours for _, neighbours in measured])
             strips.append(_nearest(arm, record, first, store, folder / f"near{i}.png", text))
-    return {"strips": list(map(asdict, strips)), "of": f"{of:,}"} if strips else None
+    if not strips:
+        return None
+    return {
+        "strips": list(map(asdict, strips)),
+        "of": f"{of:,}",
+        "summary": f"Near-copies of training images: at most {100 * max(copies):.1f} % of the "
+        "samples of a trial; of unseen real images it is 1 % by definition.",
+    }
 
 
 def _neighbours_text(of_seeds: list[Neighbours]) -> str:

@@ -190,26 +190,30 @@ class ArmDescription:
     """An arm in the methods section."""
 
     name: str
-    about: str  # what the study says of it
     model: str  # its methods, and where else it differs from the baseline
 
 
 def arms(results: Results) -> list[ArmDescription]:
     """A description of each arm, in the study's order."""
-    specs: dict[str, TrainSpec] = {}
-    for trial in results.manifest.trials:
-        if trial.key in results.records:
-            specs.setdefault(trial.arm, results.records[trial.key].spec.train)
+    specs = arm_specs(results)
     baseline = specs.get(results.manifest.baseline)
     return [
-        ArmDescription(
-            arm.name, _about(arm, results.manifest), _model(specs.get(arm.name), baseline)
-        )
+        ArmDescription(arm.name, _model(specs.get(arm.name), baseline))
         for arm in results.manifest.run_arms
     ]
 
 
-def _about(arm: ManifestArm, manifest: Manifest) -> str:
+def arm_specs(results: Results) -> dict[str, TrainSpec]:
+    """The spec of an arm's first trial with a record, by arm."""
+    specs: dict[str, TrainSpec] = {}
+    for trial in results.manifest.trials:
+        if trial.key in results.records:
+            specs.setdefault(trial.arm, results.records[trial.key].spec.train)
+    return specs
+
+
+def role_and_about(arm: ManifestArm, manifest: Manifest) -> str:
+    """'baseline; DiT's adaLN-Zero': its part in the study, and what the study says of it."""
     return _joined(
         "baseline" if arm.name == manifest.baseline else "",
         "lower bound" if arm.bound else "",

@@ -9,9 +9,10 @@ from cabench.analysis import figures
 from cabench.analysis.footnotes import protocol_note
 from cabench.analysis.formatting import p_text, plural
 from cabench.analysis.tables import NOT_TESTED, markdown
-from cabench.analysis.verdict_text import evidence_text, measured, remark
+from cabench.analysis.verdict_text import evidence_text, measured, remark, verdict_words
 from cabench.errors import CabenchError
 from cabench.evidence.claims import ClaimsLedger, Entry, claims_ledger
+from cabench.evidence.design import Design
 from cabench.evidence.results import Results
 from cabench.evidence.verdicts import Verdict
 from cabench.records.runs import Run
@@ -22,10 +23,15 @@ from cabench.runtime.files import atomic_path
 from cabench.version import __version__
 
 STEM = "overview"
+SECONDARY = (
+    "Verdicts and intervals are corrected over the claims of their study; these are not part of "
+    "the family above."
+)
 LEDGER = (
     "These claims are tested as one family (Holm's correction), so that a verdict can be weaker "
     "than in its study's report. As stated: the paper's claim in FID and CLIP score, at its scale. "
-    "Here: the comparison named, at the scale named."
+    "Here: the comparison named, at the scale named. The intervals cover for all claims of the "
+    "family at once (Bonferroni)."
 )
 
 
@@ -52,6 +58,7 @@ def overview_pdf(named: Sequence[tuple[str, Results]], ledger: ClaimsLedger) -> 
             "note": LEDGER,
             "runs": [_run(name, results) for name, results in named],
             "primary": [_row(entry) for entry in ledger.primary],
+            "secondary_note": SECONDARY,
             "secondary": [_row(entry) for entry in ledger.secondary],
             "pages": [_page(i, entry, folder) for i, entry in enumerate(ledger.primary)],
         }
@@ -80,7 +87,8 @@ def _row(entry: Entry) -> Json:
         "n": str(verdict.n) if verdict.n else "–",
         "word": verdict.word,
         "p": f"{p_text(verdict.p_holm)} after Holm" if verdict.is_tested else "",
-        "evidence": evidence(verdict, metrics),
+        "words": verdict_words(verdict, metrics),
+        "evidence": evidence(verdict, metrics, Design.of(entry.results.manifest)),
         "reason": breakable(verdict.reason),
         "lengths": [
             {"images": f"{images:,}", "word": after.word} for images, after in entry.lengths

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cabench.analysis import tables
+from cabench.analysis import figures, tables
+from cabench.analysis.latex import to_latex
 from cabench.errors import CabenchError
 from cabench.evidence.results import Results
 from cabench.records.runs import Run
@@ -18,14 +19,10 @@ from cabench.runtime.files import atomic_path
 def write_report(run: Run, out: Path, results: Results | None = None) -> list[Path]:
     """Write STUDY.SCALE.pdf, .csv (arm x seed x metric), .arms.csv (arm x metric) and .md.
 
-    `results` are the run's, with curves; without them they are read.
+    And quality against cost: .cost.csv, and the figure .cost as PNG, SVG and PDF. `results` are the
+    run's, with curves; without them they are read.
     """
-    results = results or Results.of(run, with_curves=True)
-    if not results.records:
-        raise CabenchError(
-            f"{run.name} has no records in {run.store.results} yet; "
-            f"start with `cabench run {results.manifest.study_file}`"
-        )
+    results = _checked(run, results or Results.of(run, with_curves=True))
     ends = (".pdf", ".csv", ".arms.csv", ".md")
     pdf, seeds, arms, text = (out / f"{run.name}{end}" for end in ends)
     with atomic_path(pdf) as part:
@@ -35,11 +32,33 @@ def write_report(run: Run, out: Path, results: Results | None = None) -> list[Pa
     tables.to_csv(results, arms)
     with atomic_path(text) as part:
         part.write_text(tables.to_markdown(results), encoding="utf-8")
-    return [pdf, seeds, arms, text]
+    cost = tables.cost_to_csv(results, out / f"{run.name}.cost.csv")
+    drawn = figures.cost(out / f"{run.name}.cost", results)
+    return [pdf, seeds, arms, text, cost, *drawn]
+
+
+def write_latex(run: Run, out: Path, results: Results | None = None) -> list[Path]:
+    """Write STUDY.SCALE.tex: the tables."""
+    path = out / f"{run.name}.tex"
+    with atomic_path(path) as part:
+        part.write_text(to_latex(_checked(run, results or Results.of(run))), encoding="utf-8")
+    return [path]
+
+
+WRITERS = {"pdf": write_report, "tex": write_latex}  # by --format
+
+
+def _checked(run: Run, results: Results) -> Results:
+    if not results.records:
+        raise CabenchError(
+            f"{run.name} has no records in {run.store.results} yet; "
+            f"start with `cabench run {results.manifest.study_file}`"
+        )
+    return results
 
 
 def compile_pdf(results: Results, store: Store) -> bytes:
-    """The PDF: equal bytes for equal manifest, records, curves and sample grids."""
+    """The PDF: on one day and commit, equal bytes for equal manifest, records, curves and grids."""
     return compile_template(
         "report.typ", lambda folder: content(results) | images.draw(results, store, folder)
     )

@@ -13,10 +13,12 @@ from matplotlib.text import Text
 from PIL import Image
 
 from cabench.analysis import figures
-from cabench.analysis.figures.arms import arm_styles, spread
+from cabench.analysis.figures.arms import arm_styles, palette, spread
 from cabench.analysis.figures.bins import by_bin
 from cabench.analysis.figures.curves import heldout
 from cabench.analysis.figures.forest import limits
+from cabench.analysis.figures.grid import _heads
+from cabench.evidence.design import Design
 from cabench.evidence.statistics import paired_difference
 
 pytestmark = pytest.mark.slow
@@ -50,7 +52,7 @@ def _inside(figure, texts):
     )
 
 
-def test_every_chart_is_a_png_and_an_svg(study, tmp_path):
+def test_every_chart_is_a_png_an_svg_and_a_pdf(study, tmp_path):
     example = study(["native", "native+dw", "can-3"])
     for key, curves in example.curves.items():
         curves["weights"] = make_weights(key.partition("@")[0])
@@ -60,9 +62,10 @@ def test_every_chart_is_a_png_and_an_svg(study, tmp_path):
         if figure.name == "lengths":  # of one length
             assert written == []
             continue
-        png, svg = written
+        png, svg, pdf = written
         assert png.suffix == ".png" and Image.open(png).width > 900
         assert svg.read_text().rstrip().endswith("</svg>")
+        assert pdf.read_bytes().startswith(b"%PDF") and pdf.stat().st_size > 5000
 
 
 def test_forest_rows_and_small_print(study, tmp_path, drawn):
@@ -121,18 +124,46 @@ def test_labels_stay_on_the_page_and_apart(study, long_names, tmp_path, drawn, m
     assert not _texts_overlap(lines, direct) and _inside(lines, direct)
 
 
-def test_svg_has_the_same_bytes_each_time(study, tmp_path):
+def test_files_have_the_same_bytes_each_time(study, tmp_path):
     results = study(["native", "native+dw", "can-3"]).results()
-    one = figures.forest(tmp_path / "a", results)[1].read_bytes()
-    assert one == figures.forest(tmp_path / "b", results)[1].read_bytes()
+    pairs = zip(*(figures.forest(tmp_path / name, results) for name in "ab"), strict=True)
+    assert all(a.read_bytes() == b.read_bytes() for a, b in pairs)
+
+
+@pytest.mark.parametrize("count", [14, 18, 30, 60])
+def test_no_two_arms_have_the_same_colour(count):
+    assert len(set(palette(count))) == count
+
+
+def test_forest_bars_are_those_of_one_arm_and_of_all(study, tmp_path, drawn):
+    results = study(["native", "native+dw", "can-3"]).results()
+    figures.forest(tmp_path / "f", results)
+    row = results.compare_arms(["kid"])[2]
+    joint = Design.of(results.manifest).jointly(row.difference, 2)
+    bars = {
+        line.get_linewidth(): list(line.get_xdata())
+        for line in drawn[0].axes[0].lines
+        if list(line.get_ydata()) == [1, 1]
+    }
+    low, high = drawn[0].axes[0].get_xlim()
+    for width, effect in ((0.8, joint), (2.2, row.difference)):
+        ends = [max(1000 * effect.low, low), min(1000 * effect.high, high)]
+        assert bars[width] == pytest.approx(ends)
+
+
+def test_column_heads_break_between_words_or_are_turned():
+    upright = _heads(["T-shirt/top", "Bag"], 64)
+    assert upright[1].width > upright[1].height
+    turned = _heads(["Activities", "Bag"], 64)  # one word, wider than its column
+    assert all(head.height > head.width for head in turned)
 
 
 def test_curves_of_one_seed_one_point_and_none(study, tmp_path, drawn):
     example = study(["native", "native+dw", "can-3"], seeds=1)
-    assert len(figures.curves(tmp_path / "one", example.results())) == 2
+    assert len(figures.curves(tmp_path / "one", example.results())) == 3
     for curve in example.curves.values():
         curve["heldout"] = {"images": [7000], "loss": curve["heldout"]["loss"][:1]}
-    assert len(figures.curves(tmp_path / "point", example.results())) == 2
+    assert len(figures.curves(tmp_path / "point", example.results())) == 3
     example.curves.clear()
     assert figures.curves(tmp_path / "none", example.results()) == []
     assert heldout(example.results()).empty
@@ -195,6 +226,17 @@ def test_grid_puts_the_same_label_in_the_same_column(tmp_path):
     assert at[10][1] == at[30][1] == at[110][1] == at[130][1] < at[20][1] == at[140][1]
     assert at[10][0] == at[20][0] and at[30][0] - at[10][0] == 58  # 56 and a gap of 2
     assert at[110][0] - at[30][0] == 58 + 12  # and between blocks
+
+
+def test_grid_names_its_rows(tmp_path):
+    samples, labels = {"one": _flat([10, 20, 30, 40])}, ["bag", "boot"] * 2
+    (plain,) = figures.grid(tmp_path / "a", ["one"], samples, labels)
+    (named,) = figures.grid(tmp_path / "b", ["one"], samples, labels, rows=["flat", "round"])
+    before, after = (np.asarray(Image.open(path)) for path in (plain, named))
+    (top, left), (below, _) = _corner(after, 10), _corner(after, 30)
+    assert left > _corner(before, 10)[1]
+    for y in (top, below):  # dark letters beside the row
+        assert (after[y + 10 : y + 46, left - 40 : left - 4] < 140).any()
 
 
 def test_grid_enlarges_without_smoothing(tmp_path):

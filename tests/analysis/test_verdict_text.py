@@ -4,7 +4,7 @@ import pytest
 from example_study import make_claim
 
 from cabench.analysis import tables
-from cabench.analysis.verdict_text import claim_rows, outcome
+from cabench.analysis.verdict_text import claim_rows, outcome, outcome_of
 from cabench.evidence.verdicts import Verdict
 from cabench.records.schema import ManifestClaim
 
@@ -47,6 +47,30 @@ def test_counts_and_added_claims_have_sentences_of_their_own():
         "The one tested claim is unresolved. Counting decides 3 claims about cost: 1 true, "
         "1 false, 1 not counted. The one tested claim added to the study is supported."
     )
+
+
+def test_an_open_claim_says_where_its_differences_point(study):
+    example = study(["native", "native+dw", "can-3"], seeds=4)
+    example.manifest["claims"] = [
+        make_claim("can-3", "native+dw", id="one"),
+        make_claim("can-3", "native+dw", ["kid", "condition_accuracy"], id="both"),
+    ]
+    for s, shift in enumerate((0.003, -0.002, 0.002, 0.001)):
+        for name, sign in (("kid", 1), ("condition_accuracy", 1)):
+            base = example.records[f"native+dw@{s}"]["metrics"][name]
+            example.records[f"can-3@{s}"]["metrics"][name] = base + sign * shift
+    rows = {row.id: row for row in claim_rows(example.results())}
+    assert rows["one"].word == rows["both"].word == "unresolved"
+    assert rows["one"].verdict == "unresolved, points the other way"
+    assert rows["both"].verdict == "unresolved, points the other way in KID"
+    assert "| unresolved, points the other way |" in tables.to_markdown(example.results())
+
+
+def test_one_seed_has_no_test_and_its_table_all_the_same(study):
+    results = study(["native", "native+dw", "can-3"], seeds=1).results()
+    assert outcome_of(results) == "One seed, no test: 3 claims not tested."
+    rows = {row.id: row for row in claim_rows(results)}
+    assert rows["C2"].verdict == "one seed, no test" and "n = 1" in rows["C2"].evidence
 
 
 def test_evidence_names_every_metric(study):

@@ -19,7 +19,7 @@ def test_the_matrix_agrees_with_known_properties_of_kid_and_accuracy(tmp_path):
     assert effects["condition_accuracy", "shuffled labels"] == "worse"
     assert effects["kid", "blur"] == effects["condition_accuracy", "blur"] == "worse"
     assert effects["memorised", "memorised"] == "worse"
-    assert {p.suffix for p in out.iterdir()} == {".csv", ".md", ".png", ".svg"}
+    assert {p.suffix for p in out.iterdir()} == {".csv", ".md", ".png", ".svg", ".pdf"}
     kid = frame[(frame.metric == "kid") & (frame.corruption == "blur")].iloc[0]
     assert kid["shift"] == pytest.approx((kid["corrupted"] - kid["intact"]) / kid["sd"], rel=1e-6)
 

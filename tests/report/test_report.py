@@ -3,7 +3,9 @@
 import subprocess
 import sys
 
+import numpy as np
 import pandas as pd
+import pypdfium2
 import pytest
 from cli import cabench
 from example_study import make_failed
@@ -16,7 +18,9 @@ from cabench.evidence.results import Results
 from cabench.records.runs import Run, find_run
 from cabench.records.store import CURVES, SHEET
 from cabench.report.report import compile_pdf, write_report
+from cabench.runtime import source
 from cabench.runtime.files import read_json
+from cabench.version import __version__
 
 pytestmark = pytest.mark.slow
 
@@ -32,11 +36,17 @@ def test_the_answer_is_on_the_first_page(make_run, text_of, tmp_path):
     order = [
         "layer_placement",
         "Which layers should be condition-aware?",
+        "Condition-Aware Neural Network for Controlled Image Generation, CVPR 2024",
+        f"Report of {source.today()} by cabench {__version__}, commit {source.commit()}",
         "The one tested claim is supported; 2 not tested.",
+        "Lowest KID ×10³ @2000 of 3 arms: can-3",
+        "to the baseline, native+dw: better; at 1.05 times the MACs",
+        "Table 1: Claims",
         "CAN beats adaptive normalisation",
         "Small networks only.",
         "Figure 1:",
-        "Results",
+        "Table 2: What each arm is",
+        "native what native is",
     ]
     places = [first.index(part) for part in order]
     assert places == sorted(places)
@@ -157,8 +167,8 @@ def test_one_seed_has_no_interval(make_run, text_of, tmp_path):
     text = " ".join(text_of(write_report(make_run(seeds=1), tmp_path)[0]))
     assert (
         "One seed: no interval" in text
-        and "needs 2 seeds" in text
-        and "±" not in (text.split("Results", 1)[1].split("Protocol (scale", 1)[0])
+        and "One seed, no test: 3 claims not tested." in text
+        and "±" not in text.split("Scores and cost", 1)[1].split("Quality against cost", 1)[0]
     )
 
 
@@ -183,7 +193,7 @@ def test_no_record_is_one_line(make_run, tmp_path):
 
 def test_csv_has_a_row_per_arm_seed_and_metric(make_run, tmp_path):
     run = make_run(failed=[("can-3", 1)])
-    _, long, arms, markdown = write_report(run, tmp_path)
+    _, long, arms, markdown, *_ = write_report(run, tmp_path)
     actual = pd.read_csv(long)
     one = actual[(actual["arm"] == "native") & (actual["seed"] == 2) & (actual["metric"] == "kid")]
     assert one["value"].item() == pytest.approx(run.records()["native@2"].metrics["kid"])
@@ -213,6 +223,32 @@ def test_the_committed_run_has_its_report(text_of, tmp_path):
     pages = text_of(write_report(run, tmp_path)[0])
     assert "Of the 4 tested claims, 1 is supported and 3 are unresolved." in pages[0]
     assert "real images" in " ".join(pages)  # the grid of real images was read
+    assert min(filled(tmp_path / "layer_placement.quick.pdf")[:-1]) > 0.55  # no half-empty page
+
+
+def filled(pdf):
+    """How far down the page each page is filled, between its header and its footer."""
+    shares = []
+    with pypdfium2.PdfDocument(pdf) as document:
+        for page in document:
+            dark = np.asarray(page.render(scale=0.5).to_pil().convert("L")) < 160
+            top, bottom = round(0.08 * len(dark)), round(0.93 * len(dark))
+            rows = np.flatnonzero(dark[top:bottom].any(axis=1))
+            shares.append(rows.max(initial=0) / (bottom - top))
+    return shares
+
+
+def test_the_tables_as_latex_and_quality_against_cost(make_run, tmp_path):
+    run = make_run()
+    out = ("--out", tmp_path / "out", "--results", run.store.results)
+    code, shown, _ = cabench("report", "layer_placement", "--format", "tex", *out)
+    (path,) = (tmp_path / "out").iterdir()
+    assert code == 0 and str(path) in shown and path.name == "layer_placement.quick.tex"
+    assert "can-3 & 3 & " in path.read_text() and r"\bottomrule" in path.read_text()
+    code, _, err = cabench("report", "layer_placement", "--format", "word", *out)
+    assert code == 2 and "'word' is not one of 'pdf', 'tex'" in err
+    written = {path.name for path in write_report(run, tmp_path / "all")}
+    assert {f"layer_placement.quick.cost.{end}" for end in ("csv", "png", "svg", "pdf")} <= written
 
 
 def test_a_figure_half_written_is_never_seen(make_run, tmp_path, monkeypatch):

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import seaborn
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
+from matplotlib.colors import to_rgb
 
 from cabench.analysis.figures.style import ALONE, BOUND, CYCLE, INK, NATIVE, Look
 from cabench.analysis.formatting import fold, range_text
 from cabench.evidence.results import Results
 
+LIGHTNESS, SATURATION = (0.3, 0.45, 0.6, 0.75), (0.95, 0.5)  # of further arms' colours
 LINE = 0.155  # inches of height that a direct label needs
 
 
@@ -29,6 +33,7 @@ def arm_styles(results: Results, arms: Sequence[str]) -> dict[str, dict[str, Any
     The baseline is black; a lower bound is dotted grey.
     """
     styles: dict[str, dict[str, Any]] = {}
+    colours = palette(len(arms))
     used = 0
     for arm in arms:
         if results.is_lower_bound(arm):
@@ -37,9 +42,29 @@ def arm_styles(results: Results, arms: Sequence[str]) -> dict[str, dict[str, Any
             styles[arm] = {"color": INK, "linestyle": "-"}
         else:
             dashes = "-" if results.has_native(arm) else (0, (4, 1.5))
-            styles[arm] = {"color": CYCLE[used % len(CYCLE)], "linestyle": dashes}
+            styles[arm] = {"color": colours[used], "linestyle": dashes}
             used += 1
     return styles
+
+
+@cache
+def palette(count: int) -> list[str]:
+    """Colours that all differ: CYCLE, then each time the candidate that is farthest from them."""
+    candidates = [
+        colour
+        for lightness in LIGHTNESS
+        for saturation in SATURATION
+        for colour in seaborn.husl_palette(30, s=saturation, l=lightness).as_hex()
+    ]
+    points = np.array([to_rgb(colour) for colour in candidates])
+    chosen = list(CYCLE)
+    taken = np.array([to_rgb(colour) for colour in (*chosen, INK, BOUND)])
+    nearest = np.linalg.norm(points[:, None] - taken, axis=2).min(axis=1)
+    while len(chosen) < min(count, len(candidates)):
+        best = int(nearest.argmax())
+        chosen.append(candidates[best])
+        nearest = np.minimum(nearest, np.linalg.norm(points - points[best], axis=1))
+    return chosen
 
 
 def row_names(arms: Sequence[str], look: Look) -> list[str]:

@@ -44,9 +44,11 @@ def claim(path: str | Path, entry: Entry, look: Look = SCREEN) -> list[Path]:
         axes.set_xlim(-reach, reach)
         axes.set_ylim(len(rows) - 0.4, -0.6)
         axes.axvline(0, color=INK, linewidth=0.9, zorder=1)
-        axes.set_yticks(range(len(rows)), [axis_title(m.title_without_arrow) for _, m in rows])
+        rivals = list(dict.fromkeys(part.sides[1] for part, _ in rows))
+        axes.set_yticks(range(len(rows)), [_name(*row, rivals) for row in rows])
         axes.tick_params(axis="y", length=0)
-        sides = f"← {entry.own.claim.than} better      {entry.own.claim.better} better →"
+        rival = rivals[0] if len(rivals) == 1 else "rival"
+        sides = f"← {rival} better      {entry.own.claim.better} better →"
         axes.set_xlabel(sides, parse_math=False)
         texts = axes.secondary_yaxis("right")
         texts.set_yticks(range(len(rows)), [_number(*row) for row in rows])
@@ -59,6 +61,12 @@ def claim(path: str | Path, entry: Entry, look: Look = SCREEN) -> list[Path]:
         )
         title = f"{entry.own.claim.id}: {entry.own.claim.says}"
         return finish(figure, path, look, title, text)
+
+
+def _name(part: Evidence, metric: Metric, rivals: list[str]) -> str:
+    """The metric, and the rival where there are several."""
+    title = axis_title(metric.title_without_arrow)
+    return title if len(rivals) == 1 else f"{title}, against {axis_title(part.sides[1])}"
 
 
 def _has_spread(part: Evidence) -> bool:

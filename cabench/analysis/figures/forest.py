@@ -20,6 +20,7 @@ from cabench.analysis.figures.style import (
     new_figure,
 )
 from cabench.evidence.arms import ArmResult
+from cabench.evidence.design import Design
 from cabench.evidence.metric import SUPPORT, Metric
 from cabench.evidence.results import Results
 from cabench.evidence.statistics import ALPHA, Estimate
@@ -70,6 +71,7 @@ def _rows(results: Results, metric: Metric) -> list[ArmResult]:
 def _panel(
     axes: Axes, results: Results, metric: Metric, rows: Sequence[ArmResult], look: Look
 ) -> None:
+    design = Design.of(results.manifest)
     effects = [row.difference.scaled(metric.scale) for row in rows]
     low, high = limits(effects, [row.role == "bound" for row in rows])
     axes.set_xlim(low, high)
@@ -82,14 +84,15 @@ def _panel(
         elif not low <= effect.mean <= high:
             _arrow(axes, effect.mean, y, colour, look)
         else:
-            _row(axes, effect, y, colour, filled=row.p_holm < ALPHA)
+            joint = design.jointly(effect, row.tests)
+            _row(axes, effect, joint, y, colour, filled=row.p_holm < ALPHA)
     better = "better →" if metric.higher_is_better else "← better"
     axes.xaxis.set_major_locator(MaxNLocator(6 if look.titled else 4, steps=[1, 2, 5, 10]))
     axes.set_xlabel(f"difference in {axis_title(metric.title_without_arrow)}   ({better})")
 
 
-def _row(axes: Axes, effect: Estimate, y: int, colour: str, filled: bool) -> None:
-    """Seeds as dots above the line, interval, mean; an interval past the edge ends in a tip."""
+def _row(axes: Axes, effect: Estimate, joint: Estimate, y: int, colour: str, filled: bool) -> None:
+    """Seeds as dots above the line, both intervals, mean; one past the edge ends in a tip."""
     low, high = axes.get_xlim()
     axes.plot(
         effect.values.to_numpy(),
@@ -101,10 +104,12 @@ def _row(axes: Axes, effect: Estimate, y: int, colour: str, filled: bool) -> Non
         markeredgewidth=0,
         zorder=3,
     )
-    if effect.has_interval:
-        ends = [max(effect.low, low), min(effect.high, high)]
-        axes.plot(ends, [y, y], color=colour, linewidth=1.6, solid_capstyle="butt", zorder=2)
-        for past, edge, tip in ((effect.low < low, low, "<"), (effect.high > high, high, ">")):
+    for each, width in ((joint, 0.8), (effect, 2.2)):
+        if not each.has_interval:
+            continue
+        ends = [max(each.low, low), min(each.high, high)]
+        axes.plot(ends, [y, y], color=colour, linewidth=width, solid_capstyle="butt", zorder=2)
+        for past, edge, tip in ((each.low < low, low, "<"), (each.high > high, high, ">")):
             if past:
                 axes.plot(edge, y, tip, color=colour, markersize=5, clip_on=False, zorder=4)
     axes.plot(
@@ -170,8 +175,14 @@ def _caption(rows: Sequence[ArmResult], sequential: bool) -> str:
     else:
         bar = "confidence sequence" if sequential else "Student-t interval"
         test = "an anytime-valid" if sequential else "a two-sided"
+        tests = max(row.tests for row in rows)
+        joint = (
+            f"; thin bar: the same for all {tests} arms at once (Bonferroni), where seeds suffice"
+            if tests > 1
+            else ""
+        )
         text += (
-            f"Circle: mean; bar: 95 % {bar}; dots above: single seeds. Filled circle: p < .05 in "
-            f"{test} paired t test, after Holm's correction over the arms. "
+            f"Circle: mean; bar: 95 % {bar}{joint}; dots above: single seeds. Filled circle: "
+            f"p < .05 in {test} paired t test, after Holm's correction over the arms. "
         )
     return text + "Blue: with the native method; orange: without it; grey: lower bound, not tested."

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from cabench.analysis.figures.style import DPI
-from cabench.analysis.formatting import fold
+from cabench.analysis.formatting import fold, pieces
 from cabench.runtime.files import atomic_path
 
 CELL, GAP, BLOCK_GAP, MARGIN = 56, 2, 12, 14  # pixels: smallest cell; gaps; around the page
@@ -32,18 +32,20 @@ def grid(
     labels: Sequence[str],
     real: np.ndarray | None = None,
     maps: Mapping[str, np.ndarray] | None = None,
+    rows: Sequence[str] = (),
 ) -> list[Path]:
     """Write a PNG: a block of rows per arm, a column per class, enlarged without smoothing.
 
     `samples[arm]`, `real` and `maps[stream]`: (k, C, H, W) uint8, C 1 or 3; maps are those of the
-    real images, below them; `labels`: the k class names, the same for all arms. Image i is at the
-    same place in every block; an arm without samples has empty cells. Many arms stand in parts side
-    by side, with the real images on top of each part.
+    real images, below them; `labels`: the k class names, the same for all arms; `rows`: the names
+    of a block's rows, such as styles. Image i is at the same place in every block; an arm without
+    samples has empty cells. Many arms stand in parts side by side, with the real images on top of
+    each part.
     """
     top: Blocks = [(REAL, real)] if real is not None else []
     top += (maps or {}).items()
     blocks = [(arm, samples.get(arm)) for arm in arms]
-    layout = Layout(top + blocks, labels)
+    layout = Layout(top + blocks, labels, rows)
     parts = _side_by_side(layout, top, blocks)
     page = Image.new("RGB", (layout.width * len(parts), layout.height(parts[0])), "white")
     for i, part in enumerate(parts):
@@ -67,7 +69,7 @@ def _side_by_side(layout: Layout, top: Blocks, blocks: Blocks) -> list[Blocks]:
 class Layout:
     """Sizes in pixels that all blocks share; draws one part of the page."""
 
-    def __init__(self, blocks: Blocks, labels: Sequence[str]):
+    def __init__(self, blocks: Blocks, labels: Sequence[str], rows: Sequence[str] = ()):
         high, wide = _checked(blocks, labels)
         classes = list(dict.fromkeys(labels))
         self.zoom = max(1, math.ceil(CELL / max(high, wide)))
@@ -77,6 +79,9 @@ class Layout:
         self.names = {name: fold(name, NAME_LETTERS) for name, _ in blocks}
         lines = [(name == REAL, line) for name, lines in self.names.items() for line in lines]
         self.left = MARGIN + 10 + int(max(font(bold).getlength(line) for bold, line in lines))
+        self.row_names = rows
+        if rows:
+            self.left += 10 + int(max(font().getlength(name) for name in rows))
         self.heads = _heads(classes, self.wide)
         self.top = MARGIN + 8 + max(head.height for head in self.heads)
         self.width = self.left + len(classes) * (self.wide + GAP) + MARGIN
@@ -97,6 +102,9 @@ class Layout:
         for name, images in blocks:
             for line, text in enumerate(self.names[name]):
                 draw.text((x + MARGIN, y + LINE * line), text, "black", font(name == REAL))
+            for row, text in enumerate(self.row_names):
+                middle = y + row * (self.high + GAP) + self.high // 2
+                draw.text((x + self.left - 8, middle), text, "#555555", font(), anchor="rm")
             for i, (row, column) in enumerate(self.cells):
                 corner = (
                     x + self.left + column * (self.wide + GAP),
@@ -158,9 +166,11 @@ def font(bold: bool = False) -> ImageFont.FreeTypeFont:
 
 
 def _heads(classes: list[str], wide: int) -> list[Image.Image]:
-    """Class names as images; all turned by 90 degrees where one is wider than its column."""
-    heads = [_head(fold(name, max(6, wide // 8))) for name in classes]
-    if all(head.width <= wide + GAP and head.height <= 3 * LINE for head in heads):
+    """Class names as images; all turned by 90 degrees where a word is wider than its column."""
+    letters = max(6, wide // 8)
+    heads = [_head(fold(name, letters)) for name in classes]
+    whole = all(len(piece) <= letters for name in classes for piece in pieces(name))
+    if whole and all(h.width <= wide + GAP and h.height <= 3 * LINE for h in heads):
         return heads
     turned = [_head(fold(name, TURNED_LETTERS)[: max(1, wide // LINE)]) for name in classes]
     return [head.rotate(90, expand=True) for head in turned]

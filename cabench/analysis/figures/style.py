@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +36,8 @@ CYCLE = (
     "#6699CC",
 )
 DPI = 150
+# Formats of a figure for a screen, with the metadata that leaves out the date
+UNDATED: dict[str, Any] = {"png": None, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
 RC: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 9,
@@ -53,6 +55,7 @@ RC: dict[Any, Any] = {
     "axes.spines.right": False,
     "svg.hashsalt": "cabench",
     "svg.fonttype": "path",
+    "pdf.fonttype": 42,  # TrueType: text that can be searched and edited
 }
 
 
@@ -67,7 +70,7 @@ class Look:
     # fmt: on
 
 
-SCREEN = Look(1.0)  # a PNG and an SVG that stand alone
+SCREEN = Look(1.0)  # a PNG, an SVG and a PDF that stand alone
 PAGE = Look(0.85, width=6.69, titled=False)  # an SVG for a column of 170 mm
 
 
@@ -115,14 +118,13 @@ def axis_title(label: str) -> str:
     return re.sub(r"x10\^(-?\d+)", r"×10$^{\1}$", label.replace("$", r"\$"))
 
 
-def save(figure: Figure, path: str | Path, kinds: tuple[str, ...] = ("png", "svg")) -> list[Path]:
+def save(figure: Figure, path: str | Path, kinds: Sequence[str] = tuple(UNDATED)) -> list[Path]:
     """Save `path` in each format, atomically; equal figures give equal bytes."""
     path = Path(path)
-    stem = path.with_suffix("") if path.suffix in (".png", ".svg") else path
+    stem = path.with_suffix("") if path.suffix.removeprefix(".") in UNDATED else path
     written = [stem.with_name(f"{stem.name}.{kind}") for kind in kinds]
     for file, kind in zip(written, kinds, strict=True):
         with atomic_path(file) as part:
-            metadata = {"Date": None} if kind == "svg" else None
-            figure.savefig(part, format=kind, dpi=DPI, metadata=metadata)
+            figure.savefig(part, format=kind, dpi=DPI, metadata=UNDATED[kind])
         figure.set_layout_engine("none")  # the layout is the same; finding it takes half the time
     return written
