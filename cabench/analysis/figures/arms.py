@@ -57,7 +57,7 @@ def palette(count: int) -> list[str]:
         for colour in seaborn.husl_palette(30, s=saturation, l=lightness).as_hex()
     ]
     points = np.array([to_rgb(colour) for colour in candidates])
-    chosen = list(CYCLE)
+    chosen: list[str] = list(CYCLE)
     taken = np.array([to_rgb(colour) for colour in (*chosen, INK, BOUND)])
     nearest = np.linalg.norm(points[:, None] - taken, axis=2).min(axis=1)
     while len(chosen) < min(count, len(candidates)):
