@@ -1,0 +1,282 @@
+"""The data of a page's charts, as plain JSON. Texts are those of the tables and the PDF."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from cabench.analysis.figures.arms import mean_over_seeds, where
+from cabench.analysis.figures.curves import heldout
+from cabench.analysis.figures.forest import limits
+from cabench.analysis.figures.weight_curves import PANELS, with_ratio
+from cabench.analysis.formatting import (
+    effect_decimals,
+    effect_text,
+    level_text,
+    p_text,
+)
+from cabench.analysis.summary import Cell, difference_title, summary
+from cabench.analysis.training_curves import loss_frame, weight_frame
+from cabench.errors import CabenchError
+from cabench.evidence.arms import ArmResult
+from cabench.evidence.metric import Metric
+from cabench.evidence.results import Results
+from cabench.evidence.statistics import ALPHA, Estimate
+from cabench.records.spec import Json
+from cabench.report.document import typeset
+from cabench.runtime.files import LOG, read_json
+
+DIGITS = 5  # significant digits of a point of a curve
+COSTS = {"macs": "MACs of one forward pass", "params": "parameters", "time": "training time"}
+TIME = "seconds of training per 1,000 images"
+
+
+def groups(results: Results) -> dict[str, str]:
+    """By arm: 'baseline', 'bound', 'native' (with the native method) or 'alone' (without it)."""
+    return {arm: _group(results, arm) for arm in results.arms}
+
+
+def _group(results: Results, arm: str) -> str:
+    if arm == results.manifest.baseline:
+        return "baseline"
+    if results.is_lower_bound(arm):
+        return "bound"
+    return "native" if results.has_native(arm) else "alone"
+
+
+# ---- scores ------------------------------------------------------------------------------------
+
+
+def metrics(results: Results) -> list[Json]:
+    """The study's metrics, the primary one first, each with every arm's level and difference."""
+    first = results.primary.name
+    names = [first, *(name for name in results.metrics if name != first)]
+    printed = {column.title: column.cells for column in summary(results).columns}
+    return [_metric(results, results.metrics[name], printed) for name in names]
+
+
+def _metric(results: Results, metric: Metric, printed: Mapping[str, Sequence[Cell]]) -> Json:
+    """A metric's rows by arm. Numbers that the table prints are written as there."""
+    rows = results.compare_arms([metric.name])
+    texts = [printed.get(title, ()) for title in (metric.title, difference_title(metric))]
+    written = itertools.zip_longest(*(cells[: len(rows)] for cells in texts))
+    costs = {arm: cost_of(results, arm) for arm in results.arms}
+    levels = {row.arm: row.level.mean for row in rows}
+    effects = [row.difference.scaled(metric.scale) for row in rows if not row.is_baseline]
+    bounds = [row.role == "bound" for row in rows if not row.is_baseline]
+    return {
+        "name": metric.name,
+        "title": typeset(metric.title),
+        "higher": metric.higher_is_better,
+        "limits": limits(effects, bounds),  # of the forest plot, as in the PDF
+        "rows": {
+            row.arm: _row(row, metric, *cells)
+            for row, cells in itertools.zip_longest(rows, written, fillvalue=(None, None))
+        },
+        "fronts": {
+            cost: front(
+                {arm: costs[arm][cost] for arm in results.contenders},
+                levels,
+                metric.higher_is_better,
+            )
+            for cost in COSTS
+        },
+    }
+
+
+def _row(row: ArmResult, metric: Metric, level_cell: Cell | None, cell: Cell | None) -> Json:
+    level, effect = row.level.scaled(metric.scale), row.difference.scaled(metric.scale)
+    level_as = level_cell.text if level_cell else level_text(level, effect_decimals(level))
+    effect_as = cell.text if cell else effect_text(effect, effect_decimals(effect))
+    return {
+        "level": _estimate(level, level_as),
+        "effect": _estimate(effect, effect_as),
+        "p": typeset(f"{p_text(row.p_holm)} after Holm") if math.isfinite(row.p_holm) else "",
+        "decided": bool(row.p_holm < ALPHA),
+    }
+
+
+def _estimate(estimate: Estimate, text: str) -> Json | None:
+    if not estimate.n:
+        return None
+    return {
+        "mean": estimate.mean,
+        "low": _finite(estimate.low),
+        "high": _finite(estimate.high),
+        "n": estimate.n,
+        "text": typeset(text),
+        "seeds": dict(
+            zip(map(str, estimate.values.index), map(_rounded, estimate.values), strict=True)
+        ),
+    }
+
+
+# ---- cost --------------------------------------------------------------------------------------
+
+
+def cost_of(results: Results, arm: str) -> dict[str, float | None]:
+    """MACs, parameters and seconds of training per 1,000 images; None where not recorded."""
+    cost = results.costs[arm]
+    time = 1000 / cost.images_per_s if cost.images_per_s > 0 else math.nan
+    return {"macs": _finite(cost.macs), "params": _finite(cost.params), "time": _finite(time)}
+
+
+def front(costs: dict[str, float | None], scores: dict[str, float], higher: bool) -> list[str]:
+    """The Pareto front by rising cost: arms that no other arm equals or beats in both.
+
+    Of arms that are equal in both, the first counts.
+    """
+    sign = -1 if higher else 1
+    points = [
+        (cost, sign * scores[arm], i, arm)
+        for i, (arm, cost) in enumerate(costs.items())
+        if cost is not None and math.isfinite(scores[arm])
+    ]
+    best, arms = math.inf, []
+    for _, score, _, arm in sorted(points):
+        if score < best:
+            best = score
+            arms.append(arm)
+    return arms
+
+
+# ---- over training, over size -------------------------------------------------------------------
+
+
+def curves(results: Results) -> list[Json]:
+    """Held-out loss, its difference to the baseline's, and training loss, over images seen."""
+    held, losses = heldout(results), loss_frame(results)
+    baseline = results.manifest.baseline
+    base = where(held, arm=baseline).drop(columns="arm")
+    both = held.merge(base, on=["seed", "images"], suffixes=("", "_base"))
+    difference = both.assign(loss=both["loss"] - both["loss_base"])
+    difference = difference.loc[~difference["arm"].isin([baseline])]
+    parts = [
+        (f"held-out loss minus {baseline}'s, same seed", difference, True),
+        ("held-out loss", held, True),
+        ("training loss", where(losses, kind="train"), False),
+    ]
+    return [
+        {"title": title, "lines": _lines(frame, "loss", results.arms, with_seeds)}
+        for title, frame, with_seeds in parts
+        if not frame.empty
+    ]
+
+
+def weights(results: Results) -> list[Json]:
+    """Measures of generated weights over images seen: a panel per kind of site."""
+    rows = with_ratio(weight_frame(results))
+    if rows.empty:
+        return []
+    return [
+        {
+            "title": " ".join(title.split()),
+            "log": measure not in ("effective_rank", "share_both"),
+            "panels": [
+                {"site": site, "lines": _lines(where(of_measure, site=site), "value", results.arms)}
+                for site in of_measure["site"].unique()
+            ],
+        }
+        for measure, title in PANELS.items()
+        if not (of_measure := where(rows, measure=measure)).empty
+    ]
+
+
+def _lines(
+    frame: pd.DataFrame, value: str, arms: Sequence[str], with_seeds: bool = False
+) -> dict[str, Json]:
+    """By arm: images, the mean over seeds, and each seed's values where asked for."""
+    lines: dict[str, Json] = {}
+    for arm in arms:
+        rows = where(frame, arm=arm)
+        rows = rows.loc[np.isfinite(rows[value].to_numpy(dtype=float))]
+        if rows.empty:
+            continue
+        mean = mean_over_seeds(rows, value)
+        lines[arm] = {"x": [int(x) for x in mean.index], "y": [_rounded(y) for y in mean]}
+        if with_seeds and rows["seed"].nunique() > 1:
+            lines[arm]["seeds"] = [
+                [[int(x), _rounded(y)] for x, y in zip(of["images"], of[value], strict=True)]
+                for _, of in rows.groupby("seed")
+            ]
+    return lines
+
+
+def lengths(results: Results) -> Json | None:
+    """The primary metric and its difference after each length of training; None of one length."""
+    if len(results.by_length) < 2:
+        return None
+    metric = results.primary
+    parts: dict[str, Any] = {"level": {}, "effect": {}}
+    for images, after in results.by_length.items():
+        for arm, row in _metric(after, metric, {})["rows"].items():
+            for part, lines in parts.items():
+                if row[part] is not None:
+                    lines.setdefault(arm, []).append({"x": images} | row[part])
+    texts = {"title": typeset(metric.title), "x": "training images"}
+    return texts | {"difference": f"difference to {results.manifest.baseline}"} | parts
+
+
+def ladder(results: Results, folder: Path) -> Json | None:
+    """The effect over training MACs that `cabench ladder` wrote for this study; None without.
+
+    A file that is not one of its form is logged and left out.
+    """
+    path = folder / f"ladder.{results.manifest.study}" / "ladder.json"
+    if not path.is_file():
+        return None
+    try:
+        document = read_json(path)
+        if document["study"] != results.manifest.study:
+            return None
+        lines: dict[str, list[Json]] = {}
+        for rung in document["rungs"]:
+            for arm in results.arms:
+                entry = rung["arms"].get(arm)
+                if entry and entry["log_effect"]:
+                    lines.setdefault(arm, []).append(_on_rung(rung, entry))
+        title = results.metrics[document["metric"]].title_without_arrow
+    except (KeyError, TypeError, ValueError, AttributeError, CabenchError) as error:
+        LOG.warning("%s is left out: not a ladder (%s)", path, error)
+        return None
+    if not lines:
+        return None
+    difference = f"difference to {results.manifest.baseline} in log score, in per cent"
+    texts = {"title": typeset(title), "x": "training MACs", "difference": difference}
+    return texts | {"effect": lines}
+
+
+def _on_rung(rung: Json, entry: Json) -> Json:
+    """A point of an arm's line: its difference in log score, in per cent."""
+    part = entry["log_effect"]
+    mean, low, high = (
+        None if part[name] is None else 100 * math.expm1(float(part[name]))
+        for name in ("mean", "low", "high")
+    )
+    text = f"{mean:+.1f} %" + ("" if low is None else f" [{low:+.1f}, {high:+.1f}]")
+    return {
+        "x": float(entry["macs"]),
+        "mean": mean,
+        "low": low,
+        "high": high,
+        "n": int(part["n"]),
+        "text": typeset(f"{text}, scale {rung['scale']}"),
+    }
+
+
+# ---- numbers -------------------------------------------------------------------------------------
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None
+
+
+def _rounded(value: Any) -> float:
+    return float(f"{float(value):.{DIGITS}g}")
+

@@ -1,0 +1,157 @@
+"""A study's page: one HTML file with its answer, tables, charts, samples, protocol and records."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from cabench.analysis.footnotes import footnotes, warnings
+from cabench.analysis.formatting import NONE
+from cabench.analysis.summary import Cell, TextTable, guidance, summary
+from cabench.analysis.tables import AS_STATED, GUIDANCE, OTHER, by_length, number_text
+from cabench.analysis.verdict_text import claim_rows, outcome_of
+from cabench.evidence.results import Results
+from cabench.records.runs import Run
+from cabench.records.spec import Json
+from cabench.report import methods_section as methods
+from cabench.report.assumptions import assumptions
+from cabench.report.document import DASH, progress_notices, typeset
+from cabench.runtime.files import atomic_path
+from cabench.web import charts
+from cabench.web.render import render
+from cabench.web.viewer import viewer
+
+NUMBER = re.compile(r"[+-]?\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?")
+MARKS = {  # beside a verdict's word, so that colour is not all that tells them apart
+    "supported": "✓",
+    "supported, small": "✓",
+    "by construction": "✓",
+    "contradicted": "✗",
+    "contradicted, small": "✗",
+    "equivalent": "=",
+    "unresolved": "?",
+    "not tested": "–",
+}
+
+
+@dataclass(frozen=True)
+class Link:
+    """A link of a page's navigation."""
+
+    title: str
+    address: str
+
+
+def write_page(run: Run, results: Results, out: Path) -> Path:
+    """Write STUDY.SCALE.html; `results` are the run's, with curves."""
+    path = out / f"{run.name}.html"
+    with atomic_path(path) as part:
+        part.write_text(study_page(run, results), encoding="utf-8")
+    return path
+
+
+def study_page(run: Run, results: Results, live: str = "", links: tuple[Link, ...] = ()) -> str:
+    """The page as HTML: equal text for equal manifest, records, curves and sample grids."""
+    warned = warnings(results)
+    notes = [note for note in footnotes(results, with_caveat=False) if note not in warned]
+    swept = guidance(results)
+    data = page_data(run, results)
+    return render(
+        "study.html",
+        data,
+        live,
+        links=links,
+        name=run.name,
+        manifest=results.manifest,
+        outcome=outcome_of(results) or "The study states no claims.",
+        notices=[*progress_notices(results), *warned],
+        claims=claim_rows(results),
+        marks=MARKS,
+        other=OTHER,
+        as_stated=AS_STATED,
+        arms=cells(summary(results).with_n_column()),
+        groups=charts.groups(results),
+        trials=trials(results),
+        further=[
+            (typeset(title), cells(table))
+            for title, table in [*by_length(results), *([(GUIDANCE, swept)] if swept else [])]
+        ],
+        notes=[typeset(note) for note in notes],
+        protocol=methods.protocol(results),
+        descriptions=methods.arms(results),
+        failures=results.failures(),
+        assumptions=assumptions(results.records.values()),
+        command=methods.command(results.manifest),
+        software=methods.software(results),
+        machines=methods.machines(results),
+        time=methods.training_time(results),
+        has={name: bool(data[name]) for name in ("curves", "weights", "viewer", "over")},
+    )
+
+
+def page_data(run: Run, results: Results) -> Json:
+    """What the page's scripts read."""
+    over = [charts.lengths(results), charts.ladder(results, run.store.results)]
+    return {
+        "name": run.name,
+        "baseline": results.manifest.baseline,
+        "arms": charts.groups(results),
+        "metrics": charts.metrics(results),
+        "costs": {arm: charts.cost_of(results, arm) for arm in results.arms},
+        "curves": charts.curves(results),
+        "weights": charts.weights(results),
+        "over": [part for part in over if part is not None],
+        "viewer": viewer(results, run.store),
+        "records": packed(results),
+    }
+
+
+def packed(results: Results) -> str:
+    """The records by key, as JSON, compressed (gzip) and in base64."""
+    keys = dict.fromkeys(trial.key for trial in results.manifest.all_trials)
+    records = {key: results.records[key].dump() for key in keys if key in results.records}
+    text = json.dumps(records, separators=(",", ":"))
+    return base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode()
+
+
+# ---- tables ------------------------------------------------------------------------------------
+
+
+def cells(table: TextTable) -> Json:
+    """A table for the template: titles, and rows of name, status and cells with a sorting key."""
+    return {
+        "lead": table.lead,
+        "titles": [typeset(column.title) for column in table.columns],
+        "rows": [
+            {
+                "name": row.name,
+                "status": row.status,
+                "is_baseline": row.is_baseline,
+                "is_arm": row.n is not None,
+                "cells": [_cell(column.cells[i]) for column in table.columns],
+            }
+            for i, row in enumerate(table.rows)
+        ],
+    }
+
+
+def _cell(cell: Cell) -> Json:
+    """Text, the word of a test, and the first number, by which rows are sorted ('': none)."""
+    number = NUMBER.match(cell.text)
+    key = number[0].replace(",", "") if number else ""
+    text = DASH if cell.text == NONE else typeset(number_text(cell))
+    return {"text": text, "word": cell.word, "key": key}
+
+
+def trials(results: Results) -> dict[str, list[Json]]:
+    """By arm: seed, key and status ('complete', 'failed', 'missing') of its trials."""
+    by_arm: dict[str, list[Json]] = {arm: [] for arm in results.arms}
+    for trial in results.manifest.trials:
+        record = results.records.get(trial.key)
+        status = record.status if record else "missing"
+        by_arm[trial.arm].append({"seed": trial.seed, "key": trial.key, "status": status})
+    return by_arm
