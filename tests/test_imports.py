@@ -18,6 +18,7 @@ LAYERS = [
     "commands",
     "__init__",
     "api",
+    "web",
     "report",
     "analysis",
     "execution",
@@ -37,7 +38,7 @@ LAYERS = [
     "errors",
     "version",
 ]
-NO_TORCH = ("evidence", "records", "config", "analysis", "report")
+NO_TORCH = ("evidence", "records", "config", "analysis", "report", "web")
 HEAVY = {"torch", "ray", "pandas", "matplotlib", "seaborn", "scipy", "sklearn", "onnxruntime"}
 HEAVY |= {"diffusers", "transformers", "numpy", "optuna", "torch_fidelity"}
 

@@ -255,7 +255,7 @@ def report(
     out: options.Reports = REPORTS,
     kind: options.ReportFormat = "pdf",
 ) -> None:
-    """Write a study's report: PDF, CSV and Markdown. Trains nothing and needs no GPU."""
+    """Write a study's report: PDF, web page, CSV and Markdown. Trains nothing and needs no GPU."""
     from cabench.commands.report import show_overview, show_report
 
     if every is (study is not None):
@@ -264,6 +264,30 @@ def report(
         show_overview(results, out, kind)
     else:
         show_report(study, scale, results, out, kind)
+
+
+@app.command()
+def site(
+    folder: Annotated[Path, typer.Argument(callback=options.directory, help="Output directory")],
+    results: options.Results = RESULTS,
+) -> None:
+    """Write a static site: a page per study and method, an index and a leaderboard."""
+    from cabench.commands.site import write_site
+
+    write_site(folder, results)
+
+
+@app.command()
+def serve(
+    study: options.AnyStudyName = None,
+    scale: options.RunScale = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free")] = 8765,
+    results: options.Results = RESULTS,
+) -> None:
+    """Show a study that runs, or all of them, as web pages on this machine; they refresh."""
+    from cabench.commands.site import serve_site
+
+    serve_site(study, scale, results, port)
 
 
 app.command()(score)

@@ -7,10 +7,11 @@ from pathlib import Path
 from cabench.analysis import tables
 from cabench.errors import CabenchError
 from cabench.evidence.results import Results
-from cabench.records.runs import find_run, runs_or_reference
+from cabench.records.runs import Run, find_run, runs_or_reference
 from cabench.report.document import progress_notices
 from cabench.report.overview import write_overview
 from cabench.report.report import WRITERS
+from cabench.web.page import write_page
 
 
 def show_report(study: str, scale: str | None, results: Path, out: Path, kind: str = "pdf") -> None:
@@ -20,7 +21,7 @@ def show_report(study: str, scale: str | None, results: Path, out: Path, kind: s
     """
     run = find_run(results, study, scale, or_reference=True)
     shown = Results.of(run, with_curves=True)
-    paths = WRITERS[kind](run, out, shown)
+    paths = _write(run, shown, out, kind)
     tables.show(shown)
     for notice in progress_notices(shown):
         print(f"{run.name}: {notice}")
@@ -39,5 +40,11 @@ def show_overview(results: Path, out: Path, kind: str = "pdf") -> None:
     paths = write_overview(runs, out) if kind == "pdf" else []
     for run in runs:
         if run.records():
-            paths += WRITERS[kind](run, out)
+            paths += _write(run, Results.of(run, with_curves=True), out, kind)
     print("Written:", *(f"  {path}" for path in paths), sep="\n")
+
+
+def _write(run: Run, results: Results, out: Path, kind: str) -> list[Path]:
+    """The report's files of a kind; the web page beside the PDF."""
+    paths = WRITERS[kind](run, out, results)
+    return [*paths, write_page(run, results, out)] if kind == "pdf" else paths

@@ -21,7 +21,7 @@ from cabench.analysis.formatting import (
     level_text,
     p_text,
 )
-from cabench.analysis.summary import Cell, difference_title, summary
+from cabench.analysis.summary import Cell, TextTable, difference_title
 from cabench.analysis.training_curves import loss_frame, weight_frame
 from cabench.errors import CabenchError
 from cabench.evidence.arms import ArmResult
@@ -53,16 +53,19 @@ def _group(results: Results, arm: str) -> str:
 # ---- scores ------------------------------------------------------------------------------------
 
 
-def metrics(results: Results) -> list[Json]:
-    """The study's metrics, the primary one first, each with every arm's level and difference."""
+def metrics(results: Results, table: TextTable) -> list[Json]:
+    """The study's metrics, the primary one first, each with every arm's level and difference.
+
+    Numbers that the study's table has are written as there.
+    """
     first = results.primary.name
     names = [first, *(name for name in results.metrics if name != first)]
-    printed = {column.title: column.cells for column in summary(results).columns}
+    printed = {column.title: column.cells for column in table.columns}
     return [_metric(results, results.metrics[name], printed) for name in names]
 
 
 def _metric(results: Results, metric: Metric, printed: Mapping[str, Sequence[Cell]]) -> Json:
-    """A metric's rows by arm. Numbers that the table prints are written as there."""
+    """A metric's rows by arm; `printed`: the table's columns by title."""
     rows = results.compare_arms([metric.name])
     texts = [printed.get(title, ()) for title in (metric.title, difference_title(metric))]
     written = itertools.zip_longest(*(cells[: len(rows)] for cells in texts))
@@ -193,11 +196,10 @@ def _lines(
 ) -> dict[str, Json]:
     """By arm: images, the mean over seeds, and each seed's values where asked for."""
     lines: dict[str, Json] = {}
-    for arm in arms:
-        rows = where(frame, arm=arm)
-        rows = rows.loc[np.isfinite(rows[value].to_numpy(dtype=float))]
-        if rows.empty:
-            continue
+    finite = frame.loc[np.isfinite(frame[value].to_numpy(dtype=float))]
+    by_arm = dict(list(finite.groupby("arm", sort=False)))
+    for arm in (arm for arm in arms if arm in by_arm):
+        rows = by_arm[arm]
         mean = mean_over_seeds(rows, value)
         lines[arm] = {"x": [int(x) for x in mean.index], "y": [_rounded(y) for y in mean]}
         if with_seeds and rows["seed"].nunique() > 1:

@@ -9,6 +9,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from cabench.analysis.figures.weight_curves import MEASURES
 from cabench.analysis.footnotes import footnotes, warnings
 from cabench.analysis.formatting import NONE
 from cabench.analysis.summary import Cell, TextTable, guidance, summary
@@ -59,7 +60,8 @@ def study_page(run: Run, results: Results, live: str = "", links: tuple[Link, ..
     warned = warnings(results)
     notes = [note for note in footnotes(results, with_caveat=False) if note not in warned]
     swept = guidance(results)
-    data = page_data(run, results)
+    table = summary(results)
+    data = page_data(run, results, table)
     return render(
         "study.html",
         data,
@@ -73,7 +75,7 @@ def study_page(run: Run, results: Results, live: str = "", links: tuple[Link, ..
         marks=MARKS,
         other=OTHER,
         as_stated=AS_STATED,
-        arms=cells(summary(results).with_n_column()),
+        arms=cells(table.with_n_column()),
         groups=charts.groups(results),
         trials=trials(results),
         further=[
@@ -89,18 +91,19 @@ def study_page(run: Run, results: Results, live: str = "", links: tuple[Link, ..
         software=methods.software(results),
         machines=methods.machines(results),
         time=methods.training_time(results),
+        measures=MEASURES,
         has={name: bool(data[name]) for name in ("curves", "weights", "viewer", "over")},
     )
 
 
-def page_data(run: Run, results: Results) -> Json:
-    """What the page's scripts read."""
+def page_data(run: Run, results: Results, table: TextTable) -> Json:
+    """What the page's scripts read; `table` is the study's."""
     over = [charts.lengths(results), charts.ladder(results, run.store.results)]
     return {
         "name": run.name,
         "baseline": results.manifest.baseline,
         "arms": charts.groups(results),
-        "metrics": charts.metrics(results),
+        "metrics": charts.metrics(results, table),
         "costs": {arm: charts.cost_of(results, arm) for arm in results.arms},
         "curves": charts.curves(results),
         "weights": charts.weights(results),

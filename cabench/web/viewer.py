@@ -83,7 +83,7 @@ def _add(
         content["near"].setdefault(arm, {})[str(seed)] = {
             "image": _data(paths[NEAR]),
             "layout": _layout(content, neighbours.sheet),
-            "text": f"near-copies {100 * neighbours.memorised:.1f} %, "
+            "text": f"Near-copies: {100 * neighbours.memorised:.1f} %; "
             f"median distance {neighbours.ratio:.2f}",
         }
 

@@ -35,6 +35,14 @@ PANELS = {
     "effective_rank": "effective\nrank",
 }
 NEGLIGIBLE = 1e4  # values this many times below the largest lie outside their panel
+MEASURES = (
+    "Of the EMA model, mean over the layers of a kind. Generated / static: Frobenius norms, the "
+    "generated one a mean over conditions (classes x timesteps). Spread: RMS distance of generated "
+    "weights from their mean over the classes at one timestep (or over the timesteps at one "
+    "class), divided by the static norm. Effective rank: exp of the entropy of the normalised "
+    "squared singular values of the matrix [conditions x generated weights], centred over "
+    "conditions; at most the number of conditions minus one."
+)
 LETTER = 0.069  # inches of width of a letter in the legend
 Styles = dict[str, dict[str, Any]]
 
@@ -149,12 +157,7 @@ def _legend(axes: Axes, arms: Sequence[str], styles: Styles, across: int, look: 
 def _caption(rows: pd.DataFrame) -> str:
     seeds = f"Thick lines: mean over {seeds_text(rows)}; thin lines: single seeds."
     return (
-        "Of the EMA model, mean over the layers of a kind. Generated / static: Frobenius norms, "
-        "the generated one a mean over conditions (classes x timesteps). Spread: RMS distance of "
-        "generated weights from their mean over the classes at one timestep (or over the timesteps "
-        "at one class), divided by the static norm. Effective rank: exp of the entropy of the "
-        "normalised squared singular values of the matrix [conditions x generated weights], "
-        "centred over conditions; at most the number of conditions minus one. "
+        f"{MEASURES} "
         f"{seeds if max(seed_counts(rows)) > 1 else 'One seed.'} "
         "Ratio and spread have a logarithmic scale; values of 0 or close to it, such as the spread "
         "over an input that the generator is not conditioned on, lie outside the panel."

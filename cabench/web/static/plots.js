@@ -70,7 +70,7 @@ function forestRow(plot, metric, arm, x, y, box, stacked, numbers) {
   if (outside) {
     const at = outside < 0 ? box.left + 10 : box.right - 10;
     part.append(tip(outside < 0 ? box.left : box.right, y, outside));
-    part.append(text(at, y + 4, trimmed(effect.mean), outside < 0 ? "start" : "end", "outside"));
+    if (!numbers) part.append(text(at, y - 7, effect.text, outside < 0 ? "start" : "end", "outside"));
   } else {
     part.append(marker(group, x(effect.mean), y, decided, "point"));
   }
