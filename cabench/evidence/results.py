@@ -125,7 +125,16 @@ class Results:
 
     def compare_arms(self, metrics: Sequence[str] | None = None) -> list[ArmResult]:
         """Every arm beside the baseline, in the given metrics or in the study's."""
-        return compare_arms(self.manifest, self.frame, metrics or list(self.manifest.metrics))
+        names = metrics or list(self.manifest.metrics)
+        for name in names:  # tables, figures and pages ask for the same ones again
+            if name not in self._compared:
+                self._compared[name] = compare_arms(self.manifest, self.frame, [name])
+        return [row for name in names for row in self._compared[name]]
+
+    @cached_property
+    def _compared(self) -> dict[str, list[ArmResult]]:
+        """What `compare_arms` has returned, by metric."""
+        return {}
 
     @cached_property
     def costs(self) -> dict[str, ArmCost]:

@@ -261,7 +261,9 @@ def _on_rung(rung: Json, entry: Json) -> Json:
         None if part[name] is None else 100 * math.expm1(float(part[name]))
         for name in ("mean", "low", "high")
     )
-    text = f"{mean:+.1f} %" + ("" if low is None else f" [{low:+.1f}, {high:+.1f}]")
+    text = f"{mean:+.1f} %"
+    if low is not None and high is not None:
+        text += f" [{low:+.1f}, {high:+.1f}]"
     return {
         "x": float(entry["macs"]),
         "mean": mean,

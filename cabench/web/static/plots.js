@@ -256,8 +256,8 @@ function measured(points) {
   return Object.fromEntries(Object.entries(points).map(([arm, list]) => [arm, {
     x: list.map((p) => p.x),
     y: list.map((p) => p.mean),
-    ends: list.flatMap((p) => (p.low === null ? [p.mean, p.mean] : [p.low, p.high])),
-    bars: list.filter((p) => p.low !== null),
+    ends: list.flatMap((p) => (p.low === null || p.high === null ? [p.mean, p.mean] : [p.low, p.high])),
+    bars: list.filter((p) => p.low !== null && p.high !== null),
     texts: list.map((p) => p.text),
     dots: true,
   }]));
