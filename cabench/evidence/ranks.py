@@ -74,15 +74,17 @@ class Ranking:
         ]
 
     def _decided(self) -> list[tuple[str, str]]:
-        """Pairs (better, worse) of arms whose difference is significant. Arms with a failed seed,
-        whose scores are the better ones of those planned, are not tested."""
+        """Pairs (better, worse) of arms whose difference is significant.
+
+        Arms with a failed seed are not tested, since the seeds left may be their better ones.
+        """
         design = Design.of(self.results.manifest)
         tested = [arm for arm in self.arms if not self.results.progress(arm).failed]
         pairs = list(itertools.combinations(tested, 2))
         effects = [design.difference(self.scores(a), self.scores(b)) for a, b in pairs]
         adjusted = holm([effect.p for effect in effects])
         return [
-            pair if self.sign * effect.mean > 0 else pair[::-1]
+            pair if self.sign * effect.mean > 0 else (pair[1], pair[0])
             for pair, effect, p in zip(pairs, effects, adjusted, strict=True)
             if p < ALPHA
         ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -67,8 +66,8 @@ def metrics(results: Results, table: TextTable) -> list[Json]:
 def _metric(results: Results, metric: Metric, printed: Mapping[str, Sequence[Cell]]) -> Json:
     """A metric's rows by arm; `printed`: the table's columns by title."""
     rows = results.compare_arms([metric.name])
-    texts = [printed.get(title, ()) for title in (metric.title, difference_title(metric))]
-    written = itertools.zip_longest(*(cells[: len(rows)] for cells in texts))
+    titles = metric.title, difference_title(metric)
+    written = [printed.get(title, (None,) * len(rows)) for title in titles]
     costs = {arm: cost_of(results, arm) for arm in results.arms}
     levels = {row.arm: row.level.mean for row in rows}
     effects = [row.difference.scaled(metric.scale) for row in rows if not row.is_baseline]
@@ -79,8 +78,8 @@ def _metric(results: Results, metric: Metric, printed: Mapping[str, Sequence[Cel
         "higher": metric.higher_is_better,
         "limits": limits(effects, bounds),  # of the forest plot, as in the PDF
         "rows": {
-            row.arm: _row(row, metric, *cells)
-            for row, cells in itertools.zip_longest(rows, written, fillvalue=(None, None))
+            row.arm: _row(row, metric, *(cells[i] for cells in written))
+            for i, row in enumerate(rows)
         },
         "fronts": {
             cost: front(
@@ -283,4 +282,3 @@ def _finite(value: float) -> float | None:
 
 def _rounded(value: Any) -> float:
     return float(f"{float(value):.{DIGITS}g}")
-

@@ -73,6 +73,7 @@ def study_page(run: Run, results: Results, live: str = "", links: tuple[Link, ..
         notices=[*progress_notices(results), *warned],
         claims=claim_rows(results),
         marks=MARKS,
+        typeset=typeset,
         other=OTHER,
         as_stated=AS_STATED,
         arms=cells(table.with_n_column()),

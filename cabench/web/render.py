@@ -35,14 +35,18 @@ def render(template: str, data: Json | None = None, live: str = "", **values: An
         values: what the template reads.
     """
     script = "\n".join(map(asset, SCRIPTS))
-    return _environment().get_template(template).render(
-        **values,
-        live=live,
-        version=__version__,
-        style=Markup(asset(STYLE)),
-        script=Markup(script),
-        policy=_policy(script, asset(STYLE), live),
-        data=embedded(data or {}),
+    return (
+        _environment()
+        .get_template(template)
+        .render(
+            **values,
+            live=live,
+            version=__version__,
+            style=Markup(asset(STYLE)),
+            script=Markup(script),
+            policy=_policy(script, asset(STYLE), live),
+            data=embedded(data or {}),
+        )
     )
 
 

@@ -40,13 +40,14 @@ class Server:
 
     def __init__(self, results: Path, port: int = 0) -> None:
         """Raises CabenchError where the port is taken."""
-        self.pages = Pages(results)
-        handler = type("Handler", (_Handler,), {"pages": self.pages})
+        pages = Pages(results)
+        handler = type("Handler", (_Handler,), {"pages": pages})
         try:
             self._server = ThreadingHTTPServer((HOST, port), handler)
         except OSError as error:
             reason = error.strerror or error
             raise CabenchError(f"--port: {port}: {reason}; 0 takes a free one") from None
+        pages.port = self.port
 
     @property
     def port(self) -> int:
@@ -76,6 +77,7 @@ class Pages:
 
     def __init__(self, results: Path) -> None:
         self.results = results
+        self.port = 0  # of the server
         self._lock = threading.Lock()  # one page is drawn at a time
         self._drawn: dict[str, tuple[str, str]] = {}  # path -> version, page
 
@@ -133,9 +135,11 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(with_body=False)
 
     def _answer(self, with_body: bool) -> None:
-        port = self.server.server_address[1]
+        port = self.pages.port
         if self.headers.get("Host") not in (f"{HOST}:{port}", f"localhost:{port}"):
-            self._send(HTTPStatus.FORBIDDEN, "this server answers to its own name only\n", with_body)
+            self._send(
+                HTTPStatus.FORBIDDEN, "this server answers to its own name only\n", with_body
+            )
             return
         try:
             page = self.pages.get(urlsplit(self.path).path)

@@ -31,8 +31,16 @@ def make_run(tmp_path):
     return make
 
 
+@pytest.fixture
+def browser(chromium):
+    """The module's browser, whose logs begin with the test."""
+    chromium.problems()
+    chromium.hosts()
+    return chromium
+
+
 @pytest.fixture(scope="module")
-def browser():
+def chromium():
     """A Browser; tests are skipped where Chromium or its driver is not installed."""
     binary = next(filter(None, map(shutil.which, CHROMIUM)), None)
     driver = shutil.which("chromedriver")

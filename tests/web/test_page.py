@@ -19,7 +19,9 @@ from cabench.web import viewer
 from cabench.web.charts import front
 from cabench.web.render import embedded
 
-HOSTILE = """</script><script>alert(1)</script><img src=x onerror=alert(2)>" onload="alert(3)' {{7*7}}"""
+HOSTILE = (
+    """</script><script>alert(1)</script><img src=x onerror=alert(2)>" onload="alert(3)' {{7*7}}"""
+)
 
 
 def test_the_page_has_the_sentences_and_numbers_of_the_report(make_run):
@@ -28,7 +30,7 @@ def test_the_page_has_the_sentences_and_numbers_of_the_report(make_run):
     page = Parsed(page_of(run))
     texts = [outcome_of(results), results.manifest.question]
     for row in claim_rows(results):
-        texts += [row.says, row.verdict, *row.evidence.split("; ")]
+        texts += [row.says, row.verdict, *map(typeset, row.evidence.split("; "))]
     for column in summary(results).columns:
         texts += [typeset(cell.text) for cell in column.cells if cell.text != "-"]
     texts += ["7 of 9 trials are complete: 1 failed, 1 has not run.", "failed (1 of 3)"]

@@ -85,7 +85,9 @@ def test_no_path_leads_to_a_file(served, path):
     assert (status, body) == (404, "no such page\n")
 
 
-@pytest.mark.parametrize("host", ["evil.example", "evil.example:{port}", "127.0.0.1", "[::1]:{port}"])
+@pytest.mark.parametrize(
+    "host", ["evil.example", "evil.example:{port}", "127.0.0.1", "[::1]:{port}"]
+)
 def test_another_host_is_refused(served, host):
     status, _, body = ask(served[1], PAGE, host=host.format(port=served[1].port))
     assert status == 403 and "layer" not in body

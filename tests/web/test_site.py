@@ -77,7 +77,9 @@ def word(study):
 
 
 def test_a_results_directory_without_records_is_one_line(make_run, tmp_path):
-    run = make_run(("native", "native+dw"), missing=[(a, s) for a in ("native", "native+dw") for s in range(3)])
+    run = make_run(
+        ("native", "native+dw"), missing=[(a, s) for a in ("native", "native+dw") for s in range(3)]
+    )
     with pytest.raises(CabenchError, match="no run with records"):
         Site.of([run])
     code, _, err = cabench("site", tmp_path / "site", "--results", tmp_path / "nothing")
