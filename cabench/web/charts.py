@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from cabench.analysis.summary import Cell, TextTable, difference_title
 from cabench.analysis.training_curves import loss_frame, weight_frame
 from cabench.errors import CabenchError
 from cabench.evidence.arms import ArmResult
+from cabench.evidence.design import Design
 from cabench.evidence.metric import Metric
 from cabench.evidence.results import Results
 from cabench.evidence.statistics import ALPHA, Estimate
@@ -66,6 +68,9 @@ def metrics(results: Results, table: TextTable) -> list[Json]:
 def _metric(results: Results, metric: Metric, printed: Mapping[str, Sequence[Cell]]) -> Json:
     """A metric's rows by arm; `printed`: the table's columns by title."""
     rows = results.compare_arms([metric.name])
+    if printed and metric.name == results.primary.name:  # intervals for all arms at once, as there
+        design = Design.of(results.manifest)
+        rows = [replace(r, difference=design.jointly(r.difference, r.tests)) for r in rows]
     titles = metric.title, difference_title(metric)
     written = [printed.get(title, (None,) * len(rows)) for title in titles]
     costs = {arm: cost_of(results, arm) for arm in results.arms}

@@ -100,7 +100,7 @@ class Study:
         return Entry(
             run=self.run.name,
             arm=arm,
-            about=model.about,
+            about=(manifest.arm(arm) or manifest.arms[0]).about,
             methods=tuple(sorted({method.kind for method in spec.methods})),
             model=model.model,
             backbone=spec.backbone.kind,

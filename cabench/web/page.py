@@ -9,9 +9,11 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from cabench.analysis.best_arm import best_arm_text
 from cabench.analysis.figures.weight_curves import MEASURES
 from cabench.analysis.footnotes import footnotes, warnings
 from cabench.analysis.formatting import NONE
+from cabench.analysis.intervals import table_interval_note
 from cabench.analysis.summary import Cell, TextTable, guidance, summary
 from cabench.analysis.tables import AS_STATED, GUIDANCE, OTHER, by_length, number_text
 from cabench.analysis.verdict_text import claim_rows, outcome_of
@@ -21,6 +23,7 @@ from cabench.records.spec import Json
 from cabench.report import methods_section as methods
 from cabench.report.assumptions import assumptions
 from cabench.report.document import DASH, progress_notices, typeset
+from cabench.report.glossary import glossary
 from cabench.runtime.files import atomic_path
 from cabench.web import charts
 from cabench.web.render import render
@@ -60,7 +63,7 @@ def study_page(run: Run, results: Results, live: str = "", links: tuple[Link, ..
     warned = warnings(results)
     notes = [note for note in footnotes(results, with_caveat=False) if note not in warned]
     swept = guidance(results)
-    table = summary(results)
+    table = summary(results, jointly=True)
     data = page_data(run, results, table)
     return render(
         "study.html",
@@ -71,6 +74,9 @@ def study_page(run: Run, results: Results, live: str = "", links: tuple[Link, ..
         manifest=results.manifest,
         outcome=outcome_of(results) or "The study states no claims.",
         notices=[*progress_notices(results), *warned],
+        best=typeset(best_arm_text(results)),
+        table_note=typeset(table_interval_note(results)),
+        glossary=dict(glossary(results)),
         claims=claim_rows(results),
         marks=MARKS,
         typeset=typeset,

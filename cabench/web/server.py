@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from cabench.errors import CabenchError
 from cabench.evidence.results import Results
-from cabench.records.runs import Run, all_runs
+from cabench.records.runs import Run, runs_or_reference
 from cabench.runtime.files import LOG
 from cabench.web.leaderboard import Study
 from cabench.web.page import Link, study_page
@@ -83,7 +83,7 @@ class Pages:
 
     def get(self, path: str) -> tuple[str, str] | None:
         """Content and its type; None where there is no such page."""
-        runs = {run.name: run for run in all_runs(self.results)}
+        runs = {run.name: run for run in runs_or_reference(self.results)}
         name = path.removeprefix("/") or INDEX
         if name == VERSION:
             return version(list(runs.values())), TEXT

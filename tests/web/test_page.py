@@ -31,7 +31,7 @@ def test_the_page_has_the_sentences_and_numbers_of_the_report(make_run):
     texts = [outcome_of(results), results.manifest.question]
     for row in claim_rows(results):
         texts += [row.says, row.verdict, *map(typeset, row.evidence.split("; "))]
-    for column in summary(results).columns:
+    for column in summary(results, jointly=True).columns:
         texts += [typeset(cell.text) for cell in column.cells if cell.text != "-"]
     texts += ["7 of 9 trials are complete: 1 failed, 1 has not run.", "failed (1 of 3)"]
     for text in texts:
