@@ -30,12 +30,10 @@ from cabench.web.render import render
 from cabench.web.viewer import viewer
 
 NUMBER = re.compile(r"[+-]?\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?")
-MARKS = {  # beside a verdict's word, so that colour is not all that tells them apart
+MARKS = {  # beside a verdict's first word, so that colour is not all that tells them apart
     "supported": "✓",
-    "supported, small": "✓",
     "by construction": "✓",
     "contradicted": "✗",
-    "contradicted, small": "✗",
     "equivalent": "=",
     "unresolved": "?",
     "not tested": "–",
