@@ -28,7 +28,10 @@ YAML = '!!python/object/apply:os.system ["touch {marker}"]\n'
 COMMANDS = {
     "status": ("status",),
     "compare": ("compare", "tiny:native+dw", "tiny:can-3"),
-    "tensorboard": ("log", "tiny", "tensorboard", "events"),
+    "log": ("log", "tiny", "tensorboard", "events"),
+    "entry": ("entry", "tiny:can-3", "entry"),
+    "sample": ("sample", "tiny:can-3", "-n", "1"),
+    "export": ("export", "tiny:can-3", "exported"),
     "report": ("report", "tiny", "--out", "reports"),
     "site": ("site", "site"),
     "score": ("score", "tiny", "--metrics", "kid,precision_lite0"),
