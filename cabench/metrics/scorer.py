@@ -110,9 +110,9 @@ class SampleScorer:
         vectors = self.dataset.split(self.reference).vectors
         return {name: values[self.rows] for name, values in vectors.items()}
 
-    def maps(self, stream: str) -> np.ndarray:
-        """Each sample's map of a stream, (n, C, H, W) uint8, in labels' order."""
-        return self.dataset.split(self.reference).maps[stream][self.rows]
+    def maps(self, stream: str, samples: slice | np.ndarray) -> np.ndarray:
+        """The maps of some samples, (b, C, H, W) uint8, in labels' order; all may take gigabytes."""
+        return self.dataset.split(self.reference).maps[stream][self.rows[samples]]
 
     @cached_property
     def prompts(self) -> list[str]:
