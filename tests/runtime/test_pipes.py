@@ -1,4 +1,4 @@
-"""Pipes in the place of files that a user names: refused in one line. To open one waits for ever."""
+"""Pipes in the place of files that a user names: one line. To open one would wait for ever."""
 
 import os
 
