@@ -95,7 +95,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         results, out = arguments.keep or Path(name) / "results", Path(name) / "reports"
         if not results.exists():
-            fill(find_run(REFERENCE, STUDY), results, arguments.trials)
+            fill(find_run(Path(REFERENCE), STUDY), results, arguments.trials)
         processor, wall = timed(results, out)
         print(f"{arguments.trials:,} trials: {processor:.1f} s of processor time, {wall:.1f} s")
         for path in sorted(out.iterdir()):

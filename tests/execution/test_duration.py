@@ -26,7 +26,7 @@ def test_estimates_are_near_the_times_of_the_committed_records(monkeypatch, tmp_
     monkeypatch.chdir(ROOT)
     file = read_study(ROOT / "studies" / "layer_placement.yaml")
     planned = plan(file, read_scale("quick"), [0, 1, 2], compiles=True)
-    run = find_run(REFERENCE, "layer_placement")
+    run = find_run(ROOT / REFERENCE, "layer_placement")
     records = run.records()
     expected, actual = {}, {}
     assert tuple(planned.arms) == ARMS

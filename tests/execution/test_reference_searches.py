@@ -33,13 +33,13 @@ def test_a_tuned_study_searches_and_trains_nothing(options):
 
 
 def test_a_search_of_the_results_comes_first(options):
-    committed = Store(options.results, options.cache, REFERENCE)
+    committed = Store(options.results, options.cache, ROOT / REFERENCE)
     search = searches(prepare(STUDY, options).plan)[0]
     of_reference = outcome(search, committed)
     assert of_reference is not None
     path = committed.tuning(search.key)
     path.parent.mkdir(parents=True)
-    shutil.copyfile(REFERENCE / "tuning" / path.name, path)
+    shutil.copyfile(ROOT / REFERENCE / "tuning" / path.name, path)
     own = Store(options.results, options.cache)
     assert committed.find_tuning(search.key) == own.find_tuning(search.key) == path
     assert isinstance(outcome(search, own), SearchOutcome)
