@@ -121,7 +121,7 @@ def our_sampling(shape: Shape, arm: str) -> tuple[Work, int]:
     def work() -> Tensor:
         image = (shape.channels, shape.side, shape.side)
         return sample(
-            model, process, {"label": labels}, image, 0,
+            model, process, lambda index: {"label": labels[index]}, shape.batch, image, 0,
             steps=STEPS, guidance=GUIDANCE, batch=shape.batch,
         )  # fmt: skip
 

@@ -212,10 +212,12 @@ def run(job: Job, file: str) -> list[dict[str, Any]]:
                 sampling = {**options.get("sampling", {}), **scoring.get("sampling", {})}
                 sampling = scale.sampling.model_copy(update=sampling)
                 began = time.process_time()
+                rows_of = torch.from_numpy(scorer.rows)
                 drawn = sample(
                     model,
                     process,
-                    judge.streams_at(torch.from_numpy(scorer.rows)),
+                    lambda index, of=rows_of: judge.streams_at(of[index]),
+                    scorer.n,
                     spec.model.backbone.shape,
                     seed=job.seed + 100_000 * scoring.get("seed", 0),
                     sampler=sampling.sampler + ", clipped" * scoring.get("clip", False),

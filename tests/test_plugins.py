@@ -126,7 +126,17 @@ def test_an_arm_whose_macs_cannot_be_counted_is_refused_before_training(tiny):
 
 
 @pytest.mark.parametrize(
-    "module", some(["execution.run", "commands.schema", "commands.cost_study"], ["execution.run"])
+    "module",
+    some(
+        [
+            "execution.run",
+            "commands.schema",
+            "commands.cost_study",
+            "commands.list",
+            "commands.audit",
+        ],
+        ["execution.run"],
+    ),
 )
 def test_modules_that_load_plugins_import_every_contract(module):
     program = f"""

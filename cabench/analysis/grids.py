@@ -36,14 +36,16 @@ def sample_grids(results: Results, store: Store) -> Grids | None:
         for t in results.manifest.trials
         if t.key in results.records
     }
-    by_seed = {}
-    for seed in results.manifest.seeds:
-        images = {arm: _images(records.get((arm, seed)), store) for arm in results.arms}
-        by_seed[seed] = {arm: grid for arm, grid in images.items() if grid is not None}
-    seed = max(by_seed, key=lambda s: len(by_seed[s]), default=None)
-    if seed is None or not by_seed[seed]:
+    seed, samples = -1, {}
+    for other in results.manifest.seeds:
+        images = {arm: _images(records.get((arm, other)), store) for arm in results.arms}
+        intact = {arm: grid for arm, grid in images.items() if grid is not None}
+        if len(intact) > len(samples):
+            seed, samples = other, intact
+        if len(samples) == len(results.arms):
+            break
+    if not samples:
         return None
-    samples = by_seed[seed]
     record = records[next(iter(samples)), seed]
     layout = _layout(record)
     if layout.prompts is not None:  # real images in the first row, samples below them

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pandas as pd
@@ -12,36 +13,38 @@ import pandas as pd
 from cabench.evidence.results import Results
 from cabench.records.spec import Json
 
+Points = list[tuple[Any, ...]]
 LOSS_COLUMNS = ["arm", "seed", "images", "kind", "loss", "key"]
 WEIGHT_COLUMNS = ["arm", "seed", "images", "site", "measure", "value", "key"]
 
 
 def loss_frame(results: Results) -> pd.DataFrame:
     """A row per trial x point of its loss curves; `kind` is train or heldout."""
-    rows = [
-        (trial.arm, trial.seed, images, kind, loss, trial.key)
-        for trial in results.manifest.trials
-        for kind, images, loss in loss_points(results.curves.get(trial.key, {}))
-    ]
-    return _frame(rows, LOSS_COLUMNS, value="loss")
+    return _frame(results, loss_points, LOSS_COLUMNS, ["kind", "images", "loss"])
 
 
 def weight_frame(results: Results) -> pd.DataFrame:
     """A row per trial x images x kind of site x measure; trials without generators have none."""
-    rows = [
-        (trial.arm, trial.seed, images, site, measure, value, trial.key)
-        for trial in results.manifest.trials
-        for site, measure, images, value in weight_points(results.curves.get(trial.key, {}))
-    ]
-    return _frame(rows, WEIGHT_COLUMNS, value="value")
+    names = ["site", "measure", "images", "value"]
+    return _frame(results, weight_points, WEIGHT_COLUMNS, names)
 
 
-def _frame(rows: list[tuple[Any, ...]], columns: list[str], value: str) -> pd.DataFrame:
-    frame = pd.DataFrame(rows, columns=pd.Index(columns))
-    return frame.astype({"seed": int, "images": int, value: float})
+def _frame(
+    results: Results, points_of: Callable[[Json], Points], columns: list[str], names: list[str]
+) -> pd.DataFrame:
+    """The points of every trial's curves, which have these names; the last one is a float."""
+    lists: dict[str, list[Any]] = {column: [] for column in columns}
+    for trial in results.manifest.trials:
+        points = points_of(results.curves.get(trial.key, {}))
+        for name, values in zip(names, zip(*points, strict=True), strict=False):
+            lists[name] += values
+        for name in ("arm", "seed", "key"):
+            lists[name] += [getattr(trial, name)] * len(points)
+    frame = pd.DataFrame(lists, columns=pd.Index(columns))
+    return frame.astype({"seed": int, "images": int, names[-1]: float})
 
 
-def loss_points(curves: Json) -> list[tuple[str, int, float]]:
+def loss_points(curves: Json) -> Points:
     """(kind, images, loss) of one trial, 'train' before 'heldout', each in order of images."""
     parts = {"train": curves, "heldout": curves.get("heldout", {})}
     return [
@@ -51,7 +54,7 @@ def loss_points(curves: Json) -> list[tuple[str, int, float]]:
     ]
 
 
-def weight_points(curves: Json) -> list[tuple[str, str, int, float]]:
+def weight_points(curves: Json) -> Points:
     """(site, measure, images, value) of one trial; [] without weight generators."""
     history = curves.get("weights") or {}
     return [

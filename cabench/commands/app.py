@@ -315,13 +315,14 @@ def audit(
     samples: Annotated[
         bool, typer.Option("--samples", help="With --graded: corrupt the samples of --longer")
     ] = False,
+    plugin: options.Plugins = None,
     cache: options.Cache = CACHE,
     out: options.Reports = REPORTS,
 ) -> None:
     """Measure each metric on corrupted real images: blur, noise, missing classes, ..."""
     from cabench.commands.audit import check, show_audit
 
-    chosen, images = check(data, n, sets, metrics)
+    chosen, images = check(data, n, sets, metrics, plugin or ())
     if not graded and (shorter or longer or samples):
         raise CabenchError("--shorter, --longer, --samples: expected with --graded only")
     if graded:
@@ -365,11 +366,11 @@ def init(
 
 
 @app.command("list")
-def list_() -> None:
+def list_(plugin: options.Plugins = None) -> None:
     """List studies, scales, backbones, methods, data sets and metrics."""
     from cabench.commands.list import show_known
 
-    show_known()
+    show_known(plugin or ())
 
 
 @app.command()

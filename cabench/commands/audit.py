@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from cabench.data import load_dataset
 from cabench.errors import CabenchError, listed, near
 from cabench.metrics.audit import DEFAULTS, LIMIT, PROMPTED, AuditRow, measure
 from cabench.metrics.corruptions import described
+from cabench.models import model as _model  # noqa: F401  (registers)
+from cabench.plugins import load_plugins, read_plugins
 from cabench.registry import DATASETS, METRICS
 from cabench.runtime.console import screen
 from cabench.runtime.files import atomic_path
@@ -24,8 +27,10 @@ def check(
     n: int | None,  # images in a set; None: a quarter of the report split, at most 1000
     draws: int,  # sets
     metric_names: str | None,  # comma-separated; None: the usual ones
+    plugins: Iterable[Path] = (),
 ) -> tuple[tuple[str, ...], int]:
     """The metrics and the number of images in a set; CabenchError where the arguments are wrong."""
+    load_plugins(read_plugins(plugins))
     if data not in DATASETS:
         raise CabenchError(
             f"unknown data set '{data}'{near(data, DATASETS.names())}; "

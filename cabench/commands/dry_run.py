@@ -9,16 +9,18 @@ from rich.table import Table
 from cabench.analysis.footnotes import settings_note, unused_note
 from cabench.config.seeds import seeds_text
 from cabench.config.yaml import located
-from cabench.cost.estimate import seconds_per_image, stated_seconds_per_image
+from cabench.cost.estimate import beside, seconds_per_image, stated_seconds_per_image
 from cabench.cost.macs import cost
 from cabench.errors import ConfigError, describe, listed
 from cabench.execution import preflight
+from cabench.execution.duration import run_time, trial_time
 from cabench.execution.run import Prepared
-from cabench.execution.schedule import COMPILED_STEP, sampling_passes, training_passes
+from cabench.execution.schedule import sampling_passes, training_passes, work
 from cabench.planning.trials import added_claims
 from cabench.records.spec import unused_streams
 from cabench.runtime.console import clock, screen
 
+LONG = 1e12  # MACs of a run: minutes; then it is worth to time steps beside others
 BASIS = "MACs: batch 1, one network evaluation, conditioning included (its share beside)"
 
 
@@ -33,6 +35,7 @@ class ArmEstimate:
     conditioning: float  # share of the MACs
     params: int
     seconds: float  # of one trial
+    pace: float  # seconds of an eager training step per image
 
 
 def show_plan(prepared: Prepared) -> int:
@@ -67,12 +70,19 @@ def estimate_arms(prepared: Prepared, stated: bool) -> list[ArmEstimate]:
     else:
         models = {arm: planned.models[arm].spec for arm in planned.arms}
         batch = planned.scale.training.batch
-        pace = seconds_per_image(models, macs, planned.study.baseline, batch, prepared.device)
+        baseline, device = planned.study.baseline, prepared.device
+        others = side_by_side(prepared) - 1 if device == "cpu" and is_long(prepared) else 0
+        with beside(others, models[baseline], batch):
+            pace = seconds_per_image(models, macs, baseline, batch, device)
     missing = {trial.key for trial in prepared.remaining.trials}
     estimates = []
     for arm in planned.arms:
         trials = [trial for trial in planned.all_trials if trial.arm == arm]
-        passes = sum(training_passes(t, planned) + sampling_passes(t) for t in trials)
+        if stated:  # a step counts as three passes
+            passes = [training_passes(t, planned) + sampling_passes(t) for t in trials]
+            seconds = [count * pace[arm] / 3 for count in passes]
+        else:
+            seconds = [trial_time(t, planned, pace[arm]).total for t in trials]
         estimates.append(
             ArmEstimate(
                 arm=arm,
@@ -81,10 +91,24 @@ def estimate_arms(prepared: Prepared, stated: bool) -> list[ArmEstimate]:
                 macs=macs[arm],
                 conditioning=costs[arm].macs.conditioning / macs[arm],
                 params=costs[arm].params.total,
-                seconds=passes / len(trials) * pace[arm] / 3,  # a step counts as three passes
+                seconds=sum(seconds) / len(seconds),
+                pace=pace[arm],
             )
         )
     return estimates
+
+
+def side_by_side(prepared: Prepared) -> int:
+    """How many trials run at a time."""
+    return max(1, min(prepared.jobs, len(prepared.remaining.trials)))
+
+
+def is_long(prepared: Prepared) -> bool:
+    """Whether the run takes minutes at least, and the baseline needs no plugin."""
+    model = prepared.plan.models[prepared.plan.study.baseline].spec
+    if any(part.plugin for part in (model.backbone, *model.methods)):
+        return False  # other processes do not have it
+    return sum(work(prepared.plan, prepared.remaining.trials).values()) > LONG
 
 
 def arms_table(arms: list[ArmEstimate], stated: bool) -> Table:
@@ -151,17 +175,17 @@ def notes(prepared: Prepared, arms: list[ArmEstimate], stated: bool) -> list[str
 
 def time_text(prepared: Prepared, arms: list[ArmEstimate], side: int, stated: bool) -> str:
     """The estimated time in words, and what it rests on."""
-    total = sum(each.seconds * each.to_run for each in arms)
     if not stated:
-        compiled = ""
-        if any(trial.spec.train.compiled for trial in prepared.plan.all_trials):
-            compiled = (
-                f" ({COMPILED_STEP:g} of that where compiled, which takes a minute per arm, once)"
-            )
+        planned = prepared.plan
+        trials = planned.all_trials if planned.data.missing else prepared.remaining.trials
+        pace = {each.arm: each.pace for each in arms}
+        seconds = run_time(trials, planned, pace, side, prepared.store.cache)
+        timed = f", {side} side by side" if side > 1 and is_long(prepared) else ""
         return (
-            f"{clock(total / side)} on this machine, from training steps timed just now{compiled}; "
-            "scoring and trials that share a machine add about a third"
+            f"{clock(seconds)} on this machine, from training steps timed just now{timed}; "
+            "start, scoring and compiling as on a server's processor; other work adds to it"
         )
+    total = sum(each.seconds * each.to_run for each in arms)
     resources = prepared.plan.scale.resources
     return (
         f"{hours(total)} GPU hours in total, from MACs, images and sampling steps at "

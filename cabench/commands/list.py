@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from rich.console import Console
@@ -15,6 +16,7 @@ from cabench.config.study import read_scale, scale_names
 from cabench.config.yaml import Document
 from cabench.errors import CabenchError, one_line
 from cabench.models import model as _model  # noqa: F401  (registers)
+from cabench.plugins import load_plugins, read_plugins
 from cabench.registry import BACKBONES, DATASETS, METHODS, METRICS, TEXT_ENCODERS
 from cabench.runtime.bundled import bundled
 from cabench.runtime.console import screen
@@ -63,8 +65,9 @@ def study_label(name: str, path: Path) -> str:
     return name if path.parent == bundled(STUDIES) else str(path)
 
 
-def show_known() -> None:
-    """Print everything that a study file can name."""
+def show_known(plugins: Iterable[Path] = ()) -> None:
+    """Print everything that a study file can name, with what these plugins register."""
+    load_plugins(read_plugins(plugins))
     sections = {
         "studies": {study_label(n, p): study_line(p) for n, p in sorted(studies().items())},
         "scales": {name: scale_line(read_scale(name).scale) for name in scale_names()},

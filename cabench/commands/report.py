@@ -39,8 +39,9 @@ def show_overview(results: Path, out: Path, kind: str = "pdf") -> None:
         raise CabenchError(f"no runs in {results}; start one with `cabench run STUDY`")
     paths = write_overview(runs, out) if kind == "pdf" else []
     for run in runs:
-        if run.records():
-            paths += _write(run, Results.of(run, with_curves=True), out, kind)
+        shown = Results.of(run, with_curves=True)
+        if shown.records:
+            paths += _write(run, shown, out, kind)
     print("Written:", *(f"  {path}" for path in paths), sep="\n")
 
 

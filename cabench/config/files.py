@@ -70,7 +70,9 @@ def elsewhere(path: Path) -> str:
     try:
         if path.is_dir():
             return f"'{path}': it is a directory; its files: {listed(_yaml_files(path))}"
-        known = _yaml_files(path.parent)
+        if path.exists():
+            return f"'{path}': it is neither a file nor a directory"
+        known = [name for name in _yaml_files(path.parent) if is_file(Path(name))]
     except OSError:  # the name is too long for the file system
         return f"'{path}'"
     return f"'{path}'{near(str(path), known)}; files here: {listed(known)}"

@@ -24,6 +24,7 @@ from ruamel.yaml.reader import ReaderError
 from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
 from cabench.errors import CabenchError, ConfigError, Where, cut, key_path, shown
+from cabench.runtime.files import is_special
 from cabench.runtime.validation import Model, first_fault, validate
 
 LARGEST_FILE = 1_000_000  # bytes
@@ -52,6 +53,8 @@ class Document:
     def read(cls, path: Path, name: str) -> Document:
         """The document in a file; YAML 1.2 without tags."""
         try:
+            if is_special(path):
+                raise CabenchError(f"{path}: not a {name}: it is not a regular file")
             if path.stat().st_size > LARGEST_FILE:
                 raise CabenchError(f"{path}: not a {name}: more than {LARGEST_FILE:,} bytes")
             text = path.read_text(encoding="utf-8-sig")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from cabench.models.embedding import TEXT_TOKENS
 from cabench.models.model import build_initialised
 from cabench.models.operations import Conditioning, DenseDelta
 from cabench.models.sites import SiteDepthwise, SiteLinear
+from cabench.models.streams import take
 from cabench.records.spec import DataSpec, DiffusionSpec, ModelSpec, RecipeSpec, TrainSpec
 from cabench.runtime.threads import one_thread
 from cabench.text import Encoded
@@ -141,7 +143,8 @@ def sampling_of(spec: ModelSpec, batch: int) -> Work:
     process, shape = Process(DIFFUSION.prediction, DIFFUSION.schedule), spec.backbone.shape
     g, classes = torch.Generator().manual_seed(0), spec.embedder.classes
     streams = {name: torch.randint(k, (batch,), generator=g) for name, k in classes.items()}
-    return lambda: sample(model, process, streams, shape, 0, steps=SAMPLING_STEPS, batch=batch)
+    at = partial(take, streams)
+    return lambda: sample(model, process, at, batch, shape, 0, steps=SAMPLING_STEPS, batch=batch)
 
 
 def layer_of(layer: Layer) -> dict[str, Work]:

@@ -14,11 +14,13 @@ import posixpath
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from cabench.data.listing import METADATA
 from cabench.data.vectors import as_row, is_vector
 from cabench.errors import cut, one_line, shown
+from cabench.runtime.files import is_special
 from cabench.runtime.validation import NAME
 from cabench.text.features import STREAM
 
@@ -99,6 +101,9 @@ def _beside(file: str, name: str) -> str:
 
 def _rows(path: str, problems: list[str]) -> Iterator[tuple[str, dict[str, Any]]]:
     """('FILE:LINE', row) of each valid row; the others are added to `problems`."""
+    if is_special(Path(path)):  # a pipe would wait for ever
+        problems.append(f"{path}: cannot be read: it is not a regular file")
+        return
     try:
         with open(path, encoding="utf-8-sig") as lines:
             for number, line in enumerate(lines, 1):

@@ -17,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from cabench.errors import CabenchError, one_line
+from cabench.runtime.files import is_special
 
 Tensors = dict[str, Tensor]
 AVERAGE = "ema."  # before the names in our snapshots
@@ -30,6 +31,8 @@ def read_weights(path: Path) -> Tensors:
     `.safetensors`, or a file of torch.save, of which only tensors are read, never code.
     """
     try:
+        if is_special(path):  # a pipe would wait for ever
+            raise ValueError("not a regular file")
         tensors = _safetensors(path) if path.suffix == ".safetensors" else _torch_file(path)
     except (OSError, SafetensorError, RuntimeError, ValueError, pickle.UnpicklingError) as error:
         reason = getattr(error, "strerror", None) or one_line(str(error))[:120]

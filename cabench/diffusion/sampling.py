@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from cabench.diffusion.process import STEPS, Process
 from cabench.errors import CabenchError
 from cabench.models.embedding import Cache
-from cabench.models.streams import Streams, distinct, length, take
+from cabench.models.streams import Streams, distinct, take
 from cabench.runtime.images import to_uint8
 from cabench.runtime.rng import generator
 
@@ -196,7 +196,8 @@ class Guide:
 def sample(
     model: nn.Module,
     process: Process,
-    streams: Streams,  # n rows each
+    streams: Callable[[Tensor], Streams],  # those of the samples at an index (b,)
+    n: int,
     shape: tuple[int, int, int],  # C, H, W
     seed: int,
     sampler: str = "dpmpp_2m",
@@ -209,11 +210,14 @@ def sample(
     progress: Callable[[int], None] = lambda done: None,
     decode: Callable[[Tensor], Tensor] = to_uint8,  # images or latents -> images, uint8
 ) -> Tensor:
-    """n samples, uint8 (n, C, H, W). The noise of sample i depends on (seed, i) only."""
-    n, images = length(streams), torch.empty(0, dtype=torch.uint8)
+    """n samples, uint8 (n, C, H, W). The noise of sample i depends on (seed, i) only.
+
+    Conditions are taken batch by batch: maps of 50,000 samples fill gigabytes.
+    """
+    images = torch.empty(0, dtype=torch.uint8)
     for start in range(0, n, batch):
         index = range(start, min(start + batch, n))
-        conditions = take(streams, slice(start, start + batch))
+        conditions = streams(torch.arange(start, index.stop))
         guide = Guide(model, guidance, conditions, device, interval or (0.0, 1.0), weak)
         generators = [generator(seed, "sample", i) for i in index]
         x = torch.stack([torch.randn(shape, generator=g) for g in generators]).to(device)

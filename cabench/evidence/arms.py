@@ -55,6 +55,8 @@ def compare_arms(
 
 
 def _of_metric(manifest: Manifest, frame: pd.DataFrame, metric: str) -> list[ArmResult]:
+    failed = set(frame.loc[frame["status"] == "failed", "arm"])
+    frame = frame.loc[(frame["metric"] == metric).to_numpy()]
     arms = manifest.run_arms
     base = by_seed(frame, manifest.baseline, metric)
     roles = [_role(arm, manifest) for arm in arms]
@@ -65,7 +67,6 @@ def _of_metric(manifest: Manifest, frame: pd.DataFrame, metric: str) -> list[Arm
         NOTHING if role == "baseline" else design.difference(ours, base)
         for ours, role in zip(values, roles, strict=True)
     ]
-    failed = set(frame.loc[frame["status"] == "failed", "arm"])
     tested = [role == "arm" and not {arm.name, manifest.baseline} & failed for role, arm in pairs]
     ps = [d.p if test else NAN for d, test in zip(differences, tested, strict=True)]
     added = [arm.added for arm in arms]

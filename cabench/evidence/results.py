@@ -121,19 +121,24 @@ class Results:
 
     def by_seed(self, arm: str, metric: str) -> pd.Series:
         """An arm's finite values of a metric, in stored units, indexed by seed."""
-        return frame.by_seed(self.frame, arm, metric)
+        rows = self._rows_by_metric.get(metric, self.frame.head(0))
+        return frame.by_seed(rows, arm, metric)
+
+    @cached_property
+    def _rows_by_metric(self) -> dict[str, pd.DataFrame]:
+        return {str(name): rows for name, rows in self.frame.groupby("metric", sort=False)}
 
     def compare_arms(self, metrics: Sequence[str] | None = None) -> list[ArmResult]:
         """Every arm beside the baseline, in the given metrics or in the study's."""
         names = metrics or list(self.manifest.metrics)
-        for name in names:  # tables, figures and pages ask for the same ones again
+        for name in names:
             if name not in self._compared:
                 self._compared[name] = compare_arms(self.manifest, self.frame, [name])
         return [row for name in names for row in self._compared[name]]
 
     @cached_property
     def _compared(self) -> dict[str, list[ArmResult]]:
-        """What `compare_arms` has returned, by metric."""
+        """By metric: tables, figures and notes ask for the same ones."""
         return {}
 
     @cached_property

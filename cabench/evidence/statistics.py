@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 
 import numpy as np
 import pandas as pd
@@ -67,15 +68,21 @@ def mean_interval(values: Sequence[float] | pd.Series, level: float = LEVEL) -> 
     Source: Student 1908, "The probable error of a mean".
     """
     series = pd.Series(values, dtype=float)
-    series = pd.Series(series[np.isfinite(series)])
+    finite = np.isfinite(series.to_numpy())
+    series = series if finite.all() else pd.Series(series[finite])
     n = len(series)
     if n == 0:
         return replace(NOTHING, values=series)
     mean = float(series.mean())
     if n == 1:
         return Estimate(mean, NAN, NAN, 1, values=series)
-    half = float(stats.t.ppf((1 + level) / 2, n - 1)) * deviation(series) / math.sqrt(n)
+    half = _t_quantile((1 + level) / 2, n - 1) * deviation(series) / math.sqrt(n)
     return Estimate(mean, mean - half, mean + half, n, values=series)
+
+
+@lru_cache
+def _t_quantile(p: float, df: int) -> float:
+    return float(stats.t.ppf(p, df))
 
 
 def deviation(values: pd.Series) -> float:
@@ -90,8 +97,9 @@ def paired_difference(ours: pd.Series, base: pd.Series, level: float = LEVEL) ->
     Differences without spread: all zero gives p = 1. A constant other than zero gives p = NaN,
     because a metric that is quantised, or a seed without effect, leaves nothing to test against.
     """
-    seeds = [seed for seed in ours.index if seed in base.index]
-    ours, base = pd.Series(ours.loc[seeds]), pd.Series(base.loc[seeds])
+    if not ours.index.equals(base.index):
+        seeds = [seed for seed in ours.index if seed in base.index]
+        ours, base = pd.Series(ours.loc[seeds]), pd.Series(base.loc[seeds])
     estimate = mean_interval(_without_rounding(ours, base), level)
     if estimate.n < 2:
         return estimate

@@ -79,14 +79,15 @@ def _write_prompted(path: Path, splits: list[Samples]) -> dict[str, Any]:
 def _write_mapped(path: Path, samples: Samples, stream: str) -> dict[str, Any]:
     """Write a column per class: real images, their maps of a stream, and the samples for these."""
     scorer = samples.scorer
-    real = scorer.dataset.split(scorer.reference).images[scorer.rows]
-    blocks = (real, _like(scorer.maps(stream), real), samples.images)
+    real = scorer.dataset.split(scorer.reference).images
     columns = min(len(scorer.dataset.classes["label"]), COLUMNS)
     cells = np.zeros((columns, 3, MAPPED, *real.shape[1:]), np.uint8)
     for c in range(columns):
-        rows = np.flatnonzero(scorer.labels == c)[:MAPPED]
+        first = np.flatnonzero(scorer.labels == c)[:MAPPED]
+        images = real[scorer.rows[first]]
+        blocks = (images, _like(scorer.maps(stream, first), images), samples.images[first])
         for cell, block in zip(cells[c], blocks, strict=True):
-            cell[: len(rows)] = block[rows]
+            cell[: len(first)] = block
     images = halved_to_fit(cells.reshape(-1, *real.shape[1:]))
     labels = np.repeat(np.arange(columns), 3 * MAPPED)
     return write_grid(path, images, labels, columns, rows=3 * MAPPED).dump() | {"maps": stream}

@@ -63,11 +63,13 @@ class Sampler:
             return cached[0]["images"].numpy()
         train, sampling = self.trial.spec.train, self.trial.spec.sample
         guide = None if guidance == 1 else self.guide
+        rows = torch.from_numpy(scorer.rows)
         real = Data(self.dataset.split(scorer.reference), train.model.embedder.streams)
         images = sample(
             load_ema(train.model, self.snapshot, self.device),
             Process(train.diffusion.prediction, train.diffusion.schedule),
-            real.streams_at(torch.from_numpy(scorer.rows)),
+            lambda index: real.streams_at(rows[index]),
+            scorer.n,
             train.model.backbone.shape,
             seed=train.seed,
             sampler=sampling.sampler,

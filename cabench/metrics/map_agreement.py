@@ -11,6 +11,7 @@ from cabench.metrics.extractors import Features
 from cabench.metrics.scorer import SampleScorer
 from cabench.registry import METRICS
 
+BATCH = 250  # images at a time: their gradients are whole numbers of 32 bit
 TOLERANCE = 0.0075  # of the diagonal, as in the Berkeley benchmark (Martin et al. 2004)
 
 
@@ -75,10 +76,16 @@ class MapAgreement:
         scorer: SampleScorer,
     ) -> float:
         scorer.require_order(labels)
-        return float(agreement(images, scorer.maps(maps.EDGES)).mean())
+        return _mean(images, np.arange(len(images)), scorer)
 
     @staticmethod
     def floor(scorer: SampleScorer) -> float:
         """The agreement of the real images that the samples' maps are of."""
-        real = scorer.dataset.split(scorer.reference).images[scorer.rows]
-        return float(agreement(real, scorer.maps(maps.EDGES)).mean())
+        return _mean(scorer.dataset.split(scorer.reference).images, scorer.rows, scorer)
+
+
+def _mean(images: np.ndarray, rows: np.ndarray, scorer: SampleScorer) -> float:
+    """The mean agreement of the images at `rows`, one per sample, with the samples' maps."""
+    batches = [slice(start, start + BATCH) for start in range(0, len(rows), BATCH)]
+    each = [agreement(images[rows[b]], scorer.maps(maps.EDGES, b)) for b in batches]
+    return float(np.concatenate(each).mean())

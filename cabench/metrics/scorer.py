@@ -110,9 +110,9 @@ class SampleScorer:
         vectors = self.dataset.split(self.reference).vectors
         return {name: values[self.rows] for name, values in vectors.items()}
 
-    def maps(self, stream: str) -> np.ndarray:
-        """Each sample's map of a stream, (n, C, H, W) uint8, in labels' order."""
-        return self.dataset.split(self.reference).maps[stream][self.rows]
+    def maps(self, stream: str, samples: slice | np.ndarray) -> np.ndarray:
+        """The maps of some samples, (b, C, H, W) uint8, in labels' order; all fill gigabytes."""
+        return self.dataset.split(self.reference).maps[stream][self.rows[samples]]
 
     @cached_property
     def prompts(self) -> list[str]:
@@ -229,9 +229,8 @@ class SampleScorer:
     def _features(self, split: str, extractor: str = DEFAULT) -> Features:
         """An extractor's features of a whole split, from the cache."""
         network = self.extractors[extractor]
-        key = _short(self.dataset.fingerprint, network.fingerprint_of())
         return cached_arrays(
-            self._folder / f"features-{key}-{split}.npz",
+            _features_path(self.cache, self.dataset, network.fingerprint_of(), split),
             lambda: network.features(self.dataset.split(split).images),
         )
 
@@ -341,6 +340,21 @@ class SampleScorer:
                 "prompts": self.clip_template or "the data's texts",
             }
         return protocol
+
+
+def absent_features(dataset: Dataset, cache: Path, extractor: str) -> int:
+    """The number of real images whose features the cache lacks, so that a run computes them."""
+    fingerprint = EXTRACTORS.get(extractor).fingerprint_of()
+    return sum(
+        len(dataset.split(split).images)
+        for split in (REFERENCE, FLOOR)
+        if not _features_path(cache, dataset, fingerprint, split).exists()
+    )
+
+
+def _features_path(cache: Path, dataset: Dataset, extractor: str, split: str) -> Path:
+    """The file of an extractor's features of a split; `extractor` is its fingerprint."""
+    return cache / "judge" / f"features-{_short(dataset.fingerprint, extractor)}-{split}.npz"
 
 
 def _short(*parts: object) -> str:

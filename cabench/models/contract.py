@@ -31,20 +31,24 @@ def fault(spec: ModelSpec) -> str | None:
     torch.manual_seed(0)
     model = build_initialised(spec, 0)
     _, layout = build_backbone(spec)
-    with torch.no_grad():
-        for p in model.parameters():
-            p.add_(SPREAD * torch.randn_like(p))
-    for part, method in zip(spec.methods, model.methods.values(), strict=True):
-        if part.plugin is not None:
+    pairs = zip(spec.methods, model.methods.values(), strict=True)
+    own = [method for part, method in pairs if part.plugin is not None]
+    for at_start in (True, False):
+        if not at_start:
+            with torch.no_grad():
+                for p in model.parameters():
+                    p.add_(SPREAD * torch.randn_like(p))
+        for method in own:
             assert isinstance(method, Method)
-            if text := next(_faults(spec, model, method, layout), None):
+            if text := next(_faults(spec, model, method, layout, at_start), None):
                 return f"method '{method.name}': {text}"
     return None
 
 
 def _faults(
-    spec: ModelSpec, model: ConditionalModel, method: Method, layout: Layout
+    spec: ModelSpec, model: ConditionalModel, method: Method, layout: Layout, at_start: bool
 ) -> Iterator[str]:
+    """What is wrong; with the parameters' initial values, only what is not finite."""
     x = torch.randn(SAMPLES, *spec.backbone.shape)
     t, streams = torch.linspace(0, 999, SAMPLES), _streams(spec)
 
@@ -52,11 +56,18 @@ def _faults(
         return method(model.embedder(t, streams))
 
     cond = produced(t, streams)
+    if not isinstance(cond, Conditioning):
+        yield f"its forward pass returns a {type(cond).__name__}, expected a Conditioning"
     yield from _unheard(cond, layout)
     output = model.backbone(x, cond)
+    if not torch.isfinite(output).all():
+        yield "its output is not finite"
+    if at_start:
+        yield from _infinite_gradients(method, output)
+        return
     if torch.equal(output, model.backbone(x, Conditioning())):
         yield "it changes nothing: the output is that of the network without it"
-    output.square().mean().backward()
+    yield from _infinite_gradients(method, output)
     learned = [(name, p) for name, p in method.named_parameters() if p.requires_grad]
     idle = [name for name, p in learned if p.grad is None]
     if idle:
@@ -66,6 +77,15 @@ def _faults(
         other = produced(t.flip(0) if name == TIMESTEP else t, changed)
         if torch.equal(model.backbone(x, other), output):
             yield f"its output does not depend on '{name}', a stream of its source"
+
+
+def _infinite_gradients(method: Method, output: Tensor) -> Iterator[str]:
+    """Parameters whose gradient is not a finite number, such as that of a norm at zero."""
+    method.zero_grad()
+    output.square().mean().backward()
+    grads = [(name, p.grad) for name, p in method.named_parameters() if p.grad is not None]
+    if names := [name for name, grad in grads if not torch.isfinite(grad).all()]:
+        yield f"the gradients of {listed(names)} are not finite"
 
 
 def _unheard(cond: Conditioning, layout: Layout) -> Iterator[str]:

@@ -18,9 +18,10 @@ def pick_device(name: str) -> str:
         return "cuda" if torch.cuda.is_available() else "cpu"
     kind, _, number = name.partition(":")
     if kind not in DEVICES or (number and kind != "cuda"):
+        hint = " (did you mean 'cuda'?)" if kind.lower() == "gpu" else near(name, DEVICES)
         raise CabenchError(
             f"--device: expected auto, {', '.join(DEVICES)} or a GPU such as cuda:1, got "
-            f"{shown(name)}{near(name, DEVICES)}"
+            f"{shown(name)}{hint}"
         )
     try:
         torch.empty(1, device=name)

@@ -224,6 +224,7 @@ def test_dry_run_without_the_data(tiny):
     ("words", "said"),
     [
         ((*STUDY, "--device", "hpu"), "got 'hpu'"),
+        ((*STUDY, "--device", "gpu"), "(did you mean 'cuda'?)"),
         ((*STUDY, "--seeds", "9999999999"), "--seeds: expected"),
         (("run", "gone.yaml"), "no study file 'gone.yaml'"),
         (("run", "tiny.yaml", "--scale", "quik"), "did you mean 'quick'"),

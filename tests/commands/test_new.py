@@ -146,3 +146,12 @@ def test_the_commands_of_the_docs_run(tmp_path, monkeypatch):
     assert all({"kid", "my_brightness"} == set(one) for one in scores["scores"].values())
     (shapes,) = tmp_path.glob("results/layer_placement.smoke-my_shapes-*/manifest.json")
     assert json.loads(shapes.read_text())["plugins"][0]["path"] == "my_shapes.py"
+
+
+def test_list_and_audit_take_plugins(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    plugin = written("metric")
+    assert "my_gap" in cabench("list", *plugin).out and "my_gap" not in cabench("list").out
+    audit = ("audit", "digits", "--metrics", "my_gap", "--sets", "2")
+    assert "unknown metric 'my_gap'" in refused(*audit)
+    assert "--sets: expected at least 3" in refused(*audit, *plugin)

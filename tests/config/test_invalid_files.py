@@ -1,5 +1,7 @@
 """Errors in studies and scales: one line that names file, line and key."""
 
+import os
+
 import pytest
 from conftest import TINY_SCALE, TINY_STUDY
 from invalid import DRY, SCALES, STUDIES, assert_at, edited, error_of, put, refused
@@ -93,3 +95,12 @@ def test_missing_files_name_the_nearest_match(tiny):
         read_study((tiny / "tin.yaml").relative_to(tiny))
     with pytest.raises(CabenchError, match="unknown scale 'quik' .did you mean 'quick'"):
         read_scale("quik")
+
+
+def test_a_pipe_is_no_study_and_no_scale(tiny):
+    os.mkfifo(tiny / "pipe.yaml")
+    for read in (lambda: read_study(tiny / "pipe.yaml"), lambda: read_scale("pipe.yaml")):
+        with pytest.raises(CabenchError, match="pipe.yaml': it is neither a file nor a directory"):
+            read()
+    with pytest.raises(CabenchError, match="no study file 'pip.yaml'; files here: scale.yaml, tin"):
+        read_study((tiny / "pip.yaml").relative_to(tiny))

@@ -147,3 +147,16 @@ def test_every_unusable_row_is_listed(tmp_path, monkeypatch):
     first, *others = check(opened).lines
     assert first == "huggingface: the data set, row 199: fine: no label: -1"
     assert sorted(others) == UNREADABLE
+
+
+@pytest.mark.parametrize("values", [FINE, [3, 5, 7, 9]])
+def test_a_column_label_of_text_or_whole_numbers_needs_no_option(tmp_path, values):
+    parts = {
+        name: table(count).select_columns("img").add_column("label", values * (count // 4))
+        for name, count in {"train": 40, "test": 8}.items()
+    }
+    datasets.DatasetDict(parts).save_to_disk(tmp_path / "named")
+    dataset = load_dataset("huggingface", path=str(tmp_path / "named"), size=8)
+    assert dataset.classes == {"label": [str(value) for value in values]}
+    images, label = dataset.split("report").images, dataset.split("report").streams["label"]
+    assert np.array_equal(images[:, 0, 4, 4], 60 * label)

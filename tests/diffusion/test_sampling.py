@@ -1,5 +1,7 @@
 """Processes and samplers, on data whose exact network is known."""
 
+from functools import partial
+
 import pytest
 import torch
 from specs import METHODS, model_spec
@@ -17,7 +19,7 @@ from cabench.diffusion.sampling import (
 )
 from cabench.errors import CabenchError
 from cabench.models.model import build_initialised
-from cabench.models.streams import distinct
+from cabench.models.streams import distinct, take
 from cabench.runtime.images import to_float, to_uint8
 from cabench.runtime.rng import generator
 
@@ -55,7 +57,8 @@ def draw(prediction, schedule, sampler, steps):
     sample(
         Gaussian(process),
         process,
-        {"label": torch.zeros(64, dtype=torch.long)},
+        lambda index: {"label": torch.zeros(len(index), dtype=torch.long)},
+        64,
         (1, 8, 8),
         seed=0,
         sampler=sampler,
@@ -144,7 +147,8 @@ def test_samples_that_are_not_finite_are_an_error():
         sample(
             lambda x, *_: x / 0,
             process,
-            {"label": torch.zeros(2, dtype=torch.long)},
+            lambda index: {"label": torch.zeros(len(index), dtype=torch.long)},
+            2,
             (1, 4, 4),
             seed=0,
             steps=4,
@@ -189,12 +193,12 @@ def trained_like(seed=0):
 
 def test_samples_do_not_depend_on_the_batch():
     model, process = trained_like(), Process("flow", "linear")
-    streams = {"label": torch.arange(10)}
+    streams, n, shape = partial(take, {"label": torch.arange(10)}), 10, (1, 8, 8)
     at_once, in_parts = (
-        sample(model, process, streams, (1, 8, 8), seed=3, steps=4, batch=b) for b in (10, 3)
+        sample(model, process, streams, n, shape, seed=3, steps=4, batch=b) for b in (10, 3)
     )
     assert (at_once.int() - in_parts.int()).abs().max() <= 1
-    other = sample(model, process, streams, (1, 8, 8), seed=4, steps=4)
+    other = sample(model, process, streams, n, shape, seed=4, steps=4)
     assert (at_once.int() - other.int()).abs().max() > 50
 
 
@@ -226,12 +230,11 @@ def test_autoguidance_extrapolates_from_the_weak_network():
 def test_equal_conditions_are_embedded_once_while_sampling():
     model, rows = trained_like(), []
     model.embedder.register_forward_pre_hook(lambda m, args: rows.append(len(args[0])))
-    streams = {"label": torch.tensor([3, 1, 3, 0, 1, 1])}
+    streams = partial(take, {"label": torch.tensor([3, 1, 3, 0, 1, 1])})
+    process, shape = Process("flow", "linear"), (1, 8, 8)
     for guidance, conditions in ((1.0, 3), (2.0, 4)):  # the null condition is one more
         rows.clear()
-        sample(
-            model, Process("flow", "linear"), streams, (1, 8, 8), seed=0, steps=2, guidance=guidance
-        )
+        sample(model, process, streams, 6, shape, seed=0, steps=2, guidance=guidance)
         assert rows == [conditions] * 2
 
 

@@ -4,6 +4,7 @@ See pins.py for what to do when a test here fails.
 """
 
 import dataclasses
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,7 @@ from cabench.diffusion.training import Trainer
 from cabench.diffusion.weight_diagnostics import generated_weights
 from cabench.models import embedding
 from cabench.models.model import build
-from cabench.models.streams import each
+from cabench.models.streams import each, take
 from cabench.planning.specs import SAMPLE_RECIPE
 from cabench.registry import METRICS
 from cabench.runtime.images import to_uint8
@@ -133,7 +134,8 @@ def check_sampling(prediction, schedule, sampler, guidance=1.0):
     pixels = sample(
         model,
         Process(prediction, schedule),
-        {"label": torch.tensor([3, 1, 3, 0, 9, 1])},
+        partial(take, {"label": torch.tensor([3, 1, 3, 0, 9, 1])}),
+        6,
         SHAPE,
         seed=2,
         sampler=sampler,

@@ -79,6 +79,27 @@ class Late(Kernels):
         return cond
 
 
+class Nowhere(Kernels):
+    def forward(self, embedded):
+        super().forward(embedded)
+
+
+class Undefined(Kernels):
+    def condition(self, embedded, streams=None):
+        return super().condition(embedded) / 0
+
+
+class Steep(Kernels):
+    """Finite everywhere; its gradient is none at the initial value of its scale."""
+
+    def __init__(self, options, layout, width):
+        super().__init__(options, layout, width)
+        self.scale = parameter(3, init="zeros")
+
+    def condition(self, embedded, streams=None):
+        return super().condition(embedded) * self.scale.square().sum().sqrt()
+
+
 @pytest.mark.parametrize(
     ("kind", "text"),
     [
@@ -90,6 +111,9 @@ class Late(Kernels):
         (Constant, "does not depend on 'timestep'"),
         (Nothing, "changes nothing"),
         (Late, "join before block 99"),
+        (Nowhere, "returns a NoneType, expected a Conditioning"),
+        (Undefined, "output is not finite"),
+        (Steep, "the gradients of scale are not finite"),
     ],
 )
 def test_a_method_that_does_not_act_is_named(kind, text, monkeypatch):

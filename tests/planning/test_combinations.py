@@ -34,6 +34,15 @@ CHOICES = {  # of a scale; the product has every combination
     "training.lengths": [[], [96]],
 }
 
+GUIDED = {  # a second product: what guidance means beside its interval
+    **{key: values[:1] for key, values in CHOICES.items()},
+    "sampling.guidance": [0, 1, 2],
+    "sampling.guidance_interval": [None, [0, 1], [0.2, 0.8]],
+    "sampling.sweep": CHOICES["sampling.sweep"],
+    "sampling.autoguidance": [None, 64],
+    "training.label_dropout": [0, 0.1],
+}
+
 
 @lru_cache
 def has_grid(prediction, schedule, sampler, steps):
@@ -51,7 +60,7 @@ def means_something(c):
     is_guided = any(g != 1 for g in (c["sampling.guidance"], *swept))
     if process[0] == "flow" and process[1] != "linear":
         return False
-    if c["sampling.autoguidance"] and not is_guided:
+    if (c["sampling.autoguidance"] or c.get("sampling.guidance_interval")) and not is_guided:
         return False
     if is_guided and not (c["training.label_dropout"] or c["sampling.autoguidance"]):
         return False
@@ -60,11 +69,33 @@ def means_something(c):
     return has_grid(*process, c["sampling.sampler"], c["sampling.steps"])
 
 
-def test_every_combination_of_discrete_options(tiny):
+@pytest.mark.parametrize(
+    ("choices", "least", "places"),
+    [
+        (
+            CHOICES,
+            500,
+            {
+                "diffusion", "sampling.sampler", "sampling.steps", "sampling.guidance",
+                "sampling.sweep", "sampling.autoguidance",
+            },
+        ),
+        (
+            GUIDED,
+            30,
+            {
+                "sampling.guidance", "sampling.guidance_interval", "sampling.sweep",
+                "sampling.autoguidance",
+            },
+        ),
+    ],
+    ids=["all", "guidance"],
+)  # fmt: skip
+def test_every_combination_of_discrete_options(tiny, choices, least, places):
     study, accepted, refused = read_study(tiny / "tiny.yaml").study, 0, set()
     base = yaml.safe_load(TINY_SCALE)
-    for values in itertools.product(*CHOICES.values()):
-        combination = dict(zip(CHOICES, values, strict=True))
+    for values in itertools.product(*choices.values()):
+        combination = dict(zip(choices, values, strict=True))
         parts = {part: dict(base[part]) for part in ("training", "diffusion", "sampling")}
         for key, value in combination.items():
             part, name = key.split(".")
@@ -84,11 +115,8 @@ def test_every_combination_of_discrete_options(tiny):
             assert not means_something(combination), (combination, text)
             continue
         assert means_something(combination), combination
-    assert accepted > 500
-    assert refused == {
-        "diffusion", "sampling.sampler", "sampling.steps", "sampling.guidance", "sampling.sweep",
-        "sampling.autoguidance",
-    }  # fmt: skip
+    assert accepted > least
+    assert refused == places
 
 
 BOUND = TINY_STUDY.lstrip()[: TINY_STUDY.index("claims:") - 1] + "primary: kid\n"

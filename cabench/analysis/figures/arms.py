@@ -20,6 +20,7 @@ from cabench.evidence.results import Results
 
 LIGHTNESS, SATURATION = (0.3, 0.45, 0.6, 0.75), (0.95, 0.5)  # of further arms' colours
 LINE = 0.155  # inches of height that a direct label needs
+THIN = 25  # lines of single seeds of an arm, at most: more hide one another
 
 
 def group_colour(native: bool, bound: bool = False) -> str:
@@ -85,10 +86,13 @@ def seeds_text(rows: pd.DataFrame) -> str:
 
 def seed_counts(rows: pd.DataFrame) -> list[int]:
     """The number of seeds of each arm in a frame."""
-    seeds: dict[str, set[int]] = {}
-    for arm, seed in zip(rows["arm"], rows["seed"], strict=True):
-        seeds.setdefault(arm, set()).add(seed)
-    return [len(of_arm) for of_arm in seeds.values()]
+    return rows.groupby("arm", sort=False)["seed"].nunique().tolist()
+
+
+def thin_text(rows: pd.DataFrame) -> str:
+    """What the thin lines of a figure are."""
+    first = f" (of an arm the first {THIN})" if max(seed_counts(rows)) > THIN else ""
+    return f"thin lines: single seeds{first}"
 
 
 def where(frame: pd.DataFrame, **values: Any) -> pd.DataFrame:
@@ -102,11 +106,15 @@ def where(frame: pd.DataFrame, **values: Any) -> pd.DataFrame:
 def draw_lines(
     axes: Axes, rows: pd.DataFrame, value: str, style: dict[str, Any], width: float, size: float
 ) -> None:
-    """Draw one arm's values over images seen: thin lines for seeds, a thick one for their mean."""
+    """Draw one arm's values over images seen: thin lines for seeds, a thick one for their mean.
+
+    The mean is over all seeds; of many, the first ones have a line.
+    """
     if rows.empty:
         return
     if len(set(rows["seed"])) > 1:
-        lines = LineCollection(_by_seed(rows, value), linewidth=0.5, alpha=0.35, zorder=2, **style)
+        thin = _by_seed(rows, value)[:THIN]
+        lines = LineCollection(thin, linewidth=0.5, alpha=0.35, zorder=2, **style)
         axes.add_collection(lines)
     mean = mean_over_seeds(rows, value)
     marker = "o" if len(mean) == 1 else ""

@@ -16,6 +16,7 @@ from cabench.analysis.figures.arms import (
     mean_over_seeds,
     seed_counts,
     seeds_text,
+    thin_text,
     where,
 )
 from cabench.analysis.figures.style import FAINT, INK, SCREEN, Look, finish, new_figure
@@ -102,7 +103,7 @@ def _zoom(axes: Axes, losses: pd.DataFrame, arms: list[str], after: float) -> No
 
 def _caption(losses: pd.DataFrame, hidden: list[str]) -> str:
     lines = [
-        f"Thick lines: mean over {seeds_text(losses)}; thin lines: single seeds."
+        f"Thick lines: mean over {seeds_text(losses)}; {thin_text(losses)}."
         if max(seed_counts(losses)) > 1
         else "One seed.",
         "Measured on fewer images than the table's held-out loss. Solid: with the native method; "

@@ -19,6 +19,7 @@ from cabench.analysis.figures.arms import (
     draw_lines,
     seed_counts,
     seeds_text,
+    thin_text,
     where,
 )
 from cabench.analysis.figures.curves import thousands
@@ -55,7 +56,7 @@ def weight_curves(path: str | Path, results: Results, look: Look = SCREEN) -> li
     sites, measures = (list(rows[name].unique()) for name in ("site", "measure"))
     panels_of = {m: title for m, title in PANELS.items() if m in measures}
     styles = arm_styles(results, results.arms)  # the same colours as in the figure of losses
-    present = set(rows["arm"].unique())
+    present, end = set(rows["arm"].unique()), max(rows["images"])
     arms = [arm for arm in results.arms if arm in present]
     width = look.width or max(6.5, 1.2 + 1.5 * len(sites))
     across = max(1, int((width - 0.3) / (look.size * LETTER * (max(map(len, arms)) + 7))))
@@ -63,23 +64,23 @@ def weight_curves(path: str | Path, results: Results, look: Look = SCREEN) -> li
     height = len(panels_of) * panel + legend + (1.7 if look.titled else 0.6)
     with new_figure(width, height, look) as figure:
         ratios = [panel] * len(panels_of) + [legend]
+        lines = dict(tuple(rows.groupby(["measure", "site", "arm"], sort=False)))
         grid = figure.add_gridspec(len(panels_of) + 1, len(sites), height_ratios=ratios)
         for row, (measure, title) in enumerate(panels_of.items()):
-            of_measure = where(rows, measure=measure)
             panels: list[Axes] = []
             for column, site in enumerate(sites):
                 shared = panels[0] if panels else None
                 axes = figure.add_subplot(grid[row, column], sharey=shared)
                 panels.append(axes)
-                of_site = where(of_measure, site=site)
                 for arm in arms:
-                    draw_lines(axes, where(of_site, arm=arm), "value", styles[arm], 1.3, 3)
-                _dress(axes, max(rows["images"]), bottom=row == len(panels_of) - 1)
+                    if (line := lines.get((measure, site, arm))) is not None:
+                        draw_lines(axes, line, "value", styles[arm], 1.3, 3)
+                _dress(axes, end, bottom=row == len(panels_of) - 1)
                 if row == 0:
                     axes.set_title(site, parse_math=False)
                 axes.tick_params(labelleft=column == 0)
             panels[0].set_ylabel(title)
-            _scale(panels[0], measure, of_measure["value"].to_numpy(dtype=float))
+            _scale(panels[0], measure, where(rows, measure=measure)["value"].to_numpy(dtype=float))
         _legend(figure.add_subplot(grid[-1, :]), arms, styles, across, look)
         figure.align_ylabels()
         return finish(figure, path, look, "Generated weights during training", _caption(rows))
@@ -155,7 +156,7 @@ def _legend(axes: Axes, arms: Sequence[str], styles: Styles, across: int, look: 
 
 
 def _caption(rows: pd.DataFrame) -> str:
-    seeds = f"Thick lines: mean over {seeds_text(rows)}; thin lines: single seeds."
+    seeds = f"Thick lines: mean over {seeds_text(rows)}; {thin_text(rows)}."
     return (
         f"{MEASURES} "
         f"{seeds if max(seed_counts(rows)) > 1 else 'One seed.'} "

@@ -17,6 +17,7 @@ from cabench.data.dataset import SPLITS, Dataset, Split, stratified
 from cabench.errors import DataMissing
 from cabench.registry import DATASETS
 from cabench.runtime.cache import data_folder, downloads
+from cabench.runtime.files import is_special
 
 FOLDER = "cifar-10-batches-py"
 TRAINING, TEST, META = [f"data_batch_{i}" for i in range(1, 6)], ["test_batch"], "batches.meta"
@@ -82,6 +83,8 @@ def read_batches(folder: Path, names: list[str]) -> Split:
 def read_batch(path: Path) -> dict[str, Any]:
     """A pickled dictionary of arrays, lists and strings; DataMissing for anything else."""
     try:
+        if is_special(path):
+            raise ValueError("not a regular file")
         with open(path, "rb") as f:
             content = _SafeUnpickler(f, encoding="latin1").load()
     except FileNotFoundError:

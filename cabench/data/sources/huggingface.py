@@ -236,6 +236,8 @@ class Columns:
                     f"{SOURCE}: {option}: expected a column of type Image, got '{name}' of type "
                     f"{type(features[name]).__name__}"
                 )
+        if self.label is None and self.text is None and LABEL in names:  # text or whole numbers
+            self.label = LABEL
         if self.label is None and self.text is None:
             raise DataMissing(
                 f"{SOURCE}: no column of type ClassLabel; name the one that holds the labels "
