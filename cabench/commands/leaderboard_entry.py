@@ -62,7 +62,8 @@ def write_entry(run: Run, arm: str, folder: Path, by: str = "", url: str = "") -
             if plugin.sha256 not in {p.sha256 for p in manifest.plugins}:
                 raise CabenchError(f"{plugin.path}: it has changed since the run")
             (part / PLUGINS).mkdir(exist_ok=True)
-            shutil.copyfile(plugin.path, part / PLUGINS / Path(plugin.path).name)
+            for path in plugin.files:
+                shutil.copyfile(path, part / PLUGINS / Path(path).name)
         entry = entry_of(Run(manifest, store), arm, by, url)
         write_json(part / FILE, entry.dump())
     return entry
