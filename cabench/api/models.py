@@ -22,6 +22,7 @@ from cabench.diffusion.training import marks
 from cabench.errors import CabenchError, listed, near, shown
 from cabench.metrics.reference import report_labels
 from cabench.models.model import ConditionalModel
+from cabench.models.streams import length, take
 from cabench.planning.run_data import drawn, find_dataset, scale_of, without_draw
 from cabench.plugins import load_plugins, read_plugins
 from cabench.records.runs import Run, find_run
@@ -183,7 +184,8 @@ def sample(
         return sampling.sample(
             model.network,
             Process(spec.train.diffusion.prediction, spec.train.diffusion.schedule),
-            streams,
+            lambda index: take(streams, index),
+            length(streams),
             spec.train.model.backbone.shape,
             seed=spec.train.seed if seed is None else seed,
             sampler=sampler,

@@ -75,7 +75,7 @@ def test_invalid_flags(tiny, words):
     [
         (("rnu", "tiny.yaml"), "'run'"),
         ((*DRY, "--sedes", "3"), "'--seeds'"),
-        ((*DRY, "--device", "gpu"), "'cpu'"),
+        ((*DRY, "--device", "gpu"), "'cuda'"),
         ((*DRY, "--executor", "lokal"), "'local'"),
         (("run", "tiny.yml", "--dry-run"), "'tiny.yaml'"),
         (("run", "tiny.yaml", "--scale", "quikc"), "'quick'"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import textwrap
 from collections.abc import Iterator, Sequence
@@ -124,7 +125,9 @@ def save(figure: Figure, path: str | Path, kinds: Sequence[str] = tuple(UNDATED)
     stem = path.with_suffix("") if path.suffix.removeprefix(".") in UNDATED else path
     written = [stem.with_name(f"{stem.name}.{kind}") for kind in kinds]
     for file, kind in zip(written, kinds, strict=True):
+        drawn = io.BytesIO()  # on a full disk, matplotlib's own writing of a PDF hides the reason
+        figure.savefig(drawn, format=kind, dpi=DPI, metadata=UNDATED[kind])
         with atomic_path(file) as part:
-            figure.savefig(part, format=kind, dpi=DPI, metadata=UNDATED[kind])
+            part.write_bytes(drawn.getvalue())
         figure.set_layout_engine("none")  # the layout is the same; finding it takes half the time
     return written
