@@ -241,7 +241,8 @@ def log(
     from cabench.analysis.loggers import write_log
     from cabench.records.runs import find_run
 
-    typer.echo(write_log(find_run(results, study, scale, or_reference=True), tracker, folder))
+    run = find_run(results, study, scale, or_reference=True)
+    typer.echo(write_log(run, tracker, folder or results / run.name / "logs" / tracker))
 
 
 @app.command()

@@ -9,9 +9,11 @@ from pathlib import Path
 
 from cabench.commands.sample import target_of
 from cabench.config.files import scale_names
+from cabench.config.study import read_scale
 from cabench.errors import CabenchError, listed, unknown
 from cabench.evidence.results import Results
 from cabench.evidence.statistics import deviation
+from cabench.planning.own_data import as_yaml
 from cabench.plugins import read_plugins
 from cabench.records.entry import FILE, PLUGINS, Entry, EntryScore, EntryTrial
 from cabench.records.runs import OWN_SCALE, Run, find_run
@@ -56,7 +58,10 @@ def write_entry(run: Run, arm: str, folder: Path, by: str = "", url: str = "") -
         place = store.study_folder(manifest.study, manifest.scale)
         place.mkdir()
         if manifest.scale_file and manifest.scale_file not in scale_names():
-            shutil.copyfile(manifest.scale_file, place / OWN_SCALE)
+            scale = read_scale(manifest.scale_file).scale  # parsed: nothing else may leave
+            if scale.scale != manifest.scale:
+                raise CabenchError(f"{manifest.scale_file}: expected scale '{manifest.scale}'")
+            (place / OWN_SCALE).write_text(as_yaml(scale), "utf-8")
         write_json(place / "manifest.json", manifest.dump())
         for plugin in read_plugins(Path(p.path) for p in manifest.plugins):
             if plugin.sha256 not in {p.sha256 for p in manifest.plugins}:
@@ -83,6 +88,11 @@ def restricted(run: Run, arm: str) -> Manifest:
     ]
     if incomplete:
         raise CabenchError(f"{run.name}: no complete trial of {listed(incomplete)}")
+    if left := manifest.design.left_out:
+        seen = ", ".join(map(str, left))
+        raise CabenchError(
+            f"{run.name}: seeds were run and left out: {seen}; run them with --seeds"
+        )
     if not trials:
         raise CabenchError(f"{run.name}: {arm} and {baseline} have no seed in common")
     return manifest.model_copy(
@@ -104,7 +114,6 @@ def _design(design: ManifestDesign, seeds: set[int]) -> ManifestDesign:
         update={
             "first": tuple(s for s in design.first if s in seeds),
             "earlier": tuple(s for s in design.earlier if s in seeds),
-            "left_out": (),
         }
     )
 

@@ -8,7 +8,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cabench.analysis.comparison import Side, agreement
+from cabench.analysis.comparison import (
+    Side,
+    agreement,
+    model_differences,
+    protocol_differences,
+)
 from cabench.commands.leaderboard_entry import entry_of
 from cabench.config.scale import Scale
 from cabench.config.study import read_scale
@@ -16,11 +21,12 @@ from cabench.errors import CabenchError
 from cabench.evidence.results import Results
 from cabench.execution.executors import local
 from cabench.execution.progress import Progress
-from cabench.planning.run_data import find_dataset, without_draw
+from cabench.planning.run_data import find_choice, without_draw
 from cabench.planning.trials import Places, Trial
 from cabench.plugins import Plugin, load_plugins, read_plugins
-from cabench.records.entry import Entry, read_entry
+from cabench.records.entry import Entry, EntryScore, read_entry
 from cabench.records.runs import OWN_SCALE, Run, find_run
+from cabench.records.schema import Record
 from cabench.records.store import Store
 from cabench.runtime.console import screen
 from cabench.runtime.files import file_hash
@@ -59,10 +65,14 @@ def checks(
 ) -> Iterator[Check]:
     """The checks in order; the later ones are left out where an earlier one failed."""
     run = find_run(folder, entry.study, entry.scale)
-    for check in (files(run, entry), scores(run, entry), code(entry, plugins)):
+    for make in (files, one_model, scores):
+        check = make(run, entry)
         yield check
         if check.faults:
             return
+    yield (check := code(entry, plugins))
+    if check.faults:
+        return
     if repeat:
         load_plugins(plugins)
         yield repeated(run, entry, repeat, plugins, device)
@@ -74,6 +84,13 @@ def files(run: Run, entry: Entry) -> Check:
     listed = {(t.arm, t.seed, t.key) for t in entry.trials}
     if listed != {(t.arm, t.seed, t.key) for t in run.manifest.trials}:
         faults.append("the trials of the manifest are others than those of the entry")
+    if run.manifest.baseline != entry.baseline:
+        faults.append(f"the manifest's baseline is {run.manifest.baseline}")
+    for arm in (entry.arm, entry.baseline):
+        if run.manifest.arm(arm) is None or all(t.arm != arm for t in entry.trials):
+            faults.append(f"no trial of {arm}")
+    if left := run.manifest.design.left_out:
+        faults.append(f"seeds that were run are left out: {', '.join(map(str, left))}")
     for trial in entry.trials:
         record = run.store.sound(trial.key)
         place = f"{trial.arm}, seed {trial.seed} ({trial.key})"
@@ -88,6 +105,23 @@ def files(run: Run, entry: Entry) -> Check:
     return Check(f"{len(entry.trials)} records: intact, listed, keys are hashes of specs", faults)
 
 
+def one_model(run: Run, entry: Entry) -> Check:
+    """All trials of an arm have one model, and all trials of the entry one protocol."""
+    records = Results.of(run).records
+    first: dict[str, Record] = {}
+    faults = []
+    for trial in entry.trials:
+        record = records[trial.key]
+        own, other = first.setdefault(trial.arm, record), records[entry.trials[0].key]
+        unequal = [*model_differences(own, record), *protocol_differences(other, record)]
+        # a study may give each seed a half of the data of its own
+        unequal = [d for d in unequal if not d.path.startswith("train.data.resample")]
+        if unequal:
+            place = f"{trial.arm}, seed {trial.seed} ({trial.key})"
+            faults.append(f"{place}: differs in {'; '.join(map(str, unequal[:4]))}")
+    return Check("one model an arm, one protocol for all trials", faults)
+
+
 def scores(run: Run, entry: Entry) -> Check:
     """The numbers of the entry are those that follow from its records."""
     expected = entry_of(run, entry.arm, entry.by, entry.url)
@@ -97,6 +131,8 @@ def scores(run: Run, entry: Entry) -> Check:
         if name not in ("cabench", "scores") and getattr(expected, name) != getattr(entry, name)
     ]
     ours = {score.metric: score for score in expected.scores}
+    if missing := [name for name in ours if name not in {s.metric for s in entry.scores}]:
+        faults.append(f"scores that the records have and the entry lacks: {', '.join(missing)}")
     faults += [
         f"{score.metric}: expected {ours.get(score.metric)}, got {score}"
         for score in entry.scores
@@ -105,11 +141,11 @@ def scores(run: Run, entry: Entry) -> Check:
     return Check(f"{len(entry.scores)} scores and costs: those of the records", faults)
 
 
-def _close(expected: object, score: object) -> bool:
+def _close(expected: EntryScore | None, score: EntryScore) -> bool:
     """Equal up to the rounding of another machine's means."""
     if expected is None:
         return False
-    ours, theirs = expected.model_dump(), score.model_dump()  # pyright: ignore
+    ours, theirs = expected.model_dump(), score.model_dump()
     return all(
         abs(a - b) <= 1e-9 * max(abs(a), abs(b))
         if isinstance(a, float) and isinstance(b, float)
@@ -162,8 +198,7 @@ def _trial(run: Run, arm: str, key: str, plugins: Sequence[Plugin]) -> Trial:
     assert record is not None  # checked before
     scale = _scale(run)
     train = record.spec.train
-    find_dataset(run, scale, without_draw(train.data))  # of the same fingerprint
-    choice = next(c for c in scale.data if c.source == train.data.source)
+    choice, _ = find_choice(run, scale, without_draw(train.data))
     return Trial(
         arm=arm,
         seed=train.seed,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cabench.config.scale import Scale
+from cabench.config.scale import DataChoice, Scale
 from cabench.config.study import read_scale
 from cabench.data import Dataset, load_dataset
 from cabench.data.resampling import resampled
@@ -19,11 +19,16 @@ def scale_of(run: Run) -> Scale:
 
 def find_dataset(run: Run, scale: Scale, spec: DataSpec) -> Dataset:
     """The data that the records' fingerprint names, loaded with the scale's options."""
+    return find_choice(run, scale, spec)[1]
+
+
+def find_choice(run: Run, scale: Scale, spec: DataSpec) -> tuple[DataChoice, Dataset]:
+    """The choice of the scale whose data the records' fingerprint names, and that data."""
     choices = [choice for choice in scale.data if choice.source == spec.source]
     for choice in choices:
         dataset = load_dataset(choice.source, **choice.options)
         if dataset.fingerprint == spec.fingerprint:
-            return dataset
+            return choice, dataset
     reason = "changed since the run" if choices else f"is not in scale '{scale.scale}'"
     raise CabenchError(f"{run.name}: its data '{spec.source}' {reason}")
 

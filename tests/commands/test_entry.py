@@ -7,7 +7,9 @@ import jsonschema
 import pytest
 from cli import cabench
 
-from cabench.runtime.files import write_json
+from cabench.commands.leaderboard_entry import entry_of
+from cabench.records.runs import find_run
+from cabench.runtime.files import file_hash, write_json
 from cabench.runtime.sealed import seal
 
 pytestmark = pytest.mark.slow
@@ -63,11 +65,36 @@ def test_an_entry_is_a_run_of_two_arms(copy, undisturbed):
 def test_trials_are_repeated_to_the_bit(copy):
     code, out, err = cabench("verify", copy, "--repeat", "1")
     assert code == 0, out + err
-    assert "failed" not in out and out.count("passed") == 4 and "1 trials repeated" in out
+    assert "failed" not in out and out.count("passed") == 5 and "1 trials repeated" in out
+
+
+def reseal(copy, edit):
+    """Change the first record as a forger would: seal, hashes and scores of the entry fit again."""
+    document = json.loads((copy / "entry.json").read_text())
+    path = copy / "records" / f"{document['trials'][0]['key']}.json"
+    record = json.loads(path.read_text())
+    edit(record)
+    write_json(path, seal(record))
+    document["trials"][0]["sha256"] = file_hash(path)
+    write_json(copy / "entry.json", document)
+    run = find_run(copy, document["study"], document["scale"])
+    write_json(copy / "entry.json", entry_of(run, "can-3", "A. Author").dump())
+
+
+def test_a_forged_score_is_seen_by_repeating_the_trial(copy):
+    reseal(copy, lambda record: record["metrics"].update(kid=record["metrics"]["kid"] - 1.0))
+    code, out, _ = cabench("verify", copy, "--repeat", "0")
+    assert code == 0 and "failed" not in out
+    code, out, _ = cabench("verify", copy, "--repeat", "4")
+    assert code == 1 and "failed  4 trials repeated" in out and "metrics: kid" in out
 
 
 FORGED = {
-    "a better score in a resealed record": "repeated",
+    "no scores": "scores that the records have and the entry lacks: kid",
+    "an unknown arm": "no trial of zzz",
+    "no trials": "no trial of can-3",
+    "another arm's record": "differs in",
+    "a better score in a resealed record": "not the file that the entry was written for",
     "a better score in the record": "missing or corrupted",
     "a better mean in the entry": "expected",
     "a record that the entry does not list": "others than those of the entry",
@@ -89,13 +116,24 @@ def test_what_is_forged_fails(copy, forgery):
     elif "list" in forgery:
         document["trials"] = document["trials"][1:]
         write_json(copy / "entry.json", document)
+    elif "scores" in forgery:
+        write_json(copy / "entry.json", document | {"scores": []})
+    elif "unknown" in forgery:
+        write_json(copy / "entry.json", document | {"arm": "zzz"})
+    elif "trials" in forgery or "arm's" in forgery:
+        manifest = json.loads((copy / "tiny.tiny/manifest.json").read_text())
+        trials = [] if "trials" in forgery else document["trials"]
+        if trials:  # the baseline's record in the arm's place
+            ours = next(t for t in trials if t["arm"] == "can-3")
+            base = next(t for t in trials if t["arm"] != "can-3" and t["seed"] == ours["seed"])
+            ours.update(key=base["key"], sha256=base["sha256"])
+        write_json(copy / "entry.json", document | {"trials": trials})
+        entries = [{k: t[k] for k in ("arm", "seed", "key")} for t in trials]
+        write_json(copy / "tiny.tiny/manifest.json", manifest | {"trials": entries})
     else:
         shutil.copyfile(paths[1], paths[0])
     code, out, _ = cabench("verify", copy, "--repeat", "0")
-    if "resealed" in forgery:  # its file is not the one that the entry lists
-        assert code == 1 and "not the file that the entry was written for" in out
-    else:
-        assert code == 1 and FORGED[forgery] in out
+    assert code == 1 and FORGED[forgery] in out
 
 
 def test_faults_are_one_line(copy, undisturbed, monkeypatch):
