@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import shutil
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from cabench.evidence.results import Results
 from cabench.evidence.statistics import deviation
 from cabench.planning.own_data import as_yaml
 from cabench.plugins import read_plugins
-from cabench.records.entry import FILE, PLUGINS, Entry, EntryScore, EntryTrial
+from cabench.records.entry import FILE, PLUGINS, ROWS, Entry, EntryScore, EntryTrial
 from cabench.records.runs import OWN_SCALE, Run, find_run
 from cabench.records.schema import Manifest, ManifestDesign
 from cabench.records.store import Store
@@ -69,6 +70,7 @@ def write_entry(run: Run, arm: str, folder: Path, by: str = "", url: str = "") -
             (part / PLUGINS).mkdir(exist_ok=True)
             for path in plugin.files:
                 shutil.copyfile(path, part / PLUGINS / Path(path).name)
+        (part / ROWS).write_text(trial_rows(Run(manifest, store)), "utf-8")
         entry = entry_of(Run(manifest, store), arm, by, url)
         write_json(part / FILE, entry.dump())
     return entry
@@ -161,6 +163,32 @@ def entry_of(run: Run, arm: str, by: str = "", url: str = "") -> Entry:
         by=by,
         url=url,
     )
+
+
+def trial_rows(run: Run) -> str:
+    """A JSON line per trial, flat: names, scores, cost, and the whole spec as JSON text."""
+    lines = []
+    for trial in run.manifest.trials:
+        record = run.store.record(trial.key)
+        assert record is not None and record.cost is not None  # complete
+        row = {
+            "study": run.manifest.study,
+            "scale": run.manifest.scale,
+            "backbone": run.manifest.backbone,
+            "data": record.spec.train.data.source,
+            "arm": trial.arm,
+            "seed": trial.seed,
+            "key": trial.key,
+            "images": record.spec.images,
+            "n": record.spec.sample.n,
+            "macs": record.cost.macs.total,
+            "params": record.cost.params.total,
+            **{f"metrics.{name}": float(value) for name, value in record.metrics.items()},
+            **{f"timing.{name}": float(value) for name, value in record.timing.items()},
+            "spec": json.dumps(record.spec.dump(), sort_keys=True),
+        }
+        lines.append(json.dumps(row) + "\n")
+    return "".join(lines)
 
 
 def _scores(results: Results, arm: str) -> Iterator[EntryScore]:

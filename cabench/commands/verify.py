@@ -14,7 +14,7 @@ from cabench.analysis.comparison import (
     model_differences,
     protocol_differences,
 )
-from cabench.commands.leaderboard_entry import entry_of
+from cabench.commands.leaderboard_entry import entry_of, trial_rows
 from cabench.config.scale import Scale
 from cabench.config.study import read_scale
 from cabench.errors import CabenchError
@@ -24,7 +24,7 @@ from cabench.execution.progress import Progress
 from cabench.planning.run_data import find_choice, without_draw
 from cabench.planning.trials import Places, Trial
 from cabench.plugins import Plugin, load_plugins, read_plugins
-from cabench.records.entry import Entry, EntryScore, read_entry
+from cabench.records.entry import ROWS, Entry, EntryScore, read_entry
 from cabench.records.runs import OWN_SCALE, Run, find_run
 from cabench.records.schema import Record
 from cabench.records.store import Store
@@ -130,6 +130,9 @@ def scores(run: Run, entry: Entry) -> Check:
         for name in Entry.model_fields
         if name not in ("cabench", "scores") and getattr(expected, name) != getattr(entry, name)
     ]
+    rows = run.store.results / ROWS
+    if not rows.is_file() or rows.read_text("utf-8") != trial_rows(run):
+        faults.append(f"{ROWS}: not the rows of the records")
     ours = {score.metric: score for score in expected.scores}
     if missing := [name for name in ours if name not in {s.metric for s in entry.scores}]:
         faults.append(f"scores that the records have and the entry lacks: {', '.join(missing)}")

@@ -6,6 +6,7 @@ The folder has the layout of a results directory, which `cabench report --result
     STUDY.SCALE/manifest.json   the run, restricted to the two arms
     STUDY.SCALE/scale.yaml      the scale, where it is none that comes with cabench
     records/KEY.json, ...       the records and the files beside them
+    trials.jsonl                a flat row per trial, as Hugging Face's `datasets` reads it
     plugins/*.py                the plugins, for readers; no command executes them from here
 """
 
@@ -22,6 +23,7 @@ from cabench.records.spec import Frozen
 from cabench.runtime.files import read_json
 
 FILE = "entry.json"
+ROWS = "trials.jsonl"
 PLUGINS = "plugins"  # the folder
 
 

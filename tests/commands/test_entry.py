@@ -6,8 +6,9 @@ import shutil
 import jsonschema
 import pytest
 from cli import cabench
+from datasets import load_dataset
 
-from cabench.commands.leaderboard_entry import entry_of
+from cabench.commands.leaderboard_entry import entry_of, trial_rows
 from cabench.records.runs import find_run
 from cabench.runtime.files import file_hash, write_json
 from cabench.runtime.sealed import seal
@@ -37,7 +38,7 @@ def records_of(folder):
     return sorted(p for p in (folder / "records").glob("*.json") if "." not in p.stem)
 
 
-def test_an_entry_is_a_run_of_two_arms(copy, undisturbed):
+def test_an_entry_is_a_run_of_two_arms(copy, undisturbed, tmp_path):
     content = json.loads((copy / "entry.json").read_text())
     assert (content["arm"], content["baseline"], content["by"]) == (
         "can-3",
@@ -56,6 +57,15 @@ def test_an_entry_is_a_run_of_two_arms(copy, undisturbed):
     assert kid["mean"] == pytest.approx(sum(values["can-3"]) / 2)
     assert kid["baseline_mean"] == pytest.approx(sum(values["native+dw"]) / 2)
     assert kid["seeds"] == 2 and kid["low"] < kid["difference"] < kid["high"]
+    rows = load_dataset(
+        "json", data_files=str(copy / "trials.jsonl"), split="train", cache_dir=tmp_path
+    )
+    assert sorted(zip(rows["arm"], rows["seed"], strict=True)) == sorted(
+        (t["arm"], t["seed"]) for t in content["trials"]
+    )
+    assert rows["metrics.kid"] == [
+        undisturbed.outcome[key]["metrics"]["kid"] for key in rows["key"]
+    ]
     code, out, _ = cabench("schema", "entry")
     jsonschema.Draft202012Validator(json.loads(out)).validate(content)
     code, out, _ = cabench("status", "--results", copy)
@@ -78,6 +88,7 @@ def reseal(copy, edit):
     document["trials"][0]["sha256"] = file_hash(path)
     write_json(copy / "entry.json", document)
     run = find_run(copy, document["study"], document["scale"])
+    (copy / "trials.jsonl").write_text(trial_rows(run))
     write_json(copy / "entry.json", entry_of(run, "can-3", "A. Author").dump())
 
 
@@ -90,6 +101,7 @@ def test_a_forged_score_is_seen_by_repeating_the_trial(copy):
 
 
 FORGED = {
+    "other rows": "trials.jsonl: not the rows of the records",
     "no scores": "scores that the records have and the entry lacks: kid",
     "an unknown arm": "no trial of zzz",
     "no trials": "no trial of can-3",
@@ -116,6 +128,8 @@ def test_what_is_forged_fails(copy, forgery):
     elif "list" in forgery:
         document["trials"] = document["trials"][1:]
         write_json(copy / "entry.json", document)
+    elif "rows" in forgery:
+        (copy / "trials.jsonl").write_text("{}")
     elif "scores" in forgery:
         write_json(copy / "entry.json", document | {"scores": []})
     elif "unknown" in forgery:
