@@ -14,8 +14,8 @@ import numpy as np
 from PIL import Image
 
 from cabench.evidence.results import Results
+from cabench.records.reading import read_manifest, read_record
 from cabench.records.runs import Run
-from cabench.records.schema import read_manifest, read_record
 from cabench.records.store import CURVES, SHEET, Store
 from cabench.runtime.files import write_json
 

@@ -16,6 +16,7 @@ from cabench.analysis.training_curves import loss_frame, weight_frame
 from cabench.evidence.results import Results
 from cabench.records.runs import Run, find_run
 from cabench.records.schema import Protocol, Record
+from cabench.runtime.cache import RESULTS
 
 COLUMNS = [
     "study",
@@ -37,14 +38,15 @@ CURVE_COLUMNS = ["study", "scale", "arm", "seed", "images", "kind", "loss", "key
 WEIGHT_COLUMNS = ["study", "scale", "arm", "seed", "images", "site", "measure", "value", "key"]
 
 
-def load(study: str, scale: str | None = None, results: str | Path = "results") -> pd.DataFrame:
+def load(study: str, scale: str | None = None, results: str | Path = RESULTS) -> pd.DataFrame:
     """Load a study's results: one row per arm x seed x metric x guidance.
 
     Args:
         study: its name ("layer_placement"), STUDY.SCALE ("layer_placement.quick"), or the path of
             its file ("studies/layer_placement.yaml").
         scale: one of the scales that the study was run at. Default: the only one, else "quick".
-        results: the directory of results, as given to `cabench run --results`.
+        results: the directory of results, as given to `cabench run --results`. Where the default
+            one has no run of the study, the committed reference is read, and the log says so.
 
     Returns:
         A frame with arms and metrics in the study's order and these columns:
@@ -73,7 +75,7 @@ def load(study: str, scale: str | None = None, results: str | Path = "results") 
         UserWarning: the study file has changed since the run.
 
     Examples:
-        >>> frame = cabench.load("layer_placement", results="results/reference")
+        >>> frame = cabench.load("layer_placement")
         >>> kid = frame[(frame["metric"] == "kid") & (frame["guidance"] == 1)]
         >>> kid.groupby("arm", sort=False)["value"].agg(["mean", "std", "count"])
     """
@@ -81,7 +83,7 @@ def load(study: str, scale: str | None = None, results: str | Path = "results") 
 
 
 def load_curves(
-    study: str, scale: str | None = None, results: str | Path = "results"
+    study: str, scale: str | None = None, results: str | Path = RESULTS
 ) -> pd.DataFrame:
     """Load a study's loss curves: one row per trial and point.
 
@@ -100,7 +102,7 @@ def load_curves(
         has one whose curves are corrupted; the logger `cabench` names the file.
 
     Examples:
-        >>> curves = cabench.load_curves("layer_placement", results="results/reference")
+        >>> curves = cabench.load_curves("layer_placement")
         >>> heldout = curves[curves["kind"] == "heldout"]
         >>> heldout.pivot_table(index="images", columns="arm", values="loss")
     """
@@ -108,7 +110,7 @@ def load_curves(
 
 
 def load_weights(
-    study: str, scale: str | None = None, results: str | Path = "results"
+    study: str, scale: str | None = None, results: str | Path = RESULTS
 ) -> pd.DataFrame:
     """Load measures of the generated weights of a study's weight-space methods during training.
 
@@ -143,7 +145,7 @@ def load_weights(
 
 def find(study: str, scale: str | None, results: str | Path) -> Run:
     """The run of a study; warns in the caller's caller where the study file has changed since."""
-    run = find_run(Path(results), str(study), scale)
+    run = find_run(Path(results), str(study), scale, or_reference=True)
     if run.study_file_state == "changed":
         text = f"{run.manifest.study_file} has changed since {run.name} was run"
         warnings.warn(text, stacklevel=3)

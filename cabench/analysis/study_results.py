@@ -17,6 +17,7 @@ from cabench.errors import CabenchError, listed, near, shown
 from cabench.evidence.results import Results
 from cabench.evidence.statistics import deviation
 from cabench.records.runs import Run
+from cabench.runtime.cache import RESULTS
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -181,7 +182,7 @@ class StudyResults:
 
 
 def load_results(
-    study: str | Path, scale: str | None = None, results: str | Path = "results"
+    study: str | Path, scale: str | None = None, results: str | Path = RESULTS
 ) -> StudyResults:
     """Load a study's results: frames, verdicts and figures. Trains nothing, imports no torch.
 
@@ -192,8 +193,8 @@ def load_results(
         study: its name ("layer_placement"), STUDY.SCALE ("layer_placement.quick"), or the path of
             its file ("studies/layer_placement.yaml").
         scale: one of the scales that the study was run at. Default: the only one, else "quick".
-        results: the directory of results, as given to `cabench run --results`;
-            "results/reference" holds the committed runs.
+        results: the directory of results, as given to `cabench run --results`. Where the default
+            one has no run of the study, the committed reference is read, and the log says so.
 
     Raises:
         CabenchError: no such study or scale, or its manifest or a record has another format.
@@ -202,7 +203,7 @@ def load_results(
         UserWarning: the study file has changed since the run.
 
     Example:
-        >>> placement = cabench.load_results("layer_placement", results="results/reference")
+        >>> placement = cabench.load_results("layer_placement")
         >>> placement.claims[["claim", "verdict"]]
         >>> placement.figure("forest")
     """

@@ -287,7 +287,7 @@ def _write_csv(frame: pd.DataFrame, path: Path) -> Path:
 
 
 def plain_cells(frame: pd.DataFrame) -> pd.DataFrame:
-    """The frame with `plain_cell` in the place of each text."""
+    """The frame with `plain_cell` instead of each text."""
     texts = frame.select_dtypes(exclude="number").columns
     frame = frame.assign(**{name: frame[name].map(plain_cell) for name in texts})
     return frame.rename(columns=plain_cell)

@@ -84,7 +84,7 @@ def verdict_words(verdict: Verdict, metrics: Metrics) -> str:
     """The verdict's word, with what a reader would else miss.
 
     'unresolved, points the other way': the differences of an open claim contradict it, or those in
-    one of its metrics ('... in FID'). 'one seed, no test' in the place of 'not tested'.
+    one of its metrics ('... in FID'). 'one seed, no test' instead of 'not tested'.
     """
     if verdict.lacks_seeds and verdict.n == 1:
         return ONE_SEED

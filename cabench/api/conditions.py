@@ -34,7 +34,8 @@ def streams_of(
     """The streams of a condition, n rows for each value: (L * n, ...) for L values.
 
     A stream with one value has it in all rows. Without any condition, every class of `label` is
-    one. CabenchError names the stream that is unknown, lacking or has a wrong value.
+    one; for a model that is conditioned on nothing, there is one value. CabenchError names the
+    stream that is unknown, lacking or has a wrong value.
     """
     embedder = spec.model.embedder
     for name in given:
@@ -44,13 +45,14 @@ def streams_of(
             raise CabenchError(f"{text} {listed(known)}")
     used = used_streams(spec)
     if not given and not used:
-        given = {LABEL: 0} if LABEL in embedder.classes else {embedder.streams[0]: 0}
-    elif not given and used == [LABEL]:
+        return {LABEL: torch.zeros(n, dtype=torch.int64)}  # counts the rows; nothing reads it
+    if not given and used == [LABEL]:
         given = {LABEL: range(embedder.classes[LABEL])}
     if lacking := [name for name in used if name not in given]:
         raise CabenchError(
             f"the model is conditioned on {listed(used)}; expected a value of each, "
-            f"got none of {listed(lacking)}"
+            f"got none of {listed(lacking)}; give them in Python: "
+            "cabench.sample(model, conditions={NAME: VALUE})"
         )
     streams = {
         name: _values(name, value, spec, classes, text_path) for name, value in given.items()
@@ -128,7 +130,8 @@ def _array(name: str, value: Any, shape: tuple[int, ...], what: str, dtype: torc
 
 def _features(value: Any, spec: TextSpec, path: str | None) -> tuple[Tensor, Tensor]:
     """Texts as token features (L, T, F) and masks (L, T)."""
-    texts = [value] if isinstance(value, str) else list(value)
+    single = isinstance(value, str) or not hasattr(value, "__iter__")
+    texts = [value] if single else list(value)
     if not texts or not all(isinstance(text, str) for text in texts):
         raise CabenchError("text: expected a text or several, got other values")
     network = encoder(spec.encoder, path)

@@ -12,11 +12,12 @@ import diffusers
 from cabench.analysis.study_results import StudyResults
 from cabench.api import pipeline
 from cabench.api.hub import ExportedNetwork
-from cabench.api.models import TrainedModel
+from cabench.api.models import load_model, record_of
 from cabench.errors import CabenchError, DataMissing
 from cabench.planning.run_data import find_dataset, scale_of, without_draw
 from cabench.records.runs import Run
 from cabench.records.schema import Record
+from cabench.records.store import Store
 from cabench.report.model_card import model_card
 
 NETWORK = "network"  # the component of the pipeline, and its folder
@@ -24,26 +25,27 @@ PIPELINE = "pipeline"  # the file with its code
 UNKNOWN = "not known here, since the data could not be loaded"
 
 
-def export_model(folder: Path, run: Run, record: Record, arm: str, model: TrainedModel) -> None:
-    """Write the network of a trial to `folder`, which is new or empty.
+def export_model(folder: Path, run: Run, arm: str, seed: int, cache: Path) -> None:
+    """Write the network of a trial, whose checkpoint is in `cache`, to a new or empty `folder`.
 
     README.md (the model card), model_index.json, pipeline.py, and `network/` with config.json (the
-    whole spec) and weights as safetensors. CabenchError where the folder holds something, or the
-    arm needs a plugin's code, which the folder would lack.
+    whole spec) and weights as safetensors. CabenchError where the folder holds something, the arm
+    needs a plugin's code, which the folder would lack, or as `load_model`.
     """
-    plugins = [m.kind for m in model.spec.train.model.methods if m.plugin is not None]
-    if model.spec.train.model.backbone.plugin is not None:
-        plugins.append(model.spec.train.model.backbone.kind)
+    record = record_of(run, Store(run.store.results, cache, run.store.reference), arm, seed)
+    network = record.spec.train.model
+    plugins = [p.kind for p in (*network.methods, network.backbone) if p.plugin is not None]
     if plugins:
         raise CabenchError(
-            f"{model.name}: '{plugins[0]}' is a plugin's, whose code the exported folder would "
+            f"{run.name}:{arm}: '{plugins[0]}' is a plugin's, whose code the exported folder would "
             "lack; expected a network of built-in methods and backbones"
         )
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise CabenchError(f"{folder}: expected a new or empty folder")
+    study = StudyResults.of(run)
+    model = load_model(study, arm, seed, cache=cache)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    results = StudyResults.of(run).results
-    card = model_card(results, record, arm, _licence(run, record), folder.name)
+    card = model_card(study.results, record, arm, _licence(run, record), folder.name)
     index = {
         "_class_name": [PIPELINE, pipeline.ConditionalPipeline.__name__],
         "_diffusers_version": diffusers.__version__,

@@ -31,12 +31,10 @@ from cabench.records.spec import TrainSpec, TrialSpec
 from cabench.records.store import Store
 from cabench.registry import BACKBONES, METHODS, versioned
 from cabench.report.methods_section import command
-from cabench.runtime.cache import CACHE, cache_at
+from cabench.runtime.cache import CACHE, RESULTS, cache_at
 from cabench.runtime.devices import pick_device
 from cabench.runtime.images import to_uint8
 from cabench.runtime.threads import one_thread
-
-RESULTS = Path("results")
 
 
 @dataclass(frozen=True)
@@ -187,7 +185,7 @@ def sample(
             lambda index: take(streams, index),
             length(streams),
             spec.train.model.backbone.shape,
-            seed=spec.train.seed if seed is None else seed,
+            seed=spec.train.seed if seed is None else _count("seed", seed, least=0),
             sampler=sampler,
             steps=options.steps if steps is None else _count("steps", steps),
             guidance=guidance,
@@ -292,7 +290,7 @@ def training_command(run: Run, record: Record, store: Store) -> str:
 def _run(study: str | Path | StudyResults, scale: str | None, results: str | Path) -> Run:
     if isinstance(study, StudyResults):
         return study.run
-    return find_run(Path(results), str(study), scale)
+    return find_run(Path(results), str(study), scale, or_reference=True)
 
 
 def check_versions(name: str, spec: TrainSpec) -> None:
@@ -339,7 +337,7 @@ def _number(name: str, value: Any) -> float:
     return float(value)
 
 
-def _count(name: str, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise CabenchError(f"{name}: expected an integer of at least 1, got {shown(value)}")
+def _count(name: str, value: Any, least: int = 1) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise CabenchError(f"{name}: expected an integer of at least {least}, got {shown(value)}")
     return value

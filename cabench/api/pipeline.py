@@ -33,6 +33,8 @@ class ConditionalPipeline(DiffusionPipeline):
         num_inference_steps: int | None = None,
         seed: int | None = None,
         output_type: str = "pil",
+        vae_path: str | None = None,
+        text_path: str | None = None,
     ) -> ImagePipelineOutput:
         """Images of each label, as `cabench.sample` draws them.
 
@@ -44,9 +46,13 @@ class ConditionalPipeline(DiffusionPipeline):
             num_inference_steps: of the sampler; default: the trial's.
             seed: of the noise; default: the trial's.
             output_type: "pil", or "np" for an array (N, C, H, W) uint8.
+            vae_path: VAE of a network on latents: a folder, or a name on the hub; default: the name
+                in network/config.json.
+            text_path: weights of the text encoder: a folder, or a name on the hub; default: the
+                name in network/config.json, else the encoder's own.
         """
         images = sample(
-            self.network.model,
+            self.network.model(vae_path, text_path),
             label,
             n,
             conditions=conditions,

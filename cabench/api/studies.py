@@ -59,7 +59,7 @@ def run_study(
         all_arms: also run arms marked `extra`.
         against: the arm that further arms are compared with. Default: the baseline.
         backbone: one of the study's, or a plugin's. Default: the study's first.
-        data: a data set in the place of the scale's.
+        data: a data set instead of the scale's.
         data_options: of that data set: {"path": "images", "size": 16}.
         settings: values of the scale to replace: {"training.lr": 1e-3}.
         plugins: Python files that register methods, metrics, ...

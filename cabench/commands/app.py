@@ -376,10 +376,10 @@ def list_(plugin: options.Plugins = None) -> None:
 
 @app.command()
 def schema(
-    kind: Annotated[str, typer.Argument(help="study, cost or scale")],
+    kind: Annotated[str, typer.Argument(help="study, cost, scale or entry")],
     plugin: options.Plugins = None,
 ) -> None:
-    """Print the JSON schema of study, cost study or scale files, for editors."""
+    """Print the JSON schema of a study, cost study, scale or entry file, for editors."""
     from cabench.commands.schema import show_schema
 
     show_schema(kind, plugin or [])

@@ -7,11 +7,12 @@ from pathlib import Path
 
 from cabench.analysis.comparison import Side
 from cabench.analysis.comparison_text import show
-from cabench.errors import CabenchError, near
+from cabench.errors import CabenchError, near, shown
 from cabench.evidence.results import Results
 from cabench.records.runs import all_runs, find_run
 
 FORM = "[DIRECTORY/]STUDY[.SCALE][:ARM]"
+ARM_FORM = "[DIRECTORY/]STUDY[.SCALE]:ARM"
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,14 @@ def parse(text: str, results: Path) -> Target:
         raise CabenchError(f"expected a study, got the results directory '{path}'; in it: {names}")
     directory, slash, study = path.rpartition("/")
     return Target(Path(directory or "/") if slash else results, study, arm)
+
+
+def target_of(text: str, results: Path) -> tuple[Target, str]:
+    """What names an arm, and the arm; CabenchError where no arm is named."""
+    target = parse(text, results)
+    if target.arm is None:
+        raise CabenchError(f"expected {ARM_FORM}, such as layer_placement:can-3, got {shown(text)}")
+    return target, target.arm
 
 
 def find_side(target: Target) -> Side:

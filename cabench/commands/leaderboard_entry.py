@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from cabench.commands.sample import target_of
+from cabench.commands.compare import target_of
 from cabench.config.files import scale_names
 from cabench.config.study import read_scale
 from cabench.errors import CabenchError, listed, unknown

@@ -12,11 +12,12 @@ import typer
 from cabench.commands import completion
 from cabench.errors import CabenchError, listed, shown
 from cabench.runtime.cache import CACHE as CACHE
+from cabench.runtime.cache import RESULTS as RESULTS
 from cabench.runtime.cache import cache_at
 from cabench.runtime.files import no_folder
 
 MOST_JOBS = 10_000
-RESULTS, REPORTS = Path("results"), Path("reports")
+REPORTS = Path("reports")
 
 
 def directory(path: Path | None) -> Path | None:
@@ -116,7 +117,7 @@ Target = Annotated[
 ]
 DataName = Annotated[
     str | None,
-    typer.Option("--data", help="Data set in the place of the scale's; with options -o KEY=VALUE"),
+    typer.Option("--data", help="Data set instead of the scale's; with options -o KEY=VALUE"),
 ]
 DataOptions = Annotated[
     list[str] | None,

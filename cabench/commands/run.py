@@ -15,9 +15,10 @@ from cabench.evidence.results import Results
 from cabench.evidence.verdicts import Verdict
 from cabench.execution.looks import run_until_resolved
 from cabench.execution.run import Options, Prepared, execute, prepare
-from cabench.records.runs import DEFAULT_SCALE, RESULTS, Run, find_run
+from cabench.records.runs import DEFAULT_SCALE, Run, find_run
 from cabench.records.schema import ManifestDesign
 from cabench.records.store import reference
+from cabench.runtime.cache import RESULTS
 from cabench.runtime.console import screen
 
 

@@ -12,21 +12,12 @@ import numpy as np
 import cabench
 from cabench.analysis.figures import grid
 from cabench.api.conditions import LABEL, used_streams
-from cabench.commands.compare import Target, parse
+from cabench.commands.compare import target_of
 from cabench.errors import CabenchError, shown
 from cabench.runtime.console import screen
 from cabench.runtime.files import atomic_path
 
 Value = TypeVar("Value")
-FORM = "[DIRECTORY/]STUDY[.SCALE]:ARM"
-
-
-def target_of(text: str, results: Path) -> tuple[Target, str]:
-    """What names a trained arm, and the arm; CabenchError where no arm is named."""
-    target = parse(text, results)
-    if target.arm is None:
-        raise CabenchError(f"expected {FORM}, such as layer_placement:can-3, got {shown(text)}")
-    return target, target.arm
 
 
 def show_samples(
@@ -79,10 +70,9 @@ def column_names(
     classes = list(model.classes.get(LABEL, ()))
     if chosen is None:
         unused = LABEL not in used_streams(model.spec.train)
-        return ["no condition"] if unused else classes[:count]
-    return [
-        classes[int(name)] if name.isdigit() and name not in classes else name for name in chosen
-    ]
+        return ["no condition"] if unused else (classes or list(map(str, range(count))))[:count]
+    numbered = {str(number): name for number, name in enumerate(classes)}
+    return [name if name in classes else numbered.get(name, name) for name in chosen]
 
 
 def listed_values(

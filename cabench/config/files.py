@@ -46,6 +46,16 @@ def as_named(path: Path) -> str:
     return path.stem if is_bundled and studies().get(path.stem) == path else str(path)
 
 
+def study_elsewhere(path: Path) -> str | None:
+    """The name of a known study that a record gives as STUDY or studies/STUDY.yaml, no file here.
+
+    Where cabench is installed without a clone, the file is inside the package.
+    """
+    if is_file(path) or path.parent not in (Path(), Path(STUDIES)):
+        return None
+    return path.stem if path.stem in studies() else None
+
+
 def scale_names() -> list[str]:
     """The scales that come with cabench."""
     folder = resources.files("cabench.config") / "scales"

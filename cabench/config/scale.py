@@ -184,7 +184,7 @@ class Sampling(Part):
     """guide only while the noise level, t / 1000, is in this interval (arXiv 2404.07724)"""
     autoguidance: Positive | None = None
     """autoguidance (arXiv 2406.02070): guide with the averaged network after so many images of the
-    same training, in the place of the unconditional network"""
+    same training, instead of the unconditional network"""
 
     @model_validator(mode="after")
     def interval_rises(self) -> Sampling:

@@ -69,7 +69,7 @@ class Catalogue:
     ) -> Iterator[np.ndarray | DataMissing]:
         """The images of a split in order, (C, H, W) uint8; the error of each unreadable one.
 
-        With `stream` its maps in the place of the images. At most AHEAD images per thread are in
+        With `stream` its maps instead of the images. At most AHEAD images per thread are in
         memory.
         """
         read = self.read if stream is None else self.maps[stream].read

@@ -101,7 +101,7 @@ def _beside(file: str, name: str) -> str:
 
 def _rows(path: str, problems: list[str]) -> Iterator[tuple[str, dict[str, Any]]]:
     """('FILE:LINE', row) of each valid row; the others are added to `problems`."""
-    if is_special(Path(path)):  # a pipe would wait for ever
+    if is_special(Path(path)):  # opening a pipe could block
         problems.append(f"{path}: cannot be read: it is not a regular file")
         return
     try:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 
 BATCH = 16  # latents decoded at once
+HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w.-]+")  # OWNER/NAME on the Hugging Face hub
 
 
 class VAE:
@@ -89,7 +90,7 @@ def load_autoencoder(path: str) -> AutoencoderKL:
                 "AutoencoderKL.save_pretrained"
             )
         path = str(folders[0])
-    elif not re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", path):
+    elif not HUB_NAME.fullmatch(path):
         raise DataMissing(f"VAE: no such folder: {path}; expected a folder or OWNER/NAME")
     hub = logging.getLogger("huggingface_hub")
     level = hub.level

@@ -31,7 +31,7 @@ def read_weights(path: Path) -> Tensors:
     `.safetensors`, or a file of torch.save, of which only tensors are read, never code.
     """
     try:
-        if is_special(path):  # a pipe would wait for ever
+        if is_special(path):  # opening a pipe could block
             raise ValueError("not a regular file")
         tensors = _safetensors(path) if path.suffix == ".safetensors" else _torch_file(path)
     except (OSError, SafetensorError, RuntimeError, ValueError, pickle.UnpicklingError) as error:

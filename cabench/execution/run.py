@@ -51,7 +51,7 @@ class Options:
 
     # fmt: off
     scale: str = "quick"
-    data: str | None = None         # a data set in the place of the scale's
+    data: str | None = None         # a data set instead of the scale's
     data_options: tuple[str, ...] = ()  # of that data set, KEY=VALUE
     settings: tuple[str, ...] = ()  # values of the scale to replace: 'training.lr=1e-3'
     seeds: str | None = None        # '5', '0,1,7' or '10-12'; None: the scale's

@@ -10,7 +10,8 @@ from cabench.config.schema import Tune
 from cabench.errors import CabenchError
 from cabench.planning.tuning import VERSION, Search
 from cabench.plugins import load_plugins
-from cabench.records.schema import SearchOutcome, read_outcome
+from cabench.records.reading import read_outcome
+from cabench.records.schema import SearchOutcome
 from cabench.records.spec import TrainSpec
 from cabench.records.store import Store
 from cabench.runtime.files import content_key, write_json

@@ -15,7 +15,7 @@ BLUR, NOISE, QUALITY, MISSING = 1 / 16, 25, 15, 0.3
 
 @dataclass(frozen=True)
 class RealSet:
-    """Real images in the place of samples."""
+    """Real images instead of samples."""
 
     # fmt: off
     images: np.ndarray   # (n, C, H, W) uint8

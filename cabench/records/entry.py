@@ -18,7 +18,8 @@ from typing import Literal
 from pydantic import Field
 
 from cabench.errors import CabenchError
-from cabench.records.schema import Key, PluginFile, SafeName, read_document
+from cabench.records.reading import read_document
+from cabench.records.schema import Key, PluginFile, SafeName
 from cabench.records.spec import Frozen
 from cabench.runtime.files import read_json
 

@@ -6,15 +6,15 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from cabench.config.files import STUDIES, studies
+from cabench.config.files import studies, study_elsewhere
 from cabench.errors import CabenchError, near
-from cabench.records.schema import Manifest, Record, read_manifest
+from cabench.records.reading import read_manifest
+from cabench.records.schema import Manifest, Record
 from cabench.records.store import Store, reference
-from cabench.runtime.cache import CACHE
+from cabench.runtime.cache import CACHE, RESULTS
 from cabench.runtime.files import LOG, read_json
 
 DEFAULT_SCALE = "quick"
-RESULTS = Path("results")  # the default directory
 NO_RUN = "%s: no run in %s; this is the committed reference, %s"
 OWN_SCALE = "scale.yaml"  # beside the manifest of a run on other data than the scale's (--data)
 
@@ -43,8 +43,8 @@ class Run:
     def study_file_state(self) -> str:
         """'same', 'changed' or 'gone': the study file since the last run."""
         path = Path(self.manifest.study_file)
-        if not path.is_file() and path.parent in (Path(), Path(STUDIES)):
-            path = studies().get(path.stem, path)  # a study that comes with cabench
+        if (name := study_elsewhere(path)) is not None:
+            path = studies()[name]
         if not path.is_file():
             return "gone"
         same = hashlib.sha256(path.read_bytes()).hexdigest() == self.manifest.study_sha256

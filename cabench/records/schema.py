@@ -6,20 +6,16 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import StringConstraints, ValidationError, model_serializer, model_validator
+from pydantic import StringConstraints, model_serializer, model_validator
 
-from cabench.errors import CabenchError, cut
 from cabench.records.spec import Frozen, Json, TrialSpec
-from cabench.runtime.printable import printable
 from cabench.runtime.validation import NAME
 
 FORMAT = 1  # of records and manifests; a document without the key `format` has format 1
 SafeName = Annotated[str, StringConstraints(pattern=NAME)]  # cannot lead out of a folder
 Key = Annotated[str, StringConstraints(pattern=r"^\w[\w@+.-]{0,79}$")]
-Document = TypeVar("Document", bound=Frozen)
 
 
 class GridLayout(Frozen):
@@ -366,40 +362,3 @@ class Manifest(Frozen):
 
     def arm(self, name: str) -> ManifestArm | None:
         return next((arm for arm in self.arms if arm.name == name), None)
-
-
-# ---- reading ------------------------------------------------------------------------------------
-
-
-def read_record(content: Any, path: Path) -> Record:
-    """The record; CabenchError in one line where it has another format or is not valid."""
-    return read_document(Record, content, path, "record")
-
-
-def read_outcome(content: Any) -> SearchOutcome:
-    """The outcome of a search; ValueError where it is not valid, so that the search runs again."""
-    return SearchOutcome.model_validate(content)
-
-
-def read_manifest(content: Any, path: Path) -> Manifest:
-    """The manifest; CabenchError in one line where it has another format or is not valid."""
-    return read_document(Manifest, content, path, "manifest")
-
-
-def read_document(model: type[Document], content: Any, path: Path, what: str) -> Document:
-    """A document of this format; CabenchError in one line where it has another or is not valid."""
-    try:
-        content = printable(content)
-    except RecursionError:
-        raise CabenchError(f"{path}: not a valid {what}: nested too deeply") from None
-    version = content.get("format", 1) if isinstance(content, dict) else FORMAT
-    if version != FORMAT:
-        raise CabenchError(f"{path}: expected a {what} of format {FORMAT}, got {version!r}")
-    try:
-        return model.model_validate(content)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "document"
-        raise CabenchError(
-            f"{path}: not a valid {what}: {where}: {cut(first['msg'], 200)}"
-        ) from None

@@ -23,7 +23,8 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from cabench.errors import CabenchError
-from cabench.records.schema import Record, read_record
+from cabench.records.reading import read_record
+from cabench.records.schema import Record
 from cabench.records.spec import TrialSpec
 from cabench.runtime.bundled import bundled
 from cabench.runtime.files import (

@@ -6,9 +6,11 @@ import shlex
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from cabench.analysis.formatting import plural
+from cabench.config.files import study_elsewhere
 from cabench.evidence.results import Results
 from cabench.records.schema import Environment, Manifest, ManifestArm, Protocol, Record
 from cabench.records.spec import DataSpec, EmbedderSpec, RecipeSpec, TextSpec, TrainSpec, TrialSpec
@@ -71,13 +73,18 @@ def _data(train: TrainSpec, measured: Protocol | None) -> str:
 def _vae(data: DataSpec, measured: Protocol | None) -> str:
     if data.vae is None:
         return ""
-    path = (measured.vae or {}).get("path") if measured else None
+    path = place((measured.vae or {}).get("path", "")) if measured else ""
     return _joined(
         f"latents of {path}" if path else "",
         f"sha256 {data.vae.sha256[:SHORT]}",
         f"scale {_value(data.vae.scale)}",
         "drawn from the posterior at each step; samples are decoded before they are scored",
     )
+
+
+def place(path: str) -> str:
+    """A path or a name on the hub; of an absolute path, which differs by machine, the last part."""
+    return Path(path).name if Path(path).is_absolute() else path
 
 
 def _backbone(train: TrainSpec, measured: Protocol | None) -> str:
@@ -161,7 +168,7 @@ def _score_rows(measured: Protocol) -> list[tuple[str, str]]:
         f"labels {measured.reference.labels}",
     )
     clip_score = _joined(
-        clip.get("path", ""),
+        place(clip.get("path", "")),
         f"weights {clip['weights'][:SHORT]}" if "weights" in clip else "",
         f"prompts: {clip['prompts']}" if "prompts" in clip else "",
     )
@@ -283,7 +290,8 @@ def _shares(texts: Iterable[str]) -> list[str]:
 def command(manifest: Manifest) -> str:
     """The command that runs the study again."""
     scale = manifest.scale_file or manifest.scale
-    words = ["cabench", "run", manifest.study_file, "--scale", scale]
+    study = study_elsewhere(Path(manifest.study_file)) or manifest.study_file
+    words = ["cabench", "run", study, "--scale", scale]
     for setting in manifest.settings:
         words += ["--set", setting.text]
     if manifest.study.endswith(f"-{manifest.backbone}"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
 from cabench.analysis.formatting import NONE, decimals, effect_decimals, effect_text, plural
@@ -32,12 +33,12 @@ A network of the study "{question}": the arm `{arm}`{about}. Trained and measure
 ```python
 from diffusers import DiffusionPipeline
 
-pipe = DiffusionPipeline.from_pretrained("{folder}", trust_remote_code=True)
+pipe = DiffusionPipeline.from_pretrained({folder}, trust_remote_code=True)
 images = pipe({example}n=4).images
 ```
 
 It needs `pip install cabench diffusers`. `trust_remote_code` allows `pipeline.py` of this folder.
-Weights and the whole specification of the trial are in `network/`.{classes}
+Weights and the whole specification of the trial are in `network/`.{vae}{text}{classes}
 
 ## Data and protocol
 
@@ -78,6 +79,15 @@ Record `{key}`, checkpoint `{checkpoint}`, study file sha256 `{sha256}`. The stu
 ```
 """
 
+VAE = """
+
+`pipe(vae_path=...)` takes the VAE of its latents, a folder or a name on the hub, unless
+`network/config.json` has its name."""
+TEXT = """
+
+`pipe(text_path=...)` takes the weights of its text encoder, a folder or a name on the hub, unless
+`network/config.json` has its name or the encoder comes with cabench."""
+
 
 def model_card(results: Results, record: Record, arm: str, licence: str, folder: str) -> str:
     """The card in Markdown, with the metadata of the Hugging Face hub on top.
@@ -102,12 +112,14 @@ def model_card(results: Results, record: Record, arm: str, licence: str, folder:
         question=markdown(manifest.question),
         about=f" ({markdown(entry.about)})" if entry and entry.about else "",
         version=packages.get("cabench", __version__),
-        folder=folder,
-        example=f'label="{classes["label"][0]}", ' if "label" in classes else "",
+        folder=_quoted(folder),
+        example=f"label={_quoted(classes['label'][0])}, " if "label" in classes else "",
         classes="".join(
             f"\n\nValues of `{name}`: {markdown(', '.join(names))}."
             for name, names in classes.items()
         ),
+        vae=VAE if spec.train.data.vae else "",
+        text=TEXT if spec.train.text else "",
         protocol=pipes(["what", "how"], rows, text=2),
         scores=_scores(results, record, arm),
         n=protocol.n,
@@ -116,9 +128,6 @@ def model_card(results: Results, record: Record, arm: str, licence: str, folder:
         seeds=", ".join(map(str, seeds)),
         baseline=markdown(manifest.baseline),
         interval="confidence sequence" if manifest.design.sequential else "Student-t interval",
-        means=f"over {plural(len(seeds), 'seed')}"
-        if len(seeds) > 1
-        else "of one seed: no interval",
         cost=_cost(record),
         limits="\n".join(f"- {text}" for text in _limits(results, record, len(seeds))),
         licence=markdown(licence),
@@ -127,6 +136,11 @@ def model_card(results: Results, record: Record, arm: str, licence: str, folder:
         sha256=manifest.study_sha256[: methods.SHORT],
         command=methods.command(manifest),
     )
+
+
+def _quoted(text: str) -> str:
+    """A string literal of Python; JSON's escapes are Python's, too."""
+    return json.dumps(text, ensure_ascii=False)
 
 
 def _scores(results: Results, record: Record, arm: str) -> str:

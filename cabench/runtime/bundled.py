@@ -11,9 +11,14 @@ from pathlib import Path
 PACKAGE = Path(__file__).resolve().parents[1]
 
 
+def clone(package: Path = PACKAGE) -> Path | None:
+    """The root of the clone or source archive that the code is in; None where it is installed."""
+    root = package.parent
+    return root if (root / "pyproject.toml").is_file() else None
+
+
 def bundled(folder: str, package: Path = PACKAGE) -> Path:
     """The folder 'studies', 'examples' or 'results/reference'; relative where the clone is here."""
-    clone = package.parent
-    root = clone if (clone / "pyproject.toml").is_file() else package / "bundled"
+    root = clone(package) or package / "bundled"
     here = Path.cwd() == root
     return Path(folder) if here else root / folder

@@ -1,4 +1,4 @@
-"""The cache directory of the command that runs, for what data sets decode and download."""
+"""The default directories, and the cache of the command that runs, where data sets are decoded."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from contextvars import ContextVar
 from pathlib import Path
 
 CACHE = Path(".cabench")  # of every command without --cache
+RESULTS = Path("results")  # of every command without --results
 _cache = ContextVar("cache", default=CACHE)
 
 

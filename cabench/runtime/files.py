@@ -132,7 +132,7 @@ def no_folder(path: Path) -> str | None:
 
 
 def is_special(path: Path) -> bool:
-    """Whether it is a pipe, a socket or a device: to open it might wait for ever."""
+    """Whether it is a pipe, a socket or a device: opening it could block."""
     return path.exists() and not path.is_file() and not path.is_dir()
 
 

@@ -7,7 +7,8 @@ import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]  # of a clone; of an installed package, site-packages
+from cabench.runtime.bundled import PACKAGE, clone
+
 SHORT = 10  # digits of a commit, as shown
 
 
@@ -21,20 +22,21 @@ def today() -> str:
     return now.date().isoformat()
 
 
-def commit() -> str:
+def commit(package: Path = PACKAGE) -> str:
     """The commit of the clone that this code is in; '' where it is installed without one."""
-    if not (ROOT / ".git").exists():
+    root = clone(package)
+    if root is None or not (root / ".git").exists():
         return ""
-    head = _git("rev-parse", f"--short={SHORT}", "HEAD")
-    changed = head and _git("status", "--porcelain", "--untracked-files=no", "--", "cabench")
+    head = _git(root, "rev-parse", f"--short={SHORT}", "HEAD")
+    changed = head and _git(root, "status", "--porcelain", "--untracked-files=no", "--", "cabench")
     return f"{head} with local changes" if changed else head
 
 
-def _git(*words: str) -> str:
+def _git(root: Path, *words: str) -> str:
     """What git prints; '' where it is missing or fails."""
     try:
         done = subprocess.run(
-            ["git", "-C", str(ROOT), *words], capture_output=True, text=True, check=True, timeout=10
+            ["git", "-C", str(root), *words], capture_output=True, text=True, check=True, timeout=10
         )
     except (OSError, subprocess.SubprocessError):
         return ""

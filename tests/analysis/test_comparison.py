@@ -21,7 +21,7 @@ from cabench.analysis.comparison import (
     protocol_differences,
     value_text,
 )
-from cabench.records.schema import read_record
+from cabench.records.reading import read_record
 
 
 def side(manifest, records, arm=None, name="here"):

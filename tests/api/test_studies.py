@@ -1,4 +1,4 @@
-"""`run_study`: results in return, exceptions in the place of exit codes."""
+"""`run_study`: results in return, exceptions instead of exit codes."""
 
 import shutil
 

@@ -15,7 +15,7 @@ LINE = 6  # of the arm with the grid
 
 
 def study(tiny, arm, than="native+dw", better="native+dw"):
-    """The tiny study with another arm in the place of can-3."""
+    """The tiny study with another arm instead of can-3."""
     text = TINY_STUDY.lstrip().replace(CAN, arm)
     text = text.replace("better: can-3, than: native+dw", f"better: {better}, than: {than}")
     return put(tiny / "grid.yaml", text)

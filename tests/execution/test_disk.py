@@ -1,4 +1,4 @@
-"""A full disk or a read-only folder: one line that names the file; then the same command goes on.
+"""A full disk or a read-only folder: one line that names the file; then the same command resumes.
 
 On small file systems in memory, which root may mount; skipped for others.
 """

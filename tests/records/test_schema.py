@@ -9,7 +9,8 @@ import pytest
 from specs import ROOT
 
 from cabench.errors import CabenchError
-from cabench.records.schema import FORMAT, read_manifest, read_record
+from cabench.records.reading import read_manifest, read_record
+from cabench.records.schema import FORMAT
 
 REFERENCE = ROOT / "results" / "reference"
 MANIFESTS = sorted(REFERENCE.glob("*/manifest.json"))

@@ -1,4 +1,4 @@
-"""Pipes in the place of files that a user names: one line. To open one would wait for ever."""
+"""Pipes instead of files that a user names: one line. Opening one would block."""
 
 import os
 

@@ -18,7 +18,7 @@ def write(trials: Sequence[TrialLog], folder: Path) -> None:
     """Write a run per trial below `folder`/wandb.
 
     The mode is offline unless the variable WANDB_MODE names another. A trial's run has an id of its
-    own, so that a later call replaces the offline copy, and a second upload goes on with the run.
+    own, so that a later call replaces the offline copy, and a second upload resumes the run.
     """
     try:
         import wandb

@@ -135,7 +135,7 @@ def _check_address(address: str) -> None:
 
 
 def _workers(pool: Pool) -> int:
-    """The number of trials that fit at once. Tune would wait for ever for one that never fits."""
+    """The number of trials that fit at once; Tune would block on one that never fits."""
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     fit = 0
     for node in nodes:
