@@ -9,6 +9,7 @@ from cabench.api.conditions import streams_of
 from cabench.data.dataset import Dataset, Split
 from cabench.data.texts import with_text_features
 from cabench.errors import CabenchError
+from cabench.models.model import build_initialised
 from cabench.records.spec import TextSpec
 from cabench.text.encoder import encoder
 
@@ -64,6 +65,25 @@ def test_maps_of_another_shape_or_type_are_refused():
     ):
         with pytest.raises(CabenchError, match=text):
             streams_of(spec, CLASSES, {"edges": maps}, n=1)
+
+
+@pytest.mark.parametrize("unused", [{"text": {"text": 8}}, {"maps": {"edges": (1, 8, 8)}}])
+def test_a_model_without_a_condition_samples_whatever_its_study_has(unused):
+    spec = train_spec(model_spec([method("static")], classes={}, **unused))
+    streams = streams_of(spec, {}, {}, n=3)
+    network = build_initialised(spec.model, seed=0)
+    with torch.no_grad():
+        assert network(torch.zeros(3, 1, 8, 8), torch.zeros(3), streams, None).shape == (3, 1, 8, 8)
+
+
+def test_a_number_is_not_a_text():
+    spec = spec_of(["timestep", "text"], text={"text": 8}, text_tokens=8)
+    of_text = TextSpec(encoder="minilm", version=1, fingerprint="0", tokens=8)
+    spec = spec.model_copy(update={"text": of_text})
+    with pytest.raises(CabenchError, match="text: expected a text or several"):
+        streams_of(spec, CLASSES, {"text": 3}, n=1)
+    with pytest.raises(CabenchError, match=r"cabench.sample\(model, conditions="):
+        streams_of(spec, CLASSES, {}, n=1)
 
 
 @pytest.mark.slow

@@ -1,5 +1,7 @@
 """`cabench export`: what a fresh process loads with diffusers samples the same bits."""
 
+import ast
+import dataclasses
 import json
 import os
 import subprocess
@@ -8,12 +10,15 @@ import sys
 import numpy as np
 import pytest
 from cli import cabench as command
+from rundir import REFERENCE, reference, write_run
 
 import cabench
 from cabench.api.hub import ExportedNetwork
+from cabench.data.dataset import VaeSource
 from cabench.errors import CabenchError
 from cabench.records.spec import TrialSpec
 from cabench.records.store import Store
+from cabench.report.model_card import model_card
 
 RELOAD = """
 import sys
@@ -71,6 +76,43 @@ def test_config_and_card_are_those_of_the_record(exported, undisturbed):
     assert float(own) == pytest.approx(of_seed["value"]["condition_accuracy"], abs=0.01)
     assert float(arm.split()[0]) == pytest.approx(accuracies.mean(), abs=0.01)
     assert arm.endswith("(2)") and difference.endswith("(2)")
+
+
+def test_a_network_of_a_plugin_is_refused_before_its_code_is_asked_for(tmp_path):
+    manifest, records = reference()
+    content = records["can-3", 0]
+    content["spec"]["train"]["model"]["methods"][0] |= {"kind": "own", "plugin": "0" * 64}
+    content["key"] = TrialSpec.model_validate(content["spec"]).key
+    manifest["trials"] = [{"arm": "can-3", "seed": 0, "key": content["key"]}]
+    root = write_run(tmp_path / "results", manifest, {"own": content})
+    words = ("export", "layer_placement:can-3", tmp_path / "to", "--results", root)
+    code, _, err = command(*words)
+    assert code == 2 and "whose code the exported folder would lack" in err
+
+
+def test_the_code_of_a_model_card_is_code_whatever_a_class_is_called():
+    study = cabench.load_results("layer_placement", results=REFERENCE)
+    names = {"label": ('12" vinyl \\ \U0001f600', "b")}
+    manifest = study.run.manifest.model_copy(update={"classes": names})
+    results = dataclasses.replace(study.results, manifest=manifest)
+    card = model_card(results, results.complete("can-3")[0], "can-3", "MIT", "can-3")
+    tree = ast.parse(card.partition("```python\n")[2].partition("```")[0])
+    (value,) = (each for each in ast.walk(tree) if getattr(each, "arg", None) == "label")
+    assert ast.literal_eval(value.value) == names["label"][0]
+
+
+def test_paths_of_the_machine_stay_out_of_the_folder(undisturbed, monkeypatch, tmp_path):
+    monkeypatch.chdir(undisturbed.root)
+    model = cabench.load_model("tiny", "can-3")
+    source = VaeSource(str(tmp_path), "0" * 64, 1.0, 0.0)
+    exported = ExportedNetwork.of(dataclasses.replace(model, vae=source, text_path="/w/clip"))
+    assert exported.config["vae"]["path"] is None and exported.config["text_path"] is None
+    with pytest.raises(CabenchError, match="expected vae_path"):
+        exported.model()
+    given = exported.model(vae_path="other", text_path="clip")
+    assert given.vae == dataclasses.replace(source, path="other") and given.text_path == "clip"
+    hub = dataclasses.replace(model, vae=dataclasses.replace(source, path="owner/vae"))
+    assert ExportedNetwork.of(hub).model().vae == hub.vae
 
 
 def test_a_folder_with_files_and_a_version_of_other_code_are_refused(exported):

@@ -1,5 +1,6 @@
 """Trained networks from Python: loaded, sampled, and refused with one line."""
 
+import dataclasses
 import shlex
 
 import numpy as np
@@ -10,6 +11,7 @@ from PIL import Image
 from test_docs import problem
 
 import cabench
+from cabench.commands.sample import column_names
 from cabench.errors import CabenchError
 from cabench.records.store import Store
 
@@ -68,6 +70,8 @@ def test_the_checkpoint_of_every_record_is_in_the_cache(undisturbed):
         ({"sampler": "unipcc"}, "did you mean 'unipc'"),
         ({"sampler": "ddim"}, "with prediction flow"),
         ({"steps": 5000}, "no grid of 5000"),
+        ({"seed": -1}, "seed: expected an integer of at least 0, got -1"),
+        ({"seed": "1"}, "seed: expected an integer of at least 0, got '1'"),
     ],
 )
 def test_what_cannot_be_sampled_is_one_line(model, options, text):
@@ -127,6 +131,14 @@ def test_the_command_writes_a_grid_and_arrays(model, tmp_path):
     zoomed = first.repeat(7, axis=0).repeat(7, axis=1)
     windows = np.lib.stride_tricks.sliding_window_view(pixels[:, :, 0], zoomed.shape)
     assert (windows == zoomed).all(axis=(2, 3)).any()
+
+
+def test_columns_of_classes_without_names_are_their_numbers(model):
+    unnamed = dataclasses.replace(model, classes={})
+    assert column_names(unnamed, ["3", "7"], 2) == ["3", "7"]
+    assert column_names(unnamed, None, 3) == ["0", "1", "2"]
+    named = dataclasses.replace(model, classes={"label": ["a", "b"]})
+    assert column_names(named, ["1", "a"], 2) == ["b", "a"]
 
 
 @pytest.mark.parametrize(
