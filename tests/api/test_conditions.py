@@ -69,7 +69,7 @@ def test_maps_of_another_shape_or_type_are_refused():
 
 @pytest.mark.parametrize("unused", [{"text": {"text": 8}}, {"maps": {"edges": (1, 8, 8)}}])
 def test_a_model_without_a_condition_samples_whatever_its_study_has(unused):
-    spec = train_spec(model_spec([method("static")], classes={}, **unused))
+    spec = train_spec(model_spec([], classes={}, **unused))
     streams = streams_of(spec, {}, {}, n=3)
     network = build_initialised(spec.model, seed=0)
     with torch.no_grad():
