@@ -63,7 +63,7 @@ def drawn(box: tuple) -> str:
     return "\n".join(lines)
 
 
-def picture() -> str:
+def image() -> str:
     title = "From a study and a scale to a plan, trials, records, results and a report"
     key = [(FILES, "on disk"), (STEPS, "runs")]
     legend = [
@@ -91,4 +91,4 @@ def picture() -> str:
 
 
 if __name__ == "__main__":
-    PAGE.write_text(picture() + "\n", encoding="utf-8")
+    PAGE.write_text(image() + "\n", encoding="utf-8")

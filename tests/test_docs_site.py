@@ -66,7 +66,7 @@ def test_the_table_of_scales_and_the_picture_are_those_of_the_code(monkeypatch):
     keys, diagram = script("docs_keys", monkeypatch), script("docs_diagram", monkeypatch)
     studies = keys.STUDIES.read_text("utf-8")
     assert studies == keys.with_scales(studies), "run: python scripts/docs_keys.py"
-    assert diagram.PAGE.read_text("utf-8") == diagram.picture() + "\n"
+    assert diagram.PAGE.read_text("utf-8") == diagram.image() + "\n"
 
 
 def test_a_page_per_method_and_backbone_says_what_the_code_says(monkeypatch):

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from cabench.analysis.footnotes import footnotes
 from cabench.analysis.formatting import NONE, fold
+from cabench.analysis.pareto import pareto_front
 from cabench.analysis.summary import Cell, Column, Row, TextTable, guidance, lengths, summary
 from cabench.analysis.verdict_text import claim_rows, outcome_of, verdicts_by_length
 from cabench.evidence.results import Results
@@ -248,9 +249,8 @@ def cost_rows(results: Results) -> pd.DataFrame:
     """Quality against cost: a row per arm with a score and counts, lower bounds left out.
 
     Columns: arm, role, metric, n, mean, low, high (as in `csv_rows`), macs, conditioning_macs,
-    params, images_per_s, macs_ratio and params_ratio (to the baseline), and on_front: no other arm
-    has a mean that is at least as good for at most as many MACs. Means alone decide that; it is no
-    test.
+    params, images_per_s, macs_ratio and params_ratio (to the baseline), and on_front: whether the
+    arm is on the Pareto front of mean and MACs. Means alone decide that; it is no test.
     """
     metric = results.primary
     rows = csv_rows(results)
@@ -260,13 +260,10 @@ def cost_rows(results: Results) -> pd.DataFrame:
     rows = rows.assign(
         macs_ratio=rows["macs"] / base.macs, params_ratio=rows["params"] / base.params
     )
-    badness = (-1 if metric.higher_is_better else 1) * rows["mean"]
-    points = list(zip(badness, rows["macs"], strict=True))
-    return rows.assign(on_front=[not any(_dominates(q, p) for q in points) for p in points])
-
-
-def _dominates(one: tuple[float, float], other: tuple[float, float]) -> bool:
-    return one != other and one[0] <= other[0] and one[1] <= other[1]
+    by_arm = rows.set_index("arm")
+    costs, means = by_arm["macs"].to_dict(), by_arm["mean"].to_dict()
+    front = pareto_front(costs, means, metric.higher_is_better)
+    return rows.assign(on_front=rows["arm"].isin(front))
 
 
 def cost_to_csv(results: Results, path: Path) -> Path:

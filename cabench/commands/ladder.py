@@ -25,7 +25,7 @@ from cabench.evidence.statistics import Estimate
 from cabench.execution.looks import run_until_resolved
 from cabench.execution.run import Options, Prepared, execute, prepare
 from cabench.runtime.console import screen
-from cabench.runtime.files import read_json, write_json
+from cabench.runtime.files import finite_or_none, read_json, write_json
 
 
 def run_ladder(
@@ -180,10 +180,10 @@ def as_document(ladder: Ladder, order: list[str] | None) -> dict[str, Any]:
     rungs = [
         {
             "scale": rung.scale,
-            "decision_accuracy": _value(ladder.decision_accuracy(rung)),
+            "decision_accuracy": finite_or_none(ladder.decision_accuracy(rung)),
             "arms": {
                 arm: {
-                    "macs": _value(rung.macs(arm)),
+                    "macs": finite_or_none(rung.macs(arm)),
                     "score": rung.order()[arm],
                     "log_effect": _estimate(rung.effect(arm)),
                     "compute_multiplier": _estimate(ladder.multiplier(arm, rung))
@@ -199,7 +199,7 @@ def as_document(ladder: Ladder, order: list[str] | None) -> dict[str, Any]:
         "study": ladder.top.results.manifest.study,
         "metric": ladder.top.results.primary.name,
         "rungs": rungs,
-        "repeatability": _value(ladder.repeatability()),
+        "repeatability": finite_or_none(ladder.repeatability()),
     }
     if order is not None:
         document["prediction"] = dict(
@@ -213,11 +213,7 @@ def _estimate(estimate: Estimate) -> dict[str, Any] | None:
         return None
     return {
         "mean": estimate.mean,
-        "low": _value(estimate.low),
-        "high": _value(estimate.high),
+        "low": finite_or_none(estimate.low),
+        "high": finite_or_none(estimate.high),
         "n": estimate.n,
     }
-
-
-def _value(value: float) -> float | None:
-    return None if math.isnan(value) else value

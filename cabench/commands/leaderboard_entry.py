@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +20,7 @@ from cabench.records.runs import OWN_SCALE, Run, find_run
 from cabench.records.schema import Manifest, ManifestDesign
 from cabench.records.store import Store
 from cabench.runtime.console import screen
-from cabench.runtime.files import atomic_folder, file_hash, write_json
+from cabench.runtime.files import atomic_folder, file_hash, finite_or_none, write_json
 from cabench.version import __version__
 
 
@@ -202,15 +201,11 @@ def _scores(results: Results, arm: str) -> Iterator[EntryScore]:
             label=metric.label,
             higher_is_better=metric.higher_is_better,
             mean=ours.level.mean,
-            sd=_finite(deviation(ours.level.values)),
+            sd=finite_or_none(deviation(ours.level.values)),
             baseline_mean=base.level.mean,
-            baseline_sd=_finite(deviation(base.level.values)),
+            baseline_sd=finite_or_none(deviation(base.level.values)),
             difference=ours.difference.mean,
-            low=_finite(ours.difference.low),
-            high=_finite(ours.difference.high),
+            low=finite_or_none(ours.difference.low),
+            high=finite_or_none(ours.difference.high),
             seeds=ours.difference.n,
         )
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None

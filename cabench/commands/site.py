@@ -25,8 +25,9 @@ def serve_site(study: str | None, scale: str | None, results: Path, port: int) -
     if scale is not None and study is None:
         raise CabenchError("--scale: expected with the name of a study only")
     run = None if study is None else find_run(results, study, scale, or_reference=True)
-    with Server(results if run is None else run.store.results, port) as server:
+    served = results if run is None else run.store.results
+    with Server(served, port) as server:
         path = "" if run is None else f"{run.name}.html"
-        print(f"{server.address}{path} shows {results}; stop it with Ctrl+C", flush=True)
+        print(f"{server.address}{path} shows {served}; stop it with Ctrl+C", flush=True)
         with contextlib.suppress(KeyboardInterrupt):
             server.serve()

@@ -7,6 +7,7 @@ import csv
 import hashlib
 import json
 import logging
+import math
 import os
 import shutil
 import tempfile
@@ -80,6 +81,11 @@ def _umask() -> int:
 def as_text(content: Any) -> str:
     """JSON as written to files; ValueError if a number is not finite."""
     return json.dumps(content, indent=1, allow_nan=False) + "\n"
+
+
+def finite_or_none(value: float) -> float | None:
+    """The number as JSON can hold it: None for NaN and infinity."""
+    return float(value) if math.isfinite(value) else None
 
 
 def write_csv(path: Path, rows: list[dict[str, Any]]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from cabench.analysis.formatting import (
     level_text,
     p_text,
 )
+from cabench.analysis.pareto import pareto_front
 from cabench.analysis.summary import Cell, TextTable, difference_title
 from cabench.analysis.training_curves import loss_frame, weight_frame
 from cabench.errors import CabenchError
@@ -31,11 +31,15 @@ from cabench.evidence.results import Results
 from cabench.evidence.statistics import ALPHA, Estimate
 from cabench.records.spec import Json
 from cabench.report.document import typeset
-from cabench.runtime.files import LOG, read_json
+from cabench.runtime.files import LOG, finite_or_none, read_json
 
 DIGITS = 5  # significant digits of a point of a curve
-COSTS = {"macs": "MACs of one forward pass", "params": "parameters", "time": "training time"}
-TIME = "seconds of training per 1,000 images"
+COSTS = {
+    "macs": "MACs of one forward pass",
+    "params": "parameters",
+    "time": "seconds of training per 1,000 images",
+}
+OWN = "each arm's own 95 % interval"
 
 
 def groups(results: Results) -> dict[str, str]:
@@ -54,10 +58,17 @@ def _group(results: Results, arm: str) -> str:
 # ---- scores ------------------------------------------------------------------------------------
 
 
+def tests_at_once(results: Results) -> int:
+    """Of how many differences the joint intervals of the primary metric are."""
+    return max(row.tests for row in results.compare_arms([results.primary.name]))
+
+
 def metrics(results: Results, table: TextTable) -> list[Json]:
     """The study's metrics, the primary one first, each with every arm's level and difference.
 
-    Numbers that the study's table has are written as there.
+    A difference has two intervals: the arm's own (low, high), and the one for all arms at once
+    (joint). Numbers that the study's table has are written as there; `brackets` says which of the
+    intervals they give.
     """
     first = results.primary.name
     names = [first, *(name for name in results.metrics if name != first)]
@@ -68,9 +79,9 @@ def metrics(results: Results, table: TextTable) -> list[Json]:
 def _metric(results: Results, metric: Metric, printed: Mapping[str, Sequence[Cell]]) -> Json:
     """A metric's rows by arm; `printed`: the table's columns by title."""
     rows = results.compare_arms([metric.name])
-    if printed and metric.name == results.primary.name:  # intervals for all arms at once, as there
-        design = Design.of(results.manifest)
-        rows = [replace(r, difference=design.jointly(r.difference, r.tests)) for r in rows]
+    design = Design.of(results.manifest)
+    joint = [design.jointly(r.difference, r.tests).scaled(metric.scale) for r in rows]
+    is_joint = bool(printed) and metric.name == results.primary.name
     titles = metric.title, difference_title(metric)
     written = [printed.get(title, (None,) * len(rows)) for title in titles]
     costs = {arm: cost_of(results, arm) for arm in results.arms}
@@ -82,28 +93,32 @@ def _metric(results: Results, metric: Metric, printed: Mapping[str, Sequence[Cel
         "title": typeset(metric.title),
         "higher": metric.higher_is_better,
         "limits": limits(effects, bounds),  # of the forest plot, as in the PDF
+        "brackets": "[ ] for all arms at once" if is_joint else "[ ] for this arm alone",
         "rows": {
-            row.arm: _row(row, metric, *(cells[i] for cells in written))
+            row.arm: _row(row, joint[i], metric, *(cells[i] for cells in written))
             for i, row in enumerate(rows)
         },
         "fronts": {
-            cost: front(
-                {arm: costs[arm][cost] for arm in results.contenders},
+            kind: pareto_front(
+                {arm: cost for arm in results.contenders if (cost := costs[arm][kind]) is not None},
                 levels,
                 metric.higher_is_better,
             )
-            for cost in COSTS
+            for kind in COSTS
         },
     }
 
 
-def _row(row: ArmResult, metric: Metric, level_cell: Cell | None, cell: Cell | None) -> Json:
+def _row(
+    row: ArmResult, joint: Estimate, metric: Metric, level_cell: Cell | None, cell: Cell | None
+) -> Json:
     level, effect = row.level.scaled(metric.scale), row.difference.scaled(metric.scale)
     level_as = level_cell.text if level_cell else level_text(level, effect_decimals(level))
     effect_as = cell.text if cell else effect_text(effect, effect_decimals(effect))
+    both = {"joint": [finite_or_none(joint.low), finite_or_none(joint.high)]}
     return {
         "level": _estimate(level, level_as),
-        "effect": _estimate(effect, effect_as),
+        "effect": both | drawn if (drawn := _estimate(effect, effect_as)) else None,
         "p": typeset(f"{p_text(row.p_holm)} after Holm") if math.isfinite(row.p_holm) else "",
         "decided": bool(row.p_holm < ALPHA),
     }
@@ -114,8 +129,8 @@ def _estimate(estimate: Estimate, text: str) -> Json | None:
         return None
     return {
         "mean": estimate.mean,
-        "low": _finite(estimate.low),
-        "high": _finite(estimate.high),
+        "low": finite_or_none(estimate.low),
+        "high": finite_or_none(estimate.high),
         "n": estimate.n,
         "text": typeset(text),
         "seeds": dict(
@@ -131,26 +146,11 @@ def cost_of(results: Results, arm: str) -> dict[str, float | None]:
     """MACs, parameters and seconds of training per 1,000 images; None where not recorded."""
     cost = results.costs[arm]
     time = 1000 / cost.images_per_s if cost.images_per_s > 0 else math.nan
-    return {"macs": _finite(cost.macs), "params": _finite(cost.params), "time": _finite(time)}
-
-
-def front(costs: dict[str, float | None], scores: dict[str, float], higher: bool) -> list[str]:
-    """The Pareto front by rising cost: arms that no other arm equals or beats in both.
-
-    Of arms that are equal in both, the first counts.
-    """
-    sign = -1 if higher else 1
-    points = [
-        (cost, sign * scores[arm], i, arm)
-        for i, (arm, cost) in enumerate(costs.items())
-        if cost is not None and math.isfinite(scores[arm])
-    ]
-    best, arms = math.inf, []
-    for _, score, _, arm in sorted(points):
-        if score < best:
-            best = score
-            arms.append(arm)
-    return arms
+    return {
+        "macs": finite_or_none(cost.macs),
+        "params": finite_or_none(cost.params),
+        "time": finite_or_none(time),
+    }
 
 
 # ---- over training, over size -------------------------------------------------------------------
@@ -158,15 +158,15 @@ def front(costs: dict[str, float | None], scores: dict[str, float], higher: bool
 
 def curves(results: Results) -> list[Json]:
     """Held-out loss, its difference to the baseline's, and training loss, over images seen."""
-    held, losses = heldout(results), loss_frame(results)
+    heldout_losses, losses = heldout(results), loss_frame(results)
     baseline = results.manifest.baseline
-    base = where(held, arm=baseline).drop(columns="arm")
-    both = held.merge(base, on=["seed", "images"], suffixes=("", "_base"))
+    base = where(heldout_losses, arm=baseline).drop(columns="arm")
+    both = heldout_losses.merge(base, on=["seed", "images"], suffixes=("", "_base"))
     difference = both.assign(loss=both["loss"] - both["loss_base"])
     difference = difference.loc[~difference["arm"].isin([baseline])]
     parts = [
         (f"held-out loss minus {baseline}'s, same seed", difference, True),
-        ("held-out loss", held, True),
+        ("held-out loss", heldout_losses, True),
         ("training loss", where(losses, kind="train"), False),
     ]
     return [
@@ -215,7 +215,10 @@ def _lines(
 
 
 def lengths(results: Results) -> Json | None:
-    """The primary metric and its difference after each length of training; None of one length."""
+    """The primary metric and its difference after each length of training; None of one length.
+
+    Intervals are each arm's own, as in the table by length.
+    """
     if len(results.by_length) < 2:
         return None
     metric = results.primary
@@ -225,7 +228,9 @@ def lengths(results: Results) -> Json | None:
             for part, lines in parts.items():
                 if row[part] is not None:
                     lines.setdefault(arm, []).append({"x": images} | row[part])
-    texts = {"title": typeset(metric.title), "x": "training images"}
+    spread = "standard deviation" if results.manifest.design.sequential else OWN
+    bars = {"effect": OWN, "level": spread}
+    texts = {"title": typeset(metric.title), "x": "training images", "bars": bars}
     return texts | {"difference": f"difference to {results.manifest.baseline}"} | parts
 
 
@@ -255,6 +260,7 @@ def ladder(results: Results, folder: Path) -> Json | None:
         return None
     difference = f"difference to {results.manifest.baseline} in log score, in per cent"
     texts = {"title": typeset(title), "x": "training MACs", "difference": difference}
+    texts |= {"bars": {"effect": OWN}}
     return texts | {"effect": lines}
 
 
@@ -276,13 +282,6 @@ def _on_rung(rung: Json, entry: Json) -> Json:
         "n": int(part["n"]),
         "text": typeset(f"{text}, scale {rung['scale']}"),
     }
-
-
-# ---- numbers -------------------------------------------------------------------------------------
-
-
-def _finite(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None
 
 
 def _rounded(value: Any) -> float:

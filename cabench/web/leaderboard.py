@@ -19,6 +19,7 @@ from cabench.report import methods_section
 from cabench.report.document import typeset
 from cabench.runtime.files import content_key
 from cabench.runtime.validation import NAME
+from cabench.web.cells import table_cell
 
 NO_METHOD = "no method"
 WORDS = ("better", "unresolved", "worse", "baseline", "not tested")
@@ -76,7 +77,9 @@ class Study:
     @cached_property
     def entries(self) -> list[Entry]:
         """An entry per arm that has a complete trial."""
-        columns = {column.title: column.cells for column in summary(self.results).columns[:2]}
+        columns = {
+            column.title: column.cells for column in summary(self.results, jointly=True).columns[:2]
+        }
         levels, differences = columns.values()
         ranks = {rank.arm: rank for rank in self.ranking.ranks}
         models = {arm.name: arm for arm in methods_section.arms(self.results)}
@@ -140,17 +143,11 @@ def row(entry: Entry) -> Json:
             "text": f"{rank.place} [{rank.best}, {rank.worst}] of {entry.of}" if rank else "–",
             "key": str(rank.place) if rank else "",
         },
-        "level": _cell(entry.level),
-        "difference": _cell(entry.difference),
+        "level": table_cell(entry.level),
+        "difference": table_cell(entry.difference),
         "probability": percent(entry.probability),
         "costs": [_times(ratio) for ratio in entry.costs.values()],
     }
-
-
-def _cell(cell: Cell) -> Json:
-    number = re.match(r"[+-]?\d[\d,]*(?:\.\d+)?", cell.text)
-    text = typeset(cell.text if cell.n is None else f"{cell.text} (n={cell.n})")
-    return {"text": text, "word": cell.word, "key": number[0].replace(",", "") if number else ""}
 
 
 def percent(probability: float) -> Json:

@@ -5,31 +5,29 @@ from __future__ import annotations
 import base64
 import gzip
 import json
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from cabench.analysis.best_arm import best_arm_text
 from cabench.analysis.figures.weight_curves import MEASURES
 from cabench.analysis.footnotes import footnotes, warnings
-from cabench.analysis.formatting import NONE
 from cabench.analysis.intervals import table_interval_note
-from cabench.analysis.summary import Cell, TextTable, guidance, summary
-from cabench.analysis.tables import AS_STATED, GUIDANCE, OTHER, by_length, number_text
+from cabench.analysis.summary import TextTable, guidance, summary
+from cabench.analysis.tables import AS_STATED, GUIDANCE, OTHER, by_length
 from cabench.analysis.verdict_text import claim_rows, outcome_of
 from cabench.evidence.results import Results
 from cabench.records.runs import Run
 from cabench.records.spec import Json
 from cabench.report import methods_section as methods
 from cabench.report.assumptions import assumptions
-from cabench.report.document import DASH, progress_notices, typeset
+from cabench.report.document import progress_notices, typeset
 from cabench.report.glossary import glossary
 from cabench.runtime.files import atomic_path
 from cabench.web import charts
-from cabench.web.render import render
+from cabench.web.cells import table_cells
+from cabench.web.render import Live, render
 from cabench.web.viewer import viewer
 
-NUMBER = re.compile(r"[+-]?\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?")
 MARKS = {  # beside a verdict's first word, so that colour is not all that tells them apart
     "supported": "✓",
     "by construction": "✓",
@@ -56,7 +54,9 @@ def write_page(run: Run, results: Results, out: Path) -> Path:
     return path
 
 
-def study_page(run: Run, results: Results, live: str = "", links: tuple[Link, ...] = ()) -> str:
+def study_page(
+    run: Run, results: Results, live: Live | None = None, links: tuple[Link, ...] = ()
+) -> str:
     """The page as HTML: equal text for equal manifest, records, curves and sample grids."""
     warned = warnings(results)
     notes = [note for note in footnotes(results, with_caveat=False) if note not in warned]
@@ -80,11 +80,13 @@ def study_page(run: Run, results: Results, live: str = "", links: tuple[Link, ..
         typeset=typeset,
         other=OTHER,
         as_stated=AS_STATED,
-        arms=cells(table.with_n_column()),
+        arms=table_cells(table.with_n_column()),
         groups=charts.groups(results),
+        costs=charts.COSTS,
+        tests=charts.tests_at_once(results),
         trials=trials(results),
         further=[
-            (typeset(title), cells(table))
+            (typeset(title), table_cells(table))
             for title, table in [*by_length(results), *([(GUIDANCE, swept)] if swept else [])]
         ],
         notes=[typeset(note) for note in notes],
@@ -124,35 +126,6 @@ def packed(results: Results) -> str:
     records = {key: results.records[key].dump() for key in keys if key in results.records}
     text = json.dumps(records, separators=(",", ":"))
     return base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode()
-
-
-# ---- tables ------------------------------------------------------------------------------------
-
-
-def cells(table: TextTable) -> Json:
-    """A table for the template: titles, and rows of name, status and cells with a sorting key."""
-    return {
-        "lead": table.lead,
-        "titles": [typeset(column.title) for column in table.columns],
-        "rows": [
-            {
-                "name": row.name,
-                "status": row.status,
-                "is_baseline": row.is_baseline,
-                "is_arm": row.n is not None,
-                "cells": [_cell(column.cells[i]) for column in table.columns],
-            }
-            for i, row in enumerate(table.rows)
-        ],
-    }
-
-
-def _cell(cell: Cell) -> Json:
-    """Text, the word of a test, and the first number, by which rows are sorted ('': none)."""
-    number = NUMBER.match(cell.text)
-    key = number[0].replace(",", "") if number else ""
-    text = DASH if cell.text == NONE else typeset(number_text(cell))
-    return {"text": text, "word": cell.word, "key": key}
 
 
 def trials(results: Results) -> dict[str, list[Json]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -24,14 +25,21 @@ STYLE = "page.css"
 UNSAFE = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
 
 
-def render(template: str, data: Json | None = None, live: str = "", **values: Any) -> str:
+@dataclass(frozen=True)
+class Live:
+    """Where a served page asks every few seconds whether it is still up to date."""
+
+    address: str  # on this server, of the version of what the page shows now
+    version: str  # of what the page was drawn from
+
+
+def render(template: str, data: Json | None = None, live: Live | None = None, **values: Any) -> str:
     """The page of a template.
 
     Args:
         template: name of a file in `templates`.
         data: what the page's scripts read.
-        live: the address, on this server, of the version of what the page shows; the page asks for
-            it every few seconds. '' for a page that sends no request.
+        live: None for a page that sends no request.
         values: what the template reads.
     """
     script = "\n".join(map(asset, SCRIPTS))
@@ -75,7 +83,7 @@ def _environment() -> Environment:
     )
 
 
-def _policy(script: str, style: str, live: str) -> str:
+def _policy(script: str, style: str, live: Live | None) -> str:
     """The content security policy: scripts and styles by hash, images from data, no request."""
     connect = "'self'" if live else "'none'"
     return (

@@ -1,4 +1,4 @@
-"""Pages of a results directory on this machine, drawn anew when records arrive.
+"""Pages of a results directory on this machine, redrawn when records arrive.
 
 The server is bound to 127.0.0.1 and only reads. A path is one of the names of the pages, never one
 of a file, so no request can leave the results directory. A request must name this server as its
@@ -8,6 +8,7 @@ host, so that no other web site can read the pages through a name that it points
 from __future__ import annotations
 
 import hashlib
+import sys
 import threading
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -21,6 +22,7 @@ from cabench.records.runs import Run, runs_or_reference
 from cabench.runtime.files import LOG
 from cabench.web.leaderboard import Study
 from cabench.web.page import Link, study_page
+from cabench.web.render import Live
 from cabench.web.site import INDEX, index_page
 
 HOST = "127.0.0.1"
@@ -43,7 +45,7 @@ class Server:
         pages = Pages(results)
         handler = type("Handler", (_Handler,), {"pages": pages})
         try:
-            self._server = ThreadingHTTPServer((HOST, port), handler)
+            self._server = _HTTPServer((HOST, port), handler)
         except OSError as error:
             reason = error.strerror or error
             raise CabenchError(f"--port: {port}: {reason}; 0 takes a free one") from None
@@ -100,26 +102,34 @@ class Pages:
         with self._lock:
             state = version(runs)
             if self._drawn.get(name, ("",))[0] != state:
-                self._drawn[name] = state, self._draw(name, runs)
+                self._drawn[name] = state, self._draw(name, runs, state)
             return self._drawn[name][1]
 
-    def _draw(self, name: str, runs: list[Run]) -> str:
+    def _draw(self, name: str, runs: list[Run], state: str) -> str:
         if name == INDEX:
             return index_page([Study(run, Results.of(run)) for run in runs])
         (run,) = runs
         results = Results.of(run, with_curves=True)
-        return study_page(run, results, f"{run.name}.{VERSION}", (Link("Studies", INDEX),))
+        live = Live(f"{run.name}.{VERSION}", state)
+        return study_page(run, results, live, (Link("Studies", INDEX),))
 
 
 def version(runs: list[Run]) -> str:
     """A hash that changes when a manifest changes or a record arrives or changes."""
     parts = []
     for run in runs:
-        paths = [run.folder / "manifest.json"]
-        paths += [p for t in run.manifest.all_trials if (p := run.store.find(t.key)) is not None]
+        paths = [p for t in run.manifest.all_trials if (p := run.store.find(t.key)) is not None]
         stats = [(path.name, path.stat()) for path in paths if path.exists()]
+        parts.append(run.manifest.model_dump_json())  # as it was read, which may not be as it is
         parts += [(name, stat.st_mtime_ns, stat.st_size) for name, stat in stats]
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
+
+
+class _HTTPServer(ThreadingHTTPServer):
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that goes away, as a closed tab does, is no error."""
+        if not isinstance(sys.exception(), ConnectionError | TimeoutError):
+            super().handle_error(request, client_address)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -143,7 +153,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         try:
             page = self.pages.get(urlsplit(self.path).path)
-        except (CabenchError, OSError) as error:  # a manifest is being replaced, a record is alien
+        except (CabenchError, OSError) as error:  # a manifest is being replaced, a record not valid
             LOG.warning("%s", error)
             self._send(HTTPStatus.SERVICE_UNAVAILABLE, f"{error}\n", with_body)
             return

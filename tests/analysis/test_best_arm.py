@@ -1,8 +1,11 @@
 """The sentence on the best arm: its choice among many widens the interval."""
 
+import math
+
 import pytest
 
 from cabench.analysis.best_arm import best_arm_text
+from cabench.analysis.pareto import pareto_front
 from cabench.analysis.tables import cost_rows
 from cabench.evidence.design import Design
 from cabench.evidence.statistics import ALPHA, mean_interval
@@ -84,3 +87,11 @@ def test_the_front_holds_what_no_cheaper_arm_reaches(study):
     # MACs rise in this order, and can-3 is worse than the cheaper control
     assert list(rows["on_front"]) == [True, True, False]
     assert rows.loc["native+dw", "macs_ratio"] == 1 < rows.loc["can-3", "macs_ratio"]
+
+
+def test_arms_that_are_equal_in_cost_and_score_are_on_the_front_together():
+    costs = {"f": 4.0, "a": 1.0, "b": 2.0, "c": 2.0, "d": 3.0, "e": math.nan, "g": 4.0, "h": 5.0}
+    scores = {"f": 1.0, "a": 5.0, "b": 3.0, "c": 3.0, "d": 4.0, "e": 0.0, "g": 2.0, "h": math.nan}
+    assert pareto_front(costs, scores, higher_is_better=False) == ["a", "b", "c", "f"]
+    best = {arm: -score for arm, score in scores.items()}
+    assert pareto_front(costs, best, higher_is_better=True) == ["a", "b", "c", "f"]

@@ -110,6 +110,10 @@ def test_the_wheel_works_in_an_empty_folder(wheel, tmp_path, monkeypatch):
     assert done.stdout.decode().startswith(str(wheel))
     out = run("list")
     assert all(name in out for name in ("layer_placement", "text_to_image", "quick"))
+    reference_files = wheel / "cabench" / "bundled" / REFERENCE
+    images = [path for path in reference_files.rglob("*") if path.suffix in (".png", ".pdf")]
+    assert images and all(path.parent.name == "records" for path in images)
+    assert "pages in site" in run("site", "site")
     assert "±" in run("report", "layer_placement")
     assert (tmp_path / "reports" / "layer_placement.quick.pdf").stat().st_size > 100_000
     run("init")

@@ -6,7 +6,6 @@ Skipped where Chromium and its driver are not installed.
 from __future__ import annotations
 
 import threading
-import time
 
 import numpy as np
 import pytest
@@ -64,6 +63,14 @@ def check_charts(browser, arm, text):
     tip = point_at(browser, "#forest", arm)
     assert tip.startswith(arm) and text in tip and "after Holm" in tip, tip
     assert browser.all("body.pointing") and browser.all("#curves .active")
+    own, joint = (
+        browser.js(
+            "return document.querySelector(arguments[0]).getBBox().width", f"{row} .bar{bar}"
+        )
+        for row in (f"#forest g.row[data-arm='{arm}']",)
+        for bar in (":not(.thin)", ".thin")
+    )
+    assert 0 < own < joint
     assert "MACs" in point_at(browser, "#cost-chart", arm)
     assert "images seen" in point_at(browser, "#curves", arm)
 
@@ -174,7 +181,6 @@ def test_the_committed_studies_in_a_browser(browser, tmp_path, study):
     assert set(browser.hosts()) == {path.as_uri()}
 
 
-@pytest.mark.full
 def test_the_page_works_by_keyboard(browser, make_run, tmp_path):
     path = tmp_path / "page.html"
     path.write_text(page_of(make_run(NAMES, weights=True)), encoding="utf-8")
@@ -184,22 +190,20 @@ def test_the_page_works_by_keyboard(browser, make_run, tmp_path):
     def focused():
         return browser.driver.switch_to.active_element
 
-    reached = set()
-    for _ in range(90):
-        focused().send_keys(Keys.TAB)
-        reached.add(
-            browser.js(
-                "const e = document.activeElement;"
-                "return e.id || e.dataset.record || e.closest('[id]')?.id || e.tagName"
-            )
-        )
-        if browser.js("return document.activeElement.closest('#forest') !== null"):
-            focused().send_keys(Keys.ARROW_DOWN, Keys.ARROW_DOWN)
-            assert browser.one("#tip").text.startswith("native")
-            focused().send_keys(Keys.ESCAPE)
-            assert not browser.one("#tip").is_displayed()
-    for place in ("filter", "group", "arms-table", "can-3@0", "cost-chart", "curves", "view-seed"):
+    browser.js(
+        "window.reached = [];"
+        "document.addEventListener('focusin', ({ target: e }) => reached.push("
+        "e.id || e.dataset.record || e.closest('[id]')?.id || e.tagName))"
+    )
+    focused().send_keys(Keys.TAB * 90)
+    reached = browser.js("return reached")
+    places = "filter", "group", "arms-table", "can-3@0", "forest", "cost-chart", "curves"
+    for place in (*places, "view-seed"):
         assert place in reached, place
+    browser.one("#forest svg").send_keys(Keys.ARROW_DOWN, Keys.ARROW_DOWN)
+    assert browser.one("#tip").text.startswith("native")
+    focused().send_keys(Keys.ESCAPE)
+    assert not browser.one("#tip").is_displayed()
     browser.one("[data-record='can-3@0']").send_keys(Keys.ENTER)
     assert browser.one("#record").is_displayed()
     focused().send_keys(Keys.ESCAPE)
@@ -217,7 +221,6 @@ def test_a_served_page_refreshes_and_keeps_its_settings(browser, make_run):
 
         browser.one("#filter").send_keys("can")
         assert "8 of 9 trials" in browser.one("#answer").text
-        time.sleep(4)  # the page asks for the version of its results
         complete = run.records()["can-3@1"]
         run.store.write_record(make_record("can-3", 2, dict(complete.metrics)))
         wait = WebDriverWait(browser.driver, 60, ignored_exceptions=(WebDriverException,))

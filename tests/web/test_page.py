@@ -13,10 +13,10 @@ from webpages import Parsed, page_of
 
 from cabench.analysis.summary import summary
 from cabench.analysis.verdict_text import claim_rows, outcome_of
+from cabench.evidence.design import Design
 from cabench.evidence.results import Results
 from cabench.report.document import typeset
 from cabench.web import viewer
-from cabench.web.charts import front
 from cabench.web.render import embedded
 
 HOSTILE = (
@@ -55,6 +55,28 @@ def test_the_charts_have_the_numbers_of_the_records(make_run):
     assert data["costs"]["can-3"]["macs"] == records["can-3@0"].cost.macs.total
     packed = gzip.decompress(base64.b64decode(data["records"]))
     assert json.loads(packed)["can-3@0"] == records["can-3@0"].dump()
+
+
+def test_a_difference_has_its_own_interval_and_the_one_for_all_arms_at_once(make_run):
+    run = make_run(("static", "native", "native+dw", "can-3"))
+    results = Results.of(run, with_curves=True)
+    page = Parsed(page_of(run))
+    assert "thin bar: the same for all 2 arms at once" in page.text
+    for metric in page.data["metrics"]:
+        for row in results.compare_arms([metric["name"]]):
+            if row.is_baseline:
+                continue
+            effect = metric["rows"][row.arm]["effect"]
+            joint = Design.of(results.manifest).jointly(row.difference, row.tests)
+            scale = results.metrics[metric["name"]].scale
+            expected = [scale * row.difference.low, scale * row.difference.high]
+            assert [effect["low"], effect["high"]] == pytest.approx(expected)
+            assert effect["joint"] == pytest.approx([scale * joint.low, scale * joint.high])
+    table = summary(results, jointly=True)
+    kid, other = page.data["metrics"][:2]
+    texts = [kid["rows"][arm]["effect"]["text"] for arm in ("native", "can-3")]
+    assert texts == [typeset(table.columns[1].cells[i].text) for i in (1, 3)]
+    assert kid["brackets"].endswith("at once") and other["brackets"].endswith("alone")
 
 
 def test_the_viewer_has_the_grids_beside_the_records(make_run, monkeypatch):
@@ -132,17 +154,6 @@ def test_equal_results_give_equal_pages(make_run):
 def test_a_study_with_little_in_it_has_a_page(make_run, options, says):
     run = make_run(("native", "native+dw"), **{"seeds": 2} | options)
     assert says in Parsed(page_of(run)).text
-
-
-def test_the_front_has_arms_that_none_equals_or_beats_in_both():
-    costs = {"a": 1.0, "b": 2.0, "c": 2.0, "d": 3.0, "e": None, "f": 4.0}
-    scores = {"a": 5.0, "b": 3.0, "c": 3.0, "d": 4.0, "e": 0.0, "f": 1.0}
-    assert front(costs, scores, higher=False) == ["a", "b", "f"]
-    assert front(costs, {arm: -score for arm, score in scores.items()}, higher=True) == [
-        "a",
-        "b",
-        "f",
-    ]
 
 
 def test_the_ladder_of_a_study_is_shown(make_run):

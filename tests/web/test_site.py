@@ -6,10 +6,13 @@ import pytest
 from cli import cabench
 from webpages import Parsed
 
+from cabench.analysis.summary import Cell, summary
 from cabench.analysis.verdict_text import outcome_of
 from cabench.errors import CabenchError
 from cabench.evidence.ranks import Ranking
 from cabench.evidence.results import Results
+from cabench.report.document import typeset
+from cabench.web.cells import table_cell
 from cabench.web.leaderboard import Study, file_of, percent
 from cabench.web.site import Site
 
@@ -69,6 +72,15 @@ def test_the_leaderboard_has_ranks_probabilities_and_cost(two_runs):
     assert [e.word for e in study.entries] == ["not tested", "baseline", word(study)]
 
 
+def test_the_leaderboard_has_the_intervals_of_the_study_page(make_run):
+    run = make_run(("native", "native+dw", "can-3"))
+    pages = {name: Parsed(page).text for name, page in Site.of([run]).pages().items()}
+    joint, own = (summary(Results.of(run), jointly).columns[1].cells[2].text for jointly in (1, 0))
+    assert typeset(joint) in pages[f"{run.name}.html"]
+    for name in ("leaderboard.html", "method.can.html"):
+        assert typeset(joint) in pages[name] and typeset(own) not in pages[name], name
+
+
 def word(study):
     row = study.results.compare_arms(["kid"])[2]
     if row.p_holm >= 0.05:
@@ -97,3 +109,10 @@ def test_a_kind_that_is_no_name_has_a_file_in_the_site():
 )
 def test_probabilities_are_not_rounded_to_certainty(share, text, shade):
     assert (percent(share)["text"], percent(share)["shade"]) == (text, shade)
+
+
+@pytest.mark.parametrize(
+    ("text", "key"), [("1.2e-05 ± 0.1e-05", "1.2e-05"), ("-1,234.5 [-2, 0]", "-1234.5"), ("-", "")]
+)
+def test_a_cell_is_sorted_by_its_first_number(text, key):
+    assert table_cell(Cell(text, 3))["key"] == key

@@ -151,14 +151,14 @@ function remember(event) {
   if ("keep" in control.dataset) storage.set(control.id, control.type === "checkbox" ? control.checked : control.value);
 }
 
-function refresh(address) {
-  let version = null;
+// Reload when the server has another version than the page was drawn from, and can draw it.
+function refresh({ live, version }) {
   setInterval(async () => {
     if (!(document.getElementById("refresh")?.checked ?? true) || document.querySelector("dialog[open]")) return;
     try {
-      const now = await (await fetch(address, { cache: "no-store" })).text();
-      if (version !== null && now !== version) location.reload();
-      version = now;
+      const answer = await fetch(live, { cache: "no-store" });
+      if (!answer.ok || (await answer.text()) === version) return;
+      if ((await fetch(location.pathname, { method: "HEAD" })).ok) location.reload();
     } catch { /* the server has stopped */ }
   }, 3000);
 }
@@ -178,4 +178,4 @@ if (DATA.weights?.length) document.getElementById("weight-measure").dispatchEven
 if (DATA.viewer) drawPanels();
 if (apply) apply();
 if (DATA.records) addRecords();
-if (document.body.dataset.live) refresh(document.body.dataset.live);
+if (document.body.dataset.live) refresh(document.body.dataset);

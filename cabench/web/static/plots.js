@@ -56,10 +56,11 @@ function forestRow(plot, metric, arm, x, y, box, stacked, numbers) {
     return part;
   }
   const clip = (value) => Math.min(Math.max(x(value), box.left), box.right);
-  if (effect.low !== null) {
-    part.append(shape("line", { class: "bar", x1: clip(effect.low), x2: clip(effect.high), y1: y, y2: y }));
-    if (x(effect.low) < box.left) part.append(tip(box.left, y, -1));
-    if (x(effect.high) > box.right) part.append(tip(box.right, y, 1));
+  for (const [[low, high], bar] of [[effect.joint, "bar thin"], [[effect.low, effect.high], "bar"]]) {
+    if (low === null) continue;
+    part.append(shape("line", { class: bar, x1: clip(low), x2: clip(high), y1: y, y2: y }));
+    if (x(low) < box.left) part.append(tip(box.left, y, -1));
+    if (x(high) > box.right) part.append(tip(box.right, y, 1));
   }
   for (const value of Object.values(effect.seeds)) {
     if (x(value) >= box.left && x(value) <= box.right) {
@@ -75,7 +76,9 @@ function forestRow(plot, metric, arm, x, y, box, stacked, numbers) {
     part.append(marker(group, x(effect.mean), y, decided, "point"));
   }
   if (numbers) part.append(text(box.right + 14, y + 4, effect.text, "start", "value"));
-  plot.items.push({ arm, x: clip(effect.mean), y, lines: estimateLines(metric.title, effect, p) });
+  const lines = estimateLines(metric.title, effect, p);
+  if (effect.text.includes("[")) lines.push(metric.brackets);
+  plot.items.push({ arm, x: clip(effect.mean), y, lines });
   return part;
 }
 
@@ -296,7 +299,7 @@ function addOver(part) {
     const unit = part.x;
     const xs = [...new Set(Object.values(lines).flatMap((line) => line.x))];
     const xTicks = xs.length < 8 && unit === "training images" ? xs : logTicks(Math.min(...xs), Math.max(...xs), 6);
-    host.append(element("figure", {}, chart, element("figcaption", {}, `${title}, over ${unit}; bars: the table's intervals.`)));
+    host.append(element("figure", {}, chart, element("figcaption", {}, `${title}, over ${unit}; bars: ${part.bars[name]}.`)));
     addChart(chart, (width) => lineChart(width, { lines, title, says: part.title, x: unit, unit, logX: true, xTicks, all: true, names: true }));
   }
 }

@@ -1,15 +1,15 @@
 // The sample viewer: arms side by side, by class and seed, enlarged without smoothing.
 
-const pictures = new Map();
+const images = new Map();
 const CELL = 96; // pixels of an image's side to begin with
 
-function picture(source) {
-  if (!pictures.has(source)) {
+function loaded(source) {
+  if (!images.has(source)) {
     const image = new Image();
     image.src = source;
-    pictures.set(source, image.decode().then(() => image));
+    images.set(source, image.decode().then(() => image));
   }
-  return pictures.get(source);
+  return images.get(source);
 }
 
 // Draw cells [column, row] of a grid, `across` of them in a line, pixel for pixel.
@@ -17,7 +17,7 @@ function drawCells(canvas, entry, cells, across) {
   const layout = DATA.viewer.layouts[entry.layout];
   canvas.width = Math.min(across, cells.length) * layout.width;
   canvas.height = Math.ceil(cells.length / across) * layout.height;
-  picture(entry.image).then((image) => {
+  loaded(entry.image).then((image) => {
     const context = canvas.getContext("2d");
     context.imageSmoothingEnabled = false;
     cells.forEach(([column, row], i) => {
