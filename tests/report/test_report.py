@@ -259,11 +259,12 @@ def test_a_figure_half_written_is_never_seen(make_run, tmp_path, monkeypatch):
     figures.forest(tmp_path / "forest", results)
     before = target.read_bytes()
 
-    def stops(figure, path, **options):
-        path.write_bytes(b"half")
+    def stops(path, content):
+        with path.open("wb") as file:
+            file.write(content[: len(content) // 2])
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("matplotlib.figure.Figure.savefig", stops)
+    monkeypatch.setattr("pathlib.Path.write_bytes", stops)
     with pytest.raises(KeyboardInterrupt):
         figures.forest(tmp_path / "forest", results)
     assert target.read_bytes() == before

@@ -45,6 +45,7 @@ def write(trials: Sequence[TrialLog], folder: Path) -> None:
             run.log({"samples": wandb.Image(str(trial.grid))}, step=trial.images)
         run.summary.update(trial.scores)
         run.finish(exit_code=0 if trial.status == "complete" else 1)
+    wandb.teardown()  # its service process
 
 
 def run_id(trial: TrialLog) -> str:
