@@ -20,7 +20,7 @@ from cabench.planning.trials import added_claims
 from cabench.records.spec import unused_streams
 from cabench.runtime.console import clock, screen
 
-LONG = 1e12  # MACs of a run: minutes; then it is worth to time steps beside others
+LONG = 1e12  # MACs of a run that takes minutes: its steps are timed beside others
 BASIS = "MACs: batch 1, one network evaluation, conditioning included (its share beside)"
 
 

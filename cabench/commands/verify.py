@@ -65,8 +65,8 @@ def checks(
 ) -> Iterator[Check]:
     """The checks in order; the later ones are left out where an earlier one failed."""
     run = find_run(folder, entry.study, entry.scale)
-    for make in (files, one_model, scores):
-        check = make(run, entry)
+    for of_records in (files, one_model, scores):
+        check = of_records(run, entry)
         yield check
         if check.faults:
             return

@@ -36,7 +36,7 @@ class Site:
         studies = [Study(run, Results.of(run, with_curves=True)) for run in runs]
         studies = [study for study in studies if study.results.complete()]
         if not studies:
-            raise CabenchError("no run with records; start one with `cabench run STUDY.yaml`")
+            raise CabenchError("no run with records; start one with `cabench run STUDY`")
         return cls(studies)
 
     @property
