@@ -32,6 +32,7 @@ def write_outputs(results: Results, store: Store) -> list[Path]:
 
     paths = [tables.to_csv(results, folder / "table.csv"), folder / "table.md"]
     paths += tables.lengths_to_csv(results, folder / "lengths.csv")
+    paths += tables.evidence_to_csv(results, folder / "evidence.csv")
     with atomic_path(paths[1]) as part:
         part.write_text(tables.to_markdown(results), encoding="utf-8")
     if results.complete():

@@ -12,6 +12,12 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from cabench.analysis.evidence_cost import (
+    TITLE,
+    evidence_cost_frame,
+    evidence_cost_note,
+    evidence_cost_table,
+)
 from cabench.analysis.footnotes import footnotes
 from cabench.analysis.formatting import NONE, fold
 from cabench.analysis.pareto import pareto_front
@@ -277,6 +283,12 @@ def lengths_to_csv(results: Results, path: Path) -> list[Path]:
     return [_write_csv(pd.concat(parts), path)] if parts else []
 
 
+def evidence_to_csv(results: Results, path: Path) -> list[Path]:
+    """Write what 80 % power costs for each claim; [] where no claim is tested."""
+    frame = evidence_cost_frame(results)
+    return [] if frame.empty else [_write_csv(frame, path)]
+
+
 def _write_csv(frame: pd.DataFrame, path: Path) -> Path:
     with atomic_path(path) as part:
         plain_cells(frame).to_csv(part, index=False)
@@ -314,6 +326,8 @@ def to_markdown(results: Results) -> str:
             if row.paper:
                 claims.append(["", NOT_TESTED, AS_STATED, row.paper])
         parts += ["## Claims", pipes(["id", "verdict", "claim", "evidence"], claims, text=4)]
+    if (costs := evidence_cost_table(results)) is not None:
+        parts += [f"## {TITLE}", markdown(evidence_cost_note(results)), _pipe_table(costs)]
     return "\n\n".join(parts) + "\n"
 
 

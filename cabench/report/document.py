@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 
 from cabench.analysis.best_arm import best_arm_text
+from cabench.analysis.evidence_cost import evidence_cost_note, evidence_cost_table
 from cabench.analysis.footnotes import footnotes, warnings
 from cabench.analysis.formatting import NONE, effect_decimals, effect_text, fold, p_text, plural
 from cabench.analysis.intervals import claims_interval_note, table_interval_note
@@ -49,7 +50,7 @@ def content(results: Results) -> Json:
     manifest = results.manifest
     warned = warnings(results)
     notes = [n for n in footnotes(results, with_caveat=False) if n not in warned]
-    swept = guidance(results)
+    swept, costs = guidance(results), evidence_cost_table(results)
     return {
         "study": manifest.study,
         "scale": manifest.scale,
@@ -66,6 +67,8 @@ def content(results: Results) -> Json:
         "table_note": typeset(table_interval_note(results)),
         "footnotes": [breakable(typeset(note)) for note in notes],
         "guidance": table(swept) if swept else None,
+        "evidence_cost": table(costs) if costs else None,
+        "evidence_cost_note": typeset(evidence_cost_note(results)),
         "lengths": [
             {"title": typeset(title), "table": table(cells)} for title, cells in by_length(results)
         ],

@@ -98,6 +98,7 @@ def test_saved_samples_as_files_get_the_numbers_of_the_record(run, tmp_path):
         assert floor == {n: record.protocol.dump()["floor"][n] for n in measured}
 
 
+@pytest.mark.full
 def test_specs_come_from_the_records_whatever_became_of_the_study_file(run, tmp_path):
     folder = tmp_path / "copy"
     shutil.copytree(run, folder)

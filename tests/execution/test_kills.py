@@ -17,9 +17,9 @@ from specs import ROOT
 pytestmark = pytest.mark.slow
 
 
-@pytest.mark.parametrize("every", [9, pytest.param(1, marks=pytest.mark.full)])
+@pytest.mark.parametrize("every", [15, pytest.param(1, marks=pytest.mark.full)])
 def test_killed_at_each_write_it_ends_with_the_same_bits(tiny, undisturbed, every):
-    """At every ninth write, and in the full set at every write."""
+    """At every fifteenth write, and in the full set at every write."""
     words = [*COMMAND, "--executor", "local", "--seeds", "1"]
     call = [sys.executable, str(ROOT / "tests/kill_points.py"), str(every), *words]
     done = subprocess.run(call, cwd=tiny, capture_output=True, text=True, timeout=900)

@@ -199,8 +199,14 @@ def test_try_compares_a_plugin_with_the_control_and_the_best_arm(tmp_path):
     assert again.code == 0 and "to run" not in again.out
     assert f"native+dw+gated_kernels: {one['verdict']}" in again.out
     assert not (tmp_path / "results" / "tiny.tiny").exists()  # the study's own run is untouched
-    (other,) = json.loads(run(tmp_path, "try", EXAMPLE, *words, "--against", "bare", "--json").out)
-    assert list(other["against"])[:2] == ["bare", "native+dw"] and other["failed"] == 0
+
+
+@pytest.mark.full
+def test_try_compares_with_another_arm_too(tmp_path):
+    words = ("--study", "tiny.yaml", "--scale", "scale.yaml", "--executor", "local", "--json")
+    done = run(write(tmp_path), "try", EXAMPLE, *words, "--against", "bare")
+    (one,) = json.loads(done.out)
+    assert list(one["against"])[:2] == ["bare", "native+dw"] and one["failed"] == 0
 
 
 def test_try_refuses_a_plugin_without_a_method(tmp_path):

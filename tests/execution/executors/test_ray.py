@@ -153,7 +153,7 @@ def test_a_search_on_a_seed_of_the_trials_is_refused(tiny):
     assert "tiny.yaml:11: tune.seed: expected a seed that no trial uses" in message
 
 
-@pytest.mark.parametrize(("gpus", "fit"), [(0, 2), (1, None)])
+@pytest.mark.parametrize(("gpus", "fit"), [(0, 2), pytest.param(1, None, marks=pytest.mark.full)])
 def test_places_are_what_the_machine_offers(gpus, fit):
     pool = Pool(jobs=2, cpus=1, gpus=gpus)
     if fit is None:
