@@ -27,7 +27,7 @@ from cabench.version import __version__
 def show_entry(text: str, results: Path, folder: Path, by: str, url: str) -> None:
     """Write the entry of what `text` names; print how to check it."""
     target, arm = target_of(text, results)
-    run = find_run(target.directory, target.study)
+    run = find_run(target.directory, target.study, or_reference=True)
     arms = [entry.name for entry in run.manifest.run_arms]
     if arm not in arms:
         raise CabenchError(f"{run.name}: {unknown('arm', arm, arms)}")

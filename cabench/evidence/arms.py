@@ -10,7 +10,7 @@ from typing import Literal
 import pandas as pd
 
 from cabench.evidence.design import Design
-from cabench.evidence.frame import by_seed
+from cabench.evidence.frame import NO_VALUES, all_by_seed
 from cabench.evidence.statistics import (
     NAN,
     NOTHING,
@@ -58,10 +58,11 @@ def _of_metric(manifest: Manifest, frame: pd.DataFrame, metric: str) -> list[Arm
     failed = set(frame.loc[frame["status"] == "failed", "arm"])
     frame = frame.loc[(frame["metric"] == metric).to_numpy()]
     arms = manifest.run_arms
-    base = by_seed(frame, manifest.baseline, metric)
+    scores = all_by_seed(frame)
+    base = scores.get((manifest.baseline, metric), NO_VALUES)
     roles = [_role(arm, manifest) for arm in arms]
     pairs = list(zip(roles, arms, strict=True))
-    values = [by_seed(frame, arm.name, metric) for arm in arms]
+    values = [scores.get((arm.name, metric), NO_VALUES) for arm in arms]
     design = Design.of(manifest)
     differences = [
         NOTHING if role == "baseline" else design.difference(ours, base)

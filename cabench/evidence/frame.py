@@ -12,6 +12,7 @@ from cabench.records.schema import Manifest, Record
 
 COLUMNS = ["arm", "seed", "key", "metric", "value", "status", "error"]
 NAN = float("nan")
+NO_VALUES = pd.Series(np.empty(0), index=np.empty(0, dtype=int))  # of an arm without trials
 
 
 def tidy(manifest: Manifest, records: Mapping[str, Record]) -> pd.DataFrame:
@@ -38,10 +39,20 @@ def tidy(manifest: Manifest, records: Mapping[str, Record]) -> pd.DataFrame:
 
 def by_seed(frame: pd.DataFrame, arm: str, metric: str) -> pd.Series:
     """An arm's finite values of a metric, indexed by seed."""
-    values = frame["value"].to_numpy(dtype=float)
     chosen = (frame["arm"] == arm).to_numpy() & (frame["metric"] == metric).to_numpy()
-    chosen &= np.isfinite(values)
-    return pd.Series(values[chosen], index=frame["seed"].to_numpy()[chosen])
+    return _values(frame.loc[chosen])
+
+
+def all_by_seed(frame: pd.DataFrame) -> dict[tuple[str, str], pd.Series]:
+    """`by_seed` of every arm and metric, in one pass."""
+    groups = frame.groupby(["arm", "metric"], sort=False)
+    return {(arm, metric): _values(rows) for (arm, metric), rows in groups}  # pyright: ignore
+
+
+def _values(rows: pd.DataFrame) -> pd.Series:
+    values = rows["value"].to_numpy(dtype=float)
+    finite = np.isfinite(values)
+    return pd.Series(values[finite], index=rows["seed"].to_numpy()[finite])
 
 
 # ---- trials ------------------------------------------------------------------------------------

@@ -121,12 +121,11 @@ class Results:
 
     def by_seed(self, arm: str, metric: str) -> pd.Series:
         """An arm's finite values of a metric, in stored units, indexed by seed."""
-        rows = self._rows_by_metric.get(metric, self.frame.head(0))
-        return frame.by_seed(rows, arm, metric)
+        return self._by_seed.get((arm, metric), frame.NO_VALUES).copy()
 
     @cached_property
-    def _rows_by_metric(self) -> dict[str, pd.DataFrame]:
-        return {str(name): rows for name, rows in self.frame.groupby("metric", sort=False)}
+    def _by_seed(self) -> dict[tuple[str, str], pd.Series]:
+        return frame.all_by_seed(self.frame)
 
     def compare_arms(self, metrics: Sequence[str] | None = None) -> list[ArmResult]:
         """Every arm beside the baseline, in the given metrics or in the study's."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cabench.analysis.best_arm import best_arm_text
+from cabench.analysis.evidence_cost import TITLE, evidence_cost_note, evidence_cost_table
 from cabench.analysis.figures.weight_curves import MEASURES
 from cabench.analysis.footnotes import footnotes, warnings
 from cabench.analysis.intervals import table_interval_note
@@ -20,7 +21,7 @@ from cabench.records.runs import Run
 from cabench.records.spec import Json
 from cabench.report import methods_section as methods
 from cabench.report.assumptions import assumptions
-from cabench.report.document import progress_notices, typeset
+from cabench.report.document import about, progress_notices, typeset
 from cabench.report.glossary import glossary
 from cabench.runtime.files import atomic_path
 from cabench.web import charts
@@ -57,10 +58,14 @@ def write_page(run: Run, results: Results, out: Path) -> Path:
 def study_page(
     run: Run, results: Results, live: Live | None = None, links: tuple[Link, ...] = ()
 ) -> str:
-    """The page as HTML: equal text for equal manifest, records, curves and sample grids."""
+    """The page as HTML: of one day, equal manifest, records, curves and grids give equal text."""
     warned = warnings(results)
     notes = [note for note in footnotes(results, with_caveat=False) if note not in warned]
-    swept = guidance(results)
+    further = [(typeset(title), "", table) for title, table in by_length(results)]
+    if (swept := guidance(results)) is not None:
+        further.append((typeset(GUIDANCE), "", swept))
+    if (costs := evidence_cost_table(results)) is not None:
+        further.append((TITLE, evidence_cost_note(results), costs))
     table = summary(results, jointly=True)
     data = page_data(run, results, table)
     return render(
@@ -71,6 +76,7 @@ def study_page(
         name=run.name,
         manifest=results.manifest,
         outcome=outcome_of(results) or "The study states no claims.",
+        about=about(results),
         notices=[*progress_notices(results), *warned],
         best=typeset(best_arm_text(results)),
         table_note=typeset(table_interval_note(results)),
@@ -85,10 +91,7 @@ def study_page(
         costs=charts.COSTS,
         tests=charts.tests_at_once(results),
         trials=trials(results),
-        further=[
-            (typeset(title), table_cells(table))
-            for title, table in [*by_length(results), *([(GUIDANCE, swept)] if swept else [])]
-        ],
+        further=[(title, typeset(note), table_cells(table)) for title, note, table in further],
         notes=[typeset(note) for note in notes],
         protocol=methods.protocol(results),
         descriptions=methods.arms(results),

@@ -162,3 +162,11 @@ def test_faults_are_one_line(copy, undisturbed, monkeypatch):
         assert code == 2 and text in err and err.count("\n") == 1
     code, _, err = cabench("entry", "tiny:can-3", copy)
     assert code == 2 and "new or empty" in err
+
+
+def test_a_study_without_a_run_gives_the_entry_of_the_reference(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, _, err = cabench("entry", "layer_placement:can-3", "can")
+    assert code == 0, err
+    content = json.loads((tmp_path / "can/entry.json").read_text())
+    assert content["baseline"] == "native+dw" and len(content["trials"]) == 12
