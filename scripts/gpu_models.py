@@ -48,7 +48,7 @@ class Model:
 
 
 def spec_of(model: Model, arm: str) -> ModelSpec:
-    """`control`: the native method and a static depthwise convolution; `can-3`: CAN in its place."""
+    """`control`: native method, static depthwise convolution; `can-3`: CAN in their place."""
     published = Published(model.kind, model.preset, model.patch, model.side, 0, None, "")
     spec = published_spec(published, "normalised").dump()
     native = arm == "control"
@@ -175,7 +175,7 @@ def peer(model: Model, device: str, compiled: bool) -> Any:
 
 
 def peer_training(model: Model, device: str, compiled: bool) -> Work:
-    """The usual loop: draws on the device, autocast, fused AdamW, averaging of all tensors at once."""
+    """The usual loop: draws on the device, autocast, fused AdamW, one average of all tensors."""
     network = peer(model, device, compiled)
     process = Process(DIFFUSION.prediction, DIFFUSION.schedule)
     parameters = list(network.parameters())
