@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.stats import binom
 
 from cabench.config.cost_study import Layer
 from cabench.data.dataset import Split
@@ -73,6 +72,8 @@ def alternate(work: Mapping[str, Work], rounds: int, seconds: float = 0) -> dict
 
 def ratio(of: np.ndarray, over: np.ndarray) -> Ratio:
     """The median of of / over per round, with its 95 % confidence interval."""
+    from scipy.stats import binom  # here: the timings themselves do without it
+
     ratios = np.sort(of / over)
     n = len(ratios)
     k = int(binom.ppf(0.025, n, 0.5))  # ratios outside the interval at each end

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from cabench.data.dataset import Latents, Split
 from cabench.models.streams import Values, each, take
+from cabench.runtime.devices import moved
 from cabench.runtime.images import to_float
 from cabench.runtime.rng import generator
 
@@ -62,9 +63,9 @@ class Data:
         `posterior` draws the latents from the VAE's posterior.
         """
         if self.latents is not None:
-            x = _draw_latents(self.latents, index, posterior, flip).to(device)
+            x = moved(_draw_latents(self.latents, index, posterior, flip), device)
         else:
-            x = self._images_at(index).to(device)
+            x = moved(self._images_at(index), device)
             x = _mirrored(x, flip)
         return x, self.streams_at(index, device, pick, flip)
 
@@ -77,10 +78,10 @@ class Data:
     ) -> dict[str, Values]:
         """The streams of the images at `index`."""
         texts = {name: text.take(index, pick) for name, text in self.texts.items()}
-        maps = {name: self._maps_at(name, index).to(device) for name in self.maps}
+        maps = {name: moved(self._maps_at(name, index), device) for name in self.maps}
         return (
             take(self.streams, index, device)
-            | each(texts, lambda tensor: tensor.to(device))
+            | each(texts, lambda tensor: moved(tensor, device))
             | {name: _mirrored(values, flip) for name, values in maps.items()}
         )
 
@@ -95,7 +96,7 @@ class Data:
 
 def _mirrored(x: Tensor, flip: Tensor | None) -> Tensor:
     """x (B, C, H, W), mirrored where flip (B,) says so."""
-    return x if flip is None else torch.where(flip.to(x.device).view(-1, 1, 1, 1), x.flip(3), x)
+    return x if flip is None else torch.where(moved(flip, x.device).view(-1, 1, 1, 1), x.flip(3), x)
 
 
 def _draw_latents(

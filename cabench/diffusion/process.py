@@ -58,7 +58,8 @@ class Process:
             sigma = t / STEPS
             alpha = 1 - sigma
         else:
-            alpha, sigma = (v.to(t.device)[t.long()] for v in (self.alpha, self.sigma))
+            self.alpha, self.sigma = (v.to(t.device) for v in (self.alpha, self.sigma))
+            alpha, sigma = (v[t.long()] for v in (self.alpha, self.sigma))
         return alpha.view(-1, 1, 1, 1), sigma.view(-1, 1, 1, 1)
 
     def noisy(self, x: Tensor, noise: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:

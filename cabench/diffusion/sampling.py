@@ -17,6 +17,7 @@ from cabench.diffusion.process import STEPS, Process
 from cabench.errors import CabenchError
 from cabench.models.embedding import Cache
 from cabench.models.streams import Streams, distinct, take
+from cabench.runtime.devices import moved
 from cabench.runtime.images import to_uint8
 from cabench.runtime.rng import generator
 
@@ -150,7 +151,8 @@ class Guide:
     condition (autoguidance, arXiv 2406.02070). There is no guidance where t / 1000 is outside of
     `interval` (arXiv 2404.07724).
 
-    Called with x (B, C, H, W) and one t for the whole batch. Equal conditions are embedded once.
+    Called with x (B, C, H, W) and one t for the whole batch, which is on the CPU: reading it from a
+    GPU would wait for all earlier steps. Equal conditions are embedded once.
     """
 
     def __init__(
@@ -178,7 +180,7 @@ class Guide:
     def __call__(self, x: Tensor, t: Tensor) -> Tensor:
         low, high = self.interval
         guided = self.guidance != 1 and low <= float(t) / STEPS <= high
-        t = t.expand(self.count)
+        t = moved(t, self.index.device).expand(self.count)
         if guided and self.weak is None:
             both = self.model(torch.cat([x, x]), t, self.streams, self.drop, self.index, self.cache)
             conditional, other = both.chunk(2)  # (B, C, H, W) each
@@ -227,7 +229,7 @@ def sample(
         for i, t in enumerate(scheduler.timesteps):
             # diffusers truncates the times of a flow to integers; the network trained on exact ones
             exact = scheduler.sigmas[i] * STEPS if process.prediction == "flow" else t.float()
-            predicted = guide(x, exact.to(device))
+            predicted = guide(x, exact)
             x = scheduler.step(predicted, t, x, **noise).prev_sample
         if not torch.isfinite(x).all():
             raise CabenchError(f"samples are not finite after {steps} steps of {sampler}")

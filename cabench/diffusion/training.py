@@ -29,6 +29,7 @@ from cabench.errors import CabenchError
 from cabench.models.model import build_initialised
 from cabench.models.streams import Values
 from cabench.records.spec import TrainSpec
+from cabench.runtime.devices import moved
 from cabench.runtime.rng import generator
 
 RECIPE = 3  # raise it whenever the same spec would train to other weights
@@ -90,9 +91,9 @@ class Trainer:
         g = generator(seed, "noise", step)
         u, noise = torch.rand(batch, generator=g), torch.randn(x.shape, generator=g)
         drop = torch.rand(batch, generator=generator(seed, "drop", step)) < recipe.label_dropout
-        times = self.process.times(u).to(self.device)  # (B,)
-        noised, target = self.process.noisy(x, noise.to(self.device), times)  # (B, C, H, W)
-        return Batch(noised, target, times, drop.to(self.device), streams)
+        times = moved(self.process.times(u), self.device)  # (B,)
+        noised, target = self.process.noisy(x, moved(noise, self.device), times)  # (B, C, H, W)
+        return Batch(noised, target, times, moved(drop, self.device), streams)
 
     @property
     def rate(self) -> float:

@@ -79,7 +79,7 @@ def _condition(
     t = torch.tensor(TIMES, device=device).repeat_interleave(count)
     place = torch.arange(count, device=device).repeat(len(TIMES))
     streams = {name: place * size // count for name, size in classes.items()}
-    streams |= take(examples, place, device)
+    streams |= take(examples, place.cpu(), device)  # the examples may be on the CPU
     return model.condition(t, streams, None), count
 
 

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from cabench.errors import CabenchError, cut, near, shown
+
+if TYPE_CHECKING:
+    import torch
 
 DEVICES = ("cpu", "cuda", "mps")
 
@@ -15,7 +20,7 @@ def pick_device(name: str) -> str:
     import torch
 
     if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
+        name = "cuda" if torch.cuda.is_available() else "cpu"
     kind, _, number = name.partition(":")
     if kind not in DEVICES or (number and kind != "cuda"):
         hint = " (did you mean 'cuda'?)" if kind.lower() == "gpu" else near(name, DEVICES)
@@ -28,4 +33,14 @@ def pick_device(name: str) -> str:
     except Exception as error:  # the type depends on the backend
         reason = cut(str(error).splitlines()[0], 200)
         raise CabenchError(f"--device: {shown(name)} cannot be used here: {reason}") from None
+    if kind == "cuda":
+        torch.backends.cudnn.allow_tf32 = False  # float32 is float32 in convolutions, too
     return name
+
+
+def moved(tensor: torch.Tensor, device: str | torch.device) -> torch.Tensor:
+    """The tensor on `device`. A copy to a GPU does not wait for the work that is queued there.
+
+    Only for tensors that come from the CPU: a copy to the CPU must wait.
+    """
+    return tensor.to(device, non_blocking=str(device).startswith("cuda"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import platform
 import sys
 from importlib import metadata
@@ -20,10 +21,26 @@ def environment(device: str) -> dict[str, Any]:
         "system": platform.system(),
         # vector instructions decide the order of sums, so the bits
         "processor": f"{processor()}, {torch.backends.cpu.get_cpu_capability()}",
-        "device": device,
+        "device": device_name(device),
         "threads": torch.get_num_threads(),
-        "packages": {name: metadata.version(name) for name in PACKAGES},
+        "packages": versions(),
     }
+
+
+def versions() -> dict[str, str]:
+    """Versions of those of PACKAGES that are installed."""
+    packages = {}
+    for name in PACKAGES:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            packages[name] = metadata.version(name)
+    return packages
+
+
+def device_name(device: str) -> str:
+    """The device, with the model of a GPU: "cpu", "cuda (NVIDIA H100 80GB HBM3)"."""
+    import torch
+
+    return f"{device} ({torch.cuda.get_device_name(device)})" if device[:4] == "cuda" else device
 
 
 def processor() -> str:

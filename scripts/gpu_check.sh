@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# Runs scripts/gpu_check.py within a hard time limit (LIMIT, 480 s), without network. Packages that
+# the machine lacks come from the folder WHEELS (./gpu_wheels), which scripts/gpu_pack.sh collects.
+# Results: OUT (./gpu_check_out) / gpu_check.tar.gz. Further arguments go to gpu_check.py.
+set -u
+cd "$(dirname "$0")/.."
+LIMIT=${LIMIT:-480} WHEELS=${WHEELS:-gpu_wheels} PYTHON=${PYTHON:-python3}
+export OUT=${OUT:-gpu_check_out}
+mkdir -p "$OUT"
+began=$SECONDS
+site="$OUT/../gpu_check_site"
+if [ -d "$WHEELS" ]; then
+    "$PYTHON" scripts/gpu_unpack.py "$WHEELS" "$site" || exit 1
+fi
+# the machine's own packages come first: the wheels only add what it lacks
+export PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}:$(cd "$site" 2>/dev/null && pwd)"
+export TORCHINDUCTOR_CACHE_DIR="${OUT%/}-inductor" HF_HUB_OFFLINE=1
+left=$((LIMIT - (SECONDS - began)))
+timeout --kill-after=5 "$left" "$PYTHON" scripts/gpu_check.py --limit "$left" "$@"
+code=$?
+# stopped before its end: what is there goes into the tar
+[ $code -eq 0 ] || tar -C "$OUT" -czf "$OUT/gpu_check.tar.gz" --exclude=gpu_check.tar.gz* . || true
+ls -l "$OUT/gpu_check.tar.gz"
+exit $code

@@ -1,0 +1,135 @@
+"""What a GPU computes, against the CPU: `pytest -m gpu`. Skipped where there is none.
+
+CABENCH_GPU_TESTS=cpu runs the tests on the CPU, as a rehearsal of their code.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+
+import numpy as np
+import pytest
+import torch
+from specs import SOURCE, method, model_spec
+
+from cabench.cost.timing import trainer_of
+from cabench.diffusion.process import Process
+from cabench.diffusion.sampling import sample
+from cabench.diffusion.training import autocast
+from cabench.diffusion.weight_diagnostics import generated_weights
+from cabench.models.model import ConditionalModel, build
+from cabench.models.streams import take
+from cabench.records.spec import ModelSpec
+from cabench.runtime.devices import pick_device
+
+DEVICE = os.environ.get("CABENCH_GPU_TESTS", "cuda")
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(
+        DEVICE.startswith("cuda") and not torch.cuda.is_available(), reason="needs a GPU"
+    ),
+]
+NATIVE = {"dit": "adaln_zero", "uvit": "tokens", "cat": "adaln"}
+CASES = [(backbone, kind) for backbone in NATIVE for kind in (NATIVE[backbone], "can")]
+# norm of the difference over the norm; bfloat16 has 8 bits, and errors add up over the layers
+TOLERANCE = {"float32": 1e-4, "bfloat16": 5e-2}
+
+
+@pytest.fixture(autouse=True)
+def device():
+    pick_device(DEVICE)  # turns TF32 off
+    return DEVICE
+
+
+def spec_of(backbone: str, kind: str) -> ModelSpec:
+    native = kind == NATIVE[backbone]
+    return model_spec([method(kind)], backbone=backbone, affine=not native or backbone == "uvit")
+
+
+def drawn(spec: ModelSpec) -> ConditionalModel:
+    """A network without zeros, so that every gradient differs from zero."""
+    model, g = build(spec), torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for p in model.parameters():
+            p.normal_(std=0.1, generator=g)
+    return model
+
+
+def difference(a: torch.Tensor, b: torch.Tensor) -> float:
+    a, b = a.detach().double().cpu(), b.detach().double().cpu()
+    return float((a - b).norm() / b.norm())
+
+
+@pytest.mark.parametrize("precision", TOLERANCE)
+@pytest.mark.parametrize(("backbone", "kind"), CASES)
+def test_outputs_and_gradients_are_those_of_the_cpu(backbone, kind, precision):
+    model = drawn(spec_of(backbone, kind))
+    other = copy.deepcopy(model).to(DEVICE)
+    g = torch.Generator().manual_seed(1)
+    x, t = torch.randn(8, 1, 8, 8, generator=g), torch.rand(8, generator=g) * 1000
+    streams, drop = {"label": torch.arange(8)}, torch.arange(8) % 4 == 0
+    y = model(x, t, streams, drop)
+    y.square().mean().backward()
+    with autocast(DEVICE, precision):
+        z = other(x.to(DEVICE), t.to(DEVICE), take(streams, slice(None), DEVICE), drop.to(DEVICE))
+    z.float().square().mean().backward()
+    assert difference(z, y) < TOLERANCE[precision]
+    ours = torch.cat([p.grad.flatten() for p in other.parameters() if p.grad is not None])
+    expected = torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+    assert difference(ours, expected) < TOLERANCE[precision]
+
+
+@pytest.mark.parametrize("kind", ["adaln_zero", "can"])
+def test_fifty_steps_have_the_losses_of_the_cpu(kind):
+    losses = []
+    for where in ("cpu", DEVICE):
+        trainer, data, order = trainer_of(spec_of("dit", kind), 32, where)
+        losses.append(torch.stack([trainer.step(data, order) for _ in range(50)]).cpu())
+    assert len(losses[0].unique()) > 40  # the network moves
+    torch.testing.assert_close(losses[1], losses[0], rtol=1e-3, atol=0)
+
+
+@pytest.mark.parametrize("guidance", [1.0, 1.5])
+def test_samples_are_those_of_the_cpu(guidance):
+    model, process = drawn(spec_of("dit", "can")).eval(), Process("v", "cosine")
+    images = []
+    for where in ("cpu", DEVICE):
+        images.append(
+            sample(
+                model.to(where), process, lambda rows: {"label": rows % 10}, 20, (1, 8, 8), 0,
+                steps=6, guidance=guidance, batch=12, device=where,
+            )
+        )  # fmt: skip
+    apart = (images[0].int() - images[1].int()).abs()
+    assert images[0].float().std() > 10
+    assert apart.float().mean() < 0.1 and apart.max() <= 8  # grey levels
+
+
+def test_a_resumed_run_goes_on_as_it_was():
+    spec = spec_of("dit", "can")
+    whole, data, order = trainer_of(spec, 16, DEVICE)
+    first, *_ = trainer_of(spec, 16, DEVICE)
+    losses = [whole.step(data, order) for _ in range(6)]
+    for _ in range(3):
+        first.step(data, order)
+    second, *_ = trainer_of(spec, 16, DEVICE)
+    second.restore({name: value.cpu() for name, value in first.state().items()}, first.seen)
+    resumed = [second.step(data, order) for _ in range(3)]
+    torch.testing.assert_close(torch.stack(resumed), torch.stack(losses[3:]), rtol=1e-5, atol=0)
+    assert difference(
+        torch.cat([p.flatten() for p in second.ema.parameters()]),
+        torch.cat([p.flatten() for p in whole.ema.parameters()]),
+    ) < 1e-5  # fmt: skip
+
+
+def test_diagnostics_of_a_text_condition_take_examples_from_the_cpu():
+    spec = model_spec([method("can", [*SOURCE, "text"])], affine=True, text={"text": 12})
+    model = drawn(spec)
+    features = torch.from_numpy(np.random.default_rng(0).standard_normal((5, 4, 12), np.float32))
+    examples = {"text": (features, torch.ones(5, 4, dtype=torch.bool))}
+    expected = generated_weights(model, {"label": 10}, "cpu", examples)
+    sizes = generated_weights(model.to(DEVICE), {"label": 10}, DEVICE, examples)
+    assert sizes.keys() == expected.keys() and sizes
+    for site, measures in expected.items():
+        assert sizes[site] == pytest.approx(measures, rel=1e-3)
