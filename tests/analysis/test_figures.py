@@ -18,10 +18,27 @@ from cabench.analysis.figures.bins import by_bin
 from cabench.analysis.figures.curves import heldout
 from cabench.analysis.figures.forest import limits
 from cabench.analysis.figures.grid import _heads
+from cabench.analysis.figures.style import DPI, UNDATED, new_figure, save
 from cabench.evidence.design import Design
 from cabench.evidence.statistics import paired_difference
 
 pytestmark = pytest.mark.slow
+
+
+@pytest.mark.parametrize("kind", ["png", "svg"])
+def test_a_figure_is_laid_out_as_matplotlib_lays_it_out(tmp_path, kind):
+    def drawn(save_to):
+        with new_figure(5, 3) as figure:
+            for axes in figure.subplots(2, 2).flat:
+                axes.plot([0, 1000], [0, 0.001], label="a line with a name")
+                axes.set_ylabel("a quantity")
+            figure.legend(loc="outside lower center")
+            save_to(figure)
+
+    ours, theirs = tmp_path / f"ours.{kind}", tmp_path / f"theirs.{kind}"
+    drawn(lambda figure: save(figure, ours, [kind]))
+    drawn(lambda figure: figure.savefig(theirs, dpi=DPI, metadata=UNDATED[kind]))
+    assert ours.read_bytes() == theirs.read_bytes()
 
 
 @pytest.fixture
