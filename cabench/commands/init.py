@@ -8,7 +8,8 @@ from pathlib import Path
 from cabench.errors import CabenchError
 from cabench.runtime.bundled import bundled
 
-FILES = ("README.md", "first_study.yaml", "small.yaml", "gated_kernels.py")  # of examples/
+# Of examples/
+FILES = ("README.md", "first_study.yaml", "small.yaml", "gated_kernels.py", "slurm_ray.sh")
 NEXT = (
     "cabench run first_study.yaml --scale small.yaml --plugin gated_kernels.py",
     "cabench report first_study",
