@@ -25,6 +25,7 @@ NOTE = "<!-- Generated from results/reference: python scripts/readme_results.py 
 FIGURES = {  # file -> caption
     "forest.png": "Differences to the baseline in the primary metric, with 95 % intervals.",
     "samples.png": "Samples: a row per arm; every arm starts from the same noise.",
+    "guidance.png": "Scores by guidance, on the same networks; right: differences to the baseline.",
     "curves.png": "Training: loss on images of the report split by images seen.",
     "weights.png": "What the condition changes in the generated weights, per kind of layer.",
 }

@@ -225,7 +225,7 @@ def guidance(results: Results) -> TextTable | None:
     A row per arm x guidance: guidance, seeds, then each metric as 'primary -> this guidance'.
     None when no further guidance value was sampled.
     """
-    values = _guidance_values(results.frame["metric"])
+    values = guidance_values(results.frame["metric"])
     metrics = list(results.metrics.values())
     rows, table = [], []
     for arm in results.arms:
@@ -244,7 +244,8 @@ def guidance(results: Results) -> TextTable | None:
     return TextTable(tuple(rows), tuple(columns)) if rows else None
 
 
-def _guidance_values(names: Iterable[str]) -> list[str]:
+def guidance_values(names: Iterable[str]) -> list[str]:
+    """The further guidance values among the names of metrics, ascending: '2' of 'kid/g2'."""
     matches = [SWEPT.fullmatch(name) for name in dict.fromkeys(names)]
     return sorted({match["guidance"] for match in matches if match}, key=float)
 

@@ -76,13 +76,34 @@ def test_every_chart_is_a_png_an_svg_and_a_pdf(study, tmp_path):
     results = example.results()
     for figure in figures.STUDY_FIGURES:
         written = figure.draw(tmp_path / "v1.2" / figure.name, results, figures.SCREEN)
-        if figure.name == "lengths":  # of one length
+        if figure.name in ("lengths", "guidance"):  # of one length, at two values of guidance
             assert written == []
             continue
         png, svg, pdf = written
         assert png.suffix == ".png" and Image.open(png).width > 900
         assert svg.read_text().rstrip().endswith("</svg>")
         assert pdf.read_bytes().startswith(b"%PDF") and pdf.stat().st_size > 5000
+
+
+def test_guidance_has_the_means_and_paired_differences(study, tmp_path, drawn):
+    example = study(["native+dw", "can-3"])
+    for record in example.records.values():
+        metrics = record["metrics"]
+        for value in ("1.5", "2", "3"):
+            metrics[f"kid/g{value}"] = metrics["kid"] * float(value)
+            metrics[f"condition_accuracy/g{value}"] = metrics["condition_accuracy"] + 0.01
+    results = example.results()
+    figures.guidance(tmp_path / "guidance", results)
+    left, right = drawn[0].axes
+    of = {arm: results.by_seed(arm, "kid") * 1000 for arm in results.arms}
+    accuracy = results.by_seed("can-3", "condition_accuracy").mean()
+    x, y = left.get_lines()[1].get_data()
+    assert list(y) == pytest.approx([of["can-3"].mean() * g for g in (1, 1.5, 2, 3)])
+    assert list(x) == pytest.approx([accuracy] + [accuracy + 0.01] * 3)
+    d = (of["can-3"] - of["native+dw"]).mean()
+    _, y = right.get_lines()[0].get_data()
+    assert list(y) == pytest.approx([d * g for g in (1, 1.5, 2, 3)])
+    assert "condition accuracy" in left.get_xlabel() and right.get_xlabel() == "guidance"
 
 
 def test_forest_rows_and_small_print(study, tmp_path, drawn):

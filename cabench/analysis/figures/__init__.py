@@ -15,6 +15,7 @@ from cabench.analysis.figures.cost import cost
 from cabench.analysis.figures.curves import curves
 from cabench.analysis.figures.forest import forest
 from cabench.analysis.figures.grid import grid
+from cabench.analysis.figures.guidance import guidance
 from cabench.analysis.figures.lengths import lengths
 from cabench.analysis.figures.prompts import prompted
 from cabench.analysis.figures.strip import strip
@@ -43,6 +44,7 @@ STUDY_FIGURES = (
     ),
     StudyFigure("cost", cost, "No figure of quality against cost: no arm has score and counts."),
     StudyFigure("lengths", lengths, ""),  # applies where a scale has several lengths
+    StudyFigure("guidance", guidance, ""),  # applies from three values of guidance on
     StudyFigure("curves", curves, "No figure of the held-out loss: no curves were recorded."),
     StudyFigure("bins", bins, "No figure of the loss by noise bin: no bins were recorded."),
     StudyFigure("weights", weights, "No figures of generated weights: none were recorded."),
@@ -61,6 +63,7 @@ __all__ = [
     "curves",
     "forest",
     "grid",
+    "guidance",
     "lengths",
     "prompted",
     "strip",
