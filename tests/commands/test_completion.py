@@ -45,7 +45,8 @@ def test_studies_and_scales(tmp_path):
     names = sorted(p.stem for p in STUDIES.glob("*.yaml"))
     assert complete("run", "") == names and complete("run", "lay") == ["layer_placement"]
     assert complete("run", "studies/lay") == ["studies/layer_placement.yaml"]
-    scales = ["cpu", "gpu", "long", "paper", "paper-coco", "quick", "short", "smoke"]
+    scales = ["cpu", "gpu", "gpu-quick", "guided", "long"]
+    scales += ["paper", "paper-coco", "quick", "short", "smoke"]
     assert complete("run", "--scale", "") == scales
     assert complete("run", "--scale", "q") == ["quick"]
     write(tmp_path / "mine.yaml", "study: mine")

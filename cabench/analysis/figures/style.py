@@ -144,7 +144,9 @@ def _lay_out(figure: Figure, kind: str) -> None:
     engine = figure.get_layout_engine()
     if engine is None:
         return
+    usual = figure.get_dpi()
     get_registered_canvas_class(kind)(figure)
     figure.set_dpi(DPI if kind == "png" else VECTOR_DPI)
     engine.execute(figure)
     figure.set_layout_engine("none")
+    figure.set_dpi(usual)
