@@ -35,6 +35,7 @@ def test_files_are_written_again_only_for_other_results(run):
     assert table.read_text() != "unchanged"
 
 
+@pytest.mark.full
 def test_a_lost_file_is_drawn_again(run):
     results = Results.of(run, with_curves=True)
     write_outputs(results, run.store)

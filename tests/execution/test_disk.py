@@ -96,11 +96,14 @@ def taken(folder: Path) -> int:
     return sum(-(-path.stat().st_size // PAGE) * PAGE for path in folder.iterdir())
 
 
-@pytest.mark.full
-def test_a_disk_too_small_and_then_enlarged(undisturbed, disk):
+def test_a_full_disk_is_named(disk):
     disk.leave(0)
     code, _, err = run()
     assert named(code, err) == MANIFEST
+
+
+@pytest.mark.full
+def test_a_disk_too_small_and_then_enlarged(undisturbed, disk):
     disk.leave(8 * PAGE)
     snapshot = re.fullmatch(r"disk/cache/(training/\w{16})/ema-.*", named(*run_alone()))
     disk.leave(sum(taken(undisturbed.root / ".cabench" / part) for part in (snapshot[1], "judge")))
@@ -127,6 +130,7 @@ def kind(path: Path) -> str:
     return f"{folder}/*{''.join(path.suffixes)}"
 
 
+@pytest.mark.full
 def test_full_at_each_kind_of_file_that_a_run_writes(undisturbed, disk, monkeypatch):
     """In each round the disk fills up as a kind of file is begun that was not hit so far."""
     make, hit, victim = tempfile.mkstemp, set(), None

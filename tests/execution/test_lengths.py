@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pytest
 from conftest import TINY_SCALE
 from runs import outcome
 
@@ -34,6 +35,7 @@ def run(folder: Path, scale: str, name: str) -> Path:
     return root
 
 
+@pytest.mark.full
 def test_a_guide_has_the_bits_of_the_training_that_it_guides(tiny):
     """Of two lengths the longer continues from the trunk, and has no snapshot of its own there."""
     lengths = GUIDED.replace("images: 192", "images: 192, lengths: [96]")

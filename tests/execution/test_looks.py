@@ -164,6 +164,7 @@ def test_a_run_that_was_stopped_goes_on(resolved, tmp_path):
     assert seeds(tmp_path) == seeds(root)
 
 
+@pytest.mark.full
 def test_a_look_beyond_the_budget_does_not_begin(tmp_path):
     done = run(write(tmp_path), *UNTIL, "--budget", "1s")
     assert done.code == 0
@@ -318,6 +319,7 @@ def test_the_first_look_must_fit_into_the_most_seeds(tmp_path):
     assert not (tmp_path / "results").exists()
 
 
+@pytest.mark.full
 def test_one_seed_is_too_few_but_not_the_end(tmp_path):
     done = run(write(tmp_path), *UNTIL, "--seeds", "1", "--max-seeds", "3")
     assert "C1: not tested yet: needs 2 seeds" in done.out
@@ -364,6 +366,7 @@ class Failing(Method):
 """
 
 
+@pytest.mark.full
 def test_failed_trials_are_retried_once_per_command(resolved, tmp_path):
     root, _ = resolved
     shutil.copytree(root, tmp_path, dirs_exist_ok=True)
