@@ -56,4 +56,4 @@ def _row(cost: EvidenceCost, metric: str) -> list[object]:
 
 
 def _text(number: float) -> str:
-    return f"{number:.2g}"
+    return f"{number:#.2g}".rstrip(".")

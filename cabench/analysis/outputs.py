@@ -44,9 +44,12 @@ def write_outputs(results: Results, store: Store) -> list[Path]:
 
 
 def _state(results: Results) -> str:
-    """A hash of the version, the manifest and the records."""
+    """A hash of the version, the manifest, the records and the paper's metrics."""
     records = {key: record.dump() for key, record in results.records.items()}
-    content = json.dumps([__version__, results.manifest.dump(), records], sort_keys=True)
+    parts = [__version__, results.manifest.dump(), records]
+    if results.paper_scores:
+        parts.append({name: score.dump() for name, score in results.paper_scores.items()})
+    content = json.dumps(parts, sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()
 
 

@@ -20,6 +20,8 @@ from cabench.analysis.evidence_cost import (
 )
 from cabench.analysis.footnotes import footnotes
 from cabench.analysis.formatting import NONE, fold
+from cabench.analysis.paper_scores import TITLE as PAPER_TITLE
+from cabench.analysis.paper_scores import paper_scores_note, paper_scores_table
 from cabench.analysis.pareto import pareto_front
 from cabench.analysis.summary import Cell, Column, Row, TextTable, guidance, lengths, summary
 from cabench.analysis.verdict_text import claim_rows, outcome_of, verdicts_by_length
@@ -326,6 +328,10 @@ def to_markdown(results: Results) -> str:
             if row.paper:
                 claims.append(["", NOT_TESTED, AS_STATED, row.paper])
         parts += ["## Claims", pipes(["id", "verdict", "claim", "evidence"], claims, text=4)]
+    if note := paper_scores_note(results):
+        parts += [f"## {PAPER_TITLE}", markdown(note)]
+    if (scored := paper_scores_table(results)) is not None:
+        parts.append(_pipe_table(scored))
     if (costs := evidence_cost_table(results)) is not None:
         parts += [f"## {TITLE}", markdown(evidence_cost_note(results)), _pipe_table(costs)]
     return "\n\n".join(parts) + "\n"

@@ -23,8 +23,9 @@ from cabench.evidence.results import Results
 from cabench.metrics.clip import Clip
 from cabench.planning.run_data import drawn, find_dataset, scale_of, without_draw
 from cabench.plugins import load_plugins, read_plugins
+from cabench.records.paper_scores import WEIGHTS, PaperScore, add_paper_scores
 from cabench.records.runs import Run, find_run
-from cabench.records.schema import MetricInfo, Protocol
+from cabench.records.schema import Manifest, MetricInfo, Protocol
 from cabench.records.spec import ClipSpec, DataSpec, TrialSpec
 from cabench.records.store import Store
 from cabench.registry import METRICS
@@ -227,9 +228,28 @@ def write_scores(run: Run, chosen: list[str], scored: list[Scored]) -> list[Path
     with atomic_path(paths[1]) as part:
         part.write_text(tables.to_markdown(results), encoding="utf-8")
     floor = {name: float(np.mean([one.floor[name] for one in scored])) for name in chosen}
+    if kept := _paper_scores(manifest, scored, floor):
+        paths.append(add_paper_scores(run.folder, kept))
     content = {"protocol": scored[0].protocol, "floor": floor}
     write_json(paths[2], content | {"scores": {one.key: one.scores for one in scored}})
     return paths
+
+
+def _paper_scores(
+    manifest: Manifest, scored: list[Scored], floor: dict[str, float]
+) -> dict[str, PaperScore]:
+    """Those of the paper's metrics that are scored, for the run's reports."""
+    protocol, kept = scored[0].protocol, {}
+    for name, (part, key) in WEIGHTS.items():
+        if name not in manifest.metrics:
+            continue
+        kept[name] = PaperScore(
+            info=manifest.metrics[name],
+            weights=protocol[part][key],
+            floor=floor[name],
+            scores={one.key: one.scores[name] for one in scored},
+        )
+    return kept
 
 
 def export(path: Path, scorer: metrics.SampleScorer, images: np.ndarray) -> None:

@@ -13,6 +13,7 @@ from cabench.evidence.arms import ArmResult, compare_arms
 from cabench.evidence.frame import ArmCost, Progress
 from cabench.evidence.metric import Metric, primary_metric, study_metrics
 from cabench.evidence.verdicts import Verdict, judge, on_twins
+from cabench.records.paper_scores import PaperScore, read_paper_scores
 from cabench.records.runs import Run
 from cabench.records.schema import Manifest, Protocol, Record
 from cabench.records.spec import Json
@@ -25,6 +26,7 @@ class Results:
     manifest: Manifest
     records: Mapping[str, Record]
     curves: Mapping[str, Json] = field(default_factory=dict)  # as beside the records, by trial key
+    paper_scores: Mapping[str, PaperScore] = field(default_factory=dict)  # by metric
 
     @classmethod
     def of(cls, run: Run, with_curves: bool = False) -> Results:
@@ -34,7 +36,7 @@ class Results:
         """
         records = run.records()
         curves = run.store.curves(records) if with_curves else {}
-        return cls(run.manifest, records, curves)
+        return cls(run.manifest, records, curves, read_paper_scores(run.folder))
 
     # -- arms
 

@@ -10,6 +10,7 @@ from cabench.analysis.evidence_cost import evidence_cost_note, evidence_cost_tab
 from cabench.analysis.footnotes import footnotes, warnings
 from cabench.analysis.formatting import NONE, effect_decimals, effect_text, fold, p_text, plural
 from cabench.analysis.intervals import claims_interval_note, table_interval_note
+from cabench.analysis.paper_scores import paper_scores_note, paper_scores_table
 from cabench.analysis.summary import Cell, TextTable, guidance, summary
 from cabench.analysis.tables import OTHER, by_length
 from cabench.analysis.verdict_text import (
@@ -51,6 +52,7 @@ def content(results: Results) -> Json:
     warned = warnings(results)
     notes = [n for n in footnotes(results, with_caveat=False) if n not in warned]
     swept, costs = guidance(results), evidence_cost_table(results)
+    scored = paper_scores_table(results)
     return {
         "study": manifest.study,
         "scale": manifest.scale,
@@ -67,6 +69,8 @@ def content(results: Results) -> Json:
         "table_note": typeset(table_interval_note(results)),
         "footnotes": [breakable(typeset(note)) for note in notes],
         "guidance": table(swept) if swept else None,
+        "paper_scores": table(scored) if scored else None,
+        "paper_scores_note": breakable(typeset(paper_scores_note(results).replace("`", ""))),
         "evidence_cost": table(costs) if costs else None,
         "evidence_cost_note": typeset(evidence_cost_note(results)),
         "lengths": [

@@ -13,6 +13,8 @@ from cabench.analysis.evidence_cost import TITLE, evidence_cost_note, evidence_c
 from cabench.analysis.figures.weight_curves import MEASURES
 from cabench.analysis.footnotes import footnotes, warnings
 from cabench.analysis.intervals import table_interval_note
+from cabench.analysis.paper_scores import TITLE as PAPER_TITLE
+from cabench.analysis.paper_scores import paper_scores_note, paper_scores_table
 from cabench.analysis.summary import TextTable, guidance, summary
 from cabench.analysis.tables import AS_STATED, GUIDANCE, OTHER, by_length
 from cabench.analysis.verdict_text import claim_rows, outcome_of
@@ -64,6 +66,8 @@ def study_page(
     further = [(typeset(title), "", table) for title, table in by_length(results)]
     if (swept := guidance(results)) is not None:
         further.append((typeset(GUIDANCE), "", swept))
+    if (scored := paper_scores_table(results)) is not None:
+        further.append((PAPER_TITLE, paper_scores_note(results), scored))
     if (costs := evidence_cost_table(results)) is not None:
         further.append((TITLE, evidence_cost_note(results), costs))
     table = summary(results, jointly=True)
