@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from rich.console import Console, Group
 from rich.progress_bar import ProgressBar
@@ -68,8 +68,8 @@ class Progress(LiveView):
     """The live view of a run; `receive` is the executors' listener.
 
     `names` are printed; `work` is the expected cost in any unit; both by key. A search's key stands
-    for `repeats` evaluations. The line of a finished trial has its scores by `metrics`. `console`
-    is one of `screen()`: names and errors hold [brackets].
+    for `repeats` evaluations. The line of a finished trial has its scores by `metrics`; `interim`
+    gives the line below it, or ''. `console` is one of `screen()`: names, errors have [brackets].
     """
 
     def __init__(
@@ -79,10 +79,11 @@ class Progress(LiveView):
         work: dict[str, float],
         repeats: int = 1,
         metrics: Sequence[str] = (),
+        interim: Callable[[str, Mapping[str, float]], str] = lambda key, scores: "",
     ):
         super().__init__(console)
         self.names, self.work, self.repeats, self.metrics = names, work, repeats, metrics
-        self.total = len(names) * repeats
+        self.total, self.interim = len(names) * repeats, interim
         self.running: dict[str, Progressed] = {}  # last message, by key
         self.done: list[str] = []  # keys
         self.failed: list[str] = []
@@ -114,6 +115,8 @@ class Progress(LiveView):
                     self.failed.append(key)
                     result = f"failed: {error}"
                 self._finished(key, seconds, result)
+                if error is None and (text := self.interim(key, scores)):
+                    self.line(f"         {text}")
             case Evaluated(key, lr, loss, seconds):
                 self._finished(key, seconds, f"rate {lr:g}, loss {loss:.4f}")
 

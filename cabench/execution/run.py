@@ -22,6 +22,7 @@ from cabench.execution import preflight
 from cabench.execution.earlier import design, earlier_runs, in_order, seen_seeds
 from cabench.execution.executors import local
 from cabench.execution.executors.base import Pool
+from cabench.execution.interim import Interim
 from cabench.execution.progress import Progress
 from cabench.execution.schedule import stacked, work
 from cabench.execution.tuning import outcome
@@ -323,7 +324,9 @@ def _run(prepared: Prepared, console: Console) -> None:
     if text := uncompiled(prepared.plan, trials):
         console.print(text, soft_wrap=True)
     names = {trial.key: trial_name(trial, prepared.plan) for trial in trials}
-    with Progress(console, names, expected, metrics=_judged_by(prepared.plan)) as view:
+    interim = Interim(prepared.run.manifest, prepared.run.records().values())
+    metrics = _judged_by(prepared.plan)
+    with Progress(console, names, expected, metrics=metrics, interim=interim.add) as view:
         if prepared.executor == "local":
             local.run(trials, prepared.store, prepared.device, view.receive)
         else:
