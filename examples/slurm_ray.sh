@@ -33,6 +33,11 @@ ray_node() { # NODE OPTION...: a Ray node that runs until this script ends
     steps+=($!)
 }
 
+# Only who knows this job's token may use its Ray
+export RAY_AUTH_MODE=token
+RAY_AUTH_TOKEN=$(head -c 32 /dev/urandom | od -An -tx1 | tr -d ' \n')
+export RAY_AUTH_TOKEN
+
 steps=()
 trap 'kill "${steps[@]}" 2> /dev/null; wait' EXIT
 ray_node "$head" --head --node-ip-address="$ip" --port="$port" --include-dashboard=false

@@ -130,6 +130,11 @@ def _check_address(address: str) -> None:
         text = f"{where}: not a Ray cluster, or busy: no status within {STATUS_TIMEOUT} s"
         raise CabenchError(text) from None
     if done.returncode:
+        if "InvalidAuthToken" in done.stderr:
+            raise CabenchError(
+                f"{where}: it asks for a token; set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN unless "
+                "the token is in ~/.ray/auth_token"
+            )
         output = (done.stderr.strip() or done.stdout.strip() or "no reason given").splitlines()
         raise CabenchError(f"{where}: no Ray {ray.__version__} at this address ({output[-1]})")
 
