@@ -24,8 +24,10 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from cabench.evidence.power import POWER, costs_of_evidence
 from cabench.evidence.results import Results
 from cabench.evidence.sequential import G, e_process
+from cabench.evidence.stopping import MOST as MOST_COUNTED
 from cabench.records.runs import find_run
 
 CLAIMS, MOST, ALPHA = 4, 20, 0.05
@@ -162,34 +164,23 @@ def null_pairs(folder: Path, size: int = 3) -> pd.DataFrame:
     )
 
 
-def cost_of_evidence(folder: Path, repeats: int, share: float = 0.05) -> pd.DataFrame:
-    """Seeds and minutes for 80 % power at a difference of `share` of the baseline's primary score.
-
-    The spread is that of the claim's paired differences; minutes are those in trials of both arms.
-    Holm's correction over the study's tested claims counts with its first, strictest step.
-    """
+def cost_of_evidence(folder: Path, repeats: int) -> pd.DataFrame:
+    """`costs_of_evidence` of a run, and the seeds that the sequential test needs, by simulation."""
     results = Results.of(find_run(folder.parent, folder.name))
-    metric = results.primary.name
-    effect = share * results.by_seed(results.manifest.baseline, metric).mean()
-    tested = [v for v in results.verdicts if v.is_tested]
+    tests = {verdict.claim.id: verdict.tests for verdict in results.verdicts}
     rows = []
-    for verdict in tested:
-        part = next((e for e in verdict.evidence if e.metric == metric and e.difference), None)
-        if part is None or part.difference is None:
-            continue
-        sd = float(part.difference.values.std(ddof=1))
-        minutes = sum(
-            np.mean([r.timing["trial_s"] for r in results.complete(arm)]) / 60
-            for arm in (verdict.claim.better, verdict.claim.than)
-        )
-        d = np.random.default_rng(2).standard_normal((repeats, MOST * 3)) + effect / sd
-        for test, p in (("t test, fixed", t_test(d)), ("anytime-valid", anytime(d))):
-            shown = (p < ALPHA / len(tested)).mean(axis=0)
-            enough = np.flatnonzero(shown >= 0.8)
-            n = int(enough[0]) + 1 if len(enough) else 0
-            cost = n * minutes if n else "-"
-            rows.append((verdict.claim.id, part.n, sd, effect, test, n or "> 60", cost))
-    names = ["claim", "n", "sd", "effect", "test", "seeds", "minutes in trials"]
+    for cost in costs_of_evidence(results):
+        d = np.random.default_rng(2).standard_normal((repeats, MOST * 3)) + cost.effect / cost.sd
+        shown = (anytime(d) < ALPHA / tests[cost.claim]).mean(axis=0)
+        enough = np.flatnonzero(shown >= POWER)
+        n = int(enough[0]) + 1 if len(enough) else None
+        per_seed = cost.minutes / cost.seeds if cost.seeds and cost.minutes else None
+        for test, seeds in (("t test, fixed", cost.seeds), ("anytime-valid", n)):
+            minutes = "-" if seeds is None or per_seed is None else seeds * per_seed
+            limit = MOST_COUNTED if test == "t test, fixed" else MOST * 3
+            row = (cost.claim, cost.n, cost.sd, cost.effect, test, seeds or f"> {limit}", minutes)
+            rows.append(row)
+    names = ["claim", "n", "sd", "effect", "test", "seeds", "worker-minutes"]
     return pd.DataFrame(rows, columns=pd.Index(names))
 
 

@@ -23,14 +23,23 @@ cpus=${SLURM_CPUS_PER_TASK:-1}
 gpus=${SLURM_GPUS_ON_NODE:-0}
 mapfile -t nodes < <(scontrol show hostnames "$SLURM_JOB_NODELIST")
 head=${nodes[0]}
-ip=$(srun --nodes=1 --ntasks=1 -w "$head" hostname --ip-address)
-ip=${ip%% *}
+ip=$(srun --nodes=1 --ntasks=1 -w "$head" hostname --all-ip-addresses | tr ' ' '\n' | grep -m1 -F .)
 address=$ip:$port
 
 ray_node() { # NODE OPTION...: a Ray node that runs until this script ends
-    srun --nodes=1 --ntasks=1 --overlap -w "$1" \
+    srun --nodes=1 --ntasks=1 --cpus-per-task="$cpus" --overlap -w "$1" \
         ray start --block --num-cpus="$cpus" --num-gpus="$gpus" "${@:2}" > /dev/null &
     steps+=($!)
+}
+
+wait_for_nodes() { # COUNT: a run counts the workers once, when it starts
+    for _ in {1..40}; do
+        active=$(ray status --address "$address" 2> /dev/null | grep -c '^ *1 node_' || true)
+        [ "$active" -ge "$1" ] && return
+        sleep 2
+    done
+    echo "$0: expected $1 Ray nodes at $address, got $active" >&2
+    exit 1
 }
 
 # Only who knows this job's token may use its Ray
@@ -41,13 +50,11 @@ export RAY_AUTH_TOKEN
 steps=()
 trap 'kill "${steps[@]}" 2> /dev/null; wait' EXIT
 ray_node "$head" --head --node-ip-address="$ip" --port="$port" --include-dashboard=false
-for _ in {1..60}; do
-    (exec 3<> "/dev/tcp/$ip/$port") 2> /dev/null && break
-    sleep 1
-done
+wait_for_nodes 1
 for node in "${nodes[@]:1}"; do
     ray_node "$node" --address="$address"
 done
+wait_for_nodes "${#nodes[@]}"
 
 cabench run "$@" --ray-address "$address" &
 run=$!

@@ -290,7 +290,7 @@ def tests(check: Check, seconds: float) -> None:
     lines = (check.out / "tests.txt").read_text().strip().splitlines()
     check.say(f"tests: exit code {codes[0]}; {lines[-1] if lines else 'no output'}")
     names = dict(zip(keys, codes[1:], strict=True))
-    check.table("tests", [{"part": "tests", "exit_code": codes[0], "last": lines[-1:]}])
+    check.table("tests", [{"part": "tests", "exit_code": codes[0], "last": " ".join(lines[-1:])}])
     check.say(f"compilers: {names}")
 
 

@@ -16,6 +16,7 @@ fi
 export PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}:$(cd "$site" 2>/dev/null && pwd)"
 export TORCHINDUCTOR_CACHE_DIR="${OUT%/}-inductor" HF_HUB_OFFLINE=1
 left=$((LIMIT - (SECONDS - began)))
+[ "$left" -ge 1 ] || left=1  # 0 would be no limit
 timeout --kill-after=5 "$left" "$PYTHON" scripts/gpu_check.py --limit "$left" "$@"
 code=$?
 # stopped before its end: what is there goes into the tar

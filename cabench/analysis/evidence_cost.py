@@ -1,4 +1,4 @@
-"""What 80 % power costs for each claim of a study, as a table."""
+"""What 80 % power for a difference of 5 % costs, for each claim of a study, as a table."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ COLUMNS = ["claim", "metric", "n", "sd", "effect", "seeds", "minutes"]
 
 
 def evidence_cost_table(results: Results) -> TextTable | None:
-    """A row per tested claim about the primary metric; None without one."""
+    """A row per claim of `costs_of_evidence`; None without one."""
     costs = costs_of_evidence(results)
     if not costs:
         return None
@@ -24,9 +24,7 @@ def evidence_cost_table(results: Results) -> TextTable | None:
         "difference to show": [_text(cost.effect * scale) for cost in costs],
         "SD of a paired difference": [_text(cost.sd * scale) for cost in costs],
         "seeds": [f"> {MOST}" if cost.seeds is None else f"{cost.seeds}" for cost in costs],
-        "worker-minutes in trials": [
-            NONE if cost.minutes is None else f"{cost.minutes:,.0f}" for cost in costs
-        ],
+        "worker-minutes": [f"{cost.minutes:,.0f}" if cost.minutes else NONE for cost in costs],
     }
     return TextTable(
         tuple(Row(cost.claim) for cost in costs),
@@ -38,11 +36,12 @@ def evidence_cost_table(results: Results) -> TextTable | None:
 def evidence_cost_note(results: Results) -> str:
     """What the table states, for a caption."""
     return (
-        f"Seeds that a design of a fixed number needs to show a difference of {SHARE:.0%} of the "
-        f"baseline's {results.primary.title} with a power of {POWER:.0%}, by two-sided paired t "
-        "tests at the first step of Holm's correction; the spread is that of the seeds so far. "
-        "A worker-minute is a minute of one worker, compiling included."
-    ).replace("%", " %")
+        f"Seeds that a design with a fixed number needs to show a difference of {SHARE * 100:g} % "
+        f"of the baseline's {results.primary.title_without_arrow} with a power of {POWER * 100:g} "
+        "%, by a two-sided paired t test at the first step of Holm's correction. A claim over "
+        "several metrics needs more. The spread is that of the seeds so far. A worker-minute is a "
+        "minute of one worker in training, sampling and scoring."
+    )
 
 
 def evidence_cost_frame(results: Results) -> pd.DataFrame:

@@ -60,7 +60,8 @@ def run_scales(ctx: typer.Context, incomplete: str) -> list[str]:
     """Scales at which the study was run or planned."""
     from cabench.records.runs import all_runs
 
-    study = ctx.params.get("study")
+    # before `--scale` has its value, the words are not parsed into parameters
+    study = ctx.params.get("study") or next(iter(ctx.args), None)
     manifests = [run.manifest for run in all_runs(_results(ctx))]
     return [m.scale for m in manifests if study in (None, m.study, m.study_file)]
 

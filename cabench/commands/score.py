@@ -244,7 +244,8 @@ def _paper_scores(
         if name not in manifest.metrics:
             continue
         kept[name] = PaperScore(
-            info=manifest.metrics[name],
+            label=manifest.metrics[name].label,
+            higher_is_better=manifest.metrics[name].higher_is_better,
             weights=protocol[part][key],
             floor=floor[name],
             scores={one.key: one.scores[name] for one in scored},

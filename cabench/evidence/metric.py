@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from cabench.errors import CabenchError, near
-from cabench.records.schema import Manifest, MetricInfo
+from cabench.records.schema import Manifest
 
 SUPPORT = "heldout_loss"  # printed beside every primary metric: it supports, it is not a claim
 
@@ -50,17 +50,15 @@ def scale_text(scale: float) -> str:
 
 def study_metrics(manifest: Manifest) -> dict[str, Metric]:
     """The study's metrics by name, in the manifest's order."""
-    return {name: metric_of(name, info) for name, info in manifest.metrics.items()}
-
-
-def metric_of(name: str, info: MetricInfo) -> Metric:
-    """A metric as a manifest describes it."""
-    return Metric(
-        name=name,
-        label=info.label or name.replace("_", " "),
-        higher_is_better=info.higher_is_better,
-        scale=info.scale or 1.0,
-    )
+    return {
+        name: Metric(
+            name=name,
+            label=info.label or name.replace("_", " "),
+            higher_is_better=info.higher_is_better,
+            scale=info.scale,
+        )
+        for name, info in manifest.metrics.items()
+    }
 
 
 def primary_metric(manifest: Manifest) -> Metric:

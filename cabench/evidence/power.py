@@ -1,4 +1,4 @@
-"""What a claim costs to resolve: seeds for a stated power, and the time of their trials."""
+"""What it costs to show a difference of a stated size: seeds, and the time of their trials."""
 
 from __future__ import annotations
 
@@ -14,14 +14,16 @@ from cabench.evidence.verdicts import Evidence, Verdict
 
 POWER = 0.8
 SHARE = 0.05  # the difference to be shown, as a share of the baseline's score
+DIRECTED = ("superiority", "difference_of_differences")  # tests that such a difference is shown by
+PARTS = ("train_s", "sample_s", "score_s", "reference_s")  # of a trial's time
 
 
 @dataclass(frozen=True)
 class EvidenceCost:
-    """The cost of showing, for one claim, a difference of `SHARE` in the primary metric.
+    """The cost of showing a difference of `SHARE` in the primary metric, between a claim's arms.
 
-    The spread is that of the claim's paired differences so far, so it is itself uncertain with few
-    seeds.
+    A claim over several metrics needs more. The spread is that of the claim's paired differences so
+    far, so it is itself uncertain with few seeds.
     """
 
     # fmt: off
@@ -30,7 +32,7 @@ class EvidenceCost:
     sd: float               # of the paired differences, in stored units
     effect: float           # the difference to be shown, in stored units
     seeds: int | None       # None: more than `MOST`
-    minutes: float | None   # that trials of the claim's arms take on these seeds
+    minutes: float | None   # of one worker, for the claim's arms on these seeds, without compiling
     # fmt: on
 
 
@@ -47,16 +49,18 @@ def seeds_for_power(effect: float, alpha: float, power: float = POWER) -> int | 
 
 
 def costs_of_evidence(results: Results) -> list[EvidenceCost]:
-    """An entry per tested claim about the primary metric, in the order of the verdicts.
+    """An entry per tested claim that an arm has a better primary score, in the verdicts' order.
 
     The seeds are those of a design that fixes their number beforehand, at the level of the first
-    step of Holm's correction. A design that looks in between needs more when the difference is
-    small, and fewer when it is large.
+    step of Holm's correction. A design that looks in between needs more.
     """
     return [
         _cost(verdict, part, results)
         for verdict in results.verdicts
-        if verdict.is_tested and (part := _widest(verdict, results.primary.name)) and _spread(part)
+        if verdict.is_tested
+        and verdict.claim.test in DIRECTED
+        and (part := _widest(verdict, results.primary.name))
+        and _spread(part)
     ]
 
 
@@ -75,11 +79,16 @@ def _cost(verdict: Verdict, part: Evidence, results: Results) -> EvidenceCost:
     baseline = results.by_seed(results.manifest.baseline, part.metric).mean()
     effect = SHARE * abs(float(baseline))
     seeds = seeds_for_power(effect / sd, ALPHA / verdict.tests)
-    times = [
-        [record.timing.get("trial_s", 0.0) for record in results.complete(arm)]
-        for arm in dict.fromkeys(verdict.claim.arms)
-    ]
-    minutes = sum(sum(of_arm) / len(of_arm) for of_arm in times) / 60
+    minutes = sum(seconds_of(results, arm) for arm in dict.fromkeys(verdict.claim.arms)) / 60
     return EvidenceCost(
         verdict.claim.id, part.n, sd, effect, seeds, None if seeds is None else seeds * minutes
     )
+
+
+def seconds_of(results: Results, arm: str) -> float:
+    """The mean time of an arm's trials: training, also where another run did it, and scores."""
+    of_trials = [
+        sum(t for name, t in record.timing.items() if name.partition("/")[0] in PARTS)
+        for record in results.complete(arm)
+    ]
+    return sum(of_trials) / len(of_trials)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
@@ -31,21 +32,22 @@ class Interim:
     def add(self, key: str, scores: Mapping[str, float]) -> str:
         """Note a trial's scores; the claims that they add a pair to, in a line, or ''."""
         trial = self.trials.get(key)
-        if trial is None or self.metric.name not in scores:
+        score = scores.get(self.metric.name, math.nan)
+        if trial is None or not math.isfinite(score):
             return ""
-        self.scores[trial.arm][trial.seed] = scores[self.metric.name]
+        self.scores[trial.arm][trial.seed] = score
         texts = [
-            self._text(claim)
+            self._text(claim, rival)
             for claim in self.claims
-            if trial.arm in (claim.better, claim.than)
+            for rival in claim.rivals
+            if trial.arm in (claim.better, rival)
             and trial.seed in self.scores[claim.better]
-            and trial.seed in self.scores[claim.than]
+            and trial.seed in self.scores[rival]
         ]
-        name = self.metric.title_without_arrow
-        return f"so far in {name}: {'; '.join(texts)}" if texts else ""
+        return f"so far in {self.metric.title}: {'; '.join(texts)}" if texts else ""
 
-    def _text(self, claim: ManifestClaim) -> str:
-        ours, base = (pd.Series(self.scores[arm]) for arm in (claim.better, claim.than))
+    def _text(self, claim: ManifestClaim, rival: str) -> str:
+        ours, base = (pd.Series(self.scores[arm]) for arm in (claim.better, rival))
         difference = paired_difference(ours, base).scaled(self.metric.scale)
-        pair = f"{claim.better} - {claim.than}"
+        pair = f"{claim.better} - {rival}"
         return f"{claim.id} {pair} {difference.mean:+.3g}, n = {difference.n}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import StringConstraints, model_serializer, model_validator
+from pydantic import Field, StringConstraints, model_serializer, model_validator
 
 from cabench.records.spec import Frozen, Json, TrialSpec
 from cabench.runtime.validation import NAME
@@ -245,7 +245,7 @@ class MetricInfo(Frozen):
 
     label: str
     higher_is_better: bool = False
-    scale: float = 1.0  # tables print value x scale
+    scale: Annotated[float, Field(gt=0, le=1e9)] = 1.0  # tables print value x scale
     note: str = ""
     twin: str = ""  # the metric that measures the same on unrelated features
 

@@ -106,6 +106,18 @@ def test_guidance_has_the_means_and_paired_differences(study, tmp_path, drawn):
     assert "condition accuracy" in left.get_xlabel() and right.get_xlabel() == "guidance"
 
 
+def test_guidance_of_arms_without_a_common_seed_has_no_difference(study, tmp_path, drawn):
+    apart = [("native+dw", 0), ("native+dw", 1), ("can-3", 2)]
+    example = study(["native+dw", "can-3"], missing=apart)
+    for record in example.records.values():
+        for value in ("1.5", "2", "3"):
+            record["metrics"][f"kid/g{value}"] = record["metrics"]["kid"]
+            record["metrics"][f"condition_accuracy/g{value}"] = 0.9
+    figures.guidance(tmp_path / "guidance", example.results())
+    left, right = drawn[0].axes
+    assert len(left.get_lines()) == 2 and len(right.get_lines()) == 1  # the line at 0
+
+
 def test_forest_rows_and_small_print(study, tmp_path, drawn):
     results = study(failed=[("can-all", s) for s in range(3)]).results()
     figures.forest(tmp_path / "forest", results)

@@ -10,7 +10,7 @@ from cabench.analysis.paper_scores import paper_scores_note, paper_scores_table
 from cabench.analysis.tables import to_markdown
 from cabench.commands.score import Scored, write_scores
 from cabench.evidence.results import Results
-from cabench.records.paper_scores import FILE, LEAST, read_paper_scores
+from cabench.records.paper_scores import FILE, LEAST, add_paper_scores, read_paper_scores
 from cabench.registry import METRICS
 
 INCEPTION, CLIP = {"judges": {"inception-v3-compat": "6726"}}, {"clip": {"weights": "ab12"}}
@@ -51,7 +51,7 @@ def test_scores_are_kept_for_reports_beside_one_another(scored, capsys):
     assert float(fid.cells[1].text.split()[0]) == pytest.approx(np.mean(of_can))
     assert fid.cells[1].n == len(of_can) and float(fid.cells[2].text) == 5
     note = paper_scores_note(results)
-    assert "network 6726." in note and "network ab12." in note and "not at hand" not in note
+    assert "weights 6726." in note and "weights ab12." in note and "not scored" not in note
     assert fid.title in to_markdown(results)
 
 
@@ -63,17 +63,55 @@ def test_absent_weights_and_too_few_samples_are_said(scored, make_run):
     note = paper_scores_note(stated)
     n = stated.protocols()[0].n
     assert f"FID by Inception: needs 4,096 samples per trial, got {n:,}." in note
-    assert f"`cabench score {run.manifest.study} --metrics clip_score --clip NAME`" in note
-    assert "CLIP score: weights not at hand" in note and note in to_markdown(stated).replace(
-        "\\", ""
-    )
+    assert f"`cabench score {run.name} --metrics clip_score --clip NAME`" in note
+    assert "CLIP score: not scored yet" in note and note in to_markdown(stated).replace("\\", "")
     assert paper_scores_table(stated) is None and paper_scores_note(results) == ""
 
 
-def test_a_corrupted_file_is_left_out(scored, caplog):
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"floor": float("nan")},
+        {"floor": 1e308},
+        {"floor": "0.3"},
+        {"floor": True},
+        {"scores": {"native+dw@0": float("inf")}},
+        {"scores": 3},
+        {"scores": {"../key": 1.0}},
+        {"label": "a\x1b[31m"},
+        {"label": "<b>"},
+        {"weights": "\ud800"},
+        {"scale": -1},
+        None,
+    ],
+)
+def test_a_corrupted_file_is_left_out(scored, caplog, change):
     run, _ = scored("clip_score", CLIP)
-    (run.folder / FILE).write_text('{"clip_score": {"scores": 3}}')
+    path = run.folder / FILE
+    content = json.loads(path.read_text())
+    spoilt = [] if change is None else {"clip_score": content["clip_score"] | change}
+    path.write_text(json.dumps(spoilt))
     assert read_paper_scores(run.folder) == {} and "is corrupted; left out" in caplog.text
+
+
+def test_other_trials_of_the_same_weights_stay(scored):
+    run, values = scored("clip_score", CLIP)
+    old = read_paper_scores(run.folder)["clip_score"]
+    add_paper_scores(run.folder, {"clip_score": old.model_copy(update={"scores": {"new": 1.0}})})
+    assert read_paper_scores(run.folder)["clip_score"].scores == values | {"new": 1.0}
+    others = old.model_copy(update={"scores": {"new": 1.0}, "weights": "other"})
+    add_paper_scores(run.folder, {"clip_score": others})
+    assert read_paper_scores(run.folder)["clip_score"].scores == {"new": 1.0}
+
+
+def test_exactly_enough_samples_suffice(make_run):
+    def edit(manifest, records):
+        manifest["claims"][0]["paper"] = "as stated"
+        for record in records.values():
+            record["protocol"]["n"] = 4096
+
+    results = Results.of(make_run(["native+dw", "can-3"], edit=edit))
+    assert "FID by Inception: not scored yet" in paper_scores_note(results)
 
 
 def test_the_samples_needed_are_those_of_the_metrics():

@@ -19,7 +19,7 @@ from cabench.evidence.results import Results
 
 CONDITION = "condition_accuracy"
 LEAST = 3  # values of guidance, with the primary one
-SIDE = 0.015  # shift of an arm's points against the next arm's
+SIDE = 0.03  # shift of an arm's points against the next arm's
 
 
 def guidance(path: str | Path, results: Results, look: Look = SCREEN) -> list[Path]:
@@ -28,7 +28,8 @@ def guidance(path: str | Path, results: Results, look: Look = SCREEN) -> list[Pa
     if len(names) < LEAST:
         return []
     arms = [a for a in results.contenders if any(map(len, _scores(results, a, names).values()))]
-    if results.manifest.baseline not in arms:
+    baseline = results.manifest.baseline
+    if baseline not in arms:
         return []
     condition = results.metrics.get(_condition(results))
     styles, primary = arm_styles(results, arms), results.primary
@@ -42,7 +43,7 @@ def guidance(path: str | Path, results: Results, look: Look = SCREEN) -> list[Pa
             if condition is not None:
                 x = _means(results, arm, names, condition)
             left.plot(x, y, marker="o", markersize=3.5, linewidth=1.4, **styles[arm])
-            if arm == results.manifest.baseline and condition is not None:
+            if arm == baseline and condition is not None:
                 for value, each_x, each_y in zip(names, x, y, strict=True):
                     left.annotate(
                         f"{value:g}",
@@ -51,22 +52,26 @@ def guidance(path: str | Path, results: Results, look: Look = SCREEN) -> list[Pa
                         textcoords="offset points",
                         fontsize=7,
                     )
-            if arm != results.manifest.baseline:
+            if arm != baseline:
                 shift = SIDE * (i - (len(arms) - 1) / 2)
-                ends[arm] = _differences(right, results, arm, names, shift, styles[arm])
+                points = _differences(right, results, arm, names, shift, styles[arm])
+                if points:
+                    ends[arm] = points[-1]
         right.axhline(0, color=INK, linewidth=0.9, zorder=1)
         right.set_xticks(list(names), [f"{value:g}" for value in names])
         right.set_xlabel("guidance")
         left.set_xlabel("guidance" if condition is None else _titled(condition))
         left.set_ylabel(_titled(primary))
-        right.set_title(f"minus {results.manifest.baseline}'s, paired by seed")
+        right.set_ylabel(axis_title(primary.title_without_arrow))
+        right.set_title(f"difference to {baseline}, paired by seed")
         for axes in (left, right):
             axes.grid(axis="y", color=FAINT, linewidth=0.4)
         label_ends(right, ends, styles, look, height)
+        sequential = results.manifest.design.sequential
+        what = "confidence sequences" if sequential else "intervals"
         text = (
             "Mean over the seeds that have samples at every guidance; the same networks and noise. "
-            f"Numbers: guidance of {results.manifest.baseline}'s points. Differences with 95 % "
-            "intervals."
+            f"Numbers: guidance of {baseline}'s points. Differences with 95 % {what}."
         )
         return finish(figure, path, look, "Score by guidance", text)
 
@@ -112,14 +117,16 @@ def _differences(
     names: dict[float, str],
     shift: float,
     style: dict[str, Any],
-) -> tuple[float, float]:
-    """Draw an arm's differences to the baseline; returns the last point."""
+) -> list[tuple[float, float]]:
+    """Draw an arm's differences to the baseline, on shared seeds; returns the points."""
     design, scale = Design.of(results.manifest), results.primary.scale
     ours, base = (_scores(results, a, names) for a in (arm, results.manifest.baseline))
     xs: Sequence[float] = [value + shift for value in names]
     effects = [design.difference(ours[value], base[value]).scaled(scale) for value in names]
+    if not effects[0].n:
+        return []
     axes.plot(xs, [e.mean for e in effects], marker="o", markersize=3, linewidth=1.4, **style)
     for x, effect in zip(xs, effects, strict=True):
         if effect.has_interval:
             axes.plot([x, x], [effect.low, effect.high], color=style["color"], linewidth=0.9)
-    return xs[-1], effects[-1].mean
+    return [(x, effect.mean) for x, effect in zip(xs, effects, strict=True)]

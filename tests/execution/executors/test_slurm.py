@@ -23,7 +23,7 @@ esac
     # without its own options, the command is run here
     "srun": """
 while [[ $1 == -* ]]; do [ "$1" = -w ] && shift; shift; done
-if [ "$1" = hostname ]; then echo "127.0.0.1 ::1"; else exec "$@"; fi
+if [ "$1" = hostname ]; then echo "127.0.0.1"; else exec "$@"; fi
 """,
 }
 
