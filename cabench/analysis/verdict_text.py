@@ -19,6 +19,7 @@ from cabench.config.schema import COUNTS
 from cabench.errors import listed
 from cabench.evidence.metric import Metric
 from cabench.evidence.results import Results
+from cabench.evidence.rules import DIRECTED
 from cabench.evidence.statistics import Estimate
 from cabench.evidence.verdicts import Evidence, Verdict
 
@@ -31,7 +32,6 @@ DIRECTION = {  # margins hold for one of two twin metrics alone
     "equivalent": "unresolved",
 }
 OTHERS = ("contradicted", "contradicted, small", "equivalent", "unresolved")
-DIRECTED = ("superiority", "difference_of_differences")  # tests of claims that state a direction
 ONE_SEED = "one seed, no test"
 
 

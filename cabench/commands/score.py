@@ -228,8 +228,8 @@ def write_scores(run: Run, chosen: list[str], scored: list[Scored]) -> list[Path
     with atomic_path(paths[1]) as part:
         part.write_text(tables.to_markdown(results), encoding="utf-8")
     floor = {name: float(np.mean([one.floor[name] for one in scored])) for name in chosen}
-    if kept := _paper_scores(manifest, scored, floor):
-        paths.append(add_paper_scores(run.folder, kept))
+    if paper := _paper_scores(manifest, scored, floor):
+        paths.append(add_paper_scores(run.folder, paper))
     content = {"protocol": scored[0].protocol, "floor": floor}
     write_json(paths[2], content | {"scores": {one.key: one.scores for one in scored}})
     return paths
@@ -239,18 +239,18 @@ def _paper_scores(
     manifest: Manifest, scored: list[Scored], floor: dict[str, float]
 ) -> dict[str, PaperScore]:
     """Those of the paper's metrics that are scored, for the run's reports."""
-    protocol, kept = scored[0].protocol, {}
+    protocol, paper = scored[0].protocol, {}
     for name, (part, key) in WEIGHTS.items():
         if name not in manifest.metrics:
             continue
-        kept[name] = PaperScore(
+        paper[name] = PaperScore(
             label=manifest.metrics[name].label,
             higher_is_better=manifest.metrics[name].higher_is_better,
             weights=protocol[part][key],
             floor=floor[name],
             scores={one.key: one.scores[name] for one in scored},
         )
-    return kept
+    return paper
 
 
 def export(path: Path, scorer: metrics.SampleScorer, images: np.ndarray) -> None:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 from scipy import stats
 
 from cabench.evidence.results import Results
+from cabench.evidence.rules import DIRECTED
 from cabench.evidence.statistics import ALPHA, deviation
 from cabench.evidence.stopping import MOST
 from cabench.evidence.verdicts import Evidence, Verdict
 
 POWER = 0.8
 SHARE = 0.05  # the difference to be shown, as a share of the baseline's score
-DIRECTED = ("superiority", "difference_of_differences")  # tests that such a difference is shown by
 PARTS = ("train_s", "sample_s", "score_s", "reference_s")  # of a trial's time
 
 
@@ -36,6 +37,7 @@ class EvidenceCost:
     # fmt: on
 
 
+@lru_cache  # table, CSV, report and page ask for the same ones
 def seeds_for_power(effect: float, alpha: float, power: float = POWER) -> int | None:
     """The fewest seeds with which a two-sided paired t test shows `effect` with this power.
 

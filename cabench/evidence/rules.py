@@ -119,4 +119,5 @@ RULES: dict[str, Rule] = {
     "equivalence": equivalence,
     "difference_of_differences": superiority,
 }
+DIRECTED = ("superiority", "difference_of_differences")  # tests of claims that state a direction
 NEED_MARGINS = ("non_inferiority", "equivalence")

@@ -126,10 +126,9 @@ def save(figure: Figure, path: str | Path, kinds: Sequence[str] = tuple(UNDATED)
     path = Path(path)
     stem = path.with_suffix("") if path.suffix.removeprefix(".") in UNDATED else path
     written = [stem.with_name(f"{stem.name}.{kind}") for kind in kinds]
+    _lay_out(figure, kinds[0])
     for file, kind in zip(written, kinds, strict=True):
         drawn = io.BytesIO()  # on a full disk, matplotlib's own writing of a PDF hides the reason
-        if kind == kinds[0]:
-            _lay_out(figure, kind)
         figure.savefig(drawn, format=kind, dpi=DPI, metadata=UNDATED[kind])
         with atomic_path(file) as part:
             part.write_bytes(drawn.getvalue())
