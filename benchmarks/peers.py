@@ -7,7 +7,8 @@
 parameter by parameter. `diffusers` is DiTTransformer2DModel, which embeds the condition in every
 block. `native` is cabench's DiT with adaLN-Zero; `native+dw` and `can-3` are the arms of the
 studies, with a depthwise convolution. cabench trains `--stack` seeds together, compiled, as scale
-`quick` does; all speeds are images per second of processor time on one thread.
+`quick` does, and samples by a compiled network, as scale `cpu` does, and by an eager one; all speeds
+are images per second of processor time on one thread.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cabench.cost.timing import DIFFUSION, Work, ratio, trainer_of
+from cabench.diffusion.compiled_network import CompiledNetwork
 from cabench.diffusion.process import Process
 from cabench.diffusion.sampling import sample
 from cabench.diffusion.stack import Stack
@@ -113,8 +115,11 @@ def our_training(shape: Shape, arm: str, stack: int) -> tuple[Work, int]:
     return Stack(cast(list[TrainingRun], runs), CACHE).step, shape.batch * stack
 
 
-def our_sampling(shape: Shape, arm: str) -> tuple[Work, int]:
-    model = build_initialised(spec_of(shape, arm), 0).eval()
+def our_sampling(shape: Shape, arm: str, compiled: bool) -> tuple[Work, int]:
+    spec = spec_of(shape, arm)
+    model: Any = build_initialised(spec, 0).eval()
+    if compiled:
+        model = CompiledNetwork(model, spec, shape.batch, shape.batch, CACHE)
     process = Process(DIFFUSION.prediction, DIFFUSION.schedule)
     labels = torch.randint(CLASSES, (shape.batch,), generator=torch.Generator().manual_seed(0))
 
@@ -292,14 +297,15 @@ def compare(part: str, shape: Shape, stack: int, rounds: int) -> list[dict[str, 
         work |= {arm: our_training(shape, arm, stack) for arm in OURS}
     else:
         work = {"plain": other_sampling(shape, plain), "diffusers": other_sampling(shape, other)}
-        work |= {arm: our_sampling(shape, arm) for arm in OURS}
+        work |= {arm: our_sampling(shape, arm, compiled=True) for arm in OURS}
+        work |= {f"{arm}, eager": our_sampling(shape, arm, compiled=False) for arm in OURS}
     spent = alternate(work, rounds)
     rows = []
     print(f"{part}, {shape}", flush=True)
     for name, seconds in spent.items():
         row: dict[str, Any] = {"part": part, "shape": str(shape), "code": name}
         row["images_per_s"] = 1 / float(np.median(seconds))
-        text = f"  {name:10} {row['images_per_s']:8.1f} images/s"
+        text = f"  {name:16} {row['images_per_s']:8.1f} images/s"
         for rival in ("plain", "diffusers", "native+dw"):
             speed = ratio(spent[rival], seconds)
             row |= {f"over {rival}": speed.median, "low": speed.low, "high": speed.high}

@@ -182,6 +182,8 @@ class Sampling(Part):
     """further guidance values"""
     guidance_interval: tuple[Level, Level] | None = None
     """guide only while the noise level, t / 1000, is in this interval (arXiv 2404.07724)"""
+    compile: bool = False
+    """compile the sampled network, on a CPU with a C++ compiler; the key says whether it was"""
     autoguidance: Positive | None = None
     """autoguidance (arXiv 2406.02070): guide with the averaged network after so many images of the
     same training, instead of the unconditional network"""

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from cabench.data.dataset import Latents, Split
-from cabench.models.streams import Values, each, take
+from cabench.models.streams import Values, each, take, tensors_of
 from cabench.runtime.devices import moved
 from cabench.runtime.images import to_float
 from cabench.runtime.rng import generator
@@ -124,10 +124,7 @@ class Batch:
 
     def tensors(self) -> list[Tensor]:
         """All tensors, in an order that `like` reverses."""
-        values = [self.noised, self.target, self.times, self.drop]
-        for value in self.streams.values():
-            values += value if isinstance(value, tuple) else [value]
-        return values
+        return [self.noised, self.target, self.times, self.drop, *tensors_of(self.streams)]
 
     def like(self, tensors: Sequence[Tensor]) -> Batch:
         """A batch of other tensors with the streams of this one."""

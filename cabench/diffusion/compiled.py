@@ -50,6 +50,7 @@ OPTIONS = {
 
 # Parameters (S, *shape) and a stacked batch -> gradients (S, *shape), losses (S,)
 Gradient = Callable[[list[Tensor], Batch], tuple[list[Tensor], Tensor]]
+Library = Callable[[list[Tensor]], list[Tensor]]  # a compiled function of tensors
 
 
 @functools.cache
@@ -117,15 +118,22 @@ def gradient(model: ConditionalModel, spec: ModelSpec, batch: Batch, cache: Path
     Compiling takes about a minute. Stacks of different sizes have libraries of their own.
     """
     shapes = [[str(t.dtype), *t.shape] for t in batch.tensors()]
-    key = content_key("compiled", [spec.dump(), shapes, VERSION, sources(), *machine()])
-    path = cached_file(cache / "compiled" / f"{key}.pt2", lambda path: _compile(model, batch, path))
-    library = torch._inductor.aoti_load_package(str(path), run_single_threaded=True).loader
+    compiled = library(
+        [spec.dump(), shapes, VERSION], cache, lambda path: _compile(model, batch, path)
+    )
 
     def run(parameters: list[Tensor], batch: Batch) -> tuple[list[Tensor], Tensor]:
-        *gradients, losses = library.run([*parameters, *batch.tensors()])
+        *gradients, losses = compiled([*parameters, *batch.tensors()])
         return gradients, losses
 
     return run
+
+
+def library(parts: list[Any], cache: Path, compile_to: Callable[[Path], None]) -> Library:
+    """The library of a function that `parts` describe, from the cache or compiled now."""
+    key = content_key("compiled", [*parts, sources(), *machine()])
+    path = cached_file(cache / "compiled" / f"{key}.pt2", compile_to)
+    return torch._inductor.aoti_load_package(str(path), run_single_threaded=True).loader.run
 
 
 def traced(model: ConditionalModel, batch: Batch) -> Callable[..., tuple[Tensor, ...]]:
@@ -154,7 +162,20 @@ def traced(model: ConditionalModel, batch: Batch) -> Callable[..., tuple[Tensor,
 
 
 def _compile(model: ConditionalModel, batch: Batch, path: Path) -> None:
-    """Traces the function, and compiles the graph to a library.
+    tensors = batch.tensors()
+    layout = FlatLayout(model, len(tensors[0]))
+    inputs = (*layout.parameters(torch.zeros(layout.size)), *tensors)
+    compile_function(traced(model, batch), inputs, path, "the training step", "training")
+
+
+def compile_function(
+    function: Callable[..., tuple[Tensor, ...]],
+    inputs: tuple[Tensor, ...],
+    path: Path,
+    what: str,  # for the message of a failure
+    section: str,  # of the scale
+) -> None:
+    """Traces the function at these inputs, and compiles the graph to a library.
 
     torch._inductor.aot_compile takes the graph as it is; the public aoti_compile_and_package takes
     one that torch.export traced once more.
@@ -162,12 +183,9 @@ def _compile(model: ConditionalModel, batch: Batch, path: Path) -> None:
     from torch._inductor.package.package import package_aoti
     from torch.fx.experimental.proxy_tensor import make_fx
 
-    tensors = batch.tensors()
-    layout = FlatLayout(model, len(tensors[0]))
-    inputs = (*layout.parameters(torch.zeros(layout.size)), *tensors)
     with composed(), tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        graph = make_fx(traced(model, batch))(*inputs)
+        graph = make_fx(function)(*inputs)
         for node in graph.graph.nodes:
             node.meta.clear()  # each value has a mode of fake tensors of its own, which do not mix
         try:
@@ -175,10 +193,10 @@ def _compile(model: ConditionalModel, batch: Batch, path: Path) -> None:
                 files: Any = torch._inductor.aot_compile(graph, inputs, options=OPTIONS)
         except Exception as error:  # of many types
             raise CabenchError(
-                f"the training step cannot be compiled: {describe(error)}; with `compile: false` "
-                "under `training` in the scale it trains without"
+                f"{what} cannot be compiled: {describe(error)}; `compile: false` under "
+                f"`{section}` in the scale does without"
             ) from error
-        package = Path(folder) / "gradient.pt2"
+        package = Path(folder) / "library.pt2"
         package_aoti(str(package), files)
         shutil.copyfile(package, path)
 

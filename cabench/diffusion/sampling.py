@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from cabench.diffusion.process import STEPS, Process
 from cabench.errors import CabenchError
@@ -21,6 +21,7 @@ from cabench.runtime.devices import moved
 from cabench.runtime.images import to_uint8
 from cabench.runtime.rng import generator
 
+Network = Callable[..., Tensor]  # a ConditionalModel, or what is called as one
 USUAL = 200  # up to so many steps, diffusers' grids are right
 CLIPPED = -5.1  # log(alpha / sigma) of the first step; the cosine schedule starts at -inf
 
@@ -157,12 +158,12 @@ class Guide:
 
     def __init__(
         self,
-        model: nn.Module,
+        model: Network,
         guidance: float,
         streams: Streams,
         device: str,
         interval: tuple[float, float] = (0.0, 1.0),
-        weak: nn.Module | None = None,
+        weak: Network | None = None,
     ):
         self.model, self.weak, self.guidance, self.interval = model, weak, guidance, interval
         rows, index = distinct(streams)
@@ -196,7 +197,7 @@ class Guide:
 
 @torch.no_grad()
 def sample(
-    model: nn.Module,
+    model: Network,
     process: Process,
     streams: Callable[[Tensor], Streams],  # those of the samples at an index (b,)
     n: int,
@@ -206,7 +207,7 @@ def sample(
     steps: int = 20,
     guidance: float = 1.0,
     interval: tuple[float, float] | None = None,  # of t / 1000; None: all
-    weak: nn.Module | None = None,  # the guide; None: the model without its condition
+    weak: Network | None = None,  # the guide; None: the model without its condition
     batch: int = 250,
     device: str = "cpu",
     progress: Callable[[int], None] = lambda done: None,

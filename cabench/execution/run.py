@@ -17,8 +17,9 @@ from cabench.config.seeds import parse_seeds
 from cabench.config.study import ScaleFile, read_scale, read_study, with_run_options
 from cabench.data.reading import parse_options
 from cabench.diffusion import compiled
-from cabench.errors import CabenchError, DataMissing, listed, near, shown, unknown
+from cabench.errors import CabenchError, DataMissing, near, shown, unknown
 from cabench.execution import preflight
+from cabench.execution.compiling import uncompiled
 from cabench.execution.earlier import design, earlier_runs, in_order, seen_seeds
 from cabench.execution.executors import local
 from cabench.execution.executors.base import Pool
@@ -321,7 +322,7 @@ def _run(prepared: Prepared, console: Console) -> None:
         f"{address or prepared.device} ({prepared.executor})",
         soft_wrap=True,
     )
-    if text := uncompiled(prepared.plan, trials):
+    for text in uncompiled(prepared.plan, trials):
         console.print(text, soft_wrap=True)
     names = {trial.key: trial_name(trial, prepared.plan) for trial in trials}
     interim = Interim(prepared.run.manifest, prepared.run.records().values())
@@ -348,21 +349,6 @@ def _judged_by(planned: Plan) -> list[str]:
     for claim in planned.study.claims:
         names += claim.metric if isinstance(claim.metric, list) else [claim.metric]
     return list(dict.fromkeys(names))
-
-
-def uncompiled(planned: Plan, trials: Sequence[Trial]) -> str | None:
-    """Why training steps are not compiled although the scale asks for it, or None."""
-    arms = dict.fromkeys(trial.arm for trial in trials if not trial.spec.train.compiled)
-    if not arms or not planned.scale.training.compile:
-        return None
-    if len(arms) < len({trial.arm for trial in trials}):
-        return f"training steps of {listed(arms)} are not compiled: they are a plugin's"
-    if compiled.compiler() is None:
-        return (
-            "training steps are not compiled: no C++ compiler with OpenMP (g++, or the one that "
-            "CXX names)"
-        )
-    return "training steps are not compiled: that needs float32 on a CPU, without CABENCH_KERNELS"
 
 
 def trial_name(trial: Trial, planned: Plan) -> str:

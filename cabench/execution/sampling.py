@@ -13,8 +13,9 @@ import torch
 from cabench.data import Dataset
 from cabench.diffusion.batches import Data
 from cabench.diffusion.checkpoints import load, load_ema, save
+from cabench.diffusion.compiled_network import CompiledNetwork
 from cabench.diffusion.process import Process
-from cabench.diffusion.sampling import sample
+from cabench.diffusion.sampling import Network, sample
 from cabench.execution.assets import Decoder
 from cabench.metrics.scorer import REFERENCE, SampleScorer
 from cabench.planning.trials import Trial
@@ -62,11 +63,11 @@ class Sampler:
         if (cached := load(path)) is not None:
             return cached[0]["images"].numpy()
         train, sampling = self.trial.spec.train, self.trial.spec.sample
-        guide = None if guidance == 1 else self.guide
+        guide = None if guidance == 1 or self.guide is None else self._network(self.guide, scorer.n)
         rows = torch.from_numpy(scorer.rows)
         real = Data(self.dataset.split(scorer.reference), train.model.embedder.streams)
         images = sample(
-            load_ema(train.model, self.snapshot, self.device),
+            self._network(self.snapshot, scorer.n),
             Process(train.diffusion.prediction, train.diffusion.schedule),
             lambda index: real.streams_at(rows[index]),
             scorer.n,
@@ -76,7 +77,7 @@ class Sampler:
             steps=sampling.steps,
             guidance=guidance,
             interval=sampling.guidance_interval,
-            weak=None if guide is None else load_ema(train.model, guide, self.device),
+            weak=guide,
             batch=sampling.batch,
             device=self.device,
             progress=lambda n: self.progress("sample", n / scorer.n, f"guidance {guidance:g}"),
@@ -84,6 +85,14 @@ class Sampler:
         )
         save(path, {"images": images})
         return images.numpy()
+
+    def _network(self, snapshot: Path, n: int) -> Network:
+        """The averaged network of a snapshot, compiled where the spec says so."""
+        spec, sampling = self.trial.spec.train.model, self.trial.spec.sample
+        network = load_ema(spec, snapshot, self.device)
+        if sampling.compiled is None:
+            return network
+        return CompiledNetwork(network, spec, n, sampling.batch, self.store.cache)
 
     def score_split(self, scorer: SampleScorer) -> SplitScores:
         """Draw and score at the primary guidance; on the report split also at the swept ones."""

@@ -19,6 +19,14 @@ def each(streams: Streams, function: Callable[[Tensor], Tensor]) -> dict[str, Va
     }
 
 
+def tensors_of(streams: Streams) -> list[Tensor]:
+    """All tensors, in the order in which `each` goes through them."""
+    tensors: list[Tensor] = []
+    for value in streams.values():
+        tensors += value if isinstance(value, tuple) else [value]
+    return tensors
+
+
 def take(
     streams: Streams, index: Tensor | slice, device: str | torch.device = "cpu"
 ) -> dict[str, Values]:

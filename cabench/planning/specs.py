@@ -9,7 +9,7 @@ from cabench.config.scale import Scale
 from cabench.config.schema import Arm
 from cabench.cost import macs
 from cabench.data import resampling
-from cabench.diffusion import compiled, sampling, training
+from cabench.diffusion import compiled, compiled_network, sampling, training
 from cabench.diffusion.process import Process
 from cabench.metrics import probe
 from cabench.metrics.extractors.lite0 import lite0_fingerprint
@@ -52,7 +52,7 @@ def train_spec(
     return TrainSpec(
         recipe=training.RECIPE,
         **present(
-            compiled=compiled.VERSION if compiles and _is_compiled(scale, model, kernels) else None,
+            compiled=compiled.VERSION if compiles and _compiles_steps(scale) else None,
             kernels=kernels,
             text=data.text.spec if data.text else None,
             init_from=init_from,
@@ -76,23 +76,24 @@ def train_spec(
     )
 
 
-def _is_compiled(scale: Scale, model: ModelSpec, kernels: dict[str, str] | None) -> bool:
-    """Whether the scale asks for compiled steps and nothing stands against them.
+def _compiles_steps(scale: Scale) -> bool:
+    return scale.training.compile and scale.training.precision == "float32"
 
-    A plugin's code may not be traceable; it says so itself by `compiles = True`.
-    """
-    if not scale.training.compile or kernels or scale.training.precision != "float32":
-        return False
+
+def can_be_compiled(model: ModelSpec, kernels: dict[str, str] | None) -> bool:
+    """Whether a model's code can be traced: a plugin's says so itself by `compiles = True`."""
     parts = [(BACKBONES, model.backbone), *((METHODS, method) for method in model.methods)]
-    return all(
+    return not kernels and all(
         part.plugin is None or getattr(registry.get(part.kind), "compiles", False)
         for registry, part in parts
     )
 
 
-def sample_spec(scale: Scale) -> SampleSpec:
-    """What decides the samples of a trained network at this scale."""
-    options = scale.sampling.model_dump(exclude={"guidance", "sweep"}, exclude_none=True)
+def sample_spec(scale: Scale, compiles: bool = False) -> SampleSpec:
+    """What decides the samples of a trained network; `compiles`: it could be compiled here."""
+    options = scale.sampling.model_dump(exclude={"guidance", "sweep", "compile"}, exclude_none=True)
+    if compiles and scale.sampling.compile:
+        options["compiled"] = compiled_network.VERSION
     process = Process(scale.diffusion.prediction, scale.diffusion.schedule)
     version = sampling.version(process, scale.sampling.sampler, scale.sampling.steps)
     if version > 1:

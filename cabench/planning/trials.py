@@ -21,7 +21,7 @@ from cabench.planning.combinations import check_arms, check_scale
 from cabench.planning.data import DataRef, choose_data, find_data, on_data
 from cabench.planning.models import ResolvedModel, network_of, resolve_models
 from cabench.planning.settings import check_settings
-from cabench.planning.specs import present, sample_spec, score_spec, train_spec
+from cabench.planning.specs import can_be_compiled, present, sample_spec, score_spec, train_spec
 from cabench.planning.weights import find_weights
 from cabench.plugins import Plugin
 from cabench.records.schema import (
@@ -37,6 +37,7 @@ from cabench.records.schema import (
     SearchResult,
 )
 from cabench.records.spec import (
+    SampleSpec,
     ScoreSpec,
     TrainSpec,
     TrialSpec,
@@ -161,6 +162,8 @@ def plan(
     further = {arm: list(further) for arm, further in (further_seeds or {}).items()}
     every = [*seeds, *(seed for one in further.values() for seed in one)]
     score = score_spec(scale, data)
+    specs = {name: models[name].spec for name in arms}
+    compiled = {name: compiles and can_be_compiled(spec, kernels) for name, spec in specs.items()}
     trials = [
         _trial(
             name,
@@ -168,8 +171,9 @@ def plan(
             scale=scale,
             data=data,
             train=train_spec(
-                study.arms[name], seed, scale, data, models[name].spec, kernels, compiles, weights
+                study.arms[name], seed, scale, data, specs[name], kernels, compiled[name], weights
             ),
+            sample=sample_spec(scale, compiled[name]),
             score=score,
             plugins=plugins,
         )
@@ -214,6 +218,7 @@ def _trial(
     scale: Scale,
     data: DataRef,
     train: TrainSpec,
+    sample: SampleSpec,
     score: ScoreSpec,
     plugins: tuple[Plugin, ...],
 ) -> Trial:
@@ -221,7 +226,7 @@ def _trial(
     spec = TrialSpec(
         train=train,
         images=scale.training.images,
-        sample=sample_spec(scale),
+        sample=sample,
         guidance=scale.sampling.guidance,
         sweep=tuple(sweep.guidance) if seed < sweep.seeds else (),
         score=score,

@@ -252,6 +252,7 @@ class SampleSpec(Frozen):
     sampler_version: int | None = None  # where it is above 1
     guidance_interval: tuple[float, float] | None = None  # of t / 1000; unset: all of it
     autoguidance: int | None = None  # images seen by the guide; unset: classifier-free guidance
+    compiled: int | None = None  # version of the compiled network; unset: each operation by itself
 
 
 class MetricVersion(Frozen):
