@@ -7,7 +7,7 @@
 parameter by parameter. `diffusers` is DiTTransformer2DModel, which embeds the condition in every
 block. `native` is cabench's DiT with adaLN-Zero; `native+dw` and `can-3` are the arms of the
 studies, with a depthwise convolution. cabench trains `--stack` seeds together, compiled, as scale
-`quick` does, and samples by a compiled network, as scale `cpu` does, and by an eager one; all speeds
+`quick` does, and samples by a compiled network, as scale `cpu` does, and by an eager one. Speeds
 are images per second of processor time on one thread.
 """
 

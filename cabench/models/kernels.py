@@ -235,6 +235,16 @@ def _depthwise_taps(x: Tensor, weight: Tensor, bias: Tensor | None, grid: Grid) 
     return y if bias is None else y + bias
 
 
+def take_kernels(weight: Tensor, index: Tensor) -> Tensor:
+    """From the kernels (K, C, 1, k, k) of K conditions to those of B samples, at `index` (B,).
+
+    Composed, whole rows of C numbers are copied, in the order in which `taps` reads them.
+    """
+    if not is_composed():
+        return weight[index]
+    return _written(weight.movedim(1, -1))[index].movedim(-1, 1)
+
+
 class _Taps(Function):
     """x (B, H, W, C), weight (B or 1, C, k, k) -> (B, H, W, C), with few operations in the graph.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -11,7 +11,12 @@ from torch import Tensor, nn
 
 
 class Operation:
-    """What a method does at one site for one batch. Several operations at a site add up."""
+    """What a method does at one site for one batch. Several operations at a site add up.
+
+    With `index` (B,), `weight` returns the weights of K conditions, and sample i has index[i]'s.
+    """
+
+    index: Tensor | None = None
 
     def weight(self, static: Tensor) -> Tensor | None:
         """The weight (B, *static) to add to the layer's static one, or None."""
@@ -35,8 +40,9 @@ class DenseDelta(Operation):
     """keep * W + W_c: a generated weight per sample, added to the static one (CAN, section 3)."""
 
     # fmt: off
-    delta: Tensor               # W_c: (B, *static), or (1, *static), the same for all samples
-    keep: Tensor | None = None  # (B,): the factor of W; None: 1
+    delta: Tensor                   # W_c: (K, *static), or (1, *static), the same for all samples
+    keep: Tensor | None = None      # (K,): the factor of W; None: 1
+    index: Tensor | None = None     # (B,): each sample's condition; None: K = B
     # fmt: on
 
     def weight(self, static: Tensor) -> Tensor:
@@ -46,9 +52,8 @@ class DenseDelta(Operation):
         return torch.addcmul(self.delta, factors, static)
 
     def take(self, index: Tensor) -> DenseDelta:
-        same_for_all = len(self.delta) == 1
-        keep = None if self.keep is None else self.keep[index]
-        return DenseDelta(self.delta if same_for_all else self.delta[index], keep)
+        """With the index: the static weight is added to K weights instead of B."""
+        return self if len(self.delta) == 1 else replace(self, index=index)
 
 
 @dataclass(frozen=True)

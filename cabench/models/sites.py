@@ -27,6 +27,7 @@ from cabench.models.kernels import (
     conditional_depthwise,
     conditional_linear,
     static_depthwise,
+    take_kernels,
 )
 from cabench.models.operations import Branch, Conditioning, Operation
 
@@ -61,12 +62,20 @@ class SiteLayer(nn.Module):
 
     def weight_for(self, operations: Iterable[Operation]) -> Tensor:
         """The static weight, or (B, *weight) if an operation adds a weight per sample."""
+        changes = [(operation.weight(self.weight), operation.index) for operation in operations]
+        changes = [(weight, index) for weight, index in changes if weight is not None]
+        index = next((index for _, index in changes if index is not None), None)
+        if index is not None and any(i is None and len(w) > 1 for w, i in changes):
+            changes = [(w if i is None else self.taken(w, i), None) for w, i in changes]
+            index = None
         weight = self.weight
-        for operation in operations:
-            delta = operation.weight(self.weight)
-            if delta is not None:
-                weight = weight + delta
-        return weight
+        for change, _ in changes:
+            weight = weight + change
+        return weight if index is None else self.taken(weight, index)
+
+    def taken(self, weight: Tensor, index: Tensor) -> Tensor:
+        """The weights (B, *weight) of the conditions at `index`, from those of K conditions."""
+        return weight[index]
 
     def add_outputs(self, y: Tensor, x: Tensor, operations: Iterable[Operation]) -> Tensor:
         for operation in operations:
@@ -128,6 +137,9 @@ class SiteDepthwise(SiteLayer):
         self.grid = grid
         self.weight = parameter(channels, 1, kernel, kernel, init=init)
         self.bias = parameter(channels, init="zeros") if bias else None
+
+    def taken(self, weight: Tensor, index: Tensor) -> Tensor:
+        return take_kernels(weight, index)
 
     def forward(self, x: Tensor, cond: Conditioning) -> Tensor:
         operations = self.operations(cond)
