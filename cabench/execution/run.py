@@ -286,7 +286,7 @@ def execute(prepared: Prepared) -> Prepared:
         raise DataMissing(prepared.plan.data.missing)
     prepared.store.check_folders()
     console = screen()
-    preflight.check(prepared.plan, prepared.remaining.arms)
+    preflight.check(prepared.plan, prepared.remaining.arms, prepared.store.cache)
     if prepared.remaining.searches:
         outcomes = _search(prepared, console)
         planned, remaining = what_remains(
