@@ -37,9 +37,9 @@ def grid(
     """Write a PNG: a block of rows per arm, a column per class, enlarged without smoothing.
 
     `samples[arm]`, `real` and `maps[stream]`: (k, C, H, W) uint8, C 1, 3 or 4; maps are those of
-    the real images, below them; `labels`: the k class names, the same for all arms; `rows`: the names
-    of a block's rows, such as styles. Image i is at the same place in every block; an arm without
-    samples has empty cells. Many arms stand in parts side by side, with the real images on top of
+    the real images, below them; `labels`: the k class names, the same for all arms; `rows`: the
+    names of a block's rows, such as styles. Image i is at the same place in every block; an arm
+    without samples has empty cells. Many arms stand in parts side by side, with the real images on top of
     each part.
     """
     top: Blocks = [(REAL, real)] if real is not None else []
