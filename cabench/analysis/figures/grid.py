@@ -39,8 +39,8 @@ def grid(
     `samples[arm]`, `real` and `maps[stream]`: (k, C, H, W) uint8, C 1, 3 or 4; maps are those of
     the real images, below them; `labels`: the k class names, the same for all arms; `rows`: the
     names of a block's rows, such as styles. Image i is at the same place in every block; an arm
-    without samples has empty cells. Many arms stand in parts side by side, with the real images on top of
-    each part.
+    without samples has empty cells. Many arms stand in parts side by side, with the real images on
+    top of each part.
     """
     top: Blocks = [(REAL, real)] if real is not None else []
     top += (maps or {}).items()
