@@ -172,9 +172,9 @@ def cores() -> int:
 def prepare(
     study: Path, options: Options, further_seeds: Mapping[str, Sequence[int]] | None = None
 ) -> Prepared:
-    """Plan the study and find what remains to be done. Trains nothing, and writes nothing but
-    decoded images to the cache.
+    """Plan the study and find what remains to be done.
 
+    Trains nothing, and writes nothing but decoded images, to the cache.
     `further_seeds` are those that later looks added, by arm.
     """
     _check_executor(options)
