@@ -33,8 +33,8 @@ def show_published(path: Path | None, pdf: Path | None = None, plugins: Iterable
 
     With plugins, print what their methods add to the published sizes instead.
     """
-    if plugins := read_plugins(plugins):
-        return show_methods(plugins)
+    if own := read_plugins(plugins):
+        return show_methods(own)
     counts = rows()
     console = wide_screen()
     table = Table(box=None, pad_edge=False, header_style="bold")
