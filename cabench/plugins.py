@@ -220,6 +220,18 @@ def _place(file: Source, entry: Any) -> str:
     return f"{file.path}:{next((n.lineno for n in nodes if n.name == name), 1)}"
 
 
+def place_of(error: BaseException) -> str | None:
+    """'my_idea.py:12: NameError: ...' of an error that a loaded plugin's code raised, or None."""
+    loaded = [module for name, module in sys.modules.items() if name.startswith(PREFIX)]
+    files = {getattr(module, "__file__", None) for module in loaded}
+    files |= {source.path for source, _ in _BESIDE.modules.values()}
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename in files]
+    if not frames:
+        return None
+    text = traceback.format_exception_only(error)[-1].strip()
+    return f"{frames[-1].filename}:{frames[-1].lineno}: {cut(text, 300)}"
+
+
 def _located(plugin: Plugin, error: BaseException) -> str:
     """'my_idea.py:12: NameError: ...'."""
     if isinstance(error, SyntaxError) and (error.filename or plugin.path) in plugin.files:

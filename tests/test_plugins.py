@@ -146,3 +146,20 @@ print([r.kind for r in REGISTRIES if r.contract is None])
 """
     process = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert process.stdout.strip() == "[]", process.stdout + process.stderr
+
+
+def test_macs_of_a_plugins_method_beside_published_models():
+    code, out, err = cabench("macs", "--plugin", ROOT / "examples/gated_kernels.py")
+    rows = [line.split() for line in out.splitlines() if line.startswith("gated_kernels")]
+    assert code == 0 and not err
+    assert [row[1] for row in rows] == ["CaT-B0", "DiT-S/2", "U-ViT-S/2"]
+    # 12 blocks: 1,536 gains from 384; static and gated 3x3 of 256 tokens with 1,536 channels
+    expected = 12 * (384 * 1536 + 2 * 9 * 256 * 1536) / 1e9
+    assert float(rows[1][4]) == pytest.approx(expected, abs=0.0006)
+
+
+def test_macs_of_a_plugin_without_a_method(tmp_path):
+    source = "from cabench.registry import DATASETS\n\n\n@DATASETS.register('d')\ndef d(): pass\n"
+    path = write(tmp_path / "mine.py", source)
+    code, _, err = cabench("macs", "--plugin", path)
+    assert code == 2 and err == f"cabench: --plugin: {path}: it registers no method\n"

@@ -387,6 +387,7 @@ def schema(
 
 @app.command()
 def macs(
+    plugin: options.Plugins = None,
     csv: Annotated[
         Path | None, typer.Option(callback=options.output_file, help="Also write a CSV file")
     ] = None,
@@ -397,4 +398,4 @@ def macs(
     """Compare parameters and MACs of published models with the published figures."""
     from cabench.commands.macs import show_published
 
-    raise typer.Exit(show_published(csv, pdf))
+    raise typer.Exit(show_published(csv, pdf, plugin or ()))

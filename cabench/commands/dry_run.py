@@ -39,7 +39,7 @@ class ArmEstimate:
 
 
 def show_plan(prepared: Prepared) -> int:
-    """Print trials, cost and time, write nothing, and return the exit code."""
+    """Print trials, cost and time, and return the exit code; only decoded images are written."""
     console = screen()
     study, scale = prepared.plan.study, prepared.plan.scale
     # steps are timed on the device that trains; a CPU can't time those of an absent GPU

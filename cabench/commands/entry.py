@@ -36,6 +36,12 @@ def main() -> None:
         code = exit_code()
     except OSError as error:  # a full disk, a directory without permission
         _stop(disk_fault(error, resumable=words[0] == "run"))
+    except Exception as error:
+        from cabench.plugins import place_of
+
+        if (text := place_of(error)) is None:
+            raise
+        _stop(text)
     sys.exit(code)
 
 

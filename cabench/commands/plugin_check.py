@@ -9,12 +9,10 @@ import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import numpy as np
-
-from cabench import metrics
 from cabench.config.schema import Arm
-from cabench.data import SPLITS, Dataset, load_dataset
+from cabench.data import Dataset, contract, load_dataset, options_model
 from cabench.errors import CabenchError, describe, listed
+from cabench.metrics import first_scores
 from cabench.planning.models import Network, resolve_models
 from cabench.plugins import load_plugins, read_plugins
 from cabench.registry import (
@@ -29,7 +27,6 @@ from cabench.registry import (
 from cabench.runtime.console import screen
 
 DATA = "digits"
-SAMPLES = 110  # of real images that a metric scores
 Line = tuple[bool, str]  # whether it is as it must be, and what was seen
 
 
@@ -117,44 +114,21 @@ def _backbone(name: str, cache: Path) -> Iterator[Line]:
 
 
 def _metric(name: str, cache: Path) -> Iterator[Line]:
-    metric = METRICS.get(name)
-    if metric.needs == "model":
-        yield from _model_metric(name)
-        return
+    """The metric on digits, or on an untrained network."""
     dataset = load_dataset(DATA)
-    n = max(SAMPLES, metric.min_samples)
-    scorer = metrics.SampleScorer(dataset, n, cache, metrics=[name])
-    real = scorer.floor()[name]
-    shape = (n, *dataset.shape)
-    noise = np.random.RandomState(0).randint(0, 256, shape).astype(np.uint8)
-    noisy = scorer.score(noise, scorer.labels)[name]
-    seen = f"{real:.4g} of {n} real images, {noisy:.4g} of noise"
-    finite = math.isfinite(real) and math.isfinite(noisy)
-    yield finite, seen if finite else f"expected finite numbers, got {seen}"
-    if finite:
-        worse = noisy < real if metric.higher_is_better else noisy > real
-        word = "higher" if metric.higher_is_better else "lower"
-        yield (
-            True,
-            f"{word} is better: noise is {'worse' if worse else 'NOT worse'} than real images",
-        )
-
-
-def _model_metric(name: str) -> Iterator[Line]:
-    from cabench.diffusion.process import Process
-    from cabench.models.model import build_initialised
-
-    spec = resolve_models({"arm": Arm(methods=["native"])}, _network("dit"))["arm"].spec
-    values = METRICS.get(name).compute(
-        build_initialised(spec, 0).eval(),
-        Process("v", "cosine"),
-        load_dataset(DATA),
-        {"images": 50, "bins": 5, "repeats": 1},
-        "cpu",
-    )
-    finite = all(math.isfinite(value) for value in values.values())
-    yield name in values, f"returns {listed(values)}"
-    yield finite, f"finite on an untrained network: {finite}"
+    if METRICS.get(name).needs == "model":
+        spec = resolve_models({"arm": Arm(methods=["native"])}, _network("dit"))["arm"].spec
+        values = first_scores.of_network(name, dataset, spec)
+        finite = all(math.isfinite(value) for value in values.values())
+        yield name in values, f"returns {listed(values)}"
+        yield finite, f"finite on an untrained network: {finite}"
+        return
+    scores = first_scores.of_images(name, dataset, first_scores.samples(name), cache)
+    yield scores.finite, scores.text
+    if scores.finite:
+        word = "higher" if scores.higher_is_better else "lower"
+        noise = "worse" if scores.noise_is_worse else "NOT worse"
+        yield True, f"{word} is better: noise is {noise} than real images"
 
 
 # ---- data ---------------------------------------------------------------------------------------
@@ -162,25 +136,18 @@ def _model_metric(name: str) -> Iterator[Line]:
 
 def _dataset(name: str, cache: Path) -> Iterator[Line]:
     """The source with its default options, loaded twice."""
-    first, again = load_dataset(name), load_dataset(name)
+    fields = options_model(name).model_fields
+    if needed := [option for option, field in fields.items() if field.is_required()]:
+        how = " ".join(f"-o {option}=..." for option in needed)
+        yield True, f"it needs options: cabench data check {name} --plugin FILE {how}"
+        return
+    load = DATASETS.get(name)
+    first, again = load(), load()
+    if not isinstance(first, Dataset):
+        yield False, contract.fault(first) or ""
+        return
     yield first.fingerprint == again.fingerprint, "the same content when it is loaded again"
-    for split in SPLITS:
-        yield from _split(first, split)
-
-
-def _split(dataset: Dataset, name: str) -> Iterator[Line]:
-    split = dataset.split(name)
-    images = split.images
-    valid = images.dtype == np.uint8 and images.ndim == 4 and images.shape[1:] == dataset.shape
-    yield valid, f"{name}: images {images.shape} {images.dtype}, expected (N, C, H, W) uint8"
-    for stream, values in split.streams.items():
-        classes = len(dataset.classes.get(stream, []))
-        inside = values.shape == (len(split),) and bool(((values >= 0) & (values < classes)).all())
-        yield inside, f"{name}: {len(values)} values of '{stream}' below {classes} (its classes)"
-    for stream, maps in split.maps.items():
-        fits = maps.shape[::2] == images.shape[::2] and maps.shape[3:] == images.shape[3:]
-        text = f"{name}: maps '{stream}' {maps.shape} {maps.dtype}, expected images' N, H, W, uint8"
-        yield maps.dtype == np.uint8 and maps.ndim == 4 and fits, text
+    yield from contract.lines(first)
 
 
 CHECKS: dict[str, Callable[[str, Path], Iterator[Line]]] = {

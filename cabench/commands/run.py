@@ -19,7 +19,7 @@ from cabench.records.runs import DEFAULT_SCALE, Run, find_run
 from cabench.records.schema import ManifestDesign
 from cabench.records.store import reference
 from cabench.runtime.cache import RESULTS
-from cabench.runtime.console import screen
+from cabench.runtime.console import screen, to_the_end
 
 
 def run_study(
@@ -35,12 +35,20 @@ def run_study(
     each with or without a directory: 'wandb', 'tensorboard=DIR'.
     """
     trackers = [check_log(text) for text in logs]
-    show_seeds(options, dry_run)
-    prepared = prepare(study, options)
     if dry_run:
         from cabench.commands.dry_run import show_plan
 
-        return show_plan(prepared)
+        show_seeds(options, always=True)
+        return show_plan(prepare(study, options))
+    with to_the_end():
+        return _run(study, options, trackers, budget)
+
+
+def _run(
+    study: Path, options: Options, trackers: Sequence[tuple[str, Path | None]], budget: float | None
+) -> int:
+    show_seeds(options)
+    prepared = prepare(study, options)
     if prepared.remaining.trials and not options.use_reference:
         show_reference(prepared, screen())
     if options.until_resolved:

@@ -6,6 +6,7 @@ a results directory names is executed: plugins are given by --plugin.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -196,8 +197,17 @@ class Scored:
 
 
 def _score(trial: Sampled, scorer: metrics.SampleScorer) -> Scored:
-    scores = scorer.score(trial.images, scorer.labels)
-    return Scored(trial.key, scores, scorer.floor(), scorer.protocol)
+    scores, floor = scorer.score(trial.images, scorer.labels), scorer.floor()
+    require_finite(scores)
+    require_finite(floor)
+    return Scored(trial.key, scores, floor, scorer.protocol)
+
+
+def require_finite(scores: dict[str, float]) -> None:
+    """CabenchError names the first score that is not a finite number."""
+    for name, value in scores.items():
+        if not math.isfinite(value):
+            raise CabenchError(f"metric '{name}': expected a finite number, got {value}")
 
 
 def write_scores(run: Run, chosen: list[str], scored: list[Scored]) -> list[Path]:

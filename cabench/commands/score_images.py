@@ -17,7 +17,7 @@ from cabench import metrics
 from cabench.analysis import tables
 from cabench.analysis.formatting import NONE, decimals
 from cabench.analysis.summary import FLOOR, Cell, Column, Row, TextTable
-from cabench.commands.score import named_metrics
+from cabench.commands.score import named_metrics, require_finite
 from cabench.config.study import read_scale
 from cabench.data import Dataset, load_dataset
 from cabench.data.decoded import Fit
@@ -237,6 +237,8 @@ class _Against:
 
     def _scores(self, scorer: metrics.SampleScorer, images: np.ndarray) -> list[Score]:
         values, floor = scorer.score(images, scorer.labels), scorer.floor()
+        require_finite(values)
+        require_finite(floor)
         scores = []
         for name, metric in scorer.metrics.items():
             scores.append(

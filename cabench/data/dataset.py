@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from cabench.data.shards import Shards
-from cabench.errors import CabenchError, near
+from cabench.errors import CabenchError, listed, near
 from cabench.text.features import Encoded
 
 SPLITS = ("generator-train", "judge-train", "report")
@@ -95,6 +95,11 @@ class Dataset:
     # fmt: on
 
     def __post_init__(self) -> None:
+        if any(name not in self.splits for name in SPLITS):
+            raise CabenchError(
+                f"data set '{self.name}': expected the splits {listed(SPLITS)}, got "
+                f"{listed(self.splits)}"
+            )
         if not self.fingerprint:
             object.__setattr__(self, "fingerprint", fingerprint(self.splits, self.classes))
 

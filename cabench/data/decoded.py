@@ -28,6 +28,8 @@ from cabench.runtime.sealed import Corrupted, load_or_make
 VERSION = 2  # of the decoding; part of the cache's key
 
 Fit = Literal["crop", "pad", "stretch"]
+Channels = Literal[1, 3, 4]  # grey, RGB, RGB and opacity
+MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 
 
 def load(catalogue: Catalogue) -> Dataset:
@@ -151,16 +153,16 @@ def unreadable(name: str, source: str, error: Exception) -> DataMissing:
 def to_array(image: Image.Image, pixels: Pixels) -> np.ndarray:
     """(C, H, W) uint8 from an image; ValueError for values that `to_8_bit` refuses.
 
-    The image is scaled to 8 bit, composited on the background, converted to C channels, and resized
-    as `pixels.fit` says; one of the right size keeps its pixels.
+    The image is scaled to 8 bit, composited on the background unless C is 4, converted to C
+    channels, and resized as `pixels.fit` says; one of the right size keeps its pixels.
     """
     channels, height, width = pixels.shape
     image = to_8_bit(image)
-    if image.has_transparency_data:
+    if image.has_transparency_data and channels != 4:
         image = image.convert("RGBA")
         behind = Image.new("RGBA", image.size, pixels.background)
         image = Image.alpha_composite(behind, image)
-    image = image.convert("RGB" if channels == 3 else "L")
+    image = image.convert(MODES[channels])
     image = FITS[pixels.fit](image, pixels)
     return np.asarray(image).reshape(height, width, channels).transpose(2, 0, 1)
 
@@ -172,7 +174,8 @@ def _crop(image: Image.Image, pixels: Pixels) -> Image.Image:
 
 def _pad(image: Image.Image, pixels: Pixels) -> Image.Image:
     """The longer side is resized to fit, the shorter one padded on both sides."""
-    return ImageOps.pad(image, pixels.size, pixels.resampling, color=pixels.background)
+    border = pixels.background if image.mode != "RGBA" else (0, 0, 0, 0)  # transparent
+    return ImageOps.pad(image, pixels.size, pixels.resampling, color=border)
 
 
 def _stretch(image: Image.Image, pixels: Pixels) -> Image.Image:

@@ -119,6 +119,10 @@ def encode(
 
     UnreadableImages lists all images that cannot be read, unless they are to be skipped.
     """
+    if (channels := job.catalogue.shape[0]) not in (1, 3):
+        raise CabenchError(
+            f"{job.catalogue.name}: a VAE takes images of 1 or 3 channels, got {channels}"
+        )
     content = job.content
     job.out.mkdir(parents=True, exist_ok=True)
     try:

@@ -73,7 +73,7 @@ def _folder(top: Path, shape: Shape | None, classes: Sequence[str], fit: Fit | N
     if shape is None:
         width, height = _size(top / names[0])
         shape = (3, height, width)
-    pixels = Pixels((3, shape[1], shape[2]), fit or "crop")
+    pixels = _pixels(shape, fit)
     labels, unlabelled = folder_labels(names, classes)
 
     def read_one(_: str, row: int) -> np.ndarray:
@@ -158,7 +158,7 @@ def _npz(path: Path, shape: Shape | None, classes: Sequence[str], fit: Fit | Non
         raise CabenchError(f"{path}: arr_0: no images")
     height, width = images.shape[1:3]
     shape = shape or (3, height, width)
-    pixels = Pixels((3, shape[1], shape[2]), fit or "crop")
+    pixels = _pixels(shape, fit)
     if fit is None and (width, height) != pixels.size:
         raise CabenchError(_other_size(f"{path}: arr_0", (width, height), pixels.size))
     labels, unlabelled = _npz_labels(path, arrays.get("arr_1"), len(images), classes)
@@ -206,9 +206,14 @@ def _other_size(where: str, actual: tuple[int, int], expected: tuple[int, int]) 
     )
 
 
+def _pixels(shape: Shape, fit: Fit | None) -> Pixels:
+    """How images are read for a data set of this shape: with opacity if it has that, else RGB."""
+    return Pixels((max(3, shape[0]), shape[1], shape[2]), fit or "crop")
+
+
 def _channels(image: np.ndarray, shape: Shape, where: str) -> np.ndarray:
-    """An RGB image (3, H, W) with as many channels as `shape`; grey must look grey."""
-    if shape[0] == 3:
+    """An image (3 or 4, H, W) with as many channels as `shape`; grey must look grey."""
+    if len(image) == shape[0]:
         return image
     if (image != image[:1]).any():
         raise CabenchError(f"{OPTION}: {where}: expected grey, as the data set is, got colours")

@@ -3,8 +3,9 @@
 A line is a JSON object. `file_name` is an image's path relative to the file's folder. The key
 `text` holds a caption or a list of captions. Of the other keys, one whose values are all text or
 whole numbers is a label; one whose values are all numbers, or all lists of as many numbers, is a
-stream of numbers. A key such as `edges_file_name` names a map of each image, relative to the same
-folder: the stream `edges`.
+stream of numbers. Lists of labels, several an image, are one, too: a number per label, 1 where the
+image has it and 0 elsewhere. A key such as `edges_file_name` names a map of each image, relative to
+the same folder: the stream `edges`.
 """
 
 from __future__ import annotations
@@ -12,14 +13,14 @@ from __future__ import annotations
 import json
 import posixpath
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from cabench.data.listing import METADATA
 from cabench.data.vectors import as_row, is_vector
-from cabench.errors import cut, one_line, shown
+from cabench.errors import cut, listed, one_line, shown
 from cabench.runtime.files import is_special
 from cabench.runtime.validation import NAME
 from cabench.text.features import STREAM
@@ -70,6 +71,14 @@ def read_columns(top: str, files: Sequence[str]) -> Columns:
                 if key != FILE_NAME and value is not None:
                     named = key.endswith(OF_MAP) and isinstance(value, str)
                     values.setdefault(key, {})[image] = _beside(file, value) if named else value
+    sets = {
+        key: column
+        for key, column in values.items()
+        if key not in (STREAM, LABEL)
+        and not key.endswith(OF_MAP)
+        and are_label_sets(column.values())
+    }
+    values |= {key: several_hot(column) for key, column in sets.items()}
     reasons = {
         key: unusable_maps(key, column.values(), values)
         if key.endswith(OF_MAP)
@@ -89,6 +98,12 @@ def read_columns(top: str, files: Sequence[str]) -> Columns:
             f"{METADATA}: the key {shown(key)} is ignored: {reason}"
             for key, reason in reasons.items()
             if reason
+        ]
+        + [
+            f"{METADATA}: the key {shown(key)} has several labels an image: a stream of "
+            f"{len(names := set_names(column))} numbers, in the order {listed(names)}"
+            for key, column in sets.items()
+            if not reasons[key]
         ],
         problems=list(map(one_line, problems)),
     )
@@ -135,6 +150,8 @@ def unusable(key: str, values: Iterable[Any]) -> str:
         return f"number {constant[0]} of it is the same for all images" if constant else ""
     is_valid, expected = KINDS.get(key, (_is_label, LABELS))
     wrong = [value for value in values if not is_valid(value)]
+    if wrong and key == LABEL and are_label_sets(values):
+        return "several labels an image need a key of another name, such as 'labels'"
     return f"expected {expected}, got {shown(wrong[0])}" if wrong else ""
 
 
@@ -156,6 +173,30 @@ def is_numeric(values: Iterable[Any]) -> bool:
     return all(map(is_vector, values)) and len(lengths) == 1 and not all(map(_is_label, values))
 
 
+def are_label_sets(values: Iterable[Any]) -> bool:
+    """Whether values are lists of text or whole numbers, some of them text or not of one length."""
+    values = list(values)
+    if not all(isinstance(value, list) and all(map(_is_label, value)) for value in values):
+        return False
+    return any(values) and not is_numeric(values)
+
+
+def set_names(column: Mapping[str, list[str | int]]) -> list[str]:
+    """The distinct labels that not all lists have, as `label_names` orders them."""
+    lists = list(map(set, column.values()))
+    return label_names(set().union(*lists) - set.intersection(*lists))
+
+
+def several_hot(column: Mapping[str, list[str | int]]) -> dict[str, list[int]]:
+    """Each image's labels as a number per label of `set_names`: 1 where it has it, else 0."""
+    names = set_names(column)
+    return {
+        image: [int(name in chosen) for name in names]
+        for image, labels in column.items()
+        for chosen in [set(map(str, labels))]
+    }
+
+
 def _is_label(value: Any) -> bool:
     return isinstance(value, str | int) and not isinstance(value, bool)
 
@@ -165,7 +206,7 @@ def _is_caption(value: Any) -> bool:
     return bool(several) and all(isinstance(text, str) for text in several)
 
 
-LABELS = "text or whole numbers, or numbers or lists of as many numbers"
+LABELS = "text or whole numbers, or lists of them, or numbers or lists of as many numbers"
 KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     STREAM: (_is_caption, "a caption or a list of captions"),
 }

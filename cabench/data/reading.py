@@ -10,10 +10,11 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, create
 
 from cabench.config.yaml import Document
 from cabench.data.catalogue import OPENERS, Catalogue, catalogue_of
+from cabench.data.contract import fault
 from cabench.data.dataset import Dataset
 from cabench.data.listing import is_utf8
-from cabench.errors import CabenchError, cut, shown
-from cabench.registry import DATASETS
+from cabench.errors import CabenchError, cut, describe, shown
+from cabench.registry import DATASETS, plugin_of
 from cabench.runtime.validation import first_fault, validate
 
 Source = Callable[..., Dataset]
@@ -33,15 +34,31 @@ def options_model(name: str) -> type[BaseModel]:
 
 
 def load_dataset(name: str, **options: Any) -> Dataset:
-    """The data set of the source `name`; DataMissing if its files are absent or unreadable."""
-    return DATASETS.get(name)(**checked(name, options))
+    """The data set of the source `name`; DataMissing if its files are absent or unreadable.
+
+    CabenchError where a plugin's source fails, or what it returns is not as a data set must be.
+    """
+    source: Source = DATASETS.get(name)
+    options = checked(name, options)
+    if plugin_of(source) is None:
+        return source(**options)
+    try:
+        dataset = source(**options)
+        problem = fault(dataset)
+    except (CabenchError, OSError):
+        raise
+    except (Exception, SystemExit) as error:  # whatever a plugin's code raises
+        problem = describe(error)
+    if problem:
+        raise CabenchError(f"data set '{name}': {problem}")
+    return dataset
 
 
 def open_catalogue(name: str, **options: Any) -> Catalogue:
     """The catalogue of the source `name`; decodes nothing where images are single files."""
-    source: Source = DATASETS.get(name)
-    options = checked(name, options)
-    return OPENERS[name](**options) if name in OPENERS else catalogue_of(source(**options))
+    if name in OPENERS:
+        return OPENERS[name](**checked(name, options))
+    return catalogue_of(load_dataset(name, **options))
 
 
 def checked(name: str, options: dict[str, Any]) -> dict[str, Any]:

@@ -34,6 +34,8 @@ def as_row(value: Any) -> list[float]:
 def standardised(source: str, vectors: Mapping[str, Vectors]) -> dict[str, Vectors]:
     """Each split's vectors (N, D) with mean 0 and standard deviation 1 over generator-train.
 
+    A number that is 0 or 1 everywhere, such as whether an image has a label, becomes -1 or 1: a
+    rare 1 would lie many deviations away, where the embedding's waves repeat themselves.
     DataMissing if a number is the same for all of its images.
     """
     scaled: dict[str, Vectors] = {split: {} for split in vectors}
@@ -45,6 +47,9 @@ def standardised(source: str, vectors: Mapping[str, Vectors]) -> dict[str, Vecto
                 f"{source}: {name}: number {constant[0] + 1} of {len(mean)} is "
                 f"{mean[constant[0]]:g} for all images of '{SPLITS[0]}'; a condition must vary"
             )
+        parts = [part[name] for part in vectors.values()]
+        binary = np.logical_and.reduce([((p == 0) | (p == 1)).all(axis=0) for p in parts])
+        mean, deviation = np.where(binary, 0.5, mean), np.where(binary, 0.5, deviation)
         for split, part in vectors.items():
             scaled[split][name] = ((part[name] - mean) / deviation).astype(np.float32)
     return scaled

@@ -94,11 +94,13 @@ def _write_mapped(path: Path, samples: Samples, stream: str) -> dict[str, Any]:
 
 
 def _like(maps: np.ndarray, images: np.ndarray) -> np.ndarray:
-    """Maps (n, C, H, W) with as many channels as the images: repeated, or their mean."""
+    """Maps (n, C, H, W) with as many channels as the images: repeated, or their mean; opaque."""
     if maps.shape[1] == images.shape[1]:
         return maps
     grey = np.rint(maps.mean(axis=1, keepdims=True)).astype(np.uint8)
-    return np.repeat(grey, images.shape[1], axis=1)
+    like = np.repeat(grey, images.shape[1], axis=1)
+    like[:, 3:] = 255
+    return like
 
 
 def halved_to_fit(images: np.ndarray) -> np.ndarray:

@@ -173,8 +173,9 @@ def cores() -> int:
 def prepare(
     study: Path, options: Options, further_seeds: Mapping[str, Sequence[int]] | None = None
 ) -> Prepared:
-    """Plan the study and find what remains to be done. Trains nothing, writes nothing.
+    """Plan the study and find what remains to be done.
 
+    Trains nothing, and writes nothing but decoded images, to the cache.
     `further_seeds` are those that later looks added, by arm.
     """
     _check_executor(options)
@@ -287,7 +288,7 @@ def execute(prepared: Prepared) -> Prepared:
         raise DataMissing(prepared.plan.data.missing)
     prepared.store.check_folders()
     console = screen()
-    preflight.check(prepared.plan, prepared.remaining.arms)
+    preflight.check(prepared.plan, prepared.remaining.arms, prepared.store.cache)
     if prepared.remaining.searches:
         outcomes = _search(prepared, console)
         planned, remaining = what_remains(

@@ -131,6 +131,8 @@ def contract(metric: Any) -> str | None:
         return problem
     if metric.needs not in ("samples", "model"):
         return f"needs: expected 'samples' or 'model', got {shown(metric.needs)}"
+    if not isinstance(metric.higher_is_better, bool):
+        return f"higher_is_better: expected true or false, got {shown(metric.higher_is_better)}"
     if metric.needs == "samples" and not isinstance(getattr(metric, "min_samples", None), int):
         return "min_samples: expected an integer"
     try:

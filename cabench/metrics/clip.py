@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cabench.errors import CabenchError, DataMissing, describe
+from cabench.metrics.extractors.base import on_white
 from cabench.text.encoder import content_hash, folder_of, quiet, tokenizer_of
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ class Clip:
         return model, processor, tokenizer_of(self.folder)
 
     def score(self, images: np.ndarray, prompts: Sequence[str]) -> float:
-        """The score of images (n, 1 or 3, H, W) uint8 and their n prompts, in float32."""
+        """The score of images (n, C, H, W) uint8 and their n prompts, in float32."""
         import torch
 
         from cabench.runtime.threads import one_thread
@@ -80,7 +81,7 @@ class Clip:
         cosines = []
         with one_thread(), torch.inference_mode():
             for start in range(0, len(images), BATCH):
-                part = images[start : start + BATCH]
+                part = on_white(images[start : start + BATCH])
                 rgb = [np.repeat(p, 3, axis=0) if len(p) == 1 else p for p in part]
                 pixels = processor(images=[p.transpose(1, 2, 0) for p in rgb], return_tensors="pt")
                 ids, mask = padded(tokenizer, prompts[start : start + BATCH])

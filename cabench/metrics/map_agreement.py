@@ -8,6 +8,7 @@ from cabench.data import maps
 from cabench.data.dataset import Dataset
 from cabench.errors import CabenchError
 from cabench.metrics.extractors import Features
+from cabench.metrics.extractors.base import on_white
 from cabench.metrics.scorer import SampleScorer
 from cabench.registry import METRICS
 
@@ -22,7 +23,7 @@ def agreement(images: np.ndarray, targets: np.ndarray) -> np.ndarray:
     recall the share of the map's that have one of the image; 1 if there are none in either. A
     pixel of a map is an edge above 127 in any channel.
     """
-    drawn = maps.edges(images)[:, 0] > 0  # (N, H, W)
+    drawn = maps.edges(on_white(images))[:, 0] > 0  # (N, H, W)
     expected = targets.max(axis=1) > 127
     precision, recall = _near(drawn, expected), _near(expected, drawn)
     f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-12)

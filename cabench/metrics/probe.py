@@ -84,6 +84,10 @@ def stack(features: Features) -> np.ndarray:
 
 
 def scaling(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and scale (D,) that standardise features (N, D); nearly constant ones stay small."""
+    """Mean and scale (D,) that standardise features (N, D); nearly constant ones stay small.
+
+    A feature that never changes stays 0, also where most features never do.
+    """
     spread = x.std(axis=0)
-    return x.mean(axis=0), np.maximum(spread, 0.1 * np.median(spread))
+    scale = np.maximum(spread, 0.1 * np.median(spread))
+    return x.mean(axis=0), np.where(scale > 0, scale, 1.0)

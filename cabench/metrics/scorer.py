@@ -17,6 +17,7 @@ from cabench.metrics import probe as probes
 from cabench.metrics.base import Metric, extractor_of, note_of
 from cabench.metrics.clip import TEMPLATE, Clip, wording
 from cabench.metrics.extractors import DEFAULT, FeatureExtractor, Features, Lite0, lite0
+from cabench.metrics.extractors.base import CHANNELS, on_white
 from cabench.metrics.neighbours import Neighbours, compare, nearest
 from cabench.metrics.reference import matched, report_labels
 from cabench.registry import EXTRACTORS, METRICS
@@ -62,6 +63,11 @@ class SampleScorer:
         clip: Clip | None = None,  # of metric clip_score
         labels: np.ndarray | None = None,  # (n,) of given samples; default: the split's, in shares
     ):
+        if dataset.shape[0] not in CHANNELS:
+            raise CabenchError(
+                f"data set '{dataset.name}': expected images of 1, 3 or 4 channels (4: with "
+                f"opacity), which metrics can take, got {dataset.shape[0]}"
+            )
         self.dataset, self.n, self.stream, self.reference = dataset, n, stream, reference
         self.cache, self.clip = Path(cache), clip
         self.metrics: dict[str, SampleMetric] = {name: METRICS.get(name) for name in metrics}
@@ -199,7 +205,7 @@ class SampleScorer:
             self._last = images, {}
         by_extractor = self._last[1]
         if extractor not in by_extractor:
-            by_extractor[extractor] = self.extractors[extractor].features(images)
+            by_extractor[extractor] = self.extractors[extractor].features(on_white(images))
         return by_extractor[extractor]
 
     def reference_features(self, extractor: str = DEFAULT) -> Features:
@@ -231,7 +237,7 @@ class SampleScorer:
         network = self.extractors[extractor]
         return cached_arrays(
             _features_path(self.cache, self.dataset, network.fingerprint_of(), split),
-            lambda: network.features(self.dataset.split(split).images),
+            lambda: network.features(on_white(self.dataset.split(split).images)),
         )
 
     # ---- copies of training images --------------------------------------------------------------
@@ -245,10 +251,11 @@ class SampleScorer:
     def _trained(self) -> np.ndarray:
         """(m, 1280) features of the first MOST training images."""
         split = self.dataset.split(TRAINED)
+        first_images = split.images[: neighbours.MOST]
         key = _short(self.dataset.fingerprint, self.extractor.fingerprint, neighbours.MOST)
         return cached_arrays(
             self._folder / f"features-{key}-{TRAINED}.npz",
-            lambda: {"1280": self.extractor.features(split.images[: neighbours.MOST])["1280"]},
+            lambda: {"1280": self.extractor.features(on_white(first_images))["1280"]},
         )["1280"]
 
     @cached_property

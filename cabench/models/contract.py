@@ -24,12 +24,14 @@ SPREAD = 0.1  # of the noise on all parameters, since maps and heads start at ze
 
 
 def fault(spec: ModelSpec) -> str | None:
-    """What is wrong with the methods of a model that come from plugins, or None.
+    """What is wrong with the parts of a model that come from plugins, or None.
 
     It runs them: forward and backward on random samples.
     """
     torch.manual_seed(0)
     model = build_initialised(spec, 0)
+    if spec.backbone.plugin is not None and (text := _backbone_fault(spec, model)):
+        return f"backbone '{spec.backbone.kind}': {text}"
     _, layout = build_backbone(spec)
     pairs = zip(spec.methods, model.methods.values(), strict=True)
     own = [method for part, method in pairs if part.plugin is not None]
@@ -43,6 +45,14 @@ def fault(spec: ModelSpec) -> str | None:
             if text := next(_faults(spec, model, method, layout, at_start), None):
                 return f"method '{method.name}': {text}"
     return None
+
+
+def _backbone_fault(spec: ModelSpec, model: ConditionalModel) -> str | None:
+    x = torch.randn(SAMPLES, *spec.backbone.shape)
+    y = model(x, torch.linspace(0, 999, SAMPLES), _streams(spec))
+    if y.shape != x.shape:
+        return f"expected an output of {tuple(x.shape)}, as its input, got {tuple(y.shape)}"
+    return None if torch.isfinite(y).all() else "its output is not finite"
 
 
 def _faults(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, ClassVar
 
 from rich.console import Console, RenderableType
 
@@ -16,12 +17,29 @@ ASCII = str.maketrans({"±": "+-", "↓": "(low)", "↑": "(high)", "─": "-"})
 class Screen(Console):
     """A console that ends the command quietly when the reader of its pipe is gone."""
 
+    lasting: ClassVar[bool] = False  # in a block of `to_the_end`
+    closed: ClassVar[bool] = False  # its pipe, in such a block
+
     def on_broken_pipe(self) -> None:
         """Called by rich; SystemExit with the code that a shell gives a process after SIGPIPE."""
         try:
             super().on_broken_pipe()  # so that nothing more is written
         except SystemExit:
-            raise SystemExit(CLOSED_PIPE) from None
+            if not Screen.lasting:
+                raise SystemExit(CLOSED_PIPE) from None
+            Screen.closed = True
+
+
+@contextmanager
+def to_the_end() -> Iterator[None]:
+    """A block that goes on when the reader of its pipe is gone, and ends with SystemExit then."""
+    Screen.lasting, Screen.closed = True, False
+    try:
+        yield
+    finally:
+        Screen.lasting = False
+    if Screen.closed:
+        raise SystemExit(CLOSED_PIPE)
 
 
 def screen(**options: Any) -> Screen:

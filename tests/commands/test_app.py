@@ -162,10 +162,15 @@ def test_a_number_that_is_not_finite_fails_its_trial_only(tiny, monkeypatch):
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("executor", ["local", "ray"])
-def test_a_closed_pipe_does_not_hold_up_the_workers(tiny, executor):
-    """`cabench run ... | head -1`: the reader goes away, the trials go on to the end."""
-    words = ["run", "tiny.yaml", "--scale", "scale.yaml", "--executor", executor]
+@pytest.mark.parametrize(
+    ("executor", "more"), [("local", ()), ("ray", ()), ("local", ("--seeds", "2"))]
+)
+def test_a_closed_pipe_does_not_hold_up_the_workers(tiny, executor, more):
+    """`cabench run ... | head -1`: the reader goes away, the trials go on to the end.
+
+    With --seeds it goes before the first trial starts, at the line on the seeds.
+    """
+    words = ["run", "tiny.yaml", "--scale", "scale.yaml", "--executor", executor, *more]
     call = [sys.executable, "-m", "cabench", *words]
     driver = subprocess.Popen(
         call, cwd=tiny, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -174,7 +179,7 @@ def test_a_closed_pipe_does_not_hold_up_the_workers(tiny, executor):
     driver.stdout.close()
     assert driver.stderr.read() == ""
     assert driver.wait(timeout=120) == CLOSED_PIPE
-    assert len(records(tiny)) == 4
+    assert len(records(tiny)) == 4 and (tiny / "results/tiny.tiny/table.csv").exists()
 
 
 @pytest.mark.parametrize(

@@ -138,3 +138,35 @@ def test_the_nearest_training_images_stand_beside_the_record_and_in_the_report(r
     pages = pypdfium2.PdfDocument(run / "reports/two.smoke.pdf")
     text = " ".join(page.get_textpage().get_text_range() for page in pages)
     assert "Nearest training images" in text
+
+
+PLUGIN = """
+from cabench.registry import METRICS
+
+
+@METRICS.register("mine")
+class Mine:
+    version, needs, higher_is_better, label, min_samples = 1, "samples", True, "mine", 1
+
+    @staticmethod
+    def compute(generated, reference, images, labels, scorer):
+        return VALUE
+"""
+
+
+@pytest.mark.parametrize(
+    ("value", "fault"),
+    [
+        ("1 / 0", "mine.py:11: ZeroDivisionError: division by zero"),
+        ("float('nan')", "metric 'mine': expected a finite number, got nan"),
+    ],
+)
+def test_a_plugins_metric_without_a_number_is_one_line(run, tmp_path, value, fault):
+    (tmp_path / "mine.py").write_text(PLUGIN.replace("VALUE", value))
+    words = ("--plugin", tmp_path / "mine.py", "--metrics", "mine")
+    done = spawn("score", "two", *words, cwd=run)
+    assert done.code == 2 and done.err.count("\n") == 1 and fault in done.err, done.err
+    assert (
+        not (run / "results/two.smoke/scores.csv").exists()
+        or "mine" not in (run / "results/two.smoke/scores.csv").read_text()
+    )

@@ -13,7 +13,9 @@ from PIL import Image, ImageOps
 from cabench.data import SPLITS, load_dataset, open_catalogue
 from cabench.data.catalogue import check
 from cabench.data.dataset import fingerprint
+from cabench.data.encode import Job, encode
 from cabench.errors import CabenchError, DataMissing
+from cabench.metrics.extractors.base import on_white
 
 
 @pytest.fixture(autouse=True)
@@ -514,3 +516,60 @@ def test_problems_of_metadata_name_file_and_line(images, rows, case):
     assert text in line and line.startswith((str(images), "cats/"))
     with pytest.raises(DataMissing, match="^folder: "):
         load_dataset("folder", path=str(images), size=8)
+
+
+@pytest.fixture
+def sprites(tmp_path):
+    """Two classes of 30 RGBA images of 8x8: opaque, half opaque and transparent columns."""
+    root = tmp_path / "sprites"
+    for k, label in enumerate(("cats", "dogs")):
+        for i in range(30):
+            pixels = np.full((8, 8, 4), (i, 100 * k, 200, 255), np.uint8)
+            pixels[:, 3:6, 3], pixels[:, 6:, 3] = 128, 0
+            path = root / label / f"{i:03}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).save(path)
+    return root
+
+
+def test_opacity_is_a_fourth_channel(sprites):
+    dataset = load_dataset("folder", path=str(sprites), size=8, channels=4)
+    images = dataset.split("generator-train").images
+    assert dataset.shape == (4, 8, 8) and (images[:, 2] == 200).all()
+    assert (images[:, 3] == np.repeat([255, 128, 0], [3, 3, 2])).all()
+    padded = load_dataset("folder", path=str(sprites), size=[8, 12], channels=4, fit="pad")
+    borders = padded.split("report").images[..., [0, 1, 10, 11]]
+    assert padded.shape == (4, 8, 12) and not borders.any()
+
+
+def test_opaque_images_have_an_opacity_of_255(images):
+    dataset = load_dataset("folder", path=str(images), size=8, channels=4)
+    assert (dataset.split("report").images[:, 3] == 255).all()
+
+
+def test_metrics_see_opacity_in_front_of_white(sprites):
+    with_opacity = load_dataset("folder", path=str(sprites), size=8, channels=4)
+    seen = on_white(with_opacity.split("report").images)
+    expected = load_dataset("folder", path=str(sprites), size=8, background="white")
+    assert np.array_equal(seen, expected.split("report").images)
+    assert on_white(seen) is seen
+
+
+@pytest.mark.slow
+def test_a_study_of_images_with_opacity_ends(sprites, tiny):
+    options = ("--data", "folder", "-o", f"path={sprites}", "-o", "size=8", "-o", "channels=4")
+    text = (tiny / "scale.yaml").read_text()
+    (tiny / "scale.yaml").write_text(text.replace("n: 100", "n: 10").replace("kid, ", ""), "utf-8")
+    text = (tiny / "tiny.yaml").read_text().replace("kid", "condition_accuracy")
+    (tiny / "tiny.yaml").write_text(text, "utf-8")
+    words = ("--executor", "local", "--seeds", "1", *options, "-o", "held_out=0.3")
+    code, out, err = cabench("run", "tiny.yaml", "--scale", "scale.yaml", *words)
+    assert code == 0 and "failed" not in out, out + err
+    (record,) = [p for p in (tiny / "results/records").glob("*.png")][:1]
+    assert Image.open(record).mode == "RGBA"
+
+
+def test_latents_of_images_with_opacity_are_refused(sprites, tmp_path):
+    job = Job(open_catalogue("folder", path=str(sprites), size=8, channels=4), None, tmp_path, 8)
+    with pytest.raises(CabenchError, match="a VAE takes images of 1 or 3 channels, got 4"):
+        encode(job)

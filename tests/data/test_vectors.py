@@ -13,6 +13,7 @@ from cabench.data.sources.fashion16_measured import measures
 from cabench.data.vectors import is_vector, standardised
 from cabench.diffusion.batches import Data
 from cabench.errors import DataMissing
+from cabench.models.embedding import VectorEmbedding
 from cabench.models.streams import distinct
 
 
@@ -94,6 +95,58 @@ def test_lists_of_several_lengths_are_ignored_with_a_reason(folder, caplog):
     write(root, [{**rows[0], "pose": [1.0]}, *rows[1:]])
     assert load_dataset("folder", path=str(root), size=4).vectors == {"age": 1}
     assert "the key 'pose' is ignored: expected text or whole numbers, or" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("labels", "names"),
+    [
+        ([["cat"], ["cat", "dog"], [], ["ox", "cat"]], ["cat", "dog", "ox"]),
+        ([[7], [7, 10], [], [9, 7]], [7, 9, 10]),
+    ],
+)
+def test_several_labels_an_image_are_a_stream(folder, caplog, labels, names):
+    """One number per label: 1 where the image has it, -1 elsewhere."""
+    root, rows = folder
+    write(root, [{**row, "tags": labels[i % 7 % 4]} for i, row in enumerate(rows)])
+    dataset = load_dataset("folder", path=str(root), size=4)
+    assert dataset.vectors == {"age": 1, "pose": 2, "tags": 3}
+    for name in SPLITS:
+        split = dataset.split(name)
+        number = split.images[:, 0, 0, 0] // 10  # i % 7
+        expected = [[1 if n in labels[k % 4] else -1 for n in names] for k in number]
+        assert np.array_equal(split.vectors["tags"], expected)
+    order = ", ".join(map(str, names))
+    line = f"several labels an image: a stream of 3 numbers, in the order {order}"
+    assert line in caplog.text
+
+
+def test_several_labels_are_no_classes(folder, caplog):
+    root, rows = folder
+    write(root, [{**row, "label": ["a", "b"][: 1 + i % 2]} for i, row in enumerate(rows)])
+    assert load_dataset("folder", path=str(root), size=4).classes == {"label": ["a", "b"]}
+    assert "the key 'label' is ignored: several labels an image need a key of another name" in (
+        caplog.text
+    )
+
+
+def test_a_label_of_all_images_is_left_out(folder):
+    root, rows = folder
+    write(root, [{**row, "tags": ["a", "b"][: 1 + i % 2]} for i, row in enumerate(rows)])
+    assert load_dataset("folder", path=str(root), size=4).vectors["tags"] == 1
+    write(root, [{**row, "tags": ["a"]} for row in rows])
+    assert "tags" not in load_dataset("folder", path=str(root), size=4).vectors
+
+
+def test_a_label_of_few_images_is_seen_by_the_embedding():
+    """At a share of 1 / (4 pi)^2 a standardised 1 would lie at the waves' common period from 0."""
+    has = np.zeros((10_000, 1))
+    has[:64] = 1  # 0.64 %
+    vectors = standardised("mine", {name: {"tags": has} for name in SPLITS})["report"]["tags"]
+    embedding = VectorEmbedding(1, 8)
+    for p in embedding.parameters():
+        torch.nn.init.normal_(p)
+    one, zero = embedding(torch.from_numpy(vectors[[0, 99]]), None)
+    assert (one - zero).norm() > 0.1 * zero.norm()
 
 
 def test_measures_of_a_bar():

@@ -43,3 +43,13 @@ def test_a_feature_almost_dead_in_training_cannot_decide():
     fitted = probe.fit(train, y, features, labels)
     features["112"][:, 0] = np.linspace(0, 1, 200)
     assert fitted.accuracy(features, labels) > 0.95
+
+
+def test_features_that_never_change_are_ignored():
+    """As most are where the images of a folder hardly differ."""
+    train, test = clusters(300, [0, 1], 0), clusters(200, [0, 1], 1)
+    still = [
+        ({n: np.hstack([f, np.ones((len(f), 99))]) for n, f in x.items()}, y)
+        for x, y in (train, test)
+    ]
+    assert probe.fit(*still[0], *still[1]).accuracy_on_report > 0.95

@@ -6,9 +6,11 @@ import torch.nn.functional as F
 from specs import METHODS, OF_MAPS, ON, ONE_STREAM, SOURCE, method, model_spec
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from cabench.config.schema import Arm
 from cabench.models.conditioning.timestep_moe import imbalance
 from cabench.models.model import build_initialised
 from cabench.models.operations import Conditioning, DenseDelta
+from cabench.planning.models import Network, resolve_models
 from cabench.registry import METHODS as REGISTERED
 
 everywhere = pytest.mark.parametrize(("backbone", "name"), ON)
@@ -736,6 +738,26 @@ def test_a_token_is_modulated_by_the_condition_and_itself(sum_scale, divisor):
             shift, scale, g = (outer.weight @ (c * c.sigmoid()) + outer.bias).chunk(3)
             torch.testing.assert_close(h[i, n], u * (1 + scale) + shift, rtol=1e-4, atol=1e-5)
             torch.testing.assert_close(gate[i, n], g, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("backbone", ["dit", "uvit", "cat"])
+def test_a_token_is_as_large_as_a_stream(backbone):
+    """No method has an input scale of its own: z_n has the RMS of an embedded stream."""
+    network = Network(backbone, "nano", 2, (1, 16, 16), classes={"label": 10}, needs=["label"])
+    arms = {"arm": Arm(methods=["token_modulation"])}
+    model = build_initialised(resolve_models(arms, network)["arm"].spec, 0)
+    t, label = torch.linspace(0, 999, 32), torch.arange(32) % 10
+    sizes = []
+    for layer in model.methods["token_modulation"].maps:
+        layer.own.register_forward_hook(lambda _, __, z: sizes.append(z.square().mean().sqrt()))
+    with torch.no_grad():
+        model(torch.randn(32, 1, 16, 16), t, {"label": label})
+        streams = model.embedder(t, {"label": label})
+    assert all(rms == pytest.approx(1, abs=0.15) for rms in sizes)
+    for stream in streams.values():
+        assert float(torch.stack(sizes).mean()) == pytest.approx(
+            float(stream.square().mean().sqrt()), rel=0.05
+        )
 
 
 @pytest.mark.parametrize(("capacity", "count"), [(2, 4), (0.5, 1), (4, 7)])

@@ -36,11 +36,11 @@ def grid(
 ) -> list[Path]:
     """Write a PNG: a block of rows per arm, a column per class, enlarged without smoothing.
 
-    `samples[arm]`, `real` and `maps[stream]`: (k, C, H, W) uint8, C 1 or 3; maps are those of the
-    real images, below them; `labels`: the k class names, the same for all arms; `rows`: the names
-    of a block's rows, such as styles. Image i is at the same place in every block; an arm without
-    samples has empty cells. Many arms stand in parts side by side, with the real images on top of
-    each part.
+    `samples[arm]`, `real` and `maps[stream]`: (k, C, H, W) uint8, C 1, 3 or 4; maps are those of
+    the real images, below them; `labels`: the k class names, the same for all arms; `rows`: the
+    names of a block's rows, such as styles. Image i is at the same place in every block; an arm
+    without samples has empty cells. Many arms stand in parts side by side, with the real images on
+    top of each part.
     """
     top: Blocks = [(REAL, real)] if real is not None else []
     top += (maps or {}).items()
@@ -124,9 +124,9 @@ def _checked(blocks: Blocks, labels: Sequence[str]) -> tuple[int, int]:
     shapes = {}
     for name, images in blocks:
         if images is not None:
-            if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1] not in (1, 3):
+            if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1] not in (1, 3, 4):
                 raise ValueError(
-                    f"grid: '{name}': expected uint8 (k, 1 or 3, H, W), "
+                    f"grid: '{name}': expected uint8 (k, 1, 3 or 4, H, W), "
                     f"got {images.dtype} {images.shape}"
                 )
             if len(images) != len(labels):
@@ -152,10 +152,14 @@ def _cells(labels: Sequence[str], classes: list[str]) -> list[tuple[int, int]]:
 
 
 def enlarged(image: np.ndarray, zoom: int) -> Image.Image:
-    """An image (C, H, W) uint8, `zoom` times as large, without smoothing."""
+    """An image (C, H, W) uint8, `zoom` times as large, without smoothing; transparency is white."""
     pixels = np.repeat(image, 3, axis=0) if len(image) == 1 else image
     pixels = pixels.transpose(1, 2, 0).repeat(zoom, axis=0).repeat(zoom, axis=1)
-    return Image.fromarray(np.ascontiguousarray(pixels))
+    large = Image.fromarray(np.ascontiguousarray(pixels))
+    if large.mode == "RGBA":
+        white = Image.new("RGBA", large.size, "white")
+        return Image.alpha_composite(white, large).convert("RGB")
+    return large
 
 
 @cache

@@ -33,7 +33,7 @@ from pydantic import AfterValidator, Field
 
 from cabench.data.catalogue import Catalogue, Members, opener
 from cabench.data.dataset import SPLITS, Dataset, Vectors
-from cabench.data.decoded import Fit, Pixels, decode, is_upscaled, load
+from cabench.data.decoded import Channels, Fit, Pixels, decode, is_upscaled, load
 from cabench.data.listing import SYNSETS, Ignored, listing, summary
 from cabench.data.map_files import map_stream
 from cabench.data.metadata import captions, is_numeric, label_names, mismatches, read_columns
@@ -68,7 +68,7 @@ def folder(
     path: str,
     size: Size,
     flip: bool = False,
-    channels: Literal[1, 3] = 3,
+    channels: Channels = 3,
     classes: Level = "first",
     fit: Fit = "crop",
     background: Colour = "white",
@@ -83,7 +83,7 @@ def catalogue(
     path: str,
     size: Size,
     flip: bool = False,
-    channels: Literal[1, 3] = 3,
+    channels: Channels = 3,
     classes: Level = "first",
     fit: Fit = "crop",
     background: Colour = "white",

@@ -25,13 +25,13 @@ from collections.abc import Callable, Collection
 from functools import partial
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from cabench.data.catalogue import Catalogue, Members, opener
 from cabench.data.dataset import Dataset
-from cabench.data.decoded import Fit, Pixels, decode, is_upscaled, load
+from cabench.data.decoded import Channels, Fit, Pixels, decode, is_upscaled, load
 from cabench.data.map_files import map_stream
 from cabench.data.metadata import captions, label_names
 from cabench.data.sources.folder import (
@@ -74,7 +74,7 @@ def huggingface(
     numbers: tuple[str, ...] = (),
     maps: tuple[str, ...] = (),
     flip: bool = False,
-    channels: Literal[1, 3] = 3,
+    channels: Channels = 3,
     fit: Fit = "crop",
     background: Colour = "white",
     held_out: HeldOut | None = None,
@@ -96,7 +96,7 @@ def catalogue(
     numbers: tuple[str, ...] = (),
     maps: tuple[str, ...] = (),
     flip: bool = False,
-    channels: Literal[1, 3] = 3,
+    channels: Channels = 3,
     fit: Fit = "crop",
     background: Colour = "white",
     held_out: HeldOut | None = None,

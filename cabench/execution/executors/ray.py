@@ -75,7 +75,9 @@ def started(pool: Pool) -> Iterator[int]:
             cpus = {"num_cpus": max(1, pool.jobs or 1) * pool.cpus}
             local = {"include_dashboard": False, "object_store_memory": OBJECT_STORE}
             os.environ |= worker_environment()  # inherited by the workers
-            with mock.patch.object(ray_constants, "ENABLE_RAY_CLUSTER", False):  # on 127.0.0.1
+            # On 127.0.0.1. Ray has no public way: it turns `_node_ip_address="127.0.0.1"` into the
+            # machine's address, and reads the variable behind this name once, for clusters, too
+            with mock.patch.object(ray_constants, "ENABLE_RAY_CLUSTER", False):
                 ray.init("local", _temp_dir=session_root(), **cpus, **local, **quiet)
         else:
             _check_address(pool.address)

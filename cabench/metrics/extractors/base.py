@@ -12,6 +12,7 @@ from cabench.registry import EXTRACTORS
 
 DEFAULT = "efficientnet-lite0"  # the extractor of metrics that name none
 Features = dict[str, np.ndarray]  # layer -> (N, D) float32
+CHANNELS = (1, 3, 4)  # of images that can be scored: grey, RGB, RGB and opacity
 
 
 class FeatureExtractor(Protocol):
@@ -48,6 +49,17 @@ class BuiltInExtractor(FeatureExtractor, Protocol):
     widths: dict[str, int]  # layer -> channels
     layers: dict[str, str]  # kind of score (fid, kid, prc, isc) -> layer
     # fmt: on
+
+
+def on_white(images: np.ndarray) -> np.ndarray:
+    """Images (N, 4, H, W) uint8 in front of white, (N, 3, H, W); those without opacity as given."""
+    if images.shape[1] != 4:
+        return images
+    seen = np.empty((len(images), 3, *images.shape[2:]), np.uint8)
+    for row, image in enumerate(images):
+        colour, opacity = image[:3].astype(np.uint16), image[3].astype(np.uint16)
+        seen[row] = (colour * opacity + 255 * (255 - opacity) + 127) // 255
+    return seen
 
 
 def contract(extractor: Any) -> str | None:
