@@ -38,9 +38,8 @@ from torch import Tensor
 
 from cabench.errors import CabenchError, near
 from cabench.models.activations import gelu_tanh
+from cabench.models.kernel_forms import FORMS, choose
 from cabench.models.kernels import (
-    FORMS,
-    choose,
     conditional_conv,
     conditional_depthwise,
     conditional_linear,

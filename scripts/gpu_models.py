@@ -18,7 +18,7 @@ from cabench.cost.timing import DIFFUSION, trainer_of
 from cabench.diffusion.process import Process
 from cabench.diffusion.sampling import sample
 from cabench.diffusion.training import autocast
-from cabench.models import kernels
+from cabench.models import kernel_forms, kernels
 from cabench.models.model import build_initialised
 from cabench.models.streams import take
 from cabench.records.spec import ModelSpec
@@ -107,14 +107,14 @@ def sampling(model: Model, arm: str, device: str, compiled: bool = False) -> Wor
 @contextmanager
 def forms(text: str) -> Iterator[None]:
     """Forces forms of the conditional layers, as CABENCH_KERNELS does."""
-    before = os.environ.get(kernels.VARIABLE)
-    os.environ[kernels.VARIABLE] = text
+    before = os.environ.get(kernel_forms.VARIABLE)
+    os.environ[kernel_forms.VARIABLE] = text
     try:
         yield
     finally:
-        del os.environ[kernels.VARIABLE]
+        del os.environ[kernel_forms.VARIABLE]
         if before is not None:
-            os.environ[kernels.VARIABLE] = before
+            os.environ[kernel_forms.VARIABLE] = before
 
 
 def under(text: str, work: Work) -> Work:
@@ -151,7 +151,7 @@ def layers(kind: str, shape: tuple[int, int, int, int], device: str) -> dict[str
 
         return run
 
-    return {"static": work(None, shared)} | {f: work(f, own) for f in kernels.FORMS[kind]}
+    return {"static": work(None, shared)} | {f: work(f, own) for f in kernel_forms.FORMS[kind]}
 
 
 # ---- diffusers ----------------------------------------------------------------------------------

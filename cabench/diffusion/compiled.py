@@ -33,7 +33,7 @@ from torch.func import functional_call, grad_and_value, vmap
 from cabench.diffusion.batches import Batch
 from cabench.diffusion.losses import batch_loss
 from cabench.errors import CabenchError, describe
-from cabench.models.kernels import composed
+from cabench.models.kernel_forms import composed
 from cabench.models.model import ConditionalModel
 from cabench.records.spec import ModelSpec
 from cabench.runtime.files import content_key

@@ -27,7 +27,7 @@ from cabench.execution.interim import Interim
 from cabench.execution.progress import Progress
 from cabench.execution.schedule import stacked, work
 from cabench.execution.tuning import outcome
-from cabench.models import kernels
+from cabench.models import kernel_forms
 from cabench.planning import own_backbone, own_data
 from cabench.planning.trials import Plan, Trial, manifest, plan
 from cabench.planning.tuning import Search, searches, tuned
@@ -211,7 +211,7 @@ def prepare(
         further_seeds=further_seeds,
         all_arms=options.all_arms,
         plugins=plugins,
-        kernels=kernels.overrides(os.environ.get(kernels.VARIABLE, "")),
+        kernels=kernel_forms.overrides(os.environ.get(kernel_forms.VARIABLE, "")),
         compiles=device == "cpu" and compiled.compiler() is not None,
     )
     store = Store(options.results, options.cache, reference() if options.use_reference else None)

@@ -11,7 +11,8 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from cabench.models.kernels import counting, is_composed
+from cabench.models.kernel_forms import is_composed
+from cabench.models.kernels import counting
 
 # 0.5 (1 + tanh(z)) = sigmoid(2 z), with z = sqrt(2 / pi) (x + 0.044715 x^3)
 LINEAR = 2 * math.sqrt(2 / math.pi)

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cabench.models.init import parameter
-from cabench.models.kernels import is_composed
+from cabench.models.kernel_forms import is_composed
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:

@@ -22,8 +22,8 @@ from torch import Tensor, nn
 
 from cabench.models.attention import attend
 from cabench.models.init import parameter, rule_of
+from cabench.models.kernel_forms import Grid
 from cabench.models.kernels import (
-    Grid,
     conditional_depthwise,
     conditional_linear,
     static_depthwise,
@@ -120,7 +120,7 @@ class SiteDepthwise(SiteLayer):
     """A depthwise convolution on a grid of tokens: x (B, N, C), N = height * width -> (B, N, C).
 
     One kernel per sample runs as one grouped convolution, groups = B * C (CAN, section 3.3), in the
-    form that `kernels.choose` selects.
+    form that `kernel_forms.choose` selects.
     """
 
     def __init__(

@@ -135,9 +135,8 @@ def plan(
     """Everything that a run of the study at the scale would do.
 
     `seeds` replaces the scale's; `further_seeds` are those of single arms, added later in this
-    order; `all_arms` runs extra arms, too; `kernels` are the forms of
-    per-sample layers that were forced (`models.kernels.overrides`); `compiles` says whether this
-    machine can compile training steps.
+    order; `all_arms` runs extra arms, too; `kernels` are the forms of per-sample layers that were
+    forced (`models.kernel_forms.overrides`); `compiles` says whether this machine can compile.
     A ConfigError names file, line and key.
     """
     documents = (file.document, scale_file.document)

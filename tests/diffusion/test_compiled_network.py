@@ -10,7 +10,7 @@ from cabench.diffusion.compiled_network import CompiledNetwork
 from cabench.diffusion.process import Process
 from cabench.diffusion.sampling import sample
 from cabench.errors import CabenchError
-from cabench.models.kernels import composed
+from cabench.models.kernel_forms import composed
 from cabench.models.model import build_initialised
 
 needs_compiler = pytest.mark.skipif(compiled.compiler() is None, reason="needs a C++ compiler")

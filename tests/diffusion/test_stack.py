@@ -17,7 +17,7 @@ from cabench.diffusion.loop import Job, train
 from cabench.diffusion.losses import batch_loss
 from cabench.diffusion.training import Diverged, Trainer
 from cabench.errors import CabenchError
-from cabench.models.kernels import composed
+from cabench.models.kernel_forms import composed
 
 needs_compiler = pytest.mark.skipif(compiled.compiler() is None, reason="needs a C++ compiler")
 

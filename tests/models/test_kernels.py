@@ -7,10 +7,9 @@ from torch import nn
 
 from cabench.cost.macs import HANDLES, UNCOUNTED
 from cabench.errors import CabenchError
-from cabench.models import kernels
+from cabench.models import kernel_forms, kernels
+from cabench.models.kernel_forms import FORMS, choose
 from cabench.models.kernels import (
-    FORMS,
-    choose,
     conditional_conv,
     conditional_depthwise,
     conditional_linear,
@@ -246,7 +245,7 @@ def test_the_variable_overrides_and_the_argument_overrides_both(kind, form, monk
     call(x, weight, bias)
     shape = (4, 16, CHANNELS, CHANNELS if kind == "depthwise" else OUTPUTS)
     chosen = choose(kind, *shape, *([3] if kind != "linear" else []))
-    monkeypatch.setenv(kernels.VARIABLE, f" {kind} = {form} ,")
+    monkeypatch.setenv(kernel_forms.VARIABLE, f" {kind} = {form} ,")
     assert choose(kind, 4, 16, CHANNELS, CHANNELS) == form
     call(x, weight, bias)
     call(x, weight[:1], bias)  # else a static layer
@@ -271,7 +270,7 @@ def test_the_variable_overrides_and_the_argument_overrides_both(kind, form, monk
     ],
 )
 def test_a_wrong_variable_is_named(text, message, monkeypatch):
-    monkeypatch.setenv(kernels.VARIABLE, text)
+    monkeypatch.setenv(kernel_forms.VARIABLE, text)
     with pytest.raises(CabenchError, match=message):
         choose("depthwise", 4, 16, 8, 8, 3)
 

@@ -41,7 +41,7 @@ from cabench.execution.executors.base import (
 )
 from cabench.execution.executors.session import Watch, session_root
 from cabench.execution.tuning import DIVERGED, ArmSearches, evaluate
-from cabench.models.kernels import VARIABLE as KERNELS
+from cabench.models.kernel_forms import VARIABLE as KERNELS
 from cabench.planning.trials import Trial
 from cabench.planning.tuning import Search
 from cabench.records.schema import Record, SearchOutcome

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from cabench.models.activations import gelu_tanh
 from cabench.models.init import parameter, tag
-from cabench.models.kernels import Grid
+from cabench.models.kernel_forms import Grid
 from cabench.models.operations import Conditioning
 from cabench.models.sites import (
     Hook,

@@ -19,7 +19,7 @@ from cabench.models.conditioning.base import Convention
 from cabench.models.conditioning.maps import MapsMethod, MapsOptions, patch_size, patches
 from cabench.models.embedding import Embedded, total
 from cabench.models.init import tag
-from cabench.models.kernels import Grid
+from cabench.models.kernel_forms import Grid
 from cabench.models.operations import Branch, Conditioning
 from cabench.models.sites import BranchHook, Layout
 from cabench.registry import METHODS

@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor
 
 from cabench.models.conditioning.base import Method, MethodOptions
-from cabench.models.kernels import Grid
+from cabench.models.kernel_forms import Grid
 from cabench.models.sites import Layout
 
 ALL = "maps"
