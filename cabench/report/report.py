@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from cabench.analysis import figures, tables
+from cabench.analysis.figures.processes import Submit, in_processes
 from cabench.analysis.latex import to_latex
 from cabench.errors import CabenchError
 from cabench.evidence.results import Results
 from cabench.records.runs import Run
+from cabench.records.spec import Json
 from cabench.records.store import Store
 from cabench.report import images
 from cabench.report.document import content
@@ -25,16 +27,17 @@ def write_report(run: Run, out: Path, results: Results | None = None) -> list[Pa
     results = _checked(run, results or Results.of(run, with_curves=True))
     ends = (".pdf", ".csv", ".arms.csv", ".md")
     pdf, seeds, arms, text = (out / f"{run.name}{end}" for end in ends)
-    with atomic_path(pdf) as part:
-        part.write_bytes(compile_pdf(results, run.store))
-    with atomic_path(seeds) as part:
-        tables.plain_cells(results.frame).to_csv(part, index=False)
-    tables.to_csv(results, arms)
-    with atomic_path(text) as part:
-        part.write_text(tables.to_markdown(results), encoding="utf-8")
-    cost = tables.cost_to_csv(results, out / f"{run.name}.cost.csv")
-    drawn = figures.cost(out / f"{run.name}.cost", results)
-    return [pdf, seeds, arms, text, cost, *drawn]
+    with in_processes(results) as submit:
+        figure = submit(figures.cost, out / f"{run.name}.cost")
+        with atomic_path(pdf) as part:
+            part.write_bytes(_compiled(results, run.store, submit))
+        with atomic_path(seeds) as part:
+            tables.plain_cells(results.frame).to_csv(part, index=False)
+        tables.to_csv(results, arms)
+        with atomic_path(text) as part:
+            part.write_text(tables.to_markdown(results), encoding="utf-8")
+        cost = tables.cost_to_csv(results, out / f"{run.name}.cost.csv")
+        return [pdf, seeds, arms, text, cost, *figure.result()]
 
 
 def write_latex(run: Run, out: Path, results: Results | None = None) -> list[Path]:
@@ -59,6 +62,13 @@ def _checked(run: Run, results: Results) -> Results:
 
 def compile_pdf(results: Results, store: Store) -> bytes:
     """The PDF: on one day and commit, equal bytes for equal manifest, records, curves and grids."""
-    return compile_template(
-        "report.typ", lambda folder: content(results) | images.draw(results, store, folder)
-    )
+    with in_processes(results) as submit:
+        return _compiled(results, store, submit)
+
+
+def _compiled(results: Results, store: Store, submit: Submit) -> bytes:
+    def draw(folder: Path) -> Json:
+        started = images.start(folder, submit)
+        return content(results) | images.draw(results, store, folder, started)
+
+    return compile_template("report.typ", draw)

@@ -59,6 +59,8 @@ RC: dict[Any, Any] = {
     "svg.hashsalt": "cabench",
     "svg.fonttype": "path",
     "pdf.fonttype": 42,  # TrueType: text that can be searched and edited
+    "figure.autolayout": False,  # whatever the user's matplotlibrc says: see `_lay_out`
+    "figure.constrained_layout.use": False,
 }
 
 
@@ -136,9 +138,9 @@ def save(figure: Figure, path: str | Path, kinds: Sequence[str] = tuple(UNDATED)
 
 
 def _lay_out(figure: Figure, kind: str) -> None:
-    """Fix the layout for text as it is in format `kind`.
+    """Fix the layout for text as it is in format `kind`, and remove its engine.
 
-    `savefig` does the same by drawing the figure once more in each format.
+    With an engine, even one that does nothing, `savefig` draws the figure twice in each format.
     """
     engine = figure.get_layout_engine()
     if engine is None:
@@ -147,5 +149,5 @@ def _lay_out(figure: Figure, kind: str) -> None:
     get_registered_canvas_class(kind)(figure)
     figure.set_dpi(DPI if kind == "png" else VECTOR_DPI)
     engine.execute(figure)
-    figure.set_layout_engine("none")
+    figure.set_layout_engine(None)
     figure.set_dpi(usual)
