@@ -1,4 +1,4 @@
-"""Figures drawn in other processes: drawing is most of a report's time."""
+"""Other processes that draw a study's figures and write its page: most of a report's time."""
 
 from __future__ import annotations
 
@@ -9,42 +9,35 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Protocol
+from typing import Any
 
-from cabench.analysis.figures.style import SCREEN, Look
 from cabench.errors import CabenchError
 from cabench.evidence.results import Results
 from cabench.runtime.devices import cores
 from cabench.runtime.signals import STOPPING
 
-Draw = Callable[[Path, Results, Look], list[Path]]
-MOST = 8  # processes: there are about as many figures
-
-
-class Submit(Protocol):
-    """Start to draw a figure of the results."""
-
-    def __call__(self, draw: Draw, path: Path, look: Look = SCREEN) -> Future[list[Path]]: ...
+MOST = 8  # processes: a report has about as many parts
+Submit = Callable[..., Future[Any]]  # (function, first, *others), which `in_processes` describes
 
 
 @contextmanager
 def in_processes(results: Results) -> Iterator[Submit]:
-    """What starts to draw figures of `results` in other processes and returns their files later.
+    """`submit(function, first, *others)` starts function(first, results, *others) elsewhere.
 
-    On Linux they are forks, which have imported everything and hold the results. Elsewhere a fork
-    may hang in the system's libraries, so they start afresh. Raises CabenchError if one is killed.
+    On Linux the processes are forks, which have imported everything and hold the results. On other
+    systems a fork may hang in their libraries, so processes start afresh. CabenchError where one is
+    killed.
     """
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
     pool = ProcessPoolExecutor(min(cores(), MOST), context, initializer=_begin, initargs=(results,))
 
-    def submit(draw: Draw, path: Path, look: Look = SCREEN) -> Future[list[Path]]:
-        return pool.submit(_draw, draw, path, look)
+    def submit(function: Callable[..., Any], first: Any, *others: Any) -> Future[Any]:
+        return pool.submit(_call, function, first, *others)
 
     try:
         yield submit
     except BrokenProcessPool:
-        text = "a process that draws figures was killed, maybe for lack of memory"
+        text = "a process that wrote a part of the report was killed, maybe for lack of memory"
         raise CabenchError(f"{text}; re-run the command") from None
     finally:
         pool.shutdown(cancel_futures=True)
@@ -58,8 +51,8 @@ def _begin(results: Results) -> None:
     _results.append(results)
 
 
-def _draw(draw: Draw, path: Path, look: Look) -> list[Path]:
-    return draw(path, _results[0], look)
+def _call(function: Callable[..., Any], first: Any, *others: Any) -> Any:
+    return function(first, _results[0], *others)
 
 
 _results: list[Results] = []  # of this process
