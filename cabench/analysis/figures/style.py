@@ -12,9 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
+import numpy as np
 from matplotlib.backend_bases import get_registered_canvas_class
 from matplotlib.figure import Figure
+from PIL import Image
 
+from cabench.evidence.metric import Metric
 from cabench.runtime.files import atomic_path, write_json
 
 # Okabe & Ito 2008, "Color Universal Design": safe for colour-blind readers.
@@ -123,6 +126,12 @@ def axis_title(label: str) -> str:
     return re.sub(r"x10\^(-?\d+)", r"×10$^{\1}$", label.replace("$", r"\$"))
 
 
+def directed_title(metric: Metric) -> str:
+    """'KID @2000 (lower is better)', as a title of an axis."""
+    better = "higher" if metric.higher_is_better else "lower"
+    return f"{axis_title(metric.title_without_arrow)} ({better} is better)"
+
+
 def save(figure: Figure, path: str | Path, kinds: Sequence[str] = tuple(UNDATED)) -> list[Path]:
     """Save `path` in each format, atomically; equal figures give equal bytes."""
     path = Path(path)
@@ -135,6 +144,19 @@ def save(figure: Figure, path: str | Path, kinds: Sequence[str] = tuple(UNDATED)
         with atomic_path(file) as part:
             part.write_bytes(drawn.getvalue())
     return written
+
+
+def as_pdf(image: Path) -> Path:
+    """Write a PDF of one page beside a PNG, with its pixels, none lost or smoothed."""
+    with Image.open(image) as opened:
+        pixels = np.asarray(opened.convert("RGB"))
+    height, width = pixels.shape[:2]
+    with matplotlib.rc_context(RC):
+        figure = Figure(figsize=(width / DPI, height / DPI))
+        axes = figure.add_axes((0, 0, 1, 1))
+        axes.set_axis_off()
+        axes.imshow(pixels, interpolation="none", aspect="auto")
+        return save(figure, image, ("pdf",))[0]
 
 
 def _lay_out(figure: Figure, kind: str) -> None:
