@@ -28,7 +28,7 @@ from cabench.evidence.statistics import Estimate
 
 WIDE = 4  # ratio of the largest to the smallest count from which the axis is logarithmic
 TITLES = {"macs": "MACs of one forward pass", "params": "parameters"}
-SIDE = 0.018  # of the axis: how far apart the marks of arms of equal cost stand
+SIDE = 0.012  # of the axis: how far apart the marks of arms of equal cost stand
 Levels = Mapping[str, Estimate]  # by arm, in printed units
 
 
