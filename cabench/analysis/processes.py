@@ -13,7 +13,7 @@ from typing import Any
 
 from cabench.errors import CabenchError
 from cabench.evidence.results import Results
-from cabench.runtime.devices import cores
+from cabench.runtime.cores import cores
 from cabench.runtime.signals import STOPPING
 
 MOST = 8  # processes: a report has about as many parts

@@ -38,7 +38,8 @@ from cabench.records.store import SHEET, Store, reference
 from cabench.registry import DATASETS
 from cabench.runtime.cache import CACHE
 from cabench.runtime.console import screen
-from cabench.runtime.devices import cores, pick_device
+from cabench.runtime.cores import cores
+from cabench.runtime.devices import pick_device
 from cabench.runtime.files import LOG, atomic_path, write_json
 from cabench.runtime.sealed import is_valid
 

@@ -1,8 +1,7 @@
-"""The device that trials run on, and the cores of this machine."""
+"""The device that trials run on."""
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 from cabench.errors import CabenchError, cut, near, shown
@@ -45,8 +44,3 @@ def moved(tensor: torch.Tensor, device: str | torch.device) -> torch.Tensor:
     Only for tensors that come from the CPU: a copy to the CPU must wait.
     """
     return tensor.to(device, non_blocking=str(device).startswith("cuda"))
-
-
-def cores() -> int:
-    """The number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
