@@ -189,7 +189,8 @@ def tuning_note(searches: Mapping[str, SearchResult]) -> str:
 
 def warnings(results: Results) -> list[str]:
     """A warning for each part of the protocol in which complete trials differ."""
-    protocols = [protocol.dump() for protocol in results.protocols()]
+    distinct = {json.dumps(p.dump(), sort_keys=True) for p in results.protocols()}
+    protocols = [json.loads(text) for text in distinct]
     notes = []
     for name in PROTOCOL:
         values = {json.dumps(protocol.get(name), sort_keys=True) for protocol in protocols}

@@ -38,7 +38,8 @@ def write_outputs(results: Results, store: Store) -> list[Path]:
     if results.complete():
         for figure in figures.STUDY_FIGURES:
             paths += figure.draw(folder / figure.name, results, figures.SCREEN)
-        paths += draw_samples(folder / "samples.png", results, store)
+        samples = draw_samples(folder / "samples.png", results, store)
+        paths += samples + [figures.as_pdf(path) for path in samples]
     write_json(folder / MARKER, {"of": state, "files": [path.name for path in paths]})
     return paths
 

@@ -15,7 +15,7 @@ from cabench.evidence.arms import ArmResult
 from cabench.evidence.design import Design
 from cabench.evidence.metric import SUPPORT, Metric
 from cabench.evidence.results import Results
-from cabench.evidence.statistics import ALPHA, mean_interval
+from cabench.evidence.statistics import ALPHA
 
 FLOOR = "real vs real"
 SWEPT = re.compile(r"(?P<metric>.+)/g(?P<guidance>\d+(?:\.\d+)?)")  # 'kid/g2': kid at guidance 2
@@ -256,7 +256,7 @@ def _guidance_cell(results: Results, arm: str, metric: Metric, value: str) -> tu
     if other.empty:
         return NONE, ""
     same = results.by_seed(arm, metric.name).reindex(other.index)
-    means = [mean_interval(part * metric.scale).mean for part in (same, other)]
+    means = [float((part * metric.scale).mean()) for part in (same, other)]
     places = decimals(means, [])
     return (
         f"{means[0]:.{places}f} -> {means[1]:.{places}f}",

@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from cabench.analysis import tables
+from cabench.analysis.processes import in_processes
 from cabench.errors import CabenchError
 from cabench.evidence.results import Results
 from cabench.records.runs import Run, find_run, runs_or_reference
 from cabench.report.document import progress_notices
 from cabench.report.overview import write_overview
-from cabench.report.report import WRITERS
+from cabench.report.report import WRITERS, checked, write_report
 from cabench.web.page import write_page
 
 
@@ -47,5 +48,8 @@ def show_overview(results: Path, out: Path, kind: str = "pdf") -> None:
 
 def _write(run: Run, results: Results, out: Path, kind: str) -> list[Path]:
     """The report's files of a kind; the web page beside the PDF."""
-    paths = WRITERS[kind](run, out, results)
-    return [*paths, write_page(run, results, out)] if kind == "pdf" else paths
+    if kind != "pdf":
+        return WRITERS[kind](run, out, results)
+    with in_processes(checked(run, results)) as submit:
+        page = submit(write_page, run, out)
+        return [*write_report(run, out, results, submit), page.result()]

@@ -73,7 +73,11 @@ class Results:
 
     def progress(self, arm: str) -> Progress:
         """How many of an arm's trials are complete, failed, or have not run."""
-        return frame.progress_of(self.frame, arm)
+        return self._progress.get(arm, Progress())
+
+    @cached_property
+    def _progress(self) -> dict[str, Progress]:
+        return {arm: frame.progress_of(self.frame, arm) for arm in self.arms}
 
     def failures(self, arm: str | None = None) -> list[str]:
         """'arm (seeds 0, 2): last line of the error', for all arms or one; equal errors joined."""

@@ -39,6 +39,7 @@ from cabench.records.store import SHEET, Store, reference
 from cabench.registry import DATASETS
 from cabench.runtime.cache import CACHE
 from cabench.runtime.console import screen
+from cabench.runtime.cores import cores
 from cabench.runtime.devices import pick_device
 from cabench.runtime.files import LOG, atomic_path, write_json
 from cabench.runtime.sealed import is_valid
@@ -160,11 +161,6 @@ class Prepared:
         gpus = 0.0 if self.device in ("cpu", "mps") else resources.gpus
         jobs = self.options.jobs if self.options.ray_address else self.jobs
         return Pool(jobs, resources.cpus, gpus, self.options.ray_address)
-
-
-def cores() -> int:
-    """The number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 # ---- preparing ----------------------------------------------------------------------------------

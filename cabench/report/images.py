@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Future
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy as np
 from cabench.analysis import figures
 from cabench.analysis.formatting import plural
 from cabench.analysis.grids import Grids, sample_grids
+from cabench.analysis.processes import Submit
 from cabench.evidence.results import Results
 from cabench.records.sample_grid import read_grid
 from cabench.records.schema import Neighbours, Record
@@ -32,21 +34,31 @@ class Strip:
     # fmt: on
 
 
-def draw(results: Results, store: Store, folder: Path) -> Json:
-    """Draw everything into the folder; return what the template needs to place it."""
-    drawn = [
-        {
-            "name": figure.name,
-            "drawn": bool(figure.draw(folder / figure.name, results, figures.PAGE)),
-            "absent": figure.absent,
-        }
-        for figure in figures.STUDY_FIGURES
-    ]
+Started = dict[str, Future[list[Path]]]  # files by figure
+
+
+def start(folder: Path, submit: Submit) -> Started:
+    """Start to draw the figures into the folder; the last ones of the list take longest."""
+    return {
+        figure.name: submit(figure.draw, folder / figure.name, figures.PAGE)
+        for figure in reversed(figures.STUDY_FIGURES)
+    }
+
+
+def draw(results: Results, store: Store, folder: Path, started: Started) -> Json:
+    """Draw samples into the folder; return what the template needs to place them and figures."""
     grids = sample_grids(results, store)
     return {
-        "figures": drawn,
         "samples": None if grids is None else _samples(results, grids, folder),
         "near": _neighbours(results, store, folder),
+        "figures": [
+            {
+                "name": figure.name,
+                "drawn": bool(started[figure.name].result()),
+                "absent": figure.absent,
+            }
+            for figure in figures.STUDY_FIGURES
+        ],
     }
 
 

@@ -5,6 +5,7 @@ import sys
 
 import numpy as np
 import pandas as pd
+import pypdfium2
 import pytest
 from example_study import make_weights
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -15,6 +16,7 @@ from PIL import Image
 from cabench.analysis import figures
 from cabench.analysis.figures.arms import arm_styles, palette, spread
 from cabench.analysis.figures.bins import by_bin
+from cabench.analysis.figures.cost import SIDE, side_by_side
 from cabench.analysis.figures.curves import heldout
 from cabench.analysis.figures.forest import limits
 from cabench.analysis.figures.grid import _heads
@@ -471,3 +473,25 @@ def test_a_strip_holds_the_images_enlarged(tmp_path):
         for r in range(2):
             cell = page[r * 34 : r * 34 + 32, c * 50 : c * 50 + 48]
             assert np.array_equal(cell[::8, ::8], images[c, r, 0])
+
+
+def test_a_sample_grid_has_the_same_pixels_in_its_pdf(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (90, 150, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "samples.png")
+    pdf = figures.as_pdf(tmp_path / "samples.png")
+    with pypdfium2.PdfDocument(pdf) as document:
+        (image,) = document[0].get_objects([pypdfium2.raw.FPDF_PAGEOBJ_IMAGE])
+        assert document[0].get_size() == pytest.approx((150 * 72 / DPI, 90 * 72 / DPI))
+        assert image.get_matrix().d < 0  # its rows are stored from the bottom
+        stored = np.asarray(image.get_bitmap().to_pil().convert("RGB"))
+        np.testing.assert_array_equal(stored[::-1], pixels)
+
+
+def test_arms_of_equal_cost_are_drawn_side_by_side():
+    places = side_by_side({"a": 4.5, "b": 4.5, "c": 3.5, "d": 4.502})
+    assert places["c"] == 3.5
+    xs = sorted(places[arm] for arm in "abd")
+    assert min(np.diff(xs)) >= 0.99 * SIDE * 1.002 and abs(np.mean(xs) - 4.5) < SIDE
+    assert len(set(side_by_side({"a": 7.0, "b": 7.0}).values())) == 2
+    wide = side_by_side({"a": 1.0, "b": 1.0, "c": 100.0})
+    assert wide["c"] == 100 and 1.05 < wide["b"] / wide["a"] < 1.15

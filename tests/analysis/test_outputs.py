@@ -21,7 +21,7 @@ def test_every_figure_of_the_list_is_drawn(run):
     drawn = {path.stem for path in paths if path.suffix == ".svg"}
     one_length = {figure.name for figure in figures.STUDY_FIGURES} - {"lengths", "guidance"}
     assert drawn == one_length
-    assert {"table.csv", "table.md", "samples.png"} <= {path.name for path in paths}
+    assert {"table.csv", "table.md", "samples.png", "samples.pdf"} <= {path.name for path in paths}
 
 
 def test_files_are_written_again_only_for_other_results(run):

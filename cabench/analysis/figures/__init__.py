@@ -19,7 +19,7 @@ from cabench.analysis.figures.guidance import guidance
 from cabench.analysis.figures.lengths import lengths
 from cabench.analysis.figures.prompts import prompted
 from cabench.analysis.figures.strip import strip
-from cabench.analysis.figures.style import PAGE, SCREEN, Look
+from cabench.analysis.figures.style import PAGE, SCREEN, Look, as_pdf
 from cabench.analysis.figures.weight_curves import weight_curves
 from cabench.analysis.figures.weights import weights
 from cabench.evidence.results import Results
@@ -57,6 +57,7 @@ __all__ = [
     "STUDY_FIGURES",
     "Look",
     "StudyFigure",
+    "as_pdf",
     "bins",
     "claim",
     "cost",

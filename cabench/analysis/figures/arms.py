@@ -17,6 +17,7 @@ from matplotlib.colors import to_rgb
 from cabench.analysis.figures.style import ALONE, BOUND, CYCLE, INK, NATIVE, Look
 from cabench.analysis.formatting import fold, range_text
 from cabench.evidence.results import Results
+from cabench.evidence.statistics import Estimate
 
 LIGHTNESS, SATURATION = (0.3, 0.45, 0.6, 0.75), (0.95, 0.5)  # of further arms' colours
 LINE = 0.155  # inches of height that a direct label needs
@@ -137,6 +138,21 @@ def mean_over_seeds(rows: pd.DataFrame, value: str) -> pd.Series:
 
 
 # ---- names beside their points -----------------------------------------------------------------
+
+
+def draw_estimates(
+    axes: Axes, estimates: dict[float, Estimate], style: dict[str, Any]
+) -> list[tuple[float, float]]:
+    """Draw an arm's means and intervals over x; return the points of its line."""
+    present = {x: each for x, each in estimates.items() if each.n}
+    if not present:
+        return []
+    means = [each.mean for each in present.values()]
+    axes.plot(list(present), means, marker="o", markersize=3, linewidth=1.4, **style)
+    for x, each in present.items():
+        if each.has_interval:
+            axes.plot([x, x], [each.low, each.high], color=style["color"], linewidth=0.9)
+    return list(zip(present, means, strict=True))
 
 
 def label_ends(

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
 
-from cabench.analysis.figures.arms import LINE, arm_styles, label_ends
+from cabench.analysis.figures.arms import LINE, arm_styles, label_ends, spread
 from cabench.analysis.figures.style import (
     BOUND,
     FAINT,
@@ -28,6 +28,7 @@ from cabench.evidence.statistics import Estimate
 
 WIDE = 4  # ratio of the largest to the smallest count from which the axis is logarithmic
 TITLES = {"macs": "MACs of one forward pass", "params": "parameters"}
+SIDE = 0.012  # of the axis: how far apart the marks of arms of equal cost stand
 Levels = Mapping[str, Estimate]  # by arm, in printed units
 
 
@@ -47,19 +48,44 @@ def cost(path: str | Path, results: Results, look: Look = SCREEN) -> list[Path]:
     with new_figure(8.2 + 0.075 * max(map(len, shown)), height, look) as figure:
         panels = figure.subplots(1, 2, sharey=True)
         panels[0].set_ylim(low, high)
+        places, moved = {}, False
         for axes, (count, title) in zip(panels, TITLES.items(), strict=True):
             counts = {arm: getattr(results.costs[arm], count) for arm in shown}
-            _panel(axes, results, shown, counts, styles)
+            places = side_by_side(counts)
+            moved = moved or places != counts
+            _panel(axes, results, shown, places, styles)
             _count_axis(axes, np.array(list(counts.values())), title)
         floor = floor_score(results, metric) * metric.scale
         for axes in panels if low <= floor <= high else []:
             axes.axhline(floor, color=BOUND, linewidth=1, linestyle=(0, (4, 2)), zorder=1)
         better = "↑ better" if metric.higher_is_better else "↓ better"
         panels[0].set_ylabel(f"{axis_title(metric.title_without_arrow)}   ({better})")
-        ends = {arm: (results.costs[arm].params, e.mean) for arm, e in shown.items()}
+        ends = {arm: (places[arm], e.mean) for arm, e in shown.items()}
         label_ends(panels[1], ends, styles, look, height)
-        text = _caption(results, levels, floor, (low, high))
+        text = _caption(results, levels, floor, (low, high), moved)
         return finish(figure, path, look, "Quality against cost", text)
+
+
+def side_by_side(counts: Mapping[str, float]) -> dict[str, float]:
+    """Places on the axis: the counts, where those of several arms are almost equal moved apart."""
+    values = np.array(list(counts.values()))
+    scaled = np.log(values) if _is_wide(values) else values
+    gap = SIDE * (np.ptp(scaled) or abs(scaled[0]) or 1.0)
+    low = scaled.min() - gap * len(scaled)
+    room = np.ptp(scaled) + 2 * gap * len(scaled)
+    places = dict(zip(counts, (scaled - low) / room, strict=True))
+    moved = {arm: low + room * place for arm, place in spread(places, gap / room).items()}
+    return {
+        arm: counts[arm]
+        if np.isclose(moved[arm], x, rtol=0, atol=gap / 100)
+        else float(np.exp(moved[arm]) if _is_wide(values) else moved[arm])
+        for arm, x in zip(counts, scaled, strict=True)
+    }
+
+
+def _is_wide(counts: np.ndarray) -> bool:
+    """Whether counts differ several times: their axis is logarithmic."""
+    return bool(0 < WIDE * counts.min() < counts.max())
 
 
 def _levels(results: Results) -> dict[str, Estimate]:
@@ -115,7 +141,7 @@ def _panel(
 def _count_axis(axes: Axes, counts: np.ndarray, title: str) -> None:
     """Ticks in one unit; a logarithmic axis where counts differ several times."""
     size, unit = count_unit(counts)
-    if counts.min() > 0 and counts.max() > WIDE * counts.min():
+    if _is_wide(counts):
         axes.set_xscale("log")
         steps = [m * 10.0**k for k in range(0, 16) for m in (1, 2, 5)]
         ticks = [t for t in steps if counts.min() * 0.7 <= t <= counts.max() * 1.4]
@@ -130,7 +156,9 @@ def _count_axis(axes: Axes, counts: np.ndarray, title: str) -> None:
     axes.set_xlabel(f"{title} ({unit})" if unit else title)
 
 
-def _caption(results: Results, levels: Levels, floor: float, limits: tuple[float, float]) -> str:
+def _caption(
+    results: Results, levels: Levels, floor: float, limits: tuple[float, float], moved: bool
+) -> str:
     low, high = limits
     n = [level.n for level in levels.values()]
     sequential = results.manifest.design.sequential
@@ -142,6 +170,8 @@ def _caption(results: Results, levels: Levels, floor: float, limits: tuple[float
         f"Square: the baseline, {results.manifest.baseline}; filled: with the native method.",
         "Names at the right apply to both panels.",
     ]
+    if moved:
+        sentences.append("Arms of almost equal cost are drawn side by side.")
     if np.isfinite(floor):
         place = (
             "dashed line"

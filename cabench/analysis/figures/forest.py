@@ -25,6 +25,7 @@ from cabench.evidence.metric import SUPPORT, Metric
 from cabench.evidence.results import Results
 from cabench.evidence.statistics import ALPHA, Estimate
 
+TIP = 6  # points between names and axis: room for the tip of an interval that ends outside
 OFF_SCALE = 6  # an arm farther out than this many times the median arm is an arrow at the edge
 
 
@@ -49,7 +50,7 @@ def forest(path: str | Path, results: Results, look: Look = SCREEN) -> list[Path
         panels[0].set_yticks(range(len(rows)), labels)
         panels[0].set_ylim(len(rows) - 0.4, -0.6)
         for axes in panels:
-            axes.tick_params(axis="y", length=0, labelleft=axes is panels[0])
+            axes.tick_params(axis="y", length=0, pad=TIP, labelleft=axes is panels[0])
         difference = f"Difference to {results.manifest.baseline}"
         if look.titled:
             title, text = results.manifest.question, f"{difference}, paired by seed"

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 
-from cabench.analysis.figures.arms import LINE, arm_styles, label_ends
-from cabench.analysis.figures.style import FAINT, INK, SCREEN, Look, axis_title, finish, new_figure
+from cabench.analysis.figures.arms import LINE, arm_styles, draw_estimates, label_ends
+from cabench.analysis.figures.style import (
+    FAINT,
+    INK,
+    SCREEN,
+    Look,
+    axis_title,
+    directed_title,
+    finish,
+    new_figure,
+)
 from cabench.analysis.summary import guidance_values
 from cabench.evidence.design import Design
 from cabench.evidence.metric import Metric
@@ -27,21 +33,23 @@ def guidance(path: str | Path, results: Results, look: Look = SCREEN) -> list[Pa
     names = _names(results)
     if len(names) < LEAST:
         return []
-    arms = [a for a in results.contenders if any(map(len, _scores(results, a, names).values()))]
+    scores = {arm: _scores(results, arm, names, results.primary) for arm in results.contenders}
+    arms = [arm for arm in scores if len(scores[arm][next(iter(names))])]
     baseline = results.manifest.baseline
     if baseline not in arms:
         return []
     condition = results.metrics.get(_condition(results))
     styles, primary = arm_styles(results, arms), results.primary
+    design = Design.of(results.manifest)
     low, line = (4.2, LINE) if look.titled else (2.9, look.size * LINE)
     width, height = 8.2 + 0.075 * max(map(len, arms)), max(low, 1.4 + line * len(arms))
     with new_figure(width, height, look) as figure:
         left, right = figure.subplots(1, 2)
         ends: dict[str, tuple[float, float]] = {}
         for i, arm in enumerate(arms):
-            x, y = list(names), _means(results, arm, names, primary)
+            x, y = list(names), _means(scores[arm])
             if condition is not None:
-                x = _means(results, arm, names, condition)
+                x = _means(_scores(results, arm, names, condition))
             left.plot(x, y, marker="o", markersize=3.5, linewidth=1.4, **styles[arm])
             if arm == baseline and condition is not None:
                 for value, each_x, each_y in zip(names, x, y, strict=True):
@@ -54,14 +62,19 @@ def guidance(path: str | Path, results: Results, look: Look = SCREEN) -> list[Pa
                     )
             if arm != baseline:
                 shift = SIDE * (i - (len(arms) - 1) / 2)
-                points = _differences(right, results, arm, names, shift, styles[arm])
-                if points:
+                effects = {
+                    value + shift: design.difference(ours, base)
+                    for (value, ours), base in zip(
+                        scores[arm].items(), scores[baseline].values(), strict=True
+                    )
+                }
+                if points := draw_estimates(right, effects, styles[arm]):
                     ends[arm] = points[-1]
         right.axhline(0, color=INK, linewidth=0.9, zorder=1)
         right.set_xticks(list(names), [f"{value:g}" for value in names])
         right.set_xlabel("guidance")
-        left.set_xlabel("guidance" if condition is None else _titled(condition))
-        left.set_ylabel(_titled(primary))
+        left.set_xlabel("guidance" if condition is None else directed_title(condition))
+        left.set_ylabel(directed_title(primary))
         right.set_ylabel(axis_title(primary.title_without_arrow))
         right.set_title(f"difference to {baseline}, paired by seed")
         for axes in (left, right):
@@ -74,11 +87,6 @@ def guidance(path: str | Path, results: Results, look: Look = SCREEN) -> list[Pa
             f"Numbers: guidance of {baseline}'s points. Differences with 95 % {what}."
         )
         return finish(figure, path, look, "Score by guidance", text)
-
-
-def _titled(metric: Metric) -> str:
-    better = "higher" if metric.higher_is_better else "lower"
-    return f"{axis_title(metric.title_without_arrow)} ({better} is better)"
 
 
 def _names(results: Results) -> dict[float, str]:
@@ -96,37 +104,13 @@ def _condition(results: Results) -> str:
 
 
 def _scores(
-    results: Results, arm: str, names: dict[float, str], metric: str | None = None
+    results: Results, arm: str, names: dict[float, str], metric: Metric
 ) -> dict[float, pd.Series]:
-    """By guidance: the stored values of the seeds that have all values of guidance."""
-    base = metric or results.primary.name
-    columns = {value: results.by_seed(arm, base + name) for value, name in names.items()}
+    """By guidance: the printed values of the seeds that have all values of guidance."""
+    columns = {value: results.by_seed(arm, metric.name + name) for value, name in names.items()}
     seeds = set.intersection(*(set(column.index) for column in columns.values()))
-    return {v: pd.Series(c.loc[c.index.isin(seeds)]) for v, c in columns.items()}
+    return {v: pd.Series(c.loc[c.index.isin(seeds)]) * metric.scale for v, c in columns.items()}
 
 
-def _means(results: Results, arm: str, names: dict[float, str], metric: Metric) -> list[float]:
-    scores = _scores(results, arm, names, metric.name).values()
-    return [float(np.mean(column)) * metric.scale for column in scores]
-
-
-def _differences(
-    axes: Axes,
-    results: Results,
-    arm: str,
-    names: dict[float, str],
-    shift: float,
-    style: dict[str, Any],
-) -> list[tuple[float, float]]:
-    """Draw an arm's differences to the baseline, on shared seeds; returns the points."""
-    design, scale = Design.of(results.manifest), results.primary.scale
-    ours, base = (_scores(results, a, names) for a in (arm, results.manifest.baseline))
-    xs: Sequence[float] = [value + shift for value in names]
-    effects = [design.difference(ours[value], base[value]).scaled(scale) for value in names]
-    if not effects[0].n:
-        return []
-    axes.plot(xs, [e.mean for e in effects], marker="o", markersize=3, linewidth=1.4, **style)
-    for x, effect in zip(xs, effects, strict=True):
-        if effect.has_interval:
-            axes.plot([x, x], [effect.low, effect.high], color=style["color"], linewidth=0.9)
-    return [(x, effect.mean) for x, effect in zip(xs, effects, strict=True)]
+def _means(scores: dict[float, pd.Series]) -> list[float]:
+    return [float(np.mean(column)) for column in scores.values()]

@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, NullFormatter, NullLocator
 
-from cabench.analysis.figures.arms import LINE, arm_styles, label_ends
+from cabench.analysis.figures.arms import LINE, arm_styles, draw_estimates, label_ends
 from cabench.analysis.figures.curves import thousands
 from cabench.analysis.figures.style import (
     FAINT,
     INK,
     SCREEN,
     Look,
-    axis_title,
+    directed_title,
     finish,
     new_figure,
 )
 from cabench.evidence.arms import ArmResult
 from cabench.evidence.results import Results
-from cabench.evidence.statistics import Estimate
 
 SIDE = 0.006  # shift of an arm's points against the next arm's, as a share of the images
 
@@ -36,17 +33,17 @@ def lengths(path: str | Path, results: Results, look: Look = SCREEN) -> list[Pat
     styles = arm_styles(results, arms)
     low, line = (4.2, LINE) if look.titled else (2.9, look.size * LINE)
     width, height = 8.2 + 0.075 * max(map(len, arms)), max(low, 1.4 + line * len(arms))
-    scale, title = results.primary.scale, axis_title(results.primary.title_without_arrow)
+    scale = results.primary.scale
     with new_figure(width, height, look) as figure:
         left, right = figure.subplots(1, 2)
         ends: dict[str, tuple[float, float]] = {}
         for i, arm in enumerate(arms):
             shift = 1 + SIDE * (i - (len(arms) - 1) / 2)
             levels = {n * shift: row[arm].level.scaled(scale) for n, row in rows.items()}
-            _draw(left, levels, styles[arm])
+            draw_estimates(left, levels, styles[arm])
             if arm != results.manifest.baseline:
                 effects = {n * shift: row[arm].difference.scaled(scale) for n, row in rows.items()}
-                if points := _draw(right, effects, styles[arm]):
+                if points := draw_estimates(right, effects, styles[arm]):
                     ends[arm] = points[-1]
         if all(row[arm].level.mean > 0 for row in rows.values() for arm in arms):
             left.set_yscale("log")
@@ -62,8 +59,7 @@ def lengths(path: str | Path, results: Results, look: Look = SCREEN) -> list[Pat
             axes.set_xlabel("training images")
             axes.grid(axis="y", color=FAINT, linewidth=0.4)
         label_ends(right, ends, styles, look, height)
-        better = "higher" if results.primary.higher_is_better else "lower"
-        left.set_title(f"{title} ({better} is better)")
+        left.set_title(directed_title(results.primary))
         right.set_title(f"minus {results.manifest.baseline}'s, paired by seed")
         sequential = results.manifest.design.sequential
         spread = "standard deviation" if sequential else "95 % interval"
@@ -76,16 +72,3 @@ def lengths(path: str | Path, results: Results, look: Look = SCREEN) -> list[Pat
 
 def _rows(results: Results) -> dict[str, ArmResult]:
     return {row.arm: row for row in results.compare_arms([results.primary.name])}
-
-
-def _draw(
-    axes: Axes, estimates: dict[float, Estimate], style: dict[str, Any]
-) -> list[tuple[float, float]]:
-    """Draw an arm's estimates by images; returns the points."""
-    present = {images: each for images, each in estimates.items() if each.n}
-    means = [each.mean for each in present.values()]
-    axes.plot(list(present), means, marker="o", markersize=3, linewidth=1.4, **style)
-    for images, each in present.items():
-        if each.has_interval:
-            axes.plot([images] * 2, [each.low, each.high], color=style["color"], linewidth=0.9)
-    return list(zip(present, means, strict=True))

@@ -12,9 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
+import numpy as np
 from matplotlib.backend_bases import get_registered_canvas_class
 from matplotlib.figure import Figure
+from PIL import Image
 
+from cabench.evidence.metric import Metric
 from cabench.runtime.files import atomic_path, write_json
 
 # Okabe & Ito 2008, "Color Universal Design": safe for colour-blind readers.
@@ -59,6 +62,8 @@ RC: dict[Any, Any] = {
     "svg.hashsalt": "cabench",
     "svg.fonttype": "path",
     "pdf.fonttype": 42,  # TrueType: text that can be searched and edited
+    "figure.autolayout": False,  # whatever the user's matplotlibrc says: see `_lay_out`
+    "figure.constrained_layout.use": False,
 }
 
 
@@ -121,6 +126,12 @@ def axis_title(label: str) -> str:
     return re.sub(r"x10\^(-?\d+)", r"×10$^{\1}$", label.replace("$", r"\$"))
 
 
+def directed_title(metric: Metric) -> str:
+    """'KID @2000 (lower is better)', as a title of an axis."""
+    better = "higher" if metric.higher_is_better else "lower"
+    return f"{axis_title(metric.title_without_arrow)} ({better} is better)"
+
+
 def save(figure: Figure, path: str | Path, kinds: Sequence[str] = tuple(UNDATED)) -> list[Path]:
     """Save `path` in each format, atomically; equal figures give equal bytes."""
     path = Path(path)
@@ -135,10 +146,23 @@ def save(figure: Figure, path: str | Path, kinds: Sequence[str] = tuple(UNDATED)
     return written
 
 
-def _lay_out(figure: Figure, kind: str) -> None:
-    """Fix the layout for text as it is in format `kind`.
+def as_pdf(image: Path) -> Path:
+    """Write a PDF of one page beside a PNG, with its pixels, none lost or smoothed."""
+    with Image.open(image) as opened:
+        pixels = np.asarray(opened.convert("RGB"))
+    height, width = pixels.shape[:2]
+    with matplotlib.rc_context(RC):
+        figure = Figure(figsize=(width / DPI, height / DPI))
+        axes = figure.add_axes((0, 0, 1, 1))
+        axes.set_axis_off()
+        axes.imshow(pixels, interpolation="none", aspect="auto")
+        return save(figure, image, ("pdf",))[0]
 
-    `savefig` does the same by drawing the figure once more in each format.
+
+def _lay_out(figure: Figure, kind: str) -> None:
+    """Fix the layout for text as it is in format `kind`, and remove its engine.
+
+    With an engine, even one that does nothing, `savefig` draws the figure twice in each format.
     """
     engine = figure.get_layout_engine()
     if engine is None:
@@ -147,5 +171,5 @@ def _lay_out(figure: Figure, kind: str) -> None:
     get_registered_canvas_class(kind)(figure)
     figure.set_dpi(DPI if kind == "png" else VECTOR_DPI)
     engine.execute(figure)
-    figure.set_layout_engine("none")
+    figure.set_layout_engine(None)
     figure.set_dpi(usual)

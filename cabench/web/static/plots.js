@@ -300,7 +300,8 @@ function addOver(part) {
     const xs = [...new Set(Object.values(lines).flatMap((line) => line.x))];
     const xTicks = xs.length < 8 && unit === "training images" ? xs : logTicks(Math.min(...xs), Math.max(...xs), 6);
     host.append(element("figure", {}, chart, element("figcaption", {}, `${title}, over ${unit}; bars: ${part.bars[name]}.`)));
-    addChart(chart, (width) => lineChart(width, { lines, title, says: part.title, x: unit, unit, logX: true, xTicks, all: true, names: true }));
+    const short = name === "effect" ? part.difference : part.title; // fits a narrow screen
+    addChart(chart, (width) => lineChart(width, { lines, title: short, says: part.title, x: unit, unit, logX: true, xTicks, all: true, names: true }));
   }
 }
 
