@@ -14,6 +14,8 @@ from torch import Tensor
 
 from cabench.data.dataset import Dataset
 from cabench.diffusion.checkpoints import load, snapshot_path
+from cabench.diffusion.passes import Passes
+from cabench.diffusion.ranks import ALONE, Ranks
 from cabench.diffusion.training import Progress, TrainingRun, marks
 from cabench.diffusion.weight_diagnostics import step_sizes
 from cabench.records.spec import TrainSpec
@@ -44,6 +46,8 @@ def train(
     cache: Path | None = None,  # directory of compiled code; needed by specs that are compiled
     weights: Mapping[str, Tensor] | None = None,  # to start from, of specs with `init_from`
     guide: int | None = None,  # images after which the average is saved to guide samples
+    passes: Passes = Passes(),  # noqa: B008  (frozen)
+    ranks: Ranks = ALONE,  # every one of them calls this; the leader alone reads and writes
 ) -> Path:
     """Trains to `images`, resuming from the state on disk; returns the snapshot's path.
 
@@ -59,14 +63,21 @@ def train(
     end = stops[-1]
     guide_at = None if guide is None else marks(batch, guide, guide)[-1]
     final = snapshot_path(folder, end)
-    if load(final) is not None:
+    if ranks.of_leader(ranks.leads and load(final) is not None):
         return final
     jobs = [Job(spec, folder, trunk)]
     if spec.compiled:
         jobs += [job for job in beside if load(snapshot_path(job.folder, end)) is None]
     runs = [
         TrainingRun(
-            job.spec, dataset, job.folder, device, job.trunk if keep_state else None, weights
+            job.spec,
+            dataset,
+            job.folder,
+            device,
+            job.trunk if keep_state else None,
+            weights,
+            passes,
+            ranks,
         )
         for job in jobs
     ]
@@ -84,7 +95,7 @@ def train(
         _advance(stack, _step_of(stack, cache), until, stops, guide_at, every, shown)
         if runs[0].fault is not None:
             raise runs[0].fault
-    if not keep_state:
+    if not keep_state and ranks.leads:
         for run in runs:
             run.state_path.unlink(missing_ok=True)
     return final
@@ -115,11 +126,11 @@ def _advance(
     progress: Progress,
 ) -> None:
     """Steps the runs, which have seen the same number of images, until they have seen `until`."""
-    batch = runs[0].trainer.recipe.batch
+    batch, leads = runs[0].trainer.recipe.batch, runs[0].ranks.leads
     losses: list[Sequence[Tensor] | Tensor] = []
     began = time.perf_counter()
     while (seen := runs[0].trainer.seen) < until:
-        measured = seen + batch in stops
+        measured = seen + batch in stops and leads
         before = [run.produced() for run in runs] if measured else []
         losses.append(step())
         seen += batch
@@ -132,11 +143,11 @@ def _advance(
                 return
             progress(seen, runs[0].curve["loss"][-1])
             losses = []
-        if seen == guide_at and seen not in stops:  # the curve is that of any other run
+        if seen == guide_at and seen not in stops and leads:  # the curve is that of any other run
             for run in runs:
                 if run.fault is None:
                     run.save_average()
-        if seen in stops:
+        if seen in stops and leads:
             seconds = (time.perf_counter() - began) / len(runs)
             for run in runs:
                 if run.fault is None:

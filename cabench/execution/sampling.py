@@ -10,12 +10,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from cabench.data import Dataset
-from cabench.diffusion.batches import Data
-from cabench.diffusion.checkpoints import load, load_ema, save
-from cabench.diffusion.process import Process
-from cabench.diffusion.sampling import sample
-from cabench.execution.assets import Decoder
+from cabench.diffusion.checkpoints import load, save
+from cabench.diffusion.ranks import ALONE, Ranks
+from cabench.execution import joint
 from cabench.metrics.scorer import REFERENCE, SampleScorer
 from cabench.planning.trials import Trial
 from cabench.records.store import Store
@@ -50,10 +47,9 @@ class Sampler:
     store: Store
     snapshot: Path
     guide: Path | None          # snapshot of the guide; None: classifier-free guidance
-    dataset: Dataset
-    decode: Decoder
     device: str
     progress: Progress
+    ranks: Ranks = ALONE
     # fmt: on
 
     def draw(self, scorer: SampleScorer, guidance: float) -> np.ndarray:
@@ -61,26 +57,17 @@ class Sampler:
         path = self.store.samples(self.trial.spec.sample_key(guidance, scorer.reference))
         if (cached := load(path)) is not None:
             return cached[0]["images"].numpy()
-        train, sampling = self.trial.spec.train, self.trial.spec.sample
-        guide = None if guidance == 1 else self.guide
-        rows = torch.from_numpy(scorer.rows)
-        real = Data(self.dataset.split(scorer.reference), train.model.embedder.streams)
-        images = sample(
-            load_ema(train.model, self.snapshot, self.device),
-            Process(train.diffusion.prediction, train.diffusion.schedule),
-            lambda index: real.streams_at(rows[index]),
-            scorer.n,
-            train.model.backbone.shape,
-            seed=train.seed,
-            sampler=sampling.sampler,
-            steps=sampling.steps,
-            guidance=guidance,
-            interval=sampling.guidance_interval,
-            weak=None if guide is None else load_ema(train.model, guide, self.device),
-            batch=sampling.batch,
-            device=self.device,
+        images = self.ranks.call(
+            joint.drawn,
+            self.trial,
+            self.store,
+            self.device,
+            self.snapshot,
+            None if guidance == 1 else self.guide,
+            guidance,
+            scorer.reference,
+            torch.from_numpy(scorer.rows),
             progress=lambda n: self.progress("sample", n / scorer.n, f"guidance {guidance:g}"),
-            decode=self.decode,
         )
         save(path, {"images": images})
         return images.numpy()

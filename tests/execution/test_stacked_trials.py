@@ -5,7 +5,8 @@ from specs import ROOT
 
 from cabench.config.study import read_scale, read_study
 from cabench.diffusion import compiled
-from cabench.execution.run import Options, prepare, uncompiled
+from cabench.execution.processes import uncompiled
+from cabench.execution.run import Options, prepare
 from cabench.execution.schedule import (
     COMPILED_STEP,
     sampling_passes,

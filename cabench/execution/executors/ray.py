@@ -1,12 +1,13 @@
 """Trials on Ray Tune: workers side by side on this machine or on a cluster.
 
-The only module that imports Ray. Ray schedules the trials that have no record; only the records say
+Ray schedules the trials that have no record; only the records say
 what is finished. Workers are reused, so that each imports torch once. A trial has one torch thread,
 as in the local executor, so that both give the same bits.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import os
 import socket
@@ -27,31 +28,30 @@ from ray.tune.search import Searcher
 
 from cabench.errors import CabenchError, DataMissing, describe, disk_fault, is_machine_fault
 from cabench.execution.executors.base import (
+    DEATHS,
     Evaluated,
     Finished,
+    Halted,
     Listener,
     Logged,
     Message,
     Pool,
-    Progressed,
     Started,
     Surviving,
     Workers,
     forward_log,
+    sparse_progress,
 )
-from cabench.execution.executors.session import Watch, session_root
+from cabench.execution.executors.session import Watch, session_root, worker_environment
 from cabench.execution.tuning import DIVERGED, ArmSearches, evaluate
-from cabench.models.kernels import VARIABLE as KERNELS
 from cabench.planning.trials import Trial
 from cabench.planning.tuning import Search
 from cabench.records.schema import Record, SearchOutcome
 from cabench.records.store import Store
 from cabench.runtime.signals import exit_with, stop_on_signals
-from cabench.runtime.threads import ONE_ARENA
 
-DEATHS = 3  # of a trial's worker; then the trial has failed
+WAITING = 2**20  # bytes that Tune reserves for the function that waits for a trial's ranks
 OBJECT_STORE = 100 * 2**20  # bytes; results go through files
-REPORT_EVERY = 0.5  # seconds
 STATUS_TIMEOUT = 15  # seconds, for `ray status` of a running cluster
 DEATH = ("actor died", "actor is dead", "low on memory")  # in Ray's messages about a dead worker
 LOST = "Ray lost a node that ran trials; finished trials are kept, re-run the command to resume"
@@ -104,12 +104,6 @@ def _watch() -> Watch:
     return Watch(lambda: bool(node.dead_processes()), kill)
 
 
-def worker_environment() -> dict[str, str]:
-    """Environment variables of a worker, on any node: memory allocation and forced kernels."""
-    ours = {name: os.environ[name] for name in (*ONE_ARENA, KERNELS) if name in os.environ}
-    return ONE_ARENA | ours
-
-
 def _check_address(address: str) -> None:
     """Raise CabenchError unless a Ray of this version answers at the address.
 
@@ -142,12 +136,19 @@ def _check_address(address: str) -> None:
 def _workers(pool: Pool) -> int:
     """The number of trials that fit at once; Tune would block on one that never fits."""
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    cpus, gpus = pool.cpus // pool.ranks, pool.gpus / pool.ranks  # of one process
     fit = 0
     for node in nodes:
-        workers = int(node.get("CPU", 0) // pool.cpus)
-        if pool.gpus:
-            workers = min(workers, int(node.get("GPU", 0) / pool.gpus))
-        fit += workers
+        processes = int(node.get("CPU", 0) // cpus)
+        if gpus:
+            processes = min(processes, int(node.get("GPU", 0) / gpus))
+        fit += processes
+    fit //= pool.ranks  # a trial's ranks may be on several nodes
+    if not fit and pool.ranks > 1:
+        raise CabenchError(
+            f"resources: a trial takes {pool.ranks} processes with {cpus} CPUs and {gpus:g} GPUs "
+            "each; the nodes have room for fewer"
+        )
     if not fit:
         most = max(nodes, key=lambda node: (node.get("GPU", 0), node.get("CPU", 0)), default={})
         raise CabenchError(
@@ -167,13 +168,21 @@ def run(trials: Sequence[Trial], store: Store, pool: Pool, device: str, listener
     """
     space = {"trial": tune.grid_search(list(range(len(trials))))}
     driver = _Driver(trials, store, listener)
-    _fit(_run_trial, {"trials": list(trials), "store": store}, space, pool, device, driver)
+    parameters: dict[str, Any] = {"trials": list(trials), "store": store}
+    if pool.ranks > 1:
+        _fit(_run_on_ranks, parameters | {"pool": pool}, space, pool, device, driver)
+    else:
+        _fit(_run_trial, parameters, space, pool, device, driver)
 
 
 def search(
     searches: Sequence[Search], store: Store, pool: Pool, device: str, listener: Listener
 ) -> dict[str, SearchOutcome]:
-    """Run learning-rate searches, arms side by side; return their outcomes by arm."""
+    """Run learning-rate searches, arms side by side; return their outcomes by arm.
+
+    An evaluation takes one process, of the CPUs and GPUs of a trial.
+    """
+    pool = dataclasses.replace(pool, ranks=1)
     arms = ArmSearches(searches)
     options = {"search_alg": _Suggest(arms), "num_samples": arms.evaluations}
     driver = _Driver(searches, store, listener)
@@ -194,11 +203,10 @@ def _fit(
     with started(pool) as workers, driver.store.scratch("ray") as scratch:
         driver.listener(Workers(workers))
         tuner = tune.Tuner(
-            tune.with_resources(
-                tune.with_parameters(work, **parameters), {"cpu": pool.cpus, "gpu": pool.gpus}
-            ),
+            tune.with_resources(tune.with_parameters(work, **parameters), _resources(pool)),
             param_space=space
             | {
+                "scratch": str(scratch),
                 "folder": os.getcwd(),
                 "device": device,
                 "driver": os.getpid() if pool.address is None else None,  # of this machine
@@ -224,6 +232,13 @@ def _fit(
                 raise
         if fault := driver.fault or driver.listener.fault:
             raise fault
+
+
+def _resources(pool: Pool) -> dict[str, float]:
+    """What Tune reserves for a trial; the ranks of a trial are Ray Train's."""
+    if pool.ranks > 1:
+        return {"cpu": 0, "memory": WAITING}
+    return {"cpu": pool.cpus, "gpu": pool.gpus}
 
 
 class _Suggest(Searcher):
@@ -260,7 +275,22 @@ def _run_trial(config: dict[str, Any], trials: list[Trial], store: Store) -> Non
     def work(device: str) -> None:
         from cabench.execution.trial import run_trial
 
-        _send(Finished.of(run_trial(trial, store, device, _progress_of(trial.key))))
+        _send(Finished.of(run_trial(trial, store, device, sparse_progress(trial.key, _send))))
+
+    _guarded(config, work)
+
+
+def _run_on_ranks(config: dict[str, Any], trials: list[Trial], store: Store, pool: Pool) -> None:
+    """One trial on several ranks, which are workers of Ray Train."""
+    trial = trials[config["trial"]]
+
+    def work(device: str) -> None:
+        from cabench.execution.executors import ray_train
+
+        for message in ray_train.run(trial, store, device, pool, config["scratch"]):
+            if isinstance(message, Halted):
+                raise CabenchError(message.text)
+            _send(message)
 
     _guarded(config, work)
 
@@ -270,7 +300,7 @@ def _evaluate(config: dict[str, Any], searches: list[Search], store: Store) -> N
     search, factor = searches[config["trial"]], config["factor"]
 
     def work(device: str) -> None:
-        report, began = _progress_of(search.key), time.perf_counter()
+        report, began = sparse_progress(search.key, _send), time.perf_counter()
 
         def progress(seen: int, loss: float) -> None:
             report("train", min(1, seen / search.images), f"loss {loss:.4f}")
@@ -315,20 +345,6 @@ def _send(message: Message) -> None:
     tune.report({MESSAGE: message})
 
 
-def _progress_of(key: str) -> Callable[[str, float, str], None]:
-    """A trial's progress callback; sends at most one message every REPORT_EVERY seconds."""
-    _send(Progressed(key, "train", 0.0, "loading"))
-    last = time.monotonic()
-
-    def progress(stage: str, fraction: float, note: str) -> None:
-        nonlocal last
-        if time.monotonic() - last > REPORT_EVERY:
-            _send(Progressed(key, stage, fraction, note))
-            last = time.monotonic()
-
-    return progress
-
-
 # ---- in the driver ------------------------------------------------------------------------------
 
 
@@ -370,14 +386,10 @@ class _Driver(tune.Callback):
 
     def _failed(self, trial: Trial) -> Record:
         """The record of a trial whose workers died, unless another process completed it."""
-        from cabench.execution.trial import begun, failed
+        from cabench.execution.trial import write_failed
 
         error = f"its worker process died {DEATHS} times (out of memory, or killed)"
-        with self.store.lock(trial.key):
-            record = self.store.record(trial.key)
-            if record is not None and record.complete:
-                return record
-            return self.store.write_record(failed(begun(trial), error))
+        return write_failed(trial, self.store, error)
 
 
 def _last_error(trial: Any) -> str:
