@@ -164,7 +164,6 @@ def joined(
     rank: int, count: int, device: str, local: int = 0, init_method: str = "env://"
 ) -> Iterator[Ranks]:
     """Makes this process one of `count` ranks, on GPU number `local` where the device is CUDA."""
-    warnings.filterwarnings("ignore", "find_unused_parameters=True was specified")
     cuda = device.startswith("cuda")
     if cuda:
         torch.cuda.set_device(local)

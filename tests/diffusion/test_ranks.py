@@ -168,6 +168,7 @@ def test_samples_have_the_bits_of_one_process_and_faults_keep_ranks_in_step(
     tmp_path, digits, count
 ):
     one, folder = spec(), Path(tmp_path)
+    (folder / "diverging").mkdir()
     run(Ranks(), one, 32, digits, folder)
     snapshot = folder / "ema-0000000032.safetensors"
     draw(Ranks(), one, snapshot, folder / "alone.npy")

@@ -37,6 +37,7 @@ from cabench.runtime.signals import exit_with
 from cabench.runtime.threads import one_thread
 
 POLL = 0.2  # seconds
+QUIET = {"TORCH_CPP_LOG_LEVEL": "ERROR"}  # of torch, which warns of unused parameters
 END_WITHIN = 5.0  # seconds between the request to end and the kill
 
 
@@ -47,7 +48,7 @@ def run(trial: Trial, store: Store, device: str, count: int, listener: Listener)
     """
     from cabench.execution.trial import write_failed
 
-    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # inherited by the ranks
+    os.environ |= QUIET | os.environ  # inherited by the ranks
     reason = ""
     for attempt in range(DEATHS):
         outcome = _attempt(trial, store, device, count, listener)
