@@ -45,7 +45,7 @@ def run_trial(
     """Run one trial unless its record exists; return the record. An arm's error fails the record.
 
     Of several ranks the leader alone calls this, and the others follow it. Faults of the machine,
-    such as a full disk, and of the data are raised.
+    such as a full disk, and of the data are raised, and errors that may come from a lost rank.
     """
     with store.lock(trial.key):
         known = store.sound(trial.key)
@@ -62,7 +62,7 @@ def run_trial(
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # one arm's fault must not end the study
-            if is_machine_fault(error) or isinstance(error, DataMissing):
+            if is_machine_fault(error) or isinstance(error, DataMissing) or ranks.broken:
                 raise
             previous = store.record(trial.key)
             if previous is not None and previous.complete:  # lost a file beside it

@@ -70,9 +70,11 @@ def _attempt(
         ranks = start_processes(_rank, arguments, count, join=False, start_method="spawn")
         assert ranks is not None  # as it does not wait for them
         sender.close()
+        patience = 0.0
         try:
             while not ranks.join(timeout=0):
                 if (finished := _received(receiver, listener)) is not None:
+                    patience = END_WITHIN  # they end by themselves
                     return finished
             return _received(receiver, listener) or "its processes ended without a record"
         except ProcessExitedException as error:
@@ -83,7 +85,7 @@ def _attempt(
             reason = f"rank {error.error_index} failed: {cut(last, 500)}"
             return _received(receiver, listener) or reason
         finally:
-            _end(ranks)
+            _end(ranks, patience)
 
 
 def _received(receiver: Connection, listener: Listener) -> Finished | None:
@@ -101,16 +103,21 @@ def _received(receiver: Connection, listener: Listener) -> Finished | None:
     return None
 
 
-def _end(ranks: ProcessContext) -> None:
-    """Ends the ranks that still run."""
+def _end(ranks: ProcessContext, patience: float) -> None:
+    """Ends the ranks that still run after `patience` seconds."""
+    _wait(ranks, patience)
     for process in ranks.processes:
         process.terminate()
-    until = time.monotonic() + END_WITHIN
+    _wait(ranks, END_WITHIN)
+    for process in ranks.processes:
+        process.kill()
+        process.join()
+
+
+def _wait(ranks: ProcessContext, seconds: float) -> None:
+    until = time.monotonic() + seconds
     for process in ranks.processes:
         process.join(max(0.0, until - time.monotonic()))
-        if process.is_alive():
-            process.kill()
-            process.join()
 
 
 # ---- in a rank ----------------------------------------------------------------------------------
@@ -133,6 +140,7 @@ def _rank(
             ranks.follow()
         else:
             lead(trial, store, device, ranks, sender.send)
+            ranks.dismiss()
 
 
 def lead(
@@ -145,6 +153,8 @@ def lead(
         try:
             progress = sparse_progress(trial.key, send)
             record = run_trial(trial, store, device, progress, ranks)
+        except ConnectionError:  # to another rank
+            raise
         except OSError as error:
             send(Halted(disk_fault(error)))
         except CabenchError as error:

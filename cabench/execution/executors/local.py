@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cabench.diffusion.ranks import ALONE, current
-from cabench.errors import CabenchError
+from cabench.errors import CabenchError, describe, is_machine_fault
 from cabench.execution.executors import launch
 from cabench.execution.executors.base import (
     Finished,
@@ -25,8 +25,8 @@ from cabench.planning.trials import Trial
 from cabench.records.store import Store
 
 OUT_OF_STEP = (
-    "an error on one process ended the work that all share; finished trials are kept, re-run the "
-    "command to resume (torchrun --max-restarts does so)"
+    "the processes of torchrun cannot go on after it; finished trials are kept, re-run the command "
+    "to resume (torchrun --max-restarts does so)"
 )
 
 
@@ -53,9 +53,12 @@ def run(
                 listener(Progressed(key, stage, fraction, note))
 
             with forward_log(lambda text: listener(Logged(text))):
-                record = run_trial(trial, store, device, progress, ranks)
+                try:
+                    record = run_trial(trial, store, device, progress, ranks)
+                except (Exception, SystemExit) as error:
+                    if ranks.broken and not is_machine_fault(error):
+                        raise CabenchError(f"{describe(error)}; {OUT_OF_STEP}") from error
+                    raise
             listener(Finished.of(record))
-            if ranks.broken:
-                raise CabenchError(OUT_OF_STEP)
     if listener.fault is not None:
         raise listener.fault

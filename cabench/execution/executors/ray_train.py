@@ -82,6 +82,6 @@ def _rank(config: dict[str, Any]) -> None:
             ranks.follow()
             return
         lead(config["trial"], config["store"], config["device"], ranks, config["queue"].put)
-        if ranks.broken:  # the followers wait for the leader
+        if ranks.broken:  # Halted was sent, and the followers wait for the leader
             raise RuntimeError("an error on the leader")
         ranks.dismiss()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 from collections.abc import Iterator
 
 from cabench.diffusion.ranks import ALONE, Ranks, from_torchrun, joined
@@ -24,6 +25,8 @@ def team(device: str) -> Iterator[Ranks]:
 
         if torch.cuda.is_available():
             torch.cuda.set_device(local)  # before the device is tried
+    if rank:  # the leader stops the trial; then its connections close, or torchrun ends the others
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
     with one_thread(), joined(rank, count, pick_device(device), local) as ranks:
         try:
             yield ranks
