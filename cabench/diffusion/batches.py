@@ -65,8 +65,8 @@ class Data:
         `posterior` draws the latents from the VAE's posterior.
         """
         drawn = len(index)
-        index, flip, pick = (None if t is None else t[part] for t in (index, flip, pick))
-        assert index is not None
+        index = index[part]
+        flip, pick = (None if t is None else t[part] for t in (flip, pick))
         if self.latents is not None:
             noise = torch.randn((drawn, *self.shape), generator=posterior)[part]
             x = moved(_draw_latents(self.latents, index, noise, flip), device)

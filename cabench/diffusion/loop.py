@@ -19,6 +19,7 @@ from cabench.diffusion.ranks import ALONE, Ranks
 from cabench.diffusion.training import Progress, TrainingRun, marks
 from cabench.diffusion.weight_diagnostics import step_sizes
 from cabench.records.spec import TrainSpec
+from cabench.runtime.signals import deferred
 
 Step = Callable[[], Sequence[Tensor] | Tensor]  # one update of every run; returns their losses
 
@@ -125,34 +126,45 @@ def _advance(
     every: int,
     progress: Progress,
 ) -> None:
-    """Steps the runs, which have seen the same number of images, until they have seen `until`."""
+    """Steps the runs, which have seen the same number of images, until they have seen `until`.
+
+    SIGTERM and SIGHUP wait for the end of a step, and stop the runs with their states on disk.
+    """
     batch, leads = runs[0].trainer.recipe.batch, runs[0].ranks.leads
     losses: list[Sequence[Tensor] | Tensor] = []
     began = time.perf_counter()
-    while (seen := runs[0].trainer.seen) < until:
-        measured = seen + batch in stops and leads
-        before = [run.produced() for run in runs] if measured else []
-        losses.append(step())
-        seen += batch
-        for run, weights in zip(runs, before, strict=False):
-            run.steps = step_sizes(weights, run.produced())
-        if len(losses) == every or seen in stops:
-            for run, of_run in zip(runs, zip(*losses, strict=True), strict=True):
-                run.log(list(of_run))
-            if runs[0].fault is not None:
+    with deferred() as stopped:
+        while (seen := runs[0].trainer.seen) < until:
+            measured = seen + batch in stops and leads
+            before = [run.produced() for run in runs] if measured else []
+            losses.append(step())
+            seen += batch
+            for run, weights in zip(runs, before, strict=False):
+                run.steps = step_sizes(weights, run.produced())
+            if len(losses) == every or seen in stops:
+                for run, of_run in zip(runs, zip(*losses, strict=True), strict=True):
+                    run.log(list(of_run))
+                if runs[0].fault is not None:
+                    return
+                progress(seen, runs[0].curve["loss"][-1])
+                losses = []
+            if seen == guide_at and seen not in stops and leads:
+                for run in runs:  # the curve is that of any other run
+                    if run.fault is None:
+                        run.save_average()
+            if seen in stops and leads:
+                seconds = (time.perf_counter() - began) / len(runs)
+                for run in runs:
+                    if run.fault is None:
+                        run.seconds += seconds
+                        run.snapshot()
+                        if seen == run.decay_begins:
+                            run.leave_trunk()
+                began = time.perf_counter()
+            if stopped():
+                if leads and seen not in stops:
+                    for run in runs:
+                        if run.fault is None:
+                            run.seconds += (time.perf_counter() - began) / len(runs)
+                            run.save_state()
                 return
-            progress(seen, runs[0].curve["loss"][-1])
-            losses = []
-        if seen == guide_at and seen not in stops and leads:  # the curve is that of any other run
-            for run in runs:
-                if run.fault is None:
-                    run.save_average()
-        if seen in stops and leads:
-            seconds = (time.perf_counter() - began) / len(runs)
-            for run in runs:
-                if run.fault is None:
-                    run.seconds += seconds
-                    run.snapshot()
-                    if seen == run.decay_begins:
-                        run.leave_trunk()
-            began = time.perf_counter()

@@ -54,7 +54,10 @@ class Ranks:
 
     def follow(self) -> None:
         """Answers the leader's calls until it has no more."""
-        while (call := self.of_leader(None)) is not None:
+        while True:
+            call: Any = self.of_leader(None)  # a function and its arguments
+            if call is None:
+                return
             with contextlib.suppress(CabenchError):
                 self._joint(*call, {})
 

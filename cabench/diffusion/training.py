@@ -285,7 +285,11 @@ class TrainingRun:
         history = self.curve.setdefault("weights", {})  # older states have none
         add_point(history, trainer.seen, weights)
         self.save_average()
-        if trainer.seen > self.saved:
+        self.save_state()
+
+    def save_state(self) -> None:
+        """Saves the state unless the one on disk is newer."""
+        if self.trainer.seen > self.saved:
             self._save_state(self.state_path)
 
     def _save_state(self, path: Path) -> None:

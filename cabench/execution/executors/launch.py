@@ -5,11 +5,13 @@ When one of them dies the others are ended, and the trial starts again from its 
 
 from __future__ import annotations
 
+import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from torch.multiprocessing.spawn import (
@@ -33,12 +35,13 @@ from cabench.execution.executors.base import (
 )
 from cabench.planning.trials import Trial
 from cabench.records.store import Store
-from cabench.runtime.signals import exit_with
+from cabench.runtime.signals import exit_with, stop_on_signals
 from cabench.runtime.threads import one_thread
 
 POLL = 0.2  # seconds
 QUIET = {"TORCH_CPP_LOG_LEVEL": "ERROR"}  # of torch, which warns of unused parameters
 END_WITHIN = 5.0  # seconds between the request to end and the kill
+SAVED_WITHIN = 60.0  # seconds until the leader, which saves its state, has ended
 
 
 def run(trial: Trial, store: Store, device: str, count: int, listener: Listener) -> Finished:
@@ -49,6 +52,7 @@ def run(trial: Trial, store: Store, device: str, count: int, listener: Listener)
     from cabench.execution.trial import write_failed
 
     os.environ |= QUIET | os.environ  # inherited by the ranks
+    logging.getLogger("torch.multiprocessing.spawn").setLevel(logging.ERROR)
     reason = ""
     for attempt in range(DEATHS):
         outcome = _attempt(trial, store, device, count, listener)
@@ -104,19 +108,22 @@ def _received(receiver: Connection, listener: Listener) -> Finished | None:
 
 
 def _end(ranks: ProcessContext, patience: float) -> None:
-    """Ends the ranks that still run after `patience` seconds."""
-    _wait(ranks, patience)
-    for process in ranks.processes:
+    """Ends the ranks that still run after `patience` seconds; the leader may save its state."""
+    leader, *others = ranks.processes
+    _wait(ranks.processes, patience)
+    leader.terminate()
+    _wait([leader], SAVED_WITHIN)
+    for process in others:
         process.terminate()
-    _wait(ranks, END_WITHIN)
+    _wait(others, END_WITHIN)
     for process in ranks.processes:
         process.kill()
         process.join()
 
 
-def _wait(ranks: ProcessContext, seconds: float) -> None:
+def _wait(processes: Sequence[BaseProcess], seconds: float) -> None:
     until = time.monotonic() + seconds
-    for process in ranks.processes:
+    for process in processes:
         process.join(max(0.0, until - time.monotonic()))
 
 
@@ -139,7 +146,8 @@ def _rank(
         if rank:
             ranks.follow()
         else:
-            lead(trial, store, device, ranks, sender.send)
+            with stop_on_signals():
+                lead(trial, store, device, ranks, sender.send)
             ranks.dismiss()
 
 
