@@ -255,7 +255,7 @@ class Resources(Part):
 
     def ranks(self, device: str) -> int:
         """Processes that share a trial on a device."""
-        if device.startswith("cuda"):
+        if device == "cuda":  # not one GPU such as cuda:1
             return max(1, int(self.gpus))
         return self.processes if device == "cpu" else 1
 

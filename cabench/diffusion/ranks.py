@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 import torch.distributed as dist
@@ -55,7 +55,7 @@ class Ranks:
     def follow(self) -> None:
         """Answers the leader's calls until it has no more."""
         while True:
-            call: Any = self.of_leader(None)  # a function and its arguments
+            call = cast("tuple[Callable[..., Any], tuple] | None", self.of_leader(None))
             if call is None:
                 return
             with contextlib.suppress(CabenchError):

@@ -7,7 +7,7 @@ import signal
 from collections.abc import Iterator
 
 from cabench.diffusion.ranks import ALONE, Ranks, from_torchrun, joined
-from cabench.errors import CabenchError
+from cabench.errors import CabenchError, shown
 from cabench.runtime.devices import pick_device
 from cabench.runtime.threads import one_thread
 
@@ -20,6 +20,10 @@ def team(device: str) -> Iterator[Ranks]:
         yield ALONE
         return
     rank, count, local = place
+    if ":" in device:
+        raise CabenchError(
+            f"--device: expected cuda, cpu or auto under torchrun, got {shown(device)}"
+        )
     if device != "cpu":
         import torch
 
