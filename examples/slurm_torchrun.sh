@@ -15,8 +15,8 @@
 #
 # The working directory must be on a path that all nodes share, with cabench installed there (PATH
 # or an active environment). On nodes without GPUs set PROCESSES, the processes per node. Five
-# minutes before the time limit the run stops, and the job goes back into the queue; it then resumes
-# from the last snapshot.
+# minutes before the time limit the run stops with the state of the last step, and the job goes back
+# into the queue; it then resumes from there.
 set -euo pipefail
 
 port=${MASTER_PORT:-29500}
