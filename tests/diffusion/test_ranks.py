@@ -90,7 +90,7 @@ def train_some(ranks, specs, digits, folder):
             torch.save([losses, trainer.state()], folder / f"{name}-{ranks.count}")
 
 
-@pytest.mark.parametrize("count", [2, pytest.param(4, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [2, pytest.param(4, marks=pytest.mark.full)])
 def test_losses_are_those_of_one_process(tmp_path, digits, count):
     """To 1e-3 over 200 steps; a batch that ranks share unequally, penalties, micro-batches."""
     specs = [

@@ -7,7 +7,7 @@ import time
 
 import psutil
 import pytest
-from cli import CALL
+from cli import CALL, cabench
 from runs import COMMAND, finish, outcome
 from specs import write
 
@@ -38,7 +38,7 @@ def environments(root) -> list[dict]:
     return [store.sound(key).dump()["environment"] for key in outcome(root / "results")]
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_trial_in_two_processes_has_the_record_of_one(tiny, undisturbed):
     share(tiny, 2)
     text = finish(tiny, "--executor", "local", "--seeds", "1")
@@ -94,8 +94,8 @@ def test_ray_train_runs_a_trial_on_two_workers(tiny, undisturbed):
     assert [environment["ranks"] for environment in environments(tiny)] == [2, 2]
 
 
-@pytest.mark.slow
 def test_a_batch_smaller_than_the_processes_is_refused(tiny):
     share(tiny, 2, **{"batch: 32,": "batch: 1,"})
-    text = finish(tiny, "--dry-run", code=2)
-    assert "training.batch: expected at least one image per process, 2, got 1" in text
+    code, _, err = cabench(*COMMAND, "--dry-run")
+    assert code == 2
+    assert "training.batch: expected at least one image per process, 2, got 1" in err
