@@ -39,13 +39,15 @@ def serve(arm: str, stack: int) -> None:
     import torch
 
     torch.set_num_threads(1)
+    import cabench
     from cabench.config.schema import Arm
     from cabench.config.study import read_scale, read_study
     from cabench.data import load_dataset
     from cabench.diffusion.training import TrainingRun
     from cabench.planning.trials import plan
 
-    file = read_study(ROOT / "studies" / "layer_placement.yaml")
+    source = Path(cabench.__file__).parents[1]
+    file = read_study(source / "studies" / "layer_placement.yaml")
     changed = file.study.model_copy(
         update={"arms": {arm: Arm.model_validate(ARMS[arm])}, "claims": [], "baseline": arm}
     )

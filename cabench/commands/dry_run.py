@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from rich.table import Table
@@ -9,8 +10,10 @@ from rich.table import Table
 from cabench.analysis.footnotes import settings_note, unused_note
 from cabench.config.seeds import seeds_text
 from cabench.config.yaml import located
-from cabench.cost.estimate import beside, seconds_per_image, stated_seconds_per_image
+from cabench.cost.estimate import beside, makespan, seconds_per_image, stated_seconds_per_image
 from cabench.cost.macs import cost
+from cabench.cost.memory import training_memory
+from cabench.diffusion.passes import Passes
 from cabench.errors import ConfigError, describe, listed
 from cabench.execution import preflight
 from cabench.execution.duration import run_time, trial_time
@@ -20,6 +23,7 @@ from cabench.planning.trials import added_claims
 from cabench.records.spec import unused_streams
 from cabench.runtime.console import clock, screen
 
+GPUS = (1, 8, 64)  # for which wall hours are stated
 LONG = 1e12  # MACs of a run that takes minutes: its steps are timed beside others
 BASIS = "MACs: batch 1, one network evaluation, conditioning included (its share beside)"
 
@@ -134,13 +138,17 @@ def notes(prepared: Prepared, arms: list[ArmEstimate], stated: bool) -> list[str
     """The lines below the table."""
     planned, scale = prepared.plan, prepared.plan.scale
     side = max(1, min(prepared.jobs, len(planned.all_trials)))
-    where = "one GPU per trial" if stated else f"{side} side by side on {prepared.device}"
+    gpus = max(1, int(scale.resources.gpus))
+    per_trial = "one GPU" if gpus == 1 else f"{gpus} GPUs"
+    where = f"{per_trial} per trial" if stated else f"{side} side by side on {prepared.device}"
     lines = [
         f"{len(planned.all_trials)} trials: {seeds_text(planned.seeds)}; "
         f"{listed(f'{images:,}' for images in planned.lengths)} images per trial; "
         f"data {planned.data.source}, {'x'.join(map(str, planned.data.shape))}; {where}",
         f"estimate: {time_text(prepared, arms, side, stated)}; {BASIS}",
     ]
+    if stated:
+        lines += [wall_hours(prepared, arms), memory_text(prepared)]
     if added := added_claims(planned.file):
         lines.append("added claims: " + "; ".join(f"{claim.id}: {claim.says}" for claim in added))
     if planned.settings:
@@ -191,6 +199,36 @@ def time_text(prepared: Prepared, arms: list[ArmEstimate], side: int, stated: bo
         f"{hours(total)} GPU hours in total, from MACs, images and sampling steps at "
         f"{resources.utilisation:.0%} of {resources.peak_tflops:g} TFLOP/s (the scale's "
         "`resources`); without decoding of latents and scoring"
+    )
+
+
+def wall_hours(prepared: Prepared, arms: list[ArmEstimate]) -> str:
+    """Hours until all trials are done on 1, 8 and 64 GPUs."""
+    gpus = max(1, int(prepared.plan.scale.resources.gpus))
+    seconds = [each.seconds for each in arms for _ in range(each.to_run)]
+    texts = []
+    for count in GPUS:
+        each = min(gpus, count)  # of a trial
+        longest_first = sorted((s / each for s in seconds), reverse=True)
+        texts.append(f"{hours(makespan(longest_first, count // each))} on {count}")
+    how = "one trial each" if gpus == 1 else f"{gpus} to a trial, taken as {gpus} times as fast"
+    return f"wall hours by number of GPUs: {', '.join(texts)}; {how}"
+
+
+def memory_text(prepared: Prepared) -> str:
+    """The memory of the largest arm's training step on each GPU."""
+    planned, scale = prepared.plan, prepared.plan.scale
+    arm = max(planned.arms, key=lambda name: planned.models[name].parameters.total)
+    gpus = max(1, int(scale.resources.gpus))
+    images = math.ceil(scale.training.batch / gpus)
+    passes = Passes(scale.training.micro_batch, scale.training.checkpointing)
+    memory = training_memory(planned.models[arm].spec, images, scale.training.precision, passes)
+    images = min(images, passes.micro_batch or images)
+    how = ", with checkpointing" if passes.checkpointing else ""
+    return (
+        f"memory: about {memory.total / 1e9:.3g} GB on each GPU for {arm}, the largest arm, "
+        f"{memory.activations / 1e9:.3g} GB of it activations of {images} images a pass{how}; "
+        "without workspaces"
     )
 
 

@@ -9,7 +9,10 @@ from cabench.errors import CabenchError
 from cabench.runtime.bundled import bundled
 
 # Of examples/
-FILES = ("README.md", "first_study.yaml", "small.yaml", "gated_kernels.py", "slurm_ray.sh")
+FILES = (
+    "README.md", "first_study.yaml", "small.yaml", "gated_kernels.py", "slurm_ray.sh",
+    "slurm_torchrun.sh",
+)  # fmt: skip
 NEXT = (
     "cabench run first_study.yaml --scale small.yaml --plugin gated_kernels.py",
     "cabench report first_study",

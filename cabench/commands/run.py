@@ -34,6 +34,18 @@ def run_study(
     `budget` in seconds is for a run until its claims are resolved. `logs` are experiment trackers,
     each with or without a directory: 'wandb', 'tensorboard=DIR'.
     """
+    from cabench.execution.executors.torchrun import team
+
+    with team(options.device) as ranks:
+        if ranks.leads:
+            return _run_study(study, options, dry_run, logs, budget)
+        ranks.follow()
+        return 0
+
+
+def _run_study(
+    study: Path, options: Options, dry_run: bool, logs: Sequence[str], budget: float | None
+) -> int:
     trackers = [check_log(text) for text in logs]
     if dry_run:
         from cabench.commands.dry_run import show_plan

@@ -137,6 +137,11 @@ class Training(Part):
     """compile the training step, on a CPU with a C++ compiler; the key says whether it was"""
     stack: Annotated[int, Field(ge=1, le=64)] = 4
     """most seeds of an arm that are trained together where the step is compiled"""
+    micro_batch: Positive | None = None
+    """images per forward pass of a process; gradients add up to those of the batch, which changes
+    the order of sums alone. By default all of them"""
+    checkpointing: bool = False
+    """keep the inputs of blocks alone and compute their activations twice, which saves memory"""
     init_from: str | None = None
     """file of weights to start from, of cabench or with DiT's names; what does not fit is drawn"""
 
@@ -233,13 +238,28 @@ class Resources(Part):
     """What one trial takes of a machine or cluster."""
 
     cpus: Positive = 1
-    """CPU cores per trial"""
+    """CPU cores per process of a trial"""
     gpus: Annotated[float, Field(ge=0)] = 0.0
-    """GPUs per trial, where trials run on CUDA; may be a fraction"""
+    """GPUs per trial, where trials run on CUDA; may be a fraction below 1. With 2 or more, a trial
+    runs in one process per GPU"""
+    processes: Positive = 1
+    """processes per trial, where trials run on a CPU"""
     peak_tflops: Annotated[float, Field(gt=0)] | None = None
     """peak of one GPU in TFLOP/s; with it --dry-run estimates GPU hours"""
     utilisation: Annotated[float, Field(gt=0, le=1)] = 0.4
     """fraction of the peak that estimates assume"""
+
+    @model_validator(mode="after")
+    def several_gpus_are_whole(self) -> Resources:
+        if self.gpus > 1 and self.gpus != int(self.gpus):
+            raise ValueError(f"gpus: expected a whole number above 1, got {self.gpus:g}")
+        return self
+
+    def ranks(self, device: str) -> int:
+        """Processes that share a trial on a device."""
+        if device == "cuda":  # not one GPU such as cuda:1
+            return max(1, int(self.gpus))
+        return self.processes if device == "cpu" else 1
 
 
 class Scale(Part):

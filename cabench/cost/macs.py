@@ -141,11 +141,11 @@ class _Batch1(nn.Module):
         self.model, self.spec = model, spec
 
     def forward(self, x: torch.Tensor, t: torch.Tensor, *tensors: torch.Tensor) -> torch.Tensor:
-        return self.model(x, t, _streams(self.spec, tensors))
+        return self.model(x, t, streams_of(self.spec, tensors))
 
 
-def _streams(spec: ModelSpec, tensors: Iterable[torch.Tensor]) -> dict[str, Values]:
-    """{stream: category} and {stream: (features, mask)} from the tensors of `_inputs`."""
+def streams_of(spec: ModelSpec, tensors: Iterable[torch.Tensor]) -> dict[str, Values]:
+    """{stream: category} and {stream: (features, mask)} from the tensors of `inputs`."""
     each = iter(tensors)
     streams: dict[str, Values] = {name: next(each) for name in spec.embedder.classes}
     streams |= {name: (next(each), next(each)) for name in spec.embedder.text or {}}
@@ -153,19 +153,19 @@ def _streams(spec: ModelSpec, tensors: Iterable[torch.Tensor]) -> dict[str, Valu
     return streams | {name: next(each) for name in others}
 
 
-def _inputs(spec: ModelSpec, device: str) -> tuple[torch.Tensor, ...]:
-    """x, t, an index for each category, features and mask for each text, vectors, maps; batch 1."""
-    x = torch.zeros(1, *spec.backbone.shape, device=device)
-    streams = [torch.zeros(1, dtype=torch.long, device=device) for _ in spec.embedder.classes]
+def inputs(spec: ModelSpec, device: str, batch: int = 1) -> tuple[torch.Tensor, ...]:
+    """x, t, an index for each category, features and mask for each text, vectors, maps."""
+    x = torch.zeros(batch, *spec.backbone.shape, device=device)
+    streams = [torch.zeros(batch, dtype=torch.long, device=device) for _ in spec.embedder.classes]
     tokens = spec.text_tokens or TEXT_TOKENS
     for features in (spec.embedder.text or {}).values():
-        streams.append(torch.zeros(1, tokens, features, device=device))
-        streams.append(torch.ones(1, tokens, dtype=torch.bool, device=device))
+        streams.append(torch.zeros(batch, tokens, features, device=device))
+        streams.append(torch.ones(batch, tokens, dtype=torch.bool, device=device))
     for numbers in (spec.embedder.vectors or {}).values():
-        streams.append(torch.zeros(1, numbers, device=device))
+        streams.append(torch.zeros(batch, numbers, device=device))
     for shape in (spec.embedder.maps or {}).values():
-        streams.append(torch.zeros(1, *shape, device=device))
-    return (x, torch.zeros(1, device=device), *streams)
+        streams.append(torch.zeros(batch, *shape, device=device))
+    return (x, torch.zeros(batch, device=device), *streams)
 
 
 class Uncounted(CabenchError):
@@ -203,7 +203,7 @@ def _fvcore_total(spec: ModelSpec) -> int:
     for p in model.parameters():
         nn.init.zeros_(p)
     logging.getLogger("fvcore").setLevel(logging.ERROR)
-    analysis = FlopCountAnalysis(model, _inputs(spec, "cpu")).set_op_handle(**HANDLES)
+    analysis = FlopCountAnalysis(model, inputs(spec, "cpu")).set_op_handle(**HANDLES)
     analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
     analysis.tracer_warnings("none")
     total = int(analysis.total())
@@ -215,8 +215,8 @@ def _meta_total(spec: ModelSpec) -> int:
     from torch.utils.flop_counter import FlopCounterMode
 
     model = build_meta(spec)
-    x, t, *rest = _inputs(spec, "meta")
-    streams = _streams(spec, rest)
+    x, t, *rest = inputs(spec, "meta")
+    streams = streams_of(spec, rest)
     counter = FlopCounterMode(display=False)
     with torch.no_grad(), torch.device("meta"), _Operators() as seen, counter:
         model(x, t, streams)

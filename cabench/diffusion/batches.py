@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +16,7 @@ from cabench.runtime.devices import moved
 from cabench.runtime.images import to_float
 from cabench.runtime.rng import generator
 
+ALL = slice(None)
 IN_MEMORY = 2**31  # bytes of a split's images as floats; a larger split is read batch by batch
 
 
@@ -57,13 +58,18 @@ class Data:
         posterior: torch.Generator,
         flip: Tensor | None = None,  # (B,) bool: which to mirror
         pick: Tensor | None = None,  # (B,) in [0, 1): selects one of the captions; None: the first
+        part: slice = ALL,  # of the rows, to read and return; draws are those of all rows
     ) -> tuple[Tensor, dict[str, Values]]:
         """x (B, C, H, W) float32 and the streams at `index` (B,).
 
         `posterior` draws the latents from the VAE's posterior.
         """
+        drawn = len(index)
+        index = index[part]
+        flip, pick = (None if t is None else t[part] for t in (flip, pick))
         if self.latents is not None:
-            x = moved(_draw_latents(self.latents, index, posterior, flip), device)
+            noise = torch.randn((drawn, *self.shape), generator=posterior)[part]
+            x = moved(_draw_latents(self.latents, index, noise, flip), device)
         else:
             x = moved(self._images_at(index), device)
             x = _mirrored(x, flip)
@@ -99,14 +105,12 @@ def _mirrored(x: Tensor, flip: Tensor | None) -> Tensor:
     return x if flip is None else torch.where(moved(flip, x.device).view(-1, 1, 1, 1), x.flip(3), x)
 
 
-def _draw_latents(
-    latents: Latents, index: Tensor, g: torch.Generator, flip: Tensor | None
-) -> Tensor:
+def _draw_latents(latents: Latents, index: Tensor, noise: Tensor, flip: Tensor | None) -> Tensor:
     """(mean + deviation * noise - shift) * scale; the VAE encoded mirrored images separately."""
     rows = torch.from_numpy(latents.moments[index.numpy()]).float()  # (B, F, 2, C, H, W)
     mirrored = torch.zeros_like(index) if flip is None else flip.long()
     mean, deviation = rows[torch.arange(len(index)), mirrored].unbind(1)
-    x = mean + deviation * torch.randn(mean.shape, generator=g)  # (B, C, H, W)
+    x = mean + deviation * noise  # (B, C, H, W)
     return (x - latents.shift) * latents.scale
 
 
@@ -121,6 +125,14 @@ class Batch:
     drop: Tensor                # (B,) bool: conditions to drop
     streams: dict[str, Values]  # of the condition
     # fmt: on
+
+    def __len__(self) -> int:
+        return len(self.times)
+
+    def parts(self, size: int) -> Iterator[Batch]:
+        """Batches of at most `size` of the samples, in their order."""
+        for start in range(0, len(self), size):
+            yield self.like([tensor[start : start + size] for tensor in self.tensors()])
 
     def tensors(self) -> list[Tensor]:
         """All tensors, in an order that `like` reverses."""

@@ -14,9 +14,12 @@ from torch import Tensor
 
 from cabench.data.dataset import Dataset
 from cabench.diffusion.checkpoints import load, snapshot_path
+from cabench.diffusion.passes import Passes
+from cabench.diffusion.ranks import ALONE, Ranks
 from cabench.diffusion.training import Progress, TrainingRun, marks
 from cabench.diffusion.weight_diagnostics import step_sizes
 from cabench.records.spec import TrainSpec
+from cabench.runtime.signals import deferred
 
 Step = Callable[[], Sequence[Tensor] | Tensor]  # one update of every run; returns their losses
 
@@ -44,6 +47,8 @@ def train(
     cache: Path | None = None,  # directory of compiled code; needed by specs that are compiled
     weights: Mapping[str, Tensor] | None = None,  # to start from, of specs with `init_from`
     guide: int | None = None,  # images after which the average is saved to guide samples
+    passes: Passes = Passes(),  # noqa: B008  (frozen)
+    ranks: Ranks = ALONE,  # every one of them calls this; the leader alone reads and writes
 ) -> Path:
     """Trains to `images`, resuming from the state on disk; returns the snapshot's path.
 
@@ -59,14 +64,21 @@ def train(
     end = stops[-1]
     guide_at = None if guide is None else marks(batch, guide, guide)[-1]
     final = snapshot_path(folder, end)
-    if load(final) is not None:
+    if ranks.of_leader(ranks.leads and load(final) is not None):
         return final
     jobs = [Job(spec, folder, trunk)]
     if spec.compiled:
         jobs += [job for job in beside if load(snapshot_path(job.folder, end)) is None]
     runs = [
         TrainingRun(
-            job.spec, dataset, job.folder, device, job.trunk if keep_state else None, weights
+            job.spec,
+            dataset,
+            job.folder,
+            device,
+            job.trunk if keep_state else None,
+            weights,
+            passes,
+            ranks,
         )
         for job in jobs
     ]
@@ -84,7 +96,7 @@ def train(
         _advance(stack, _step_of(stack, cache), until, stops, guide_at, every, shown)
         if runs[0].fault is not None:
             raise runs[0].fault
-    if not keep_state:
+    if not keep_state and ranks.leads:
         for run in runs:
             run.state_path.unlink(missing_ok=True)
     return final
@@ -114,34 +126,45 @@ def _advance(
     every: int,
     progress: Progress,
 ) -> None:
-    """Steps the runs, which have seen the same number of images, until they have seen `until`."""
-    batch = runs[0].trainer.recipe.batch
+    """Steps the runs, which have seen the same number of images, until they have seen `until`.
+
+    SIGTERM and SIGHUP wait for the end of a step, and stop the runs with their states on disk.
+    """
+    batch, leads = runs[0].trainer.recipe.batch, runs[0].ranks.leads
     losses: list[Sequence[Tensor] | Tensor] = []
     began = time.perf_counter()
-    while (seen := runs[0].trainer.seen) < until:
-        measured = seen + batch in stops
-        before = [run.produced() for run in runs] if measured else []
-        losses.append(step())
-        seen += batch
-        for run, weights in zip(runs, before, strict=False):
-            run.steps = step_sizes(weights, run.produced())
-        if len(losses) == every or seen in stops:
-            for run, of_run in zip(runs, zip(*losses, strict=True), strict=True):
-                run.log(list(of_run))
-            if runs[0].fault is not None:
+    with deferred() as stopped:
+        while (seen := runs[0].trainer.seen) < until:
+            measured = seen + batch in stops and leads
+            before = [run.produced() for run in runs] if measured else []
+            losses.append(step())
+            seen += batch
+            for run, weights in zip(runs, before, strict=False):
+                run.steps = step_sizes(weights, run.produced())
+            if len(losses) == every or seen in stops:
+                for run, of_run in zip(runs, zip(*losses, strict=True), strict=True):
+                    run.log(list(of_run))
+                if runs[0].fault is not None:
+                    return
+                progress(seen, runs[0].curve["loss"][-1])
+                losses = []
+            if seen == guide_at and seen not in stops and leads:
+                for run in runs:  # the curve is that of any other run
+                    if run.fault is None:
+                        run.save_average()
+            if seen in stops and leads:
+                seconds = (time.perf_counter() - began) / len(runs)
+                for run in runs:
+                    if run.fault is None:
+                        run.seconds += seconds
+                        run.snapshot()
+                        if seen == run.decay_begins:
+                            run.leave_trunk()
+                began = time.perf_counter()
+            if stopped():
+                if leads and seen not in stops:
+                    for run in runs:
+                        if run.fault is None:
+                            run.seconds += (time.perf_counter() - began) / len(runs)
+                            run.save_state()
                 return
-            progress(seen, runs[0].curve["loss"][-1])
-            losses = []
-        if seen == guide_at and seen not in stops:  # the curve is that of any other run
-            for run in runs:
-                if run.fault is None:
-                    run.save_average()
-        if seen in stops:
-            seconds = (time.perf_counter() - began) / len(runs)
-            for run in runs:
-                if run.fault is None:
-                    run.seconds += seconds
-                    run.snapshot()
-                    if seen == run.decay_begins:
-                        run.leave_trunk()
-            began = time.perf_counter()

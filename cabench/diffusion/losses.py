@@ -13,16 +13,18 @@ from cabench.diffusion.process import Process
 from cabench.runtime.rng import generator
 
 
-def batch_loss(model: Callable[..., Tensor], batch: Batch) -> tuple[Tensor, Tensor]:
+def batch_loss(
+    model: Callable[..., Tensor], batch: Batch, penalised: bool = True
+) -> tuple[Tensor, Tensor]:
     """What training minimises: the mean squared error, plus what methods add; and the error alone.
 
-    The model is called as a ConditionalModel.
+    The model is called as a ConditionalModel. Unless `penalised`, methods add nothing.
     """
-    penalties: list[Tensor] = []
+    penalties: list[Tensor] | None = [] if penalised else None
     inputs = (batch.noised, batch.times, batch.streams, batch.drop)
     predicted = model(*inputs, penalties=penalties)  # (B, C, H, W)
     error = (predicted.float() - batch.target).square().mean()
-    return sum(penalties, error), error
+    return sum(penalties or (), error), error
 
 
 @torch.no_grad()

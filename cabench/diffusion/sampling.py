@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from cabench.diffusion.process import STEPS, Process
+from cabench.diffusion.ranks import ALONE, Ranks
 from cabench.errors import CabenchError
 from cabench.models.embedding import Cache
 from cabench.models.streams import Streams, distinct, take
@@ -212,13 +213,18 @@ def sample(
     device: str = "cpu",
     progress: Callable[[int], None] = lambda done: None,
     decode: Callable[[Tensor], Tensor] = to_uint8,  # images or latents -> images, uint8
+    ranks: Ranks = ALONE,  # every one of them calls this; the leader alone gets the samples
 ) -> Tensor:
     """n samples, uint8 (n, C, H, W). The noise of sample i depends on (seed, i) only.
 
-    Conditions are taken batch by batch: maps of 50,000 samples fill gigabytes.
+    Conditions are taken batch by batch: maps of 50,000 samples fill gigabytes. Several ranks take
+    the batches in turn, so that each batch has the same bits as one rank gives it.
     """
     images = torch.empty(0, dtype=torch.uint8)
-    for start in range(0, n, batch):
+    starts = range(0, n, batch)
+
+    def draw(start: int) -> Tensor | None:
+        """The samples of one batch, None if they are not finite."""
         index = range(start, min(start + batch, n))
         conditions = streams(torch.arange(start, index.stop))
         guide = Guide(model, guidance, conditions, device, interval or (0.0, 1.0), weak)
@@ -232,11 +238,17 @@ def sample(
             exact = scheduler.sigmas[i] * STEPS if process.prediction == "flow" else t.float()
             predicted = guide(x, exact)
             x = scheduler.step(predicted, t, x, **noise).prev_sample
-        if not torch.isfinite(x).all():
+        return decode(x).cpu() if torch.isfinite(x).all() else None  # (b, C, H, W)
+
+    for first in range(0, len(starts), ranks.count):
+        own = starts[first + ranks.rank : first + ranks.rank + 1]  # none at the end, for some ranks
+        decoded = [draw(start) for start in own]
+        if ranks.any(None in decoded):
             raise CabenchError(f"samples are not finite after {steps} steps of {sampler}")
-        decoded = decode(x).cpu()  # (b, C, H, W)
-        if start == 0:  # allocated once: images of 256 pixels take gigabytes
-            images = torch.empty((n, *decoded.shape[1:]), dtype=torch.uint8)
-        images[start : index.stop] = decoded
-        progress(index.stop)
+        parts = [part for of_rank in ranks.gather(decoded) for part in of_rank if part is not None]
+        for start, part in zip(starts[first:], parts, strict=False):
+            if start == 0:  # allocated once: images of 256 pixels take gigabytes
+                images = torch.empty((n, *part.shape[1:]), dtype=torch.uint8)
+            images[start : start + len(part)] = part
+        progress(min(n, (first + ranks.count) * batch))
     return images

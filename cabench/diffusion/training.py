@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,10 @@ from cabench.data.dataset import Dataset
 from cabench.diffusion.batches import Batch, Data, Order
 from cabench.diffusion.checkpoints import load, load_prefixed, prefixed, save, snapshot_path
 from cabench.diffusion.initial import adopt
-from cabench.diffusion.losses import batch_loss, denoising_loss
+from cabench.diffusion.losses import denoising_loss
+from cabench.diffusion.passes import Gradients, Passes, recompute_blocks
 from cabench.diffusion.process import Process
+from cabench.diffusion.ranks import ALONE, Ranks
 from cabench.diffusion.weight_diagnostics import (
     CLASSES,
     Measured,
@@ -56,9 +59,12 @@ class Trainer:
         spec: TrainSpec,
         device: str = "cpu",
         weights: Mapping[str, Tensor] | None = None,  # to start from, of a spec with `init_from`
+        passes: Passes = Passes(),  # noqa: B008  (frozen)
+        ranks: Ranks = ALONE,
     ):
         assert (spec.init_from is None) == (weights is None)
         self.spec, self.recipe, self.device = spec, spec.training, device
+        self.passes, self.ranks = passes, ranks
         self.process = Process(spec.diffusion.prediction, spec.diffusion.schedule)
         self.model = build_initialised(spec.model, spec.seed, spec.init_salt)
         if weights is not None:
@@ -76,9 +82,11 @@ class Trainer:
         # Listed once: torch's AveragedModel walks through all modules at each step, which takes
         # longer at nano than the averaging
         self._averaged, self._current = (list(m.parameters()) for m in (self.ema, self.model))
+        if passes.checkpointing:
+            recompute_blocks(self.model.backbone)
 
     def draw(self, data: Data, order: Order) -> Batch:
-        """The batch of the next step. All randomness depends on (seed, step)."""
+        """This rank's rows of the next step's batch. Randomness depends on (seed, step) alone."""
         recipe, seed, batch = self.recipe, self.spec.seed, self.recipe.batch
         step = self.seen // batch
         flip = pick = None
@@ -87,13 +95,15 @@ class Trainer:
         if self.spec.data.flip:
             flip = torch.rand(batch, generator=generator(seed, "flip", step)) < 0.5
         posterior = generator(seed, "posterior", step)
-        x, streams = data.take(order(step), self.device, posterior, flip, pick)  # (B, C, H, W)
+        part = self.ranks.part(batch)  # of all that is drawn
+        x, streams = data.take(order(step), self.device, posterior, flip, pick, part)
         g = generator(seed, "noise", step)
-        u, noise = torch.rand(batch, generator=g), torch.randn(x.shape, generator=g)
+        u, noise = torch.rand(batch, generator=g), torch.randn((batch, *data.shape), generator=g)
         drop = torch.rand(batch, generator=generator(seed, "drop", step)) < recipe.label_dropout
-        times = moved(self.process.times(u), self.device)  # (B,)
-        noised, target = self.process.noisy(x, moved(noise, self.device), times)  # (B, C, H, W)
-        return Batch(noised, target, times, moved(drop, self.device), streams)
+        times = moved(self.process.times(u)[part], self.device)  # (B,)
+        noise = moved(noise[part], self.device)
+        noised, target = self.process.noisy(x, noise, times)  # (B, C, H, W)
+        return Batch(noised, target, times, moved(drop[part], self.device), streams)
 
     @property
     def rate(self) -> float:
@@ -105,20 +115,29 @@ class Trainer:
         return rate
 
     def step(self, data: Data, order: Order) -> Tensor:
-        """One update; returns the loss of the batch."""
+        """One update; returns the loss of the batch, or this rank's share of it."""
         recipe, batch = self.recipe, self.draw(data, order)
         for group in self.optimiser.param_groups:
             group["lr"] = self.rate
-        with autocast(self.device, recipe.precision):
-            loss, error = batch_loss(self.model, batch)
-        loss.backward()
+        error = self.gradients(batch, autocast(self.device, recipe.precision))
         if recipe.clip is not None:
             nn.utils.clip_grad_norm_(self.model.parameters(), recipe.clip)
         self.optimiser.step()
         self.optimiser.zero_grad()
         self.seen += recipe.batch
         self.average()
-        return error.detach()
+        return error
+
+    @cached_property
+    def gradients(self) -> Gradients:
+        """Sets the gradients of a step; made after the state is restored, which it shares."""
+        return Gradients(self.model, self.passes, self.ranks, self.recipe.batch)
+
+    def share(self) -> None:
+        """Gives every rank the leader's state."""
+        if self.ranks.count > 1:
+            seen = self.ranks.of_leader(self.seen)
+            self.restore(self.ranks.tensors_of_leader(self.state(), self.device), seen)
 
     @torch.no_grad()
     def average(self) -> None:
@@ -173,6 +192,8 @@ class TrainingRun:
         device: str,
         trunk: Path | None = None,  # directory of the same run at constant rate
         weights: Mapping[str, Tensor] | None = None,  # to start from, of a spec with `init_from`
+        passes: Passes = Passes(),  # noqa: B008  (frozen)
+        ranks: Ranks = ALONE,
     ):
         names = spec.model.embedder.streams
         self.folder, self.state_path = folder, folder / STATE
@@ -184,7 +205,7 @@ class TrainingRun:
         self.data = Data(dataset.split("generator-train"), names)
         self.report = Data(dataset.split("report"), names)
         self.order = Order(len(self.data), spec.training.batch, spec.seed)
-        self.trainer = Trainer(spec, device, weights)
+        self.trainer, self.ranks = Trainer(spec, device, weights, passes, ranks), ranks
         self.curve: dict[str, Any] = {
             "images": [],
             "loss": [],
@@ -206,8 +227,13 @@ class TrainingRun:
         """Continues from the state on disk, unless that is past `end`.
 
         A run with a decay that has no state yet continues from that of the trunk, unless the trunk
-        is past the point where the decay begins.
+        is past the point where the decay begins. Of several ranks, the leader reads for all.
         """
+        if self.ranks.leads:
+            self._read_state(end)
+        self.trainer.share()
+
+    def _read_state(self, end: int) -> None:
         checkpoint = load(self.state_path)
         if checkpoint is not None:
             tensors, metadata = checkpoint
@@ -240,7 +266,7 @@ class TrainingRun:
 
     def log(self, losses: list[Tensor]) -> None:
         """Adds the mean of the last losses to the curve, unless it shows that the run diverged."""
-        seen, loss = self.trainer.seen, torch.stack(losses).mean().item()
+        seen, loss = self.trainer.seen, self.ranks.sum(torch.stack(losses).mean()).item()
         if not math.isfinite(loss):
             self.fault = self.fault or Diverged(f"the loss became {loss} after {seen} images")
             return
@@ -259,7 +285,11 @@ class TrainingRun:
         history = self.curve.setdefault("weights", {})  # older states have none
         add_point(history, trainer.seen, weights)
         self.save_average()
-        if trainer.seen > self.saved:
+        self.save_state()
+
+    def save_state(self) -> None:
+        """Saves the state unless the one on disk is newer."""
+        if self.trainer.seen > self.saved:
             self._save_state(self.state_path)
 
     def _save_state(self, path: Path) -> None:

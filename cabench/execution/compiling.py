@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from cabench.config.scale import Scale
 from cabench.diffusion import compiled
 from cabench.errors import listed
+from cabench.execution.processes import steps_are_whole
 from cabench.planning.trials import Plan, Trial
 from cabench.records.spec import TrialSpec
 
@@ -15,21 +17,23 @@ IS_COMPILED: dict[str, Callable[[TrialSpec], bool]] = {
 }
 
 
-def uncompiled(planned: Plan, trials: Sequence[Trial]) -> list[str]:
+def uncompiled(planned: Plan, trials: Sequence[Trial], device: str = "cpu") -> list[str]:
     """A line for each section of the scale that asks for compiling in vain, with the reason."""
     lines = []
     for section, is_compiled in IS_COMPILED.items():
         arms = list(dict.fromkeys(t.arm for t in trials if not is_compiled(t.spec)))
         if arms and getattr(planned.scale, section).compile:
             every = len(arms) == len({trial.arm for trial in trials})
-            lines.append(_line(section, arms, every, planned))
+            lines.append(_line(section, arms, every, planned.scale, device))
     return lines
 
 
-def _line(section: str, arms: list[str], every: bool, planned: Plan) -> str:
+def _line(section: str, arms: list[str], every: bool, scale: Scale, device: str) -> str:
     if not every:
         return f"{section} of {listed(arms)} is not compiled: it runs a plugin's code"
-    if compiled.compiler() is None:
+    if not steps_are_whole(scale, device):
+        reason = "that needs one process per trial, no micro_batch and no checkpointing"
+    elif compiled.compiler() is None:
         reason = "no C++ compiler with OpenMP (g++, or the one that CXX names)"
     else:
         float32 = " in float32" if section == "training" else ""

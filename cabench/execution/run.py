@@ -16,9 +16,9 @@ from cabench.config.schema import Study
 from cabench.config.seeds import parse_seeds
 from cabench.config.study import ScaleFile, read_scale, read_study, with_run_options
 from cabench.data.reading import parse_options
-from cabench.diffusion import compiled
+from cabench.diffusion import ranks
 from cabench.errors import CabenchError, DataMissing, near, shown, unknown
-from cabench.execution import preflight
+from cabench.execution import preflight, processes
 from cabench.execution.compiling import uncompiled
 from cabench.execution.earlier import design, earlier_runs, in_order, seen_seeds
 from cabench.execution.executors import local
@@ -137,18 +137,20 @@ class Prepared:
             return self.options.executor
         if self.options.ray_address is not None:
             return "ray"
+        if ranks.from_torchrun() is not None:
+            return "local"
         return "ray" if min(self.jobs, len(self.remaining.trials)) > 1 else "local"
 
     @property
     def jobs(self) -> int:
         """Trials side by side on this machine: --jobs, else one per core or GPU."""
-        if self.options.executor == "local":
+        if self.options.executor == "local" or ranks.from_torchrun() is not None:
             return 1
         if self.options.jobs is not None:
             return self.options.jobs
         resources = self.plan.scale.resources
         if self.device == "cpu":
-            return max(1, cores() // resources.cpus)
+            return max(1, cores() // (resources.cpus * self.ranks))
         if self.device == "cuda":
             import torch
 
@@ -156,11 +158,18 @@ class Prepared:
         return 1
 
     @property
+    def ranks(self) -> int:
+        """Processes that share a trial."""
+        return processes.of_trial(self.plan.scale, self.device)
+
+    @property
     def pool(self) -> Pool:
         resources = self.plan.scale.resources
         gpus = 0.0 if self.device in ("cpu", "mps") else resources.gpus
         jobs = self.options.jobs if self.options.ray_address else self.jobs
-        return Pool(jobs, resources.cpus, gpus, self.options.ray_address)
+        cpus = resources.cpus * self.ranks
+        memory = processes.memory(self.plan, self.device)
+        return Pool(jobs, cpus, gpus, self.ranks, memory, self.options.ray_address)
 
 
 # ---- preparing ----------------------------------------------------------------------------------
@@ -208,8 +217,9 @@ def prepare(
         all_arms=options.all_arms,
         plugins=plugins,
         kernels=kernel_forms.overrides(os.environ.get(kernel_forms.VARIABLE, "")),
-        compiles=device == "cpu" and compiled.compiler() is not None,
+        compiles=processes.compiles(scale, device),
     )
+    processes.check(planned, device)
     store = Store(options.results, options.cache, reference() if options.use_reference else None)
     planned, remaining = what_remains(planned, store, options.retry_failed)
     return Prepared(options, planned, store, device, remaining, tuple(earlier), own_scale)
@@ -264,6 +274,8 @@ def _check_executor(options: Options) -> None:
         raise CabenchError(
             f"--jobs: the local executor runs one trial at a time, got {options.jobs}"
         )
+    if ranks.from_torchrun() and (options.executor == "ray" or address is not None):
+        raise CabenchError("--executor: expected local or auto under torchrun, got ray")
     if options.executor == "local" and address is not None:
         raise CabenchError("--ray-address: the local executor uses no cluster")
     if address is not None and not ADDRESS.fullmatch(address):
@@ -312,21 +324,22 @@ def _run(prepared: Prepared, console: Console) -> None:
     # A longer training continues a shorter one; the first of a stack trains it; of equal ones,
     # quick ones fill the end
     trials.sort(key=lambda t: (t.spec.images, -len(t.beside), -expected[t.key]))
+    each = f", {prepared.ranks} processes each" if prepared.ranks > 1 else ""
     side = "" if address else f"{min(jobs, len(trials))} side by side "
     console.print(
         f"{prepared.plan.study.study} at scale {prepared.plan.scale.scale}: "
         f"{len(trials)} trials to run, {done} done already, {side}on "
-        f"{address or prepared.device} ({prepared.executor})",
+        f"{address or prepared.device} ({prepared.executor}){each}",
         soft_wrap=True,
     )
-    for text in uncompiled(prepared.plan, trials):
+    for text in uncompiled(prepared.plan, trials, prepared.device):
         console.print(text, soft_wrap=True)
     names = {trial.key: trial_name(trial, prepared.plan) for trial in trials}
     interim = Interim(prepared.run.manifest, prepared.run.records().values())
     metrics = _judged_by(prepared.plan)
     with Progress(console, names, expected, metrics=metrics, interim=interim.add) as view:
         if prepared.executor == "local":
-            local.run(trials, prepared.store, prepared.device, view.receive)
+            local.run(trials, prepared.store, prepared.device, view.receive, prepared.ranks)
         else:
             view.start(_workers(address, min(jobs, len(trials))))
             from cabench.execution.executors import ray

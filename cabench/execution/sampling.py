@@ -10,13 +10,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from cabench.data import Dataset
-from cabench.diffusion.batches import Data
-from cabench.diffusion.checkpoints import load, load_ema, save
-from cabench.diffusion.compiled_network import CompiledNetwork
-from cabench.diffusion.process import Process
-from cabench.diffusion.sampling import Network, sample
-from cabench.execution.assets import Decoder
+from cabench.diffusion.checkpoints import load, save
+from cabench.diffusion.ranks import ALONE, Ranks
+from cabench.execution import joint
 from cabench.metrics.scorer import REFERENCE, SampleScorer
 from cabench.planning.trials import Trial
 from cabench.records.store import Store
@@ -51,10 +47,9 @@ class Sampler:
     store: Store
     snapshot: Path
     guide: Path | None          # snapshot of the guide; None: classifier-free guidance
-    dataset: Dataset
-    decode: Decoder
     device: str
     progress: Progress
+    ranks: Ranks = ALONE
     # fmt: on
 
     def draw(self, scorer: SampleScorer, guidance: float) -> np.ndarray:
@@ -62,37 +57,20 @@ class Sampler:
         path = self.store.samples(self.trial.spec.sample_key(guidance, scorer.reference))
         if (cached := load(path)) is not None:
             return cached[0]["images"].numpy()
-        train, sampling = self.trial.spec.train, self.trial.spec.sample
-        guide = None if guidance == 1 or self.guide is None else self._network(self.guide, scorer.n)
-        rows = torch.from_numpy(scorer.rows)
-        real = Data(self.dataset.split(scorer.reference), train.model.embedder.streams)
-        images = sample(
-            self._network(self.snapshot, scorer.n),
-            Process(train.diffusion.prediction, train.diffusion.schedule),
-            lambda index: real.streams_at(rows[index]),
-            scorer.n,
-            train.model.backbone.shape,
-            seed=train.seed,
-            sampler=sampling.sampler,
-            steps=sampling.steps,
-            guidance=guidance,
-            interval=sampling.guidance_interval,
-            weak=guide,
-            batch=sampling.batch,
-            device=self.device,
+        images = self.ranks.call(
+            joint.drawn,
+            self.trial,
+            self.store,
+            self.device,
+            self.snapshot,
+            None if guidance == 1 else self.guide,
+            guidance,
+            scorer.reference,
+            torch.from_numpy(scorer.rows),
             progress=lambda n: self.progress("sample", n / scorer.n, f"guidance {guidance:g}"),
-            decode=self.decode,
         )
         save(path, {"images": images})
         return images.numpy()
-
-    def _network(self, snapshot: Path, n: int) -> Network:
-        """The averaged network of a snapshot, compiled where the spec says so."""
-        spec, sampling = self.trial.spec.train.model, self.trial.spec.sample
-        network = load_ema(spec, snapshot, self.device)
-        if sampling.compiled is None:
-            return network
-        return CompiledNetwork(network, spec, n, sampling.batch, self.store.cache)
 
     def score_split(self, scorer: SampleScorer) -> SplitScores:
         """Draw and score at the primary guidance; on the report split also at the swept ones."""

@@ -13,19 +13,20 @@ from cabench import metrics
 from cabench.cost.macs import cost
 from cabench.data import Dataset
 from cabench.diffusion.checkpoints import load, load_ema, load_existing, snapshot_path
-from cabench.diffusion.loop import Job, train
+from cabench.diffusion.loop import Job
 from cabench.diffusion.process import Process
+from cabench.diffusion.ranks import ALONE, Ranks
 from cabench.diffusion.training import marks
 from cabench.diffusion.weight_diagnostics import last_point
 from cabench.errors import DataMissing, describe, is_machine_fault
-from cabench.execution import grids
+from cabench.execution import grids, joint
 from cabench.execution.assets import ASSETS
 from cabench.execution.sampling import Progress, Sampler, Samples, SplitScores, floor_scores
 from cabench.metrics.scorer import SampleScorer
 from cabench.planning.trials import Trial
 from cabench.plugins import load_plugins
 from cabench.records.schema import Record
-from cabench.records.spec import Json, TrainSpec, TrialSpec
+from cabench.records.spec import Json, TrialSpec
 from cabench.records.store import CURVES, NEAR, SHEET, Store
 from cabench.registry import BACKBONES, METRICS
 from cabench.runtime.environment import environment, peak_memory_mb
@@ -35,28 +36,33 @@ MEASURED = ("metrics", "protocol", "cost", "timing", "diagnostics")  # {} in a f
 
 
 def run_trial(
-    trial: Trial, store: Store, device: str = "cpu", progress: Progress = lambda *_: None
+    trial: Trial,
+    store: Store,
+    device: str = "cpu",
+    progress: Progress = lambda *_: None,
+    ranks: Ranks = ALONE,
 ) -> Record:
     """Run one trial unless its record exists; return the record. An arm's error fails the record.
 
-    Faults of the machine, such as a full disk, and of the data are raised.
+    Of several ranks the leader alone calls this, and the others follow it. Faults of the machine,
+    such as a full disk, and of the data are raised, and errors that may come from a lost rank.
     """
     with store.lock(trial.key):
         known = store.sound(trial.key)
         if known is not None and known.complete:
             return known  # written by another process in the meantime
-        content = begun(trial) | {"environment": environment(device)}
+        content = begun(trial) | {"environment": environment(device) | shared_by(trial, ranks)}
         began = time.perf_counter()
         try:
             load_plugins(trial.plugins)
             with store.lock(trial.spec.train_key):
-                content |= measure(trial, store, device, progress)
+                content |= measure(trial, store, device, progress, ranks)
             content["timing"]["trial_s"] = time.perf_counter() - began
             return store.write_record(content)
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # one arm's fault must not end the study
-            if is_machine_fault(error) or isinstance(error, DataMissing):
+            if is_machine_fault(error) or isinstance(error, DataMissing) or ranks.broken:
                 raise
             previous = store.record(trial.key)
             if previous is not None and previous.complete:  # lost a file beside it
@@ -76,6 +82,15 @@ def failed(content: Json, error: str) -> Json:
     return content | {"status": "failed", "error": error} | {part: {} for part in MEASURED}
 
 
+def write_failed(trial: Trial, store: Store, error: str) -> Record:
+    """The record of a trial whose processes died, unless another process completed it."""
+    with store.lock(trial.key):
+        record = store.record(trial.key)
+        if record is not None and record.complete:
+            return record
+        return store.write_record(failed(begun(trial), error))
+
+
 @dataclass(frozen=True)
 class Trained:
     """The outcome of the training stage."""
@@ -85,25 +100,36 @@ class Trained:
     seconds: float
 
 
-def measure(trial: Trial, store: Store, device: str, progress: Progress) -> Json:
+def shared_by(trial: Trial, ranks: Ranks) -> Json:
+    """What decides the order of sums beside the machine: ranks, micro-batches, recomputation.
+
+    It is not part of the key: a trial may resume on another number of ranks.
+    """
+    count = {"ranks": ranks.count} if ranks.count > 1 else {}
+    return count | {name: value for name, value in asdict(trial.passes).items() if value}
+
+
+def measure(
+    trial: Trial, store: Store, device: str, progress: Progress, ranks: Ranks = ALONE
+) -> Json:
     """Metrics, protocol, cost, timing and diagnostics of a trial, as its record holds them.
 
     Writes the files beside the record.
     """
     spec = trial.spec
+    ranks.call(joint.prepare, trial, store)
     dataset = ASSETS.encoded(spec.train, trial.places, store.cache)
     scorers = _scorers(trial, dataset, store)
 
-    trained = _train(trial, dataset, store, device, progress)
+    trained = _train(trial, store, device, progress, ranks)
     progress("score", 0.0, "real images")
     began = time.perf_counter()
     for scorer in scorers:
         scorer.prepare()
     reference_s = time.perf_counter() - began
 
-    decode = ASSETS.decoder(dataset, device)
-    guide = _guide(trial, dataset, store, device, progress)
-    sampler = Sampler(trial, store, trained.snapshot, guide, dataset, decode, device, progress)
+    guide = _guide(trial, store, device, progress, ranks)
+    sampler = Sampler(trial, store, trained.snapshot, guide, device, progress, ranks)
     splits = [sampler.score_split(scorer) for scorer in scorers]
     samples = [split.samples for split in splits]
     scores = {name: value for split in splits for name, value in split.metrics.items()}
@@ -138,34 +164,21 @@ def _scorers(trial: Trial, dataset: Dataset, store: Store) -> list[SampleScorer]
     return ASSETS.scorers(trial.spec, dataset, chosen, store.cache, clip)
 
 
-def _train(
-    trial: Trial, dataset: Dataset, store: Store, device: str, progress: Progress
-) -> Trained:
-    spec, images = trial.spec.train, trial.spec.images
+def _train(trial: Trial, store: Store, device: str, progress: Progress, ranks: Ranks) -> Trained:
+    images = trial.spec.images
+
+    def show(seen: int, loss: float) -> None:
+        progress("train", min(1, seen / images), f"loss {loss:.4f}")
+
     with contextlib.ExitStack() as locks:
-        snapshot = train(
-            spec,
-            images,
-            dataset,
-            store.training(spec.key),
-            device=device,
-            snapshot_every=trial.snapshot_every,
-            keep_state=trial.keep_state,
-            progress=lambda seen, loss: progress(
-                "train", min(1, seen / images), f"loss {loss:.4f}"
-            ),
-            trunk=_trunk(spec, store),
-            beside=_beside(trial, store, locks),
-            cache=store.cache,
-            weights=ASSETS.weights(spec, trial.places),
-            guide=trial.spec.sample.autoguidance,
-        )
+        beside = _beside(trial, store, locks)
+        snapshot = ranks.call(joint.trained, trial, store, device, progress=show, beside=beside)
     _, metadata = load_existing(snapshot)
     return Trained(snapshot, metadata["curve"], metadata["seconds"])
 
 
 def _guide(
-    trial: Trial, dataset: Dataset, store: Store, device: str, progress: Progress
+    trial: Trial, store: Store, device: str, progress: Progress, ranks: Ranks
 ) -> Path | None:
     """The snapshot that guides the samples, or None; trained where the training has left none.
 
@@ -178,24 +191,13 @@ def _guide(
     if load(own) is not None:
         return own
     trunk = spec.trunk or spec
-    folder = store.training(trunk.key)
+    keep = trial.keep_state or store.training(trunk.key).exists()  # a longer run may need it
+
+    def show(seen: int, loss: float) -> None:
+        progress("train", min(1, seen / images), "the guide")
+
     with store.lock(trunk.key) if trunk is not spec else contextlib.nullcontext():
-        return train(
-            trunk,
-            images,
-            dataset,
-            folder,
-            snapshot_every=images,
-            keep_state=trial.keep_state or folder.exists(),  # a longer run may need what is there
-            device=device,
-            progress=lambda seen, loss: progress("train", min(1, seen / images), "the guide"),
-            cache=store.cache,
-            weights=ASSETS.weights(spec, trial.places),
-        )
-
-
-def _trunk(spec: TrainSpec, store: Store) -> Path | None:
-    return None if spec.trunk is None else store.training(spec.trunk.key)
+        return ranks.call(joint.trained_guide, trial, store, device, keep, progress=show)
 
 
 def _beside(trial: Trial, store: Store, locks: contextlib.ExitStack) -> list[Job]:
@@ -207,7 +209,7 @@ def _beside(trial: Trial, store: Store, locks: contextlib.ExitStack) -> list[Job
             locks.enter_context(store.lock(spec.key).acquire(timeout=0))
         except Timeout:
             continue
-        jobs.append(Job(spec, store.training(spec.key), _trunk(spec, store)))
+        jobs.append(joint.job(spec, store))
     return jobs
 
 

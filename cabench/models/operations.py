@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -182,3 +184,27 @@ class Conditioning:
         starting = [extra.values for extra in self.tokens if extra.start == block]
         joining = [values.expand(len(x), -1, -1) for values in starting]
         return torch.cat([*joining, x], 1) if joining else x
+
+
+# ---- means over a batch that several processes share ---------------------------------------------
+
+_reduce: ContextVar[Callable[[Tensor], Tensor] | None] = ContextVar("reduce", default=None)
+
+
+def over_batch(mean: Tensor) -> Tensor:
+    """The mean over the whole batch of a quantity without gradient, from that over this process's.
+
+    For penalties that are not means over samples, such as those of an uneven load.
+    """
+    reduce = _reduce.get()
+    return mean if reduce is None else reduce(mean)
+
+
+@contextlib.contextmanager
+def reduced_by(reduce: Callable[[Tensor], Tensor]) -> Iterator[None]:
+    """Within it, `over_batch` calls `reduce`."""
+    token = _reduce.set(reduce)
+    try:
+        yield
+    finally:
+        _reduce.reset(token)

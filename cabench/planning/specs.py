@@ -30,6 +30,7 @@ from cabench.registry import BACKBONES, METHODS
 
 NOT_IN_RECIPE = {
     "images", "lengths", "snapshot_every", "keep_state", "decay", "compile", "stack", "init_from",
+    "micro_batch", "checkpointing",
 }  # fmt: skip
 SAMPLE_RECIPE = 3  # raise it whenever the same network would give other samples
 

@@ -15,6 +15,7 @@ from cabench.config.schema import ADDED_ID, Study
 from cabench.config.settings import Setting
 from cabench.config.study import ScaleFile, StudyFile
 from cabench.config.yaml import Document, located
+from cabench.diffusion.passes import Passes
 from cabench.errors import ConfigError
 from cabench.planning import references
 from cabench.planning.combinations import check_arms, check_scale
@@ -68,6 +69,7 @@ class Trial:
     plugins: tuple[Plugin, ...] = ()        # to load where it runs; their hashes are in the spec
     tuning: SearchResult | None = None      # the search that chose the learning rate
     beside: tuple[int, ...] = ()            # other seeds to train in one stack; changes no number
+    passes: Passes = Passes()               # noqa: RUF009 (frozen); changes the order of sums
     # fmt: on
 
     def of_length(self, images: int) -> Trial:
@@ -243,6 +245,7 @@ def _trial(
         snapshot_every=scale.training.snapshot_every,
         keep_state=scale.training.keep_state,
         plugins=plugins,
+        passes=Passes(scale.training.micro_batch, scale.training.checkpointing),
     )
 
 

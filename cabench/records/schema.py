@@ -40,6 +40,9 @@ class Environment(Frozen):
     device: str
     threads: int
     packages: dict[str, str]
+    ranks: int | None = None  # processes that shared the trial; unset: one
+    micro_batch: int | None = None  # images per forward pass of a process; unset: all of them
+    checkpointing: bool | None = None  # activations were computed twice
 
 
 class ReferenceSet(Frozen):

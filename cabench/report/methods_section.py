@@ -261,7 +261,13 @@ def software(results: Results) -> list[str]:
 def machines(results: Results) -> list[str]:
     """Each kind of machine that was used, with its number of trials where there are several."""
     return _shares(
-        _joined(e.processor, e.system, f"device {e.device}", plural(e.threads, "thread"))
+        _joined(
+            e.processor,
+            e.system,
+            f"device {e.device}",
+            plural(e.threads, "thread"),
+            *([f"{e.ranks} processes per trial"] if e.ranks else []),
+        )
         for e in _environments(results)
     )
 

@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
 
 STOPPING = [
@@ -42,6 +42,27 @@ def stop_on_signals() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+
+@contextlib.contextmanager
+def deferred() -> Iterator[Callable[[], bool]]:
+    """Within a `stop_on_signals` block: signals wait for the end of this one, which raises.
+
+    The callable says whether one has come, so that the block can save its work and end.
+    """
+    waiting: list[int] = []
+    stops = [number for number in STOPPING if signal.getsignal(number) is _stop]
+    if threading.current_thread() is not threading.main_thread():
+        stops = []  # no handler can be set
+    for number in stops:
+        signal.signal(number, lambda number, frame: waiting.append(number))
+    try:
+        yield lambda: bool(waiting)
+    finally:
+        for number in stops:
+            signal.signal(number, _stop)
+    if waiting:
+        _stop(waiting[0], None)
 
 
 def _stop(number: int, frame: FrameType | None) -> None:

@@ -2,10 +2,12 @@
 
 import pytest
 from cli import cabench
+from pydantic import ValidationError
 from specs import ROOT, write
 
 from cabench.commands import dry_run as dryrun
 from cabench.config.cost_study import kind_of
+from cabench.config.scale import Resources
 from cabench.config.study import read_scale, read_study
 from cabench.cost.macs import meta_macs
 from cabench.execution.run import Options, prepare
@@ -59,6 +61,8 @@ def test_gpu_hours_follow_from_macs_images_and_sampling(tmp_path, monkeypatch, c
         "one GPU per trial",
         "40% of 312 TFLOP/s",
         "GPU hours in total",
+        "wall hours by number of GPUs:",
+        "GB of it activations of 256 images a pass",
         "data missing: latents: no such file: data/imagenet256/facts.json",
     ):
         assert said in text
@@ -91,3 +95,12 @@ def test_absent_weights_of_an_extractor_are_named_and_nothing_runs(tmp_path, mon
 
 def _offline(*_, **__):
     raise OSError("no network")
+
+
+def test_resources_say_how_many_processes_share_a_trial():
+    resources = Resources(gpus=8, processes=3)
+    ranks = {device: resources.ranks(device) for device in ("cuda", "cuda:1", "cpu", "mps")}
+    assert ranks == {"cuda": 8, "cuda:1": 1, "cpu": 3, "mps": 1}
+    assert Resources(gpus=0.125).ranks("cuda") == Resources().ranks("cuda") == 1
+    with pytest.raises(ValidationError, match="gpus: expected a whole number above 1, got 2.5"):
+        Resources(gpus=2.5)

@@ -2,6 +2,8 @@
 
 import dataclasses
 import math
+import os
+import signal
 
 import numpy as np
 import pytest
@@ -21,6 +23,7 @@ from cabench.diffusion.training import Diverged, Trainer, ema_decay, marks
 from cabench.diffusion.weight_diagnostics import generated_weights, last_point
 from cabench.metrics.model_metrics import HeldoutLoss
 from cabench.models.model import build_initialised
+from cabench.runtime.signals import stop_on_signals
 
 
 def spec(name="can-3", **options):
@@ -64,6 +67,22 @@ def test_a_longer_run_extends_a_shorter_one_with_the_same_bits(tmp_path, digits)
     curve = load_existing(tmp_path / "a" / "ema-0000000192.safetensors")[1]["curve"]
     assert curve["heldout"]["images"] == [32, 64, 96, 128, 160, 192]
     assert curve["images"] == sorted(curve["images"]) and curve["images"][-1] == 192
+
+
+def test_sigterm_leaves_the_state_of_the_last_step(tmp_path, digits):
+    """Between snapshots; the run resumes from there with the same bits."""
+    steps = []
+
+    def stop(seen, loss):
+        steps.append(seen)
+        if seen == 96:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with stop_on_signals(), pytest.raises(KeyboardInterrupt):
+        train(spec(), 192, digits, tmp_path / "a", snapshot_every=64, progress=stop)
+    assert load_existing(tmp_path / "a" / "state.safetensors")[1]["seen"] == steps[-1] == 96
+    resumed = run(tmp_path / "a", digits, 192)
+    assert same(resumed, run(tmp_path / "b", digits, 192))
 
 
 DECAY = {"end": 192, "over": 64}

@@ -4,10 +4,11 @@ import dataclasses
 
 import pytest
 from backbones import on_all
-from specs import ROOT
+from specs import ROOT, write
 
 from cabench.config.cost_study import kind_of
 from cabench.config.study import read_scale, read_study
+from cabench.diffusion.passes import Passes
 from cabench.execution.run import Options, prepare
 from cabench.planning.trials import Trial, manifest, plan
 from cabench.records.spec import TrialSpec
@@ -113,3 +114,13 @@ def test_every_committed_study_can_be_planned_on_each_backbone_at_quick():
             continue
         for backbone in read_study(path).study.backbones:
             assert plan(read_study(path, backbone=backbone), read_scale("quick"), all_arms=True)
+
+
+def test_how_a_step_is_computed_is_not_in_the_key(tiny, tiny_plan):
+    """Micro-batches, recomputed activations, processes: a trial may resume with others."""
+    text = (tiny / "scale.yaml").read_text() + "resources: {processes: 2}\n"
+    text = text.replace("images: 192,", "images: 192, micro_batch: 8, checkpointing: true,")
+    write(tiny / "shared.yaml", text)
+    shared = plan(read_study(tiny / "tiny.yaml"), read_scale("shared.yaml"), all_arms=True)
+    assert [trial.key for trial in shared.trials] == [trial.key for trial in tiny_plan.trials]
+    assert all(trial.passes == Passes(8, True) for trial in shared.trials)

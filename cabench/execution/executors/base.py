@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from cabench.records.schema import Record
 from cabench.runtime.files import LOG
+
+DEATHS = 3  # of a trial's worker or ranks; then the trial has failed
+REPORT_EVERY = 0.5  # seconds
 
 
 @dataclass(frozen=True)
@@ -18,6 +22,8 @@ class Pool:
     jobs: int | None  # trials side by side; None: as many as fit the cluster
     cpus: int = 1
     gpus: float = 0.0
+    ranks: int = 1  # processes that share a trial's CPUs and GPUs
+    memory: int = 0  # bytes of main memory that each of these processes takes
     address: str | None = None  # of a running Ray cluster; None: workers on this machine
 
 
@@ -82,7 +88,14 @@ class Evaluated:
     seconds: float
 
 
-Message = Workers | Started | Progressed | Logged | Finished | Evaluated
+@dataclass(frozen=True)
+class Halted:
+    """The run cannot continue: a fault of the machine or of the data."""
+
+    text: str
+
+
+Message = Workers | Started | Progressed | Logged | Finished | Evaluated | Halted
 Listener = Callable[[Message], None]  # called in the driver's main thread
 
 
@@ -103,6 +116,20 @@ class Surviving:
             self.listener(message)
         except (Exception, SystemExit) as error:  # rich raises SystemExit on a broken pipe
             self.fault = error
+
+
+def sparse_progress(key: str, send: Callable[[Message], None]) -> Callable[[str, float, str], None]:
+    """A trial's progress callback; sends at most one message every REPORT_EVERY seconds."""
+    send(Progressed(key, "train", 0.0, "loading"))
+    last = time.monotonic()
+
+    def progress(stage: str, fraction: float, note: str) -> None:
+        nonlocal last
+        if time.monotonic() - last > REPORT_EVERY:
+            send(Progressed(key, stage, fraction, note))
+            last = time.monotonic()
+
+    return progress
 
 
 class _Forward(logging.Handler):

@@ -1,58 +1,47 @@
 """Trials on Ray Tune: workers side by side on this machine or on a cluster.
 
-The only module that imports Ray. Ray schedules the trials that have no record; only the records say
+Ray schedules the trials that have no record; only the records say
 what is finished. Workers are reused, so that each imports torch once. A trial has one torch thread,
 as in the local executor, so that both give the same bits.
 """
 
 from __future__ import annotations
 
-import logging
+import dataclasses
 import os
-import socket
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
-import ray
 from ray import tune
-from ray._private import ray_constants
-from ray._private import worker as ray_worker
 from ray.tune.search import Searcher
 
 from cabench.errors import CabenchError, DataMissing, describe, disk_fault, is_machine_fault
 from cabench.execution.executors.base import (
+    DEATHS,
     Evaluated,
     Finished,
+    Halted,
     Listener,
     Logged,
     Message,
     Pool,
-    Progressed,
     Started,
     Surviving,
     Workers,
     forward_log,
+    sparse_progress,
 )
-from cabench.execution.executors.session import Watch, session_root
+from cabench.execution.executors.ray_cluster import started
 from cabench.execution.tuning import DIVERGED, ArmSearches, evaluate
-from cabench.models.kernel_forms import VARIABLE as KERNELS
 from cabench.planning.trials import Trial
 from cabench.planning.tuning import Search
 from cabench.records.schema import Record, SearchOutcome
 from cabench.records.store import Store
-from cabench.runtime.signals import exit_with, stop_on_signals
-from cabench.runtime.threads import ONE_ARENA
+from cabench.runtime.signals import exit_with
 
-DEATHS = 3  # of a trial's worker; then the trial has failed
-OBJECT_STORE = 100 * 2**20  # bytes; results go through files
-REPORT_EVERY = 0.5  # seconds
-STATUS_TIMEOUT = 15  # seconds, for `ray status` of a running cluster
+WAITING = 2**20  # bytes that Tune reserves for the function that waits for a trial's ranks
 DEATH = ("actor died", "actor is dead", "low on memory")  # in Ray's messages about a dead worker
 LOST = "Ray lost a node that ran trials; finished trials are kept, re-run the command to resume"
 
@@ -60,103 +49,6 @@ LOST = "Ray lost a node that ran trials; finished trials are kept, re-run the co
 MESSAGE = "message"  # a Message for the listener
 HALT = "halt"  # text: the run cannot continue
 LOSS, FAULT = "loss", "fault"  # of an evaluation; text: why it failed
-
-
-# ---- starting Ray -------------------------------------------------------------------------------
-
-
-@contextmanager
-def started(pool: Pool) -> Iterator[int]:
-    """Start Ray or connect to it, shut it down at the end; yield the number of workers."""
-    quiet = {"logging_level": logging.CRITICAL, "log_to_driver": False}
-    logging.getLogger("ray").setLevel(logging.CRITICAL)
-    try:
-        if pool.address is None:
-            cpus = {"num_cpus": max(1, pool.jobs or 1) * pool.cpus}
-            local = {"include_dashboard": False, "object_store_memory": OBJECT_STORE}
-            os.environ |= worker_environment()  # inherited by the workers
-            # On 127.0.0.1. Ray has no public way: it turns `_node_ip_address="127.0.0.1"` into the
-            # machine's address, and reads the variable behind this name once, for clusters, too
-            with mock.patch.object(ray_constants, "ENABLE_RAY_CLUSTER", False):
-                ray.init("local", _temp_dir=session_root(), **cpus, **local, **quiet)
-        else:
-            _check_address(pool.address)
-            ray.init(pool.address, runtime_env={"env_vars": worker_environment()}, **quiet)
-    except Exception as error:  # Ray raises plain ones, too
-        where = f"--ray-address '{pool.address}'" if pool.address else "Ray on this machine"
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise CabenchError(f"{where}: can't start: {reason}") from None
-    watch = _watch() if pool.address is None else None
-    try:
-        with stop_on_signals(), watch or nullcontext():
-            yield _workers(pool)
-    finally:
-        if watch is None or not watch.died:
-            ray.shutdown()
-
-
-def _watch() -> Watch:
-    """Of the processes that `ray.init` started; Ray has no public name for them."""
-    node = ray_worker._global_node
-    assert node is not None
-
-    def kill() -> None:
-        node.kill_all_processes(check_alive=False, allow_graceful=False)
-
-    return Watch(lambda: bool(node.dead_processes()), kill)
-
-
-def worker_environment() -> dict[str, str]:
-    """Environment variables of a worker, on any node: memory allocation and forced kernels."""
-    ours = {name: os.environ[name] for name in (*ONE_ARENA, KERNELS) if name in os.environ}
-    return ONE_ARENA | ours
-
-
-def _check_address(address: str) -> None:
-    """Raise CabenchError unless a Ray of this version answers at the address.
-
-    `ray.init` itself would try for minutes, then end the process. Ray's developers recommend a
-    `ray status` in a subprocess with a timeout (ray-project/ray, issue 46863).
-    """
-    where = f"--ray-address '{address}'"
-    if address != "auto":
-        host, _, port = address.rpartition(":")
-        try:
-            socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
-        except (OSError, OverflowError) as error:
-            raise CabenchError(f"{where}: can't connect ({error})") from None
-    command = [sys.executable, "-m", "ray.scripts.scripts", "status", "--address", address]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=STATUS_TIMEOUT)
-    except subprocess.TimeoutExpired:
-        text = f"{where}: not a Ray cluster, or busy: no status within {STATUS_TIMEOUT} s"
-        raise CabenchError(text) from None
-    if done.returncode:
-        if "InvalidAuthToken" in done.stderr:
-            raise CabenchError(
-                f"{where}: it asks for a token; set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN unless "
-                "the token is in ~/.ray/auth_token"
-            )
-        output = (done.stderr.strip() or done.stdout.strip() or "no reason given").splitlines()
-        raise CabenchError(f"{where}: no Ray {ray.__version__} at this address ({output[-1]})")
-
-
-def _workers(pool: Pool) -> int:
-    """The number of trials that fit at once; Tune would block on one that never fits."""
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    fit = 0
-    for node in nodes:
-        workers = int(node.get("CPU", 0) // pool.cpus)
-        if pool.gpus:
-            workers = min(workers, int(node.get("GPU", 0) / pool.gpus))
-        fit += workers
-    if not fit:
-        most = max(nodes, key=lambda node: (node.get("GPU", 0), node.get("CPU", 0)), default={})
-        raise CabenchError(
-            f"resources: a trial takes {pool.cpus} CPUs and {pool.gpus:g} GPUs, the largest node "
-            f"has {most.get('CPU', 0):g} and {most.get('GPU', 0):g}"
-        )
-    return min(fit, pool.jobs or fit)
 
 
 # ---- running trials and searches ----------------------------------------------------------------
@@ -169,13 +61,21 @@ def run(trials: Sequence[Trial], store: Store, pool: Pool, device: str, listener
     """
     space = {"trial": tune.grid_search(list(range(len(trials))))}
     driver = _Driver(trials, store, listener)
-    _fit(_run_trial, {"trials": list(trials), "store": store}, space, pool, device, driver)
+    parameters: dict[str, Any] = {"trials": list(trials), "store": store}
+    if pool.ranks > 1:
+        _fit(_run_on_ranks, parameters | {"pool": pool}, space, pool, device, driver)
+    else:
+        _fit(_run_trial, parameters, space, pool, device, driver)
 
 
 def search(
     searches: Sequence[Search], store: Store, pool: Pool, device: str, listener: Listener
 ) -> dict[str, SearchOutcome]:
-    """Run learning-rate searches, arms side by side; return their outcomes by arm."""
+    """Run learning-rate searches, arms side by side; return their outcomes by arm.
+
+    An evaluation takes one process, of the CPUs and GPUs of a trial.
+    """
+    pool = dataclasses.replace(pool, ranks=1)
     arms = ArmSearches(searches)
     options = {"search_alg": _Suggest(arms), "num_samples": arms.evaluations}
     driver = _Driver(searches, store, listener)
@@ -196,11 +96,10 @@ def _fit(
     with started(pool) as workers, driver.store.scratch("ray") as scratch:
         driver.listener(Workers(workers))
         tuner = tune.Tuner(
-            tune.with_resources(
-                tune.with_parameters(work, **parameters), {"cpu": pool.cpus, "gpu": pool.gpus}
-            ),
+            tune.with_resources(tune.with_parameters(work, **parameters), _resources(pool)),
             param_space=space
             | {
+                "scratch": str(scratch),
                 "folder": os.getcwd(),
                 "device": device,
                 "driver": os.getpid() if pool.address is None else None,  # of this machine
@@ -226,6 +125,13 @@ def _fit(
                 raise
         if fault := driver.fault or driver.listener.fault:
             raise fault
+
+
+def _resources(pool: Pool) -> dict[str, float]:
+    """What Tune reserves for a trial; the ranks of a trial are Ray Train's."""
+    if pool.ranks > 1:
+        return {"cpu": 0, "memory": WAITING}
+    return {"cpu": pool.cpus, "gpu": pool.gpus, "memory": pool.memory}
 
 
 class _Suggest(Searcher):
@@ -262,7 +168,22 @@ def _run_trial(config: dict[str, Any], trials: list[Trial], store: Store) -> Non
     def work(device: str) -> None:
         from cabench.execution.trial import run_trial
 
-        _send(Finished.of(run_trial(trial, store, device, _progress_of(trial.key))))
+        _send(Finished.of(run_trial(trial, store, device, sparse_progress(trial.key, _send))))
+
+    _guarded(config, work)
+
+
+def _run_on_ranks(config: dict[str, Any], trials: list[Trial], store: Store, pool: Pool) -> None:
+    """One trial on several ranks, which are workers of Ray Train."""
+    trial = trials[config["trial"]]
+
+    def work(device: str) -> None:
+        from cabench.execution.executors import ray_train
+
+        for message in ray_train.run(trial, store, device, pool, config["scratch"]):
+            if isinstance(message, Halted):
+                raise CabenchError(message.text)
+            _send(message)
 
     _guarded(config, work)
 
@@ -272,7 +193,7 @@ def _evaluate(config: dict[str, Any], searches: list[Search], store: Store) -> N
     search, factor = searches[config["trial"]], config["factor"]
 
     def work(device: str) -> None:
-        report, began = _progress_of(search.key), time.perf_counter()
+        report, began = sparse_progress(search.key, _send), time.perf_counter()
 
         def progress(seen: int, loss: float) -> None:
             report("train", min(1, seen / search.images), f"loss {loss:.4f}")
@@ -317,20 +238,6 @@ def _send(message: Message) -> None:
     tune.report({MESSAGE: message})
 
 
-def _progress_of(key: str) -> Callable[[str, float, str], None]:
-    """A trial's progress callback; sends at most one message every REPORT_EVERY seconds."""
-    _send(Progressed(key, "train", 0.0, "loading"))
-    last = time.monotonic()
-
-    def progress(stage: str, fraction: float, note: str) -> None:
-        nonlocal last
-        if time.monotonic() - last > REPORT_EVERY:
-            _send(Progressed(key, stage, fraction, note))
-            last = time.monotonic()
-
-    return progress
-
-
 # ---- in the driver ------------------------------------------------------------------------------
 
 
@@ -372,14 +279,10 @@ class _Driver(tune.Callback):
 
     def _failed(self, trial: Trial) -> Record:
         """The record of a trial whose workers died, unless another process completed it."""
-        from cabench.execution.trial import begun, failed
+        from cabench.execution.trial import write_failed
 
         error = f"its worker process died {DEATHS} times (out of memory, or killed)"
-        with self.store.lock(trial.key):
-            record = self.store.record(trial.key)
-            if record is not None and record.complete:
-                return record
-            return self.store.write_record(failed(begun(trial), error))
+        return write_failed(trial, self.store, error)
 
 
 def _last_error(trial: Any) -> str:

@@ -14,7 +14,9 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from cabench.errors import CabenchError, shown
+from cabench.models.kernel_forms import VARIABLE as KERNELS
 from cabench.runtime.console import screen
+from cabench.runtime.threads import ONE_ARENA
 
 SOCKET_PATH = (104 if sys.platform == "darwin" else 108) - 1  # bytes, at most
 LONGEST_ROOT = SOCKET_PATH - len("/session_2026-01-01_00-00-00_000000_1234567/sockets/plasma_store")
@@ -39,6 +41,12 @@ def session_root() -> str:
         f"{LONGEST_ROOT - len('/ray')} bytes for Ray's sockets, got {shown(places[0])}; set "
         "RAY_TMPDIR to another one, or use --executor local"
     )
+
+
+def worker_environment() -> dict[str, str]:
+    """Environment variables of a worker, on any node: memory allocation and forced kernels."""
+    ours = {name: os.environ[name] for name in (*ONE_ARENA, KERNELS) if name in os.environ}
+    return ONE_ARENA | ours
 
 
 class Watch:

@@ -19,7 +19,7 @@ from cabench.models.activations import gelu_tanh
 from cabench.models.conditioning.base import Convention, Method, VectorOptions
 from cabench.models.embedding import Embedded
 from cabench.models.init import parameter, tag
-from cabench.models.operations import Branch, Conditioning
+from cabench.models.operations import Branch, Conditioning, over_batch
 from cabench.models.sites import BranchHook, Layout
 from cabench.registry import METHODS
 
@@ -68,11 +68,11 @@ def imbalance(probabilities: Tensor, which: Tensor) -> Tensor:
     """E * sum_i f_i P_i, 1 for an even load (arXiv 2101.03961, eq. 4 to 6).
 
     From probabilities (B, E) and the chosen experts (B, top): P_i is the mean probability of expert
-    i, f_i its share of the choices.
+    i, f_i its share of the choices, both over the whole batch.
     """
     experts = probabilities.shape[1]
     chosen = which.unsqueeze(2) == torch.arange(experts, device=which.device)  # (B, top, E)
-    load = chosen.float().mean((0, 1))  # (E,)
+    load = over_batch(chosen.float().mean((0, 1)))  # (E,)
     return experts * (load * probabilities.mean(0)).sum()
 
 

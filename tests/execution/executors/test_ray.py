@@ -16,7 +16,7 @@ from specs import write
 
 from cabench.errors import CabenchError
 from cabench.execution.executors.base import Pool
-from cabench.execution.executors.ray import started
+from cabench.execution.executors.ray_cluster import started
 from cabench.execution.executors.session import DIED
 from cabench.execution.run import Options, prepare
 
@@ -153,11 +153,18 @@ def test_a_search_on_a_seed_of_the_trials_is_refused(tiny):
     assert "tiny.yaml:11: tune.seed: expected a seed that no trial uses" in message
 
 
-@pytest.mark.parametrize(("gpus", "fit"), [(0, 2), pytest.param(1, None, marks=pytest.mark.full)])
-def test_places_are_what_the_machine_offers(gpus, fit):
-    pool = Pool(jobs=2, cpus=1, gpus=gpus)
+@pytest.mark.parametrize(
+    ("gpus", "memory", "fit"),
+    [
+        (0, 10**9, 2),
+        pytest.param(1, 0, None, marks=pytest.mark.full),
+        pytest.param(0, 10**15, None, marks=pytest.mark.full),
+    ],
+)
+def test_places_are_what_the_machine_offers(gpus, memory, fit):
+    pool = Pool(jobs=2, cpus=1, gpus=gpus, memory=memory)
     if fit is None:
-        message = "takes 1 CPUs and 1 GPUs, the largest node has 2"
+        message = f"takes 1 CPUs, {gpus} GPUs and {memory / 1e9:.1f} GB; the largest node has 2, 0"
         with pytest.raises(CabenchError, match=message), started(pool):
             pass
     else:

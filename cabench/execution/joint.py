@@ -1,0 +1,138 @@
+"""What all ranks of a trial compute together: functions that the leader calls on each of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from torch import Tensor
+
+from cabench.diffusion.batches import Data
+from cabench.diffusion.checkpoints import load_ema
+from cabench.diffusion.compiled_network import CompiledNetwork
+from cabench.diffusion.loop import Job, train
+from cabench.diffusion.process import Process
+from cabench.diffusion.ranks import Ranks
+from cabench.diffusion.sampling import Network, sample
+from cabench.diffusion.training import Progress
+from cabench.execution.assets import ASSETS
+from cabench.planning.trials import Trial
+from cabench.plugins import load_plugins
+from cabench.records.spec import TrainSpec
+from cabench.records.store import Store
+
+
+def prepare(ranks: Ranks, trial: Trial, store: Store) -> None:
+    """Loads the trial's plugins and data."""
+    load_plugins(trial.plugins)
+    ASSETS.encoded(trial.spec.train, trial.places, store.cache)
+
+
+def job(spec: TrainSpec, store: Store) -> Job:
+    """A training run and its directories in the cache."""
+    trunk = None if spec.trunk is None else store.training(spec.trunk.key)
+    return Job(spec, store.training(spec.key), trunk)
+
+
+def trained(
+    ranks: Ranks,
+    trial: Trial,
+    store: Store,
+    device: str,
+    *,
+    progress: Progress = lambda seen, loss: None,
+    beside: Sequence[Job] = (),
+) -> Path:
+    """Trains a trial's network; the snapshot's path."""
+    spec = trial.spec.train
+    own = job(spec, store)
+    return train(
+        spec,
+        trial.spec.images,
+        ASSETS.encoded(spec, trial.places, store.cache),
+        own.folder,
+        device=device,
+        snapshot_every=trial.snapshot_every,
+        keep_state=trial.keep_state,
+        progress=progress,
+        trunk=own.trunk,
+        beside=beside,
+        cache=store.cache,
+        weights=ASSETS.weights(spec, trial.places),
+        guide=trial.spec.sample.autoguidance,
+        passes=trial.passes,
+        ranks=ranks,
+    )
+
+
+def trained_guide(
+    ranks: Ranks,
+    trial: Trial,
+    store: Store,
+    device: str,
+    keep_state: bool,
+    *,
+    progress: Progress = lambda seen, loss: None,
+) -> Path:
+    """Trains the network that guides a trial's samples, at constant rate; the snapshot's path."""
+    spec, images = trial.spec.train, trial.spec.sample.autoguidance
+    assert images is not None
+    trunk = spec.trunk or spec
+    return train(
+        trunk,
+        images,
+        ASSETS.encoded(spec, trial.places, store.cache),
+        store.training(trunk.key),
+        snapshot_every=images,
+        keep_state=keep_state,
+        device=device,
+        progress=progress,
+        cache=store.cache,
+        weights=ASSETS.weights(spec, trial.places),
+        passes=trial.passes,
+        ranks=ranks,
+    )
+
+
+def drawn(
+    ranks: Ranks,
+    trial: Trial,
+    store: Store,
+    device: str,
+    snapshot: Path,  # of the averaged network
+    guide: Path | None,  # of the network that guides, or None
+    guidance: float,
+    split: str,
+    rows: Tensor,  # (n,) of the split: whose streams the samples are conditioned on
+    *,
+    progress: Callable[[int], None] = lambda done: None,
+) -> Tensor:
+    """Samples (n, C, H, W) uint8; the leader's are complete."""
+    train, sampling = trial.spec.train, trial.spec.sample
+    dataset = ASSETS.encoded(train, trial.places, store.cache)
+    real = Data(dataset.split(split), train.model.embedder.streams)
+
+    def network(path: Path) -> Network:
+        model = load_ema(train.model, path, device)
+        if sampling.compiled is None:
+            return model
+        return CompiledNetwork(model, train.model, len(rows), sampling.batch, store.cache)
+
+    return sample(
+        network(snapshot),
+        Process(train.diffusion.prediction, train.diffusion.schedule),
+        lambda index: real.streams_at(rows[index]),
+        len(rows),
+        train.model.backbone.shape,
+        seed=train.seed,
+        sampler=sampling.sampler,
+        steps=sampling.steps,
+        guidance=guidance,
+        interval=sampling.guidance_interval,
+        weak=None if guide is None else network(guide),
+        batch=sampling.batch,
+        device=device,
+        progress=progress,
+        decode=ASSETS.decoder(dataset, device),
+        ranks=ranks,
+    )

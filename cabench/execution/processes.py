@@ -1,0 +1,61 @@
+"""How many processes share a trial, what memory each takes, and whether they compile it."""
+
+from __future__ import annotations
+
+from cabench.config.scale import Scale
+from cabench.config.yaml import located
+from cabench.cost.memory import training_memory
+from cabench.diffusion import compiled, ranks
+from cabench.diffusion.passes import Passes
+from cabench.errors import ConfigError
+from cabench.planning.trials import Plan
+
+LIBRARIES = 3 * 2**29  # bytes of a process with its libraries, data and feature extractors
+NUMBERS = 20  # bytes of a parameter with its gradient, average and two moments
+
+
+def of_trial(scale: Scale, device: str) -> int:
+    """Processes that share a trial: torchrun's, else those of the scale's `resources`."""
+    place = ranks.from_torchrun()
+    return scale.resources.ranks(device) if place is None else place[1]
+
+
+def steps_are_whole(scale: Scale, device: str) -> bool:
+    """Whether one process takes each training step in one pass, as compiled steps do."""
+    training = scale.training
+    return not (training.micro_batch or training.checkpointing) and of_trial(scale, device) == 1
+
+
+def check(planned: Plan, device: str) -> None:
+    """Raises ConfigError where a batch has fewer images than processes share it."""
+    count = of_trial(planned.scale, device)
+    batch = planned.scale.training.batch
+    if count > batch:
+        text = f"expected at least one image per process, {count}, got {batch}"
+        with located(*planned.documents):
+            raise ConfigError("scale", ("training", "batch"), text)
+
+
+def compiles(scale: Scale, device: str) -> bool:
+    """Whether the training steps and the sampled networks of a scale can be compiled here."""
+    return device == "cpu" and steps_are_whole(scale, device) and compiled.compiler() is not None
+
+
+def memory(planned: Plan, device: str) -> int:
+    """Bytes of main memory that a process of a trial takes, of the arm with most parameters.
+
+    On a CPU it trains a stack of networks, each with its gradients, averages, moments and
+    activations.
+    """
+    if device != "cpu":
+        return LIBRARIES
+    training = planned.scale.training
+    largest = max((planned.models[arm] for arm in planned.arms), key=lambda m: m.parameters.total)
+    passes = Passes(training.micro_batch, training.checkpointing)
+    images = -(-training.batch // of_trial(planned.scale, device))
+    try:
+        network = training_memory(largest.spec, images, training.precision, passes).total
+    except Exception:  # a plugin's code, which may not run on tensors without values
+        network = NUMBERS * largest.parameters.total
+    networks = training.stack if training.compile and compiles(planned.scale, device) else 1
+    return LIBRARIES + networks * network
