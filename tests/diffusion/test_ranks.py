@@ -5,23 +5,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from on_ranks import STEPS, draw, fail_together, losses_of, on_ranks, run, train_some
 from specs import METHODS, method, model_spec, train_spec
-from torch.multiprocessing.spawn import start_processes
 
 from cabench.data import load_dataset
-from cabench.diffusion.batches import Data, Order
-from cabench.diffusion.checkpoints import load, load_ema, load_existing
-from cabench.diffusion.loop import train
+from cabench.diffusion.checkpoints import load, load_existing
 from cabench.diffusion.passes import Passes, blocks
-from cabench.diffusion.process import Process
-from cabench.diffusion.ranks import Ranks, joined
-from cabench.diffusion.sampling import sample
-from cabench.diffusion.training import Diverged, Trainer
-from cabench.errors import CabenchError
+from cabench.diffusion.ranks import Ranks
+from cabench.diffusion.training import Trainer
 from cabench.models.model import build
 
 MOE = dict(methods=[method("timestep_moe", ["timestep"], top=1, balance=1.0)], affine=True)
-STEPS = 200
 
 
 def spec(name="can-3", **options):
@@ -31,26 +25,6 @@ def spec(name="can-3", **options):
 @pytest.fixture(scope="module")
 def digits():
     return load_dataset("digits")
-
-
-def on_ranks(count, folder, function, *arguments):
-    """Calls `function(ranks, *arguments)` on each rank of `count` forked processes."""
-    start_processes(
-        _rank, (count, folder / f"rendezvous-{function.__name__}-{count}", function, arguments),
-        count, start_method="fork",
-    )  # fmt: skip
-
-
-def _rank(rank, count, rendezvous, function, arguments):
-    torch.set_num_threads(1)
-    with joined(rank, count, "cpu", init_method=f"file://{rendezvous}") as ranks:
-        function(ranks, *arguments)
-
-
-def losses_of(trainer, digits, steps):
-    data = Data(digits.split("generator-train"), ("label",))
-    order = Order(len(data), trainer.recipe.batch, trainer.spec.seed)
-    return torch.stack([trainer.step(data, order) for _ in range(steps)])
 
 
 # ---- one process --------------------------------------------------------------------------------
@@ -81,15 +55,6 @@ def test_every_block_of_a_backbone_is_recomputed(backbone, count):
 # ---- several ------------------------------------------------------------------------------------
 
 
-def train_some(ranks, specs, digits, folder):
-    for name, one, passes in specs:
-        trainer = Trainer(one, passes=passes, ranks=ranks)
-        trainer.share()
-        losses = ranks.sum(losses_of(trainer, digits, STEPS if name == "can" else 5))
-        if ranks.leads:
-            torch.save([losses, trainer.state()], folder / f"{name}-{ranks.count}")
-
-
 @pytest.mark.parametrize("count", [2, pytest.param(4, marks=pytest.mark.full)])
 def test_losses_are_those_of_one_process(tmp_path, digits, count):
     """To 1e-3 over 200 steps; a batch that ranks share unequally, penalties, micro-batches."""
@@ -105,10 +70,6 @@ def test_losses_are_those_of_one_process(tmp_path, digits, count):
         torch.testing.assert_close(losses, expected, rtol=1e-3, atol=1e-4)
         torch.testing.assert_close(losses[:5], expected[:5], rtol=1e-5, atol=1e-6)
         assert set(state) == set(trainer.state())
-
-
-def run(ranks, one, images, digits, folder):
-    train(one, images, digits, folder, snapshot_every=64, ranks=ranks)
 
 
 @pytest.mark.slow
@@ -128,39 +89,6 @@ def test_a_run_resumes_on_another_number_of_ranks(tmp_path, digits):
     assert metadata["curve"]["images"] == expected["curve"]["images"]
     losses, others = metadata["curve"]["loss"], expected["curve"]["loss"]
     assert losses == pytest.approx(others, rel=1e-4)
-
-
-def draw(ranks, one, snapshot, path, batch=20):
-    images = sample(
-        load_ema(one.model, snapshot), Process("flow", "linear"),
-        lambda index: {"label": index % 10}, 50, (1, 8, 8), seed=3, steps=4, batch=batch,
-        guidance=2.0, ranks=ranks,
-    )  # fmt: skip
-    if ranks.leads:
-        np.save(path, images.numpy())
-
-
-def fail_together(ranks, one, digits, folder, path):
-    """Calls that fail on all ranks, then on one, before one that succeeds."""
-    diverging = train_spec(one.model, lr=1e30)
-    if not ranks.leads:
-        return ranks.follow()
-    texts = []
-    for function, arguments, kind in (
-        (run, (diverging, 64, digits, folder), Diverged),
-        (fail_on_the_last, (), CabenchError),
-    ):
-        with pytest.raises(kind) as raised:
-            ranks.call(function, *arguments)
-        texts.append(str(raised.value))
-    ranks.call(draw, one, path, folder / "drawn.npy")
-    (folder / "texts").write_text("\n".join(texts))
-    ranks.dismiss()
-
-
-def fail_on_the_last(ranks):
-    if ranks.rank == ranks.count - 1:
-        raise CabenchError("no data here")
 
 
 @pytest.mark.parametrize("count", [2, pytest.param(4, marks=pytest.mark.slow)])
