@@ -24,10 +24,11 @@ from cabench.evidence.results import Results
 from cabench.evidence.statistics import Estimate
 from cabench.execution.looks import run_until_resolved
 from cabench.execution.run import Options, Prepared, execute, prepare
-from cabench.runtime.console import screen
+from cabench.runtime.console import screen, to_the_end
 from cabench.runtime.files import finite_or_none, read_json, write_json
 
 
+@to_the_end()
 def run_ladder(
     study: Path, rungs: Sequence[str], options: Options, prediction: Path | None = None
 ) -> int:
@@ -47,10 +48,10 @@ def run_ladder(
     order = _record_prediction(prediction, prepared[-1], folder)
     runs = [Results.of(_execute(study, each).run) for each in prepared]
     ladder = Ladder.of(runs)
-    show(ladder, order, screen())
+    show(ladder, order, console := screen())
     write_json(folder / "ladder.json", as_document(ladder, order))
     paths = [folder / "ladder.json", *ladder_figure(folder / "ladder.png", ladder)]
-    print("\nWritten:", *(f"  {path}" for path in paths), sep="\n")
+    console.print("\nWritten:", *(f"  {path}" for path in paths), sep="\n", soft_wrap=True)
     return 1 if any(not record.complete for run in runs for record in run.records.values()) else 0
 
 

@@ -62,10 +62,11 @@ def export(
     arm: Arm,
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new or empty directory")],
     seed: Annotated[int, typer.Option(min=0, help="Seed of the trained network")] = 0,
+    plugin: options.Plugins = None,
     results: options.Results = RESULTS,
     cache: options.Cache = CACHE,
 ) -> None:
     """Write a trained network for diffusers: safetensors, config, model card, pipeline."""
     from cabench.commands.export import show_export
 
-    show_export(arm, folder, seed, results, cache)
+    show_export(arm, folder, seed, plugin or [], results, cache)

@@ -25,9 +25,10 @@ from cabench.execution.looks import run_until_resolved
 from cabench.execution.run import Options, prepare
 from cabench.plugins import load_plugins, read_plugins
 from cabench.registry import METHODS
-from cabench.runtime.console import screen
+from cabench.runtime.console import screen, to_the_end
 
 
+@to_the_end()
 def try_idea(file: Path, study: Path, options: Options, minutes: float, as_json: bool) -> int:
     """Run each method of a plugin on top of the study's baseline; return 1 when a trial failed.
 
@@ -50,7 +51,7 @@ def try_idea(file: Path, study: Path, options: Options, minutes: float, as_json:
         results = Results.of(run)
     answers = [answer(results, v) for v in results.verdicts if v.claim.added]
     if as_json:
-        print(json.dumps(answers, indent=1))
+        screen().print(json.dumps(answers, indent=1), soft_wrap=True)
     else:
         _show(results, console := screen())
         console.print(f"\nNext:\n  {report_command(run)}", soft_wrap=True)

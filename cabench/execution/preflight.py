@@ -17,6 +17,7 @@ from cabench.data.resampling import resampled
 from cabench.errors import CabenchError, ConfigError, describe, listed
 from cabench.metrics import first_scores
 from cabench.metrics.clip import Clip
+from cabench.metrics.libraries import import_fault
 from cabench.planning.data import DataRef
 from cabench.planning.trials import Plan
 from cabench.plugins import Plugin, load_plugins
@@ -28,7 +29,7 @@ SECONDS = 120  # for the methods of plugins to act once
 
 
 def check(plan: Plan, arms: Sequence[str], cache: Path | None = None) -> None:
-    """Refuses latents that cannot be decoded, and plugins that do not do what they must.
+    """Refuses what cannot be decoded or scored, and plugins that do not do what they must.
 
     Features of real images go to the cache, if one is given, as in a run; else nowhere.
     Tests check the built-in methods. An arm whose forward pass raises an error is not refused: its
@@ -37,6 +38,8 @@ def check(plan: Plan, arms: Sequence[str], cache: Path | None = None) -> None:
     if not arms:
         return
     _check_vae(plan.data)
+    for name in plan.scale.metrics:
+        _refuse_metric(name, import_fault(name), plan)
     specs = {arm: plan.models[arm].spec for arm in dict.fromkeys(arms)}
     own = {arm: spec for arm, spec in specs.items() if _has_plugin(spec)}
     faults = method_faults(own, plan.plugins) | _uncounted(own) | _undescribed(own)
@@ -44,9 +47,8 @@ def check(plan: Plan, arms: Sequence[str], cache: Path | None = None) -> None:
         with located(*plan.documents):
             raise ConfigError("study", ("arms", arm), text)
     for name in plan.scale.metrics:
-        if plugin_of(METRICS.get(name)) and (text := _metric_fault(name, plan, specs, cache)):
-            with located(*plan.documents):
-                raise ConfigError("scale", ("metrics",), f"metric '{name}': {text}")
+        if plugin_of(METRICS.get(name)):
+            _refuse_metric(name, _metric_fault(name, plan, specs, cache), plan)
 
 
 def _has_plugin(spec: ModelSpec) -> bool:
@@ -94,6 +96,12 @@ def _undescribed(specs: Mapping[str, ModelSpec]) -> dict[str, str]:
 
 
 # ---- metrics ------------------------------------------------------------------------------------
+
+
+def _refuse_metric(name: str, fault: str | None, plan: Plan) -> None:
+    if fault is not None:
+        with located(*plan.documents):
+            raise ConfigError("scale", ("metrics",), f"metric '{name}': {fault}")
 
 
 def _metric_fault(

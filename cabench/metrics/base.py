@@ -40,6 +40,7 @@ class Metric(Protocol):
     scale = 1.0             tables print value * scale
     extractor = DEFAULT     entry of EXTRACTORS whose features `compute` gets
     network = extractor     what tables call the network that the score rests on
+    libraries = ()          packages that scoring imports, tried before anything trains
     conditions = ("label",) streams of the samples' conditions that `compute` reads
     unseen = False          of a metric of models: also measured on the split `unseen`
     floor(scorer)           score of real images; default: `compute` of other real images

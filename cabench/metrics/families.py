@@ -25,6 +25,7 @@ class FeatureMetric(ABC):
 
     version = 1
     needs = "samples"
+    libraries = ("torch_fidelity",)
     conditions = ()
     higher_is_better = False
     kind: ClassVar[str]  # key of the extractor's `layers`

@@ -57,6 +57,7 @@ class MapAgreement:
 
     version = maps.VERSION
     needs = "samples"
+    libraries = ("scipy",)
     conditions = (maps.EDGES,)
     higher_is_better = True
     label = "edge agreement@{n}"

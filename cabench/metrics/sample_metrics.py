@@ -26,6 +26,7 @@ class ConditionAccuracy:
 
     version = 1
     needs = "samples"
+    libraries = ("sklearn",)
     higher_is_better = True
     label = "condition accuracy"
     twin = "accuracy_trained"
@@ -58,6 +59,7 @@ class KidClasswise:
 
     version = 1
     needs = "samples"
+    libraries = ("torch_fidelity",)
     higher_is_better = False
     label = "class-wise KID-lite0@{n}"
     min_samples = KID_MIN
@@ -116,6 +118,7 @@ class StyleAccuracy:
 
     version = 1
     needs = "samples"
+    libraries = ("sklearn",)
     conditions = ("style",)
     higher_is_better = True
     label = "style accuracy"
@@ -154,6 +157,7 @@ class ConditionError:
 
     version = 1
     needs = "samples"
+    libraries = ("sklearn",)
     conditions = ("numbers",)
     higher_is_better = False
     label = "condition error@{n}"
@@ -270,6 +274,7 @@ class ClipScore:
 
     version = 1
     needs = "samples"
+    libraries = ("transformers",)
     conditions = ("text",)  # or the class name in a template
     higher_is_better = True
     label = "CLIP score@{n}"

@@ -109,6 +109,7 @@ class KidTrained:
 
     version = 1
     needs = "samples"
+    libraries = ("torch_fidelity",)
     network = NETWORK
     conditions = ()
     higher_is_better = False

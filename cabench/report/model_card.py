@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 
 from cabench.analysis.formatting import NONE, decimals, effect_decimals, effect_text, plural
 from cabench.analysis.summary import floor_score
 from cabench.analysis.tables import markdown, pipes
+from cabench.errors import listed
 from cabench.evidence.arms import ArmResult
 from cabench.evidence.metric import Metric
 from cabench.evidence.results import Results
 from cabench.evidence.statistics import deviation
+from cabench.plugins import Plugin
 from cabench.records.schema import Record
 from cabench.report import methods_section as methods
 from cabench.version import __version__
@@ -37,7 +40,8 @@ pipe = DiffusionPipeline.from_pretrained({folder}, trust_remote_code=True)
 images = pipe({example}n=4).images
 ```
 
-It needs `pip install cabench diffusers`. `trust_remote_code` allows `pipeline.py` of this folder.
+It needs `pip install cabench diffusers`. `trust_remote_code` allows `pipeline.py` of this
+folder{plugins}.
 Weights and the whole specification of the trial are in `network/`.{vae}{text}{classes}
 
 ## Data and protocol
@@ -67,8 +71,8 @@ Other uses were not tested.
 
 ## Licence
 
-Training images: {licence}. Code (cabench and `pipeline.py`): MIT. Whoever publishes the weights
-states their licence here.
+Training images: {licence}. Code (cabench and `pipeline.py`): MIT{but}. Whoever publishes the
+weights states their licence here.
 
 ## Origin
 
@@ -89,10 +93,18 @@ TEXT = """
 `network/config.json` has its name or the encoder comes with cabench."""
 
 
-def model_card(results: Results, record: Record, arm: str, licence: str, folder: str) -> str:
+def model_card(
+    results: Results,
+    record: Record,
+    arm: str,
+    licence: str,
+    folder: str,
+    plugins: Sequence[Plugin] = (),
+) -> str:
     """The card in Markdown, with the metadata of the Hugging Face hub on top.
 
-    `record` is the complete record of a trial of `arm`; `licence` is that of the training images.
+    `record` is the complete record of a trial of `arm`; `licence` is that of the training images;
+    `plugins` are those whose code is in the folder.
     """
     manifest, spec, protocol = results.manifest, record.spec, record.protocol
     assert protocol is not None  # of a complete record
@@ -118,6 +130,8 @@ def model_card(results: Results, record: Record, arm: str, licence: str, folder:
             f"\n\nValues of `{name}`: {markdown(', '.join(names))}."
             for name, names in classes.items()
         ),
+        plugins=_plugins_text(plugins),
+        but=", without the plugin's" if plugins else "",
         vae=VAE if spec.train.data.vae else "",
         text=TEXT if spec.train.text else "",
         protocol=pipes(["what", "how"], rows, text=2),
@@ -136,6 +150,12 @@ def model_card(results: Results, record: Record, arm: str, licence: str, folder:
         sha256=manifest.study_sha256[: methods.SHORT],
         command=methods.command(manifest),
     )
+
+
+def _plugins_text(plugins: Sequence[Plugin]) -> str:
+    """', with the code of my_idea.py', or ''."""
+    names = listed(Path(plugin.path).name for plugin in plugins)
+    return f", with the code of {markdown(names)}" if plugins else ""
 
 
 def _quoted(text: str) -> str:

@@ -445,6 +445,20 @@ def test_weight_curves_are_the_measures_by_images(study, tmp_path, drawn):
     assert means[0].get_color() == loss  # as in the figure of losses
 
 
+@pytest.mark.parametrize("smallest", [0.0002, 0.003, 0.02, 0.1, 0.3, 0.95])
+def test_a_logarithmic_scale_has_several_ticks(study, tmp_path, drawn, smallest):
+    example = study(["native", "native+dw", "can-3"], seeds=1)
+    history = _history([7000, 14000], static=[2, 4], generated=[2, 8], spread_class=[smallest, 1])
+    example.curves["can-3@0"]["weights"] = history
+    figures.weight_curves(tmp_path / "w", example.results())
+    axes = drawn[0].axes[1]
+    low, high = axes.get_ylim()
+    assert axes.get_yscale() == "log" and low < smallest < 1 < high
+    labels = [text for text in axes.get_yticklabels() if low <= text.get_position()[1] <= high]
+    assert 2 <= len({text.get_text() for text in labels}) <= 6
+    assert not _texts_overlap(drawn[0], labels)
+
+
 @pytest.mark.parametrize("look", [figures.SCREEN, figures.PAGE])
 @pytest.mark.parametrize("many", [False, True])
 def test_weight_curves_fit_their_page(study, long_names, tmp_path, drawn, many, look):

@@ -11,15 +11,19 @@ import numpy as np
 import pytest
 from cli import cabench as command
 from rundir import REFERENCE, reference, write_run
+from specs import ROOT, write
 
 import cabench
+from cabench.api.export import pipeline_code
 from cabench.api.hub import ExportedNetwork
 from cabench.data.dataset import VaeSource
 from cabench.errors import CabenchError
+from cabench.plugins import Plugin, Source, load_plugins, read_plugins
 from cabench.records.spec import TrialSpec
 from cabench.records.store import Store
 from cabench.report.model_card import model_card
 
+EXAMPLE = ROOT / "examples/gated_kernels.py"
 RELOAD = """
 import sys
 import numpy as np
@@ -78,7 +82,7 @@ def test_config_and_card_are_those_of_the_record(exported, undisturbed):
     assert arm.endswith("(2)") and difference.endswith("(2)")
 
 
-def test_a_network_of_a_plugin_is_refused_before_its_code_is_asked_for(tmp_path):
+def test_a_network_of_a_plugin_needs_its_file(tmp_path):
     manifest, records = reference()
     content = records["can-3", 0]
     content["spec"]["train"]["model"]["methods"][0] |= {"kind": "own", "plugin": "0" * 64}
@@ -87,7 +91,49 @@ def test_a_network_of_a_plugin_is_refused_before_its_code_is_asked_for(tmp_path)
     root = write_run(tmp_path / "results", manifest, {"own": content})
     words = ("export", "layer_placement:can-3", tmp_path / "to", "--results", root)
     code, _, err = command(*words)
-    assert code == 2 and "whose code the exported folder would lack" in err
+    assert code == 2 and "method 'own' is a plugin's; give the file" in err
+    assert not (tmp_path / "to").exists()
+
+
+def test_the_pipeline_holds_the_code_of_plugins_and_no_path(tmp_path):
+    write(tmp_path / "beside_it.py", "ONE = 1\n")
+    source = EXAMPLE.read_text() + '\nimport beside_it  # \'quoted\' """ {braces} \\n\n'
+    (plugin,) = read_plugins([write(tmp_path / "idea.py", source)])
+    code = pipeline_code([plugin])
+    assert str(tmp_path) not in code
+    calls = [node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Call)]
+    (call,) = [c for c in calls if getattr(c.func, "id", "") == "load_plugins"]
+    (same,) = eval(ast.unparse(call.args[0]), {"Plugin": Plugin, "Source": Source})
+    assert same.sha256 == plugin.sha256 and same.beside.keys() == {"beside_it"}
+
+
+@pytest.mark.full
+def test_a_network_of_a_plugin_brings_its_code(tiny):
+    """A fresh process without the plugin and the module beside it samples the same bits."""
+    write(tiny / "beside_it.py", "ONE = 1\n")
+    idea = write(tiny / "idea.py", EXAMPLE.read_text() + "\nimport beside_it\n\nbeside_it.ONE\n")
+    arm = ("--arm", "{mine: {methods: [native, gated_kernels]}}", "--plugin", idea)
+    words = ("run", "tiny.yaml", "--scale", "scale.yaml", "--executor", "local", "--seeds", "0,")
+    assert command(*words, *arm).code == 0
+    done = command("export", "tiny:mine", "exported", "--plugin", idea)
+    assert done.code == 0, done.err
+    code = (tiny / "exported/pipeline.py").read_text()
+    assert str(tiny) not in code and "beside_it.py" in code
+    assert "idea.py" in (tiny / "exported/README.md").read_text()
+    expected = cabench.sample(
+        cabench.load_model("tiny", "mine", plugins=[idea]), ["3", 7], 2, guidance=2, seed=5
+    )
+    idea.write_text(idea.read_text() + "# an edit\n")
+    _, _, err = command("export", "tiny:mine", "other", "--plugin", idea)
+    assert "the plugin of 'gated_kernels' changed since the training" in err
+    load_plugins([])
+    for file in (idea, tiny / "beside_it.py"):
+        file.unlink()
+    call = [sys.executable, "-c", RELOAD, "exported", "images.npy"]
+    environment = os.environ | {"HF_HOME": str(tiny / "hub"), "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(call, env=environment, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    assert np.array_equal(np.load("images.npy"), expected.numpy())
 
 
 def test_the_code_of_a_model_card_is_code_whatever_a_class_is_called():

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from cli import cabench
 from runs import outcome
-from specs import write
+from specs import ROOT, write
 
 from cabench.cost import published
 from cabench.execution.run import Options, prepare
@@ -170,16 +170,35 @@ def test_a_closed_pipe_does_not_hold_up_the_workers(tiny, executor, more):
 
     With --seeds it goes before the first trial starts, at the line on the seeds.
     """
-    words = ["run", "tiny.yaml", "--scale", "scale.yaml", "--executor", executor, *more]
-    call = [sys.executable, "-m", "cabench", *words]
-    driver = subprocess.Popen(
-        call, cwd=tiny, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    read_one_line("run", "tiny.yaml", "--scale", "scale.yaml", "--executor", executor, *more)
+    assert len(records(tiny)) == 4 and (tiny / "results/tiny.tiny/table.csv").exists()
+
+
+@pytest.mark.full
+def test_a_closed_pipe_does_not_hold_up_try(tiny):
+    words = ("--study", "tiny.yaml", "--scale", "scale.yaml", "--minutes", "0")
+    read_one_line("try", ROOT / "examples/gated_kernels.py", *words, "--executor", "local")
+    assert len(records(tiny)) == 6
+    assert (tiny / "results/tiny-try-gated_kernels.tiny/manifest.json").exists()
+
+
+@pytest.mark.full
+def test_a_closed_pipe_does_not_hold_up_a_ladder(tiny):
+    longer = (tiny / "scale.yaml").read_text().replace("tiny", "longer").replace("192", "384")
+    write(tiny / "longer.yaml", longer)
+    words = ("--rungs", "scale.yaml,longer.yaml", "--executor", "local")
+    read_one_line("ladder", "tiny.yaml", *words, "--seeds", "2")
+    assert len(records(tiny)) == 8 and (tiny / "results/ladder.tiny/ladder.png").exists()
+
+
+def read_one_line(*words):
+    """`cabench WORDS | head -1`: it says nothing and ends as if it had been read."""
+    call = [sys.executable, "-m", "cabench", *map(str, words)]
+    driver = subprocess.Popen(call, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     driver.stdout.readline()
     driver.stdout.close()
     assert driver.stderr.read() == ""
     assert driver.wait(timeout=120) == CLOSED_PIPE
-    assert len(records(tiny)) == 4 and (tiny / "results/tiny.tiny/table.csv").exists()
 
 
 @pytest.mark.parametrize(

@@ -108,6 +108,60 @@ def test_maps_stay_with_their_row(tmp_path, monkeypatch):
         load(tmp_path / "one", image="img", maps=("id",))
 
 
+TAGS = ["cat", "dog", "owl", "ox"]  # no image is of an owl, all of an ox
+
+
+def with_tags(rows):
+    """The table, and lists of labels of its rows, in a column `tags`."""
+    features = datasets.Features({"tags": datasets.List(datasets.ClassLabel(names=TAGS))})
+    tags = datasets.Dataset.from_dict({"tags": rows}, features)
+    return datasets.concatenate_datasets([table(len(rows)), tags], axis=1)
+
+
+def test_several_labels_an_image_are_a_stream(tmp_path, monkeypatch):
+    """One number per label that varies: 1 where the row has it, -1 elsewhere."""
+    monkeypatch.chdir(tmp_path)
+    lists = [[3], [0, 3], [3, 1], [1, 0, 3]]  # by class
+    with_tags([lists[row % 4] for row in range(200)]).save_to_disk(tmp_path / "one")
+    dataset = load(tmp_path / "one")
+    assert dataset.vectors == {"tags": 2} and set(dataset.classes) == {"tone", "label"}
+    for name in SPLITS:
+        part = dataset.split(name)
+        expected = [[1 if k in lists[c] else -1 for k in (0, 1)] for c in part.streams["label"]]
+        assert np.array_equal(part.vectors["tags"], expected)
+    (note,) = [n for n in opened(tmp_path / "one").notes if "tags" in n]
+    assert note.endswith("several labels an image: a stream of 2 numbers, in the order cat, dog")
+
+
+def opened(path):
+    return open_catalogue("huggingface", path=str(path), size=8, label="fine", text="caption")
+
+
+@pytest.mark.parametrize("rows", [[[]] * 200, [[1, 2]] * 200])
+def test_labels_that_do_not_vary_are_ignored(tmp_path, monkeypatch, rows):
+    monkeypatch.chdir(tmp_path)
+    with_tags(rows).save_to_disk(tmp_path / "one")
+    assert load(tmp_path / "one").vectors == {}
+    assert "ignored: the column 'tags': no label that varies" in opened(tmp_path / "one").notes
+
+
+def test_a_row_without_labels_of_its_own_is_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with_tags([[0], [1], None, [-1]] * 50).save_to_disk(tmp_path / "one")
+    first, second, *_ = opened(tmp_path / "one").problems
+    line = "tags: expected a list of labels below 4, got"
+    assert first == f"the data set, row 2: {line} null"
+    assert second == f"the data set, row 3: {line} a list of 1"
+
+
+def test_several_labels_need_no_other_label(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    only = with_tags([[0], [1], [], [1]] * 50).select_columns(["img", "tags"])
+    only.save_to_disk(tmp_path / "one")
+    dataset = load_dataset("huggingface", path=str(tmp_path / "one"), size=8)
+    assert dataset.classes == {"label": ["image"]} and dataset.vectors == {"tags": 2}
+
+
 @pytest.mark.parametrize(
     ("options", "text"),
     [

@@ -76,6 +76,22 @@ def test_the_answer_is_on_the_first_page(make_run, text_of, tmp_path):
     assert f"1 / {len(pages)}" in first and "layer_placement · scale quick" in pages[1]
 
 
+@pytest.mark.parametrize("count", [18, pytest.param(30, marks=pytest.mark.full)])
+def test_no_page_but_the_last_is_half_empty(make_run, count):
+    more = [f"{'native+can' if i % 2 else 'can-variant'}-{i}" for i in range(count - 3)]
+    run = make_run(("native", "native+dw", "can-3", *more), weights=True)
+    with pypdfium2.PdfDocument(compile_pdf(Results.of(run, with_curves=True), run.store)) as pdf:
+        pages = [np.asarray(page.render(grayscale=True).to_pil()) for page in pdf]
+    ends = [_end_of_text(page) for page in pages]
+    assert min(ends[:-1]) > 0.6, ends
+
+
+def _end_of_text(page):
+    """Where the last ink of a page is, as a share of its text block's height."""
+    top, bottom = (round(len(page) * at / 297) for at in (24, 297 - 22))  # mm, without the footer
+    return np.flatnonzero((page[top:bottom] < 250).any(1))[-1] / (bottom - top)
+
+
 def test_numbers_in_the_report_are_those_of_the_records(make_run, text_of, tmp_path):
     run = make_run()
     records = run.records()

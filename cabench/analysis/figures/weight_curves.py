@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import ceil
+from math import ceil, floor, log10
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
-from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
 from cabench.analysis.figures.arms import (
     LINE,
@@ -35,6 +35,7 @@ PANELS = {
     "step": "step, generated\n/ static",
     "effective_rank": "effective\nrank",
 }
+STEPS = ((1, 2, 5), (1, 3), (1,))  # of a decade, at ticks of a logarithmic scale
 NEGLIGIBLE = 1e4  # values this many times below the largest lie outside their panel
 MEASURES = (
     "Of the EMA model, mean over the layers of a kind. Generated / static: Frobenius norms, the "
@@ -60,7 +61,7 @@ def weight_curves(path: str | Path, results: Results, look: Look = SCREEN) -> li
     arms = [arm for arm in results.arms if arm in present]
     width = look.width or max(6.5, 1.2 + 1.5 * len(sites))
     across = max(1, int((width - 0.3) / (look.size * LETTER * (max(map(len, arms)) + 7))))
-    panel, legend = 1.15, look.size * (0.12 + LINE * ceil(len(arms) / across))
+    panel, legend = 1.15, look.size * (0.2 + LINE * ceil(len(arms) / across))
     height = len(panels_of) * panel + legend + (1.7 if look.titled else 0.6)
     with new_figure(width, height, look) as figure:
         ratios = [panel] * len(panels_of) + [legend]
@@ -120,13 +121,20 @@ def _scale(axes: Axes, measure: str, values: np.ndarray) -> None:
     axes.set_yscale("log")
     low, high = float(shown.min()) / 1.3, float(shown.max()) * 1.3
     axes.set_ylim(low, high)
-    if high < 6 * low:
-        axes.yaxis.set_major_locator(MaxNLocator(4))
-    else:
-        steps = (1,) if high > 50 * low else (1, 3)
-        axes.yaxis.set_major_locator(LogLocator(subs=steps, numticks=4))
+    axes.yaxis.set_major_locator(MaxNLocator(4) if high < 6 * low else _of_decades(low, high))
     axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(lambda y, _: f"{y:g}")
+
+
+def _of_decades(low: float, high: float) -> FixedLocator:
+    """Ticks at 1, 2 and 5 of each decade; at 1 and 3, or at 1, where these are over four."""
+    decades = range(floor(log10(low)), ceil(log10(high)) + 1)
+    for steps in STEPS:
+        ticks = [step * 10.0**k for k in decades for step in steps]
+        ticks = [tick for tick in ticks if low <= tick <= high]
+        if len(ticks) <= 4:
+            break
+    return FixedLocator(ticks)
 
 
 def _dress(axes: Axes, end: int, bottom: bool) -> None:

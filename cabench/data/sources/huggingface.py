@@ -8,9 +8,11 @@ number, 90 / 10 %, into generator-train and judge-train. A data set with one spl
 10 / 10 %. `held_out: 0.25` takes this share of every class, as in the source `folder`.
 
 Every column of type ClassLabel is a stream of its own name; `label` names the column that is the
-stream `label`, which may also hold text or whole numbers. `text` names a column of captions or of
-lists of captions, `numbers` columns of numbers or of lists of them, `maps` columns of images that
-are maps of the image. Decoded images are cached in .cabench/data/ (data/decoded.py).
+stream `label`, which may also hold text or whole numbers. Every column of lists of ClassLabel,
+several labels an image, is a stream of numbers: one per label, 1 where the image has it and 0
+elsewhere, of the labels that some and not all images of generator-train have. `text` names a
+column of captions or of lists of captions, `numbers` columns of numbers or of lists of them, `maps`
+columns of images that are maps of the image. Decoded images are cached (data/decoded.py).
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cabench.data.catalogue import Catalogue, Members, opener
-from cabench.data.dataset import Dataset
+from cabench.data.dataset import SPLITS, Dataset
 from cabench.data.decoded import Channels, Fit, Pixels, decode, is_upscaled, load
 from cabench.data.map_files import map_stream
 from cabench.data.metadata import captions, label_names
@@ -50,8 +52,8 @@ from cabench.data.sources.huggingface_files import (
     one_line_errors,
     read_parts,
 )
-from cabench.data.vectors import as_row, is_vector, standardised
-from cabench.errors import DataMissing, near, one_line, shown
+from cabench.data.vectors import LONGEST, as_row, is_vector, standardised
+from cabench.errors import DataMissing, listed, near, one_line, shown
 from cabench.registry import DATASETS
 from cabench.runtime.validation import NAME
 from cabench.text.features import STREAM
@@ -114,9 +116,10 @@ def catalogue(
             f"{SOURCE}: too few images in {path}: none for the split '{empty[0]}'; "
             "hold out a part of every class (held_out: 0.25)"
         )
+    set_notes = rows.number_sets(members[SPLITS[0]])
     digest = hashlib.sha256()
     for part, table in parts.items():
-        digest.update(json.dumps([part, table._fingerprint, vars(columns)]).encode())
+        digest.update(json.dumps([part, table._fingerprint, columns.facts]).encode())
     if os.path.isdir(path):
         digest.update(stamp(Path(path), [files_below(path)], []).encode())
     digest.update(json.dumps([members["report"], fit, background]).encode())
@@ -132,7 +135,7 @@ def catalogue(
         splits=splits,
         read=lambda split, row: decode(*rows.file(members[split][row]), pixels, SOURCE),
         key=digest.hexdigest(),
-        notes=tuple(notes + columns.notes),
+        notes=tuple(notes + columns.notes + set_notes),
         problems=tuple(rows.problems),
         upscales=lambda split, row: is_upscaled(rows.file(members[split][row])[0], pixels),
         maps={
@@ -174,6 +177,7 @@ class Columns:
         self.label = chosen("label", label, names) or _label_of(labels)
         self.text = chosen("text", text, names) or (STREAM if STREAM in names else None)
         self.numbers = [name for name in numbers if chosen("numbers", name, names)]
+        sets = [name for name in names if isinstance(_inner(features[name]), ClassLabel)]
         for option, name in [("image", self.image), *(("maps", name) for name in self.maps)]:
             if name not in images:
                 raise DataMissing(
@@ -182,18 +186,30 @@ class Columns:
                 )
         if self.label is None and self.text is None and LABEL in names:  # text or whole numbers
             self.label = LABEL
-        if self.label is None and self.text is None:
+        taken = {self.label, LABEL, "timestep", STREAM, *self.numbers}
+        self.sets = [name for name in sets if name not in taken and re.fullmatch(NAME, name)]
+        if self.label is None and self.text is None and not self.sets:
             raise DataMissing(
                 f"{SOURCE}: no column of type ClassLabel; name the one that holds the labels "
                 f"(`label: COLUMN`) or captions (`text: COLUMN`); columns: {', '.join(names)}"
             )
-        taken = {self.label, LABEL, "timestep", STREAM, *self.numbers}
         others = [name for name in labels if name not in taken and re.fullmatch(NAME, name)]
         self.streams = {name: name for name in others}
         if self.label is not None:
             self.streams[LABEL] = self.label
         used = {self.image, self.text, *self.numbers, *self.maps, *self.streams.values()}
+        used |= set(self.sets)
         self.notes = [f"ignored: the column '{name}'" for name in names if name not in used]
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """All choices, for the fingerprint; no empty `sets`, so that earlier ones stay the same."""
+        return {name: value for name, value in vars(self).items() if name != "sets" or value}
+
+
+def _inner(feature: Any) -> Any:
+    """The type of the items of a column of lists, else None."""
+    return getattr(feature, "feature", None)
 
 
 def chosen(option: str, name: str | None, names: Collection[str]) -> str | None:
@@ -244,7 +260,8 @@ class Rows:
             feature = next(iter(parts.values())).features[column]
             self._add(stream, column, getattr(feature, "names", None), values_of(parts, column))
         if LABEL not in self.labels:
-            rows = values_of(parts, columns.text or columns.image)
+            column = next(filter(None, (columns.text, *columns.sets, columns.image)))
+            rows = values_of(parts, column)
             self.classes[LABEL], self.labels[LABEL] = [SINGLE], dict.fromkeys(rows, 0)
         self.texts = values_of(parts, columns.text) if columns.text is not None else {}
         self.numbers = {column: values_of(parts, column) for column in columns.numbers}
@@ -254,6 +271,35 @@ class Rows:
             size = lengths.most_common(1)[0][0] if lengths else 1
             expected = "a number" if size == 1 else f"{size} numbers"
             self._check(column, values, partial(_has_size, size), expected)
+        self.sets = {column: values_of(parts, column) for column in columns.sets}
+        features = next(iter(parts.values())).features
+        self.set_names = {column: _inner(features[column]).names for column in columns.sets}
+        for column, names in self.set_names.items():
+            valid = partial(_are_labels, len(names))
+            self._check(column, self.sets[column], valid, f"a list of labels below {len(names)}")
+
+    def number_sets(self, trained: list[str]) -> list[str]:
+        """Makes columns of several labels streams of numbers; returns notes on what they became.
+
+        `trained` are the rows over which a number must vary.
+        """
+        notes = []
+        for column, values in self.sets.items() if not self.problems else ():
+            lists = [set(values[name]) for name in trained]
+            varying = sorted(set().union(*lists) - set.intersection(*lists))
+            if not 0 < len(varying) <= LONGEST:
+                reason = f"over {LONGEST:,} labels" if varying else "no label that varies"
+                notes.append(f"ignored: the column '{column}': {reason}")
+                continue
+            self.numbers[column] = {
+                name: [int(label in labels) for label in varying] for name, labels in values.items()
+            }
+            order = listed(self.set_names[column][label] for label in varying)
+            notes.append(
+                f"the column '{column}' has several labels an image: a stream of {len(varying)} "
+                f"numbers, in the order {order}"
+            )
+        return notes
 
     def _add(
         self, stream: str, column: str, known: list[str] | None, values: dict[str, Any]
@@ -340,6 +386,10 @@ def values_of(parts: Parts, column: str) -> dict[str, Any]:
 
 def _has_size(size: int, value: Any) -> bool:
     return is_vector(value) and np.size(value) == size
+
+
+def _are_labels(count: int, value: Any) -> bool:
+    return isinstance(value, list) and all(item in range(count) for item in value)
 
 
 def _is_caption(value: Any) -> bool:

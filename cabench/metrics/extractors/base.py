@@ -18,6 +18,8 @@ CHANNELS = (1, 3, 4)  # of images that can be scored: grey, RGB, RGB and opacity
 class FeatureExtractor(Protocol):
     """What a class registered in EXTRACTORS provides. A metric names it: `extractor = "mine"`.
 
+    Optional member: `libraries = ()`, packages that it imports, tried before anything trains.
+
     @EXTRACTORS.register("mine")
     class Mine: ...
     """

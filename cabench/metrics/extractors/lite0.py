@@ -88,6 +88,7 @@ def class_layer() -> tuple[np.ndarray, np.ndarray]:
 class Lite0:
     """EfficientNet-Lite0 at 64 px. Opens its network at first use."""
 
+    libraries = ("onnxruntime",)
     name: str  # in EXTRACTORS
     short = title = "lite0"
     widths = WIDTHS

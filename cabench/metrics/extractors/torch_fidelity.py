@@ -47,6 +47,7 @@ class TorchFidelityExtractor:
     The features are the ones of torch-fidelity's command line.
     """
 
+    libraries = ("torch_fidelity",)
     # fmt: off
     name: str                          # torch-fidelity's
     short: ClassVar[str]               # in names of metrics: fid_inception
