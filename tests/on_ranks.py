@@ -34,7 +34,7 @@ def on_ranks(count, folder, function, *arguments):
 
 def _rank(rank, count, rendezvous, function, arguments):
     torch.set_num_threads(1)
-    with joined(rank, count, "cpu", init_method=f"file://{rendezvous}") as ranks:
+    with joined(rank, count, "cpu", rendezvous=rendezvous) as ranks:
         function(ranks, *arguments)
 
 

@@ -139,7 +139,7 @@ class Training(Part):
     """most seeds of an arm that are trained together where the step is compiled"""
     micro_batch: Positive | None = None
     """images per forward pass of a process; gradients add up to those of the batch, which changes
-    the order of sums alone. By default all of them"""
+    the order of summation alone. By default all of them"""
     checkpointing: bool = False
     """keep the inputs of blocks alone and compute their activations twice, which saves memory"""
     init_from: str | None = None

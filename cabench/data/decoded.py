@@ -25,10 +25,10 @@ from cabench.runtime.cache import data_folder
 from cabench.runtime.files import LOG, atomic_folder
 from cabench.runtime.sealed import Corrupted, load_or_make
 
-VERSION = 2  # of the decoding; part of the cache's key
+VERSION = 3  # of the decoding; part of the cache's key
 
 Fit = Literal["crop", "pad", "stretch"]
-Channels = Literal[1, 3, 4]  # grey, RGB, RGB and opacity
+Channels = Literal[1, 3, 4]  # grey, RGB, RGBA
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 
 

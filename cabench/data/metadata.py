@@ -78,7 +78,7 @@ def read_columns(top: str, files: Sequence[str]) -> Columns:
         and not key.endswith(OF_MAP)
         and are_label_sets(column.values())
     }
-    values |= {key: several_hot(column) for key, column in sets.items()}
+    values |= {key: multi_hot(column) for key, column in sets.items()}
     reasons = {
         key: unusable_maps(key, column.values(), values)
         if key.endswith(OF_MAP)
@@ -187,7 +187,7 @@ def set_names(column: Mapping[str, list[str | int]]) -> list[str]:
     return label_names(set().union(*lists) - set.intersection(*lists))
 
 
-def several_hot(column: Mapping[str, list[str | int]]) -> dict[str, list[int]]:
+def multi_hot(column: Mapping[str, list[str | int]]) -> dict[str, list[int]]:
     """Each image's labels as a number per label of `set_names`: 1 where it has it, else 0."""
     names = set_names(column)
     return {

@@ -193,8 +193,8 @@ def compile_function(
                 files: Any = torch._inductor.aot_compile(graph, inputs, options=OPTIONS)
         except Exception as error:  # of many types
             raise CabenchError(
-                f"{what} cannot be compiled: {describe(error)}; `compile: false` under "
-                f"`{section}` in the scale does without"
+                f"{what} cannot be compiled: {describe(error)}; set `compile: false` under "
+                f"`{section}` in the scale to run without compiling"
             ) from error
         package = Path(folder) / "library.pt2"
         package_aoti(str(package), files)

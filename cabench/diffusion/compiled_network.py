@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -30,7 +31,7 @@ class CompiledNetwork:
         self.batch = min(n, batch)
         self.unguided = {self.batch, n % self.batch}  # rows of a call without guidance
         self.parameters = [p.detach() for p in model.parameters()]
-        self.libraries: dict[tuple[int, int, bool], Library] = {}
+        self.libraries: dict[tuple[Any, ...], Library] = {}
 
     def __call__(
         self,
@@ -42,7 +43,7 @@ class CompiledNetwork:
         cache: Cache | None = None,  # not used: all conditions are computed again
     ) -> Tensor:
         samples = self.batch if len(x) in self.unguided else 2 * self.batch
-        conditions = min(samples, 1 << (len(t) - 1).bit_length())
+        conditions = max(len(t), min(samples, 1 << (len(t) - 1).bit_length()))
         inputs = [
             _filled(x, samples),
             _filled(index, samples),
@@ -51,7 +52,7 @@ class CompiledNetwork:
         ]
         streams = each(streams, lambda values: _filled(values, conditions))
         inputs += tensors_of(streams)
-        shape = samples, conditions, drop is not None
+        shape = tuple(tensor.shape for tensor in inputs), drop is not None
         if shape not in self.libraries:
             self.libraries[shape] = self._library(streams, inputs, drop is not None)
         (predicted,) = self.libraries[shape]([*self.parameters, *inputs])

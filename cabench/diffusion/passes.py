@@ -1,6 +1,6 @@
 """How a training step is computed: micro-batches, recomputed activations, several ranks.
 
-None changes what is computed but for the order of sums: the loss stays the mean over the whole
+None changes what is computed but for the order of summation: the loss stays the mean over the whole
 batch.
 """
 

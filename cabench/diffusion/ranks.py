@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import torch
@@ -20,6 +21,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from cabench.errors import CabenchError, shown
+from cabench.runtime.devices import exact
 
 PATIENCE = timedelta(days=30)  # of ranks that wait for the leader, which may score for hours
 
@@ -33,7 +35,7 @@ class Ranks:
     rank: int = 0
     count: int = 1
     messages: Any = None  # process group of the messages; None: this process is alone
-    broken: bool = False  # an error left this process in the midst of a call
+    broken: bool = False  # an error left this process during a call
 
     @property
     def leads(self) -> bool:
@@ -164,14 +166,20 @@ def current() -> Ranks:
 
 @contextlib.contextmanager
 def joined(
-    rank: int, count: int, device: str, local: int = 0, init_method: str = "env://"
+    rank: int,
+    count: int,
+    device: str,
+    local: int = 0,
+    rendezvous: Path | None = None,  # file where they meet; None: as torchrun's variables say
 ) -> Iterator[Ranks]:
     """Makes this process one of `count` ranks, on GPU number `local` where the device is CUDA."""
     cuda = device.startswith("cuda")
+    exact(device)
     if cuda:
         torch.cuda.set_device(local)
     backend = "nccl" if cuda else "gloo"
-    dist.init_process_group(backend, init_method=init_method, rank=rank, world_size=count)
+    store = None if rendezvous is None else dist.FileStore(str(rendezvous), count)
+    dist.init_process_group(backend, store=store, rank=rank, world_size=count)
     with adopted() as ranks:
         yield ranks
     if not ranks.broken:  # the others may never answer

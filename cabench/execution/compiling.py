@@ -18,7 +18,7 @@ IS_COMPILED: dict[str, Callable[[TrialSpec], bool]] = {
 
 
 def uncompiled(planned: Plan, trials: Sequence[Trial], device: str = "cpu") -> list[str]:
-    """A line for each section of the scale that asks for compiling in vain, with the reason."""
+    """A line for each section of the scale that asks for compilation that is not possible here."""
     lines = []
     for section, is_compiled in IS_COMPILED.items():
         arms = list(dict.fromkeys(t.arm for t in trials if not is_compiled(t.spec)))

@@ -101,7 +101,7 @@ class Trained:
 
 
 def shared_by(trial: Trial, ranks: Ranks) -> Json:
-    """What decides the order of sums beside the machine: ranks, micro-batches, recomputation.
+    """What decides the order of summation beside the machine: ranks, micro-batches, recomputation.
 
     It is not part of the key: a trial may resume on another number of ranks.
     """

@@ -65,10 +65,17 @@ def of_images(
 
 def of_network(name: str, dataset: Dataset, spec: ModelSpec) -> dict[str, float]:
     """What a metric of networks returns for one that is not trained."""
+    import torch
+
     from cabench.diffusion.process import Process
+    from cabench.models.contract import SPREAD
     from cabench.models.model import build_initialised
 
     model = build_initialised(spec, 0).eval()
+    torch.manual_seed(0)
+    with torch.no_grad():  # maps and heads start at zero, so that a norm of the prediction may be 0
+        for p in model.parameters():
+            p.add_(SPREAD * torch.randn_like(p))
     images = min(HELDOUT["images"], *(len(split) for split in dataset.splits.values()))
     heldout = HELDOUT | {"images": images, "bins": min(HELDOUT["bins"], images)}
     return METRICS.get(name).compute(model, Process("v", "cosine"), dataset, heldout, "cpu")

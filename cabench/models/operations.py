@@ -55,7 +55,8 @@ class DenseDelta(Operation):
 
     def take(self, index: Tensor) -> DenseDelta:
         """With the index: the static weight is added to K weights instead of B."""
-        return self if len(self.delta) == 1 else replace(self, index=index)
+        shared = len(self.delta) == 1 and (self.keep is None or len(self.keep) == 1)
+        return self if shared else replace(self, index=index)
 
 
 @dataclass(frozen=True)

@@ -69,7 +69,7 @@ class Trial:
     plugins: tuple[Plugin, ...] = ()        # to load where it runs; their hashes are in the spec
     tuning: SearchResult | None = None      # the search that chose the learning rate
     beside: tuple[int, ...] = ()            # other seeds to train in one stack; changes no number
-    passes: Passes = Passes()               # noqa: RUF009 (frozen); changes the order of sums
+    passes: Passes = Passes()               # noqa: RUF009 (frozen); changes the order of summation
     # fmt: on
 
     def of_length(self, images: int) -> Trial:

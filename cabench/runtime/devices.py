@@ -33,9 +33,16 @@ def pick_device(name: str) -> str:
     except Exception as error:  # the type depends on the backend
         reason = cut(str(error).splitlines()[0], 200)
         raise CabenchError(f"--device: {shown(name)} cannot be used here: {reason}") from None
-    if kind == "cuda":
-        torch.backends.cudnn.allow_tf32 = False  # float32 is float32 in convolutions, too
+    exact(name)
     return name
+
+
+def exact(device: str) -> None:
+    """Makes float32 float32 in the convolutions of this process's GPUs, too, not TF32."""
+    if device.startswith("cuda"):
+        import torch
+
+        torch.backends.cudnn.allow_tf32 = False
 
 
 def moved(tensor: torch.Tensor, device: str | torch.device) -> torch.Tensor:

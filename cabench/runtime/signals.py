@@ -44,6 +44,12 @@ def stop_on_signals() -> Iterator[None]:
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
 
+def ignore_stopping() -> None:
+    """Makes this process ignore the signals in STOPPING: another one stops its work."""
+    for number in STOPPING:
+        signal.signal(number, signal.SIG_IGN)
+
+
 @contextlib.contextmanager
 def deferred() -> Iterator[Callable[[], bool]]:
     """Within a `stop_on_signals` block: signals wait for the end of this one, which raises.

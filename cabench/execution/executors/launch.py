@@ -35,7 +35,7 @@ from cabench.execution.executors.base import (
 )
 from cabench.planning.trials import Trial
 from cabench.records.store import Store
-from cabench.runtime.signals import exit_with, stop_on_signals
+from cabench.runtime.signals import exit_with, ignore_stopping, stop_on_signals
 from cabench.runtime.threads import one_thread
 
 POLL = 0.2  # seconds
@@ -141,8 +141,9 @@ def _rank(
     driver: int,
 ) -> None:
     exit_with(driver)
-    method = f"file://{rendezvous.resolve()}"
-    with one_thread(), joined(rank, count, device, rank, method) as ranks:
+    if rank:  # the leader alone stops the trial, at the same step for all
+        ignore_stopping()
+    with one_thread(), joined(rank, count, device, rank, rendezvous) as ranks:
         if rank:
             ranks.follow()
         else:

@@ -23,6 +23,7 @@ from cabench.execution.executors.base import DEATHS, REPORT_EVERY, Finished, Mes
 from cabench.execution.executors.launch import lead
 from cabench.planning.trials import Trial
 from cabench.records.store import Store
+from cabench.runtime.devices import exact
 from cabench.runtime.threads import one_thread
 
 
@@ -77,6 +78,7 @@ def run(trial: Trial, store: Store, device: str, pool: Pool, scratch: str) -> It
 def _rank(config: dict[str, Any]) -> None:
     """One rank of a trial, in a worker whose process group Ray Train has set up."""
     os.chdir(config["folder"])
+    exact(config["device"])
     with one_thread(), adopted() as ranks:
         if not ranks.leads:
             ranks.follow()

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import signal
 from collections.abc import Iterator
 
 from cabench.diffusion.ranks import ALONE, Ranks, from_torchrun, joined
 from cabench.errors import CabenchError, shown
 from cabench.runtime.devices import pick_device
+from cabench.runtime.signals import ignore_stopping
 from cabench.runtime.threads import one_thread
 
 
@@ -30,7 +30,7 @@ def team(device: str) -> Iterator[Ranks]:
         if torch.cuda.is_available():
             torch.cuda.set_device(local)  # before the device is tried
     if rank:  # the leader stops the trial; then its connections close, or torchrun ends the others
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        ignore_stopping()
     with one_thread(), joined(rank, count, pick_device(device), local) as ranks:
         try:
             yield ranks

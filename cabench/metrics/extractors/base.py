@@ -12,7 +12,7 @@ from cabench.registry import EXTRACTORS
 
 DEFAULT = "efficientnet-lite0"  # the extractor of metrics that name none
 Features = dict[str, np.ndarray]  # layer -> (N, D) float32
-CHANNELS = (1, 3, 4)  # of images that can be scored: grey, RGB, RGB and opacity
+CHANNELS = (1, 3, 4)  # of images that can be scored: grey, RGB, RGBA
 
 
 class FeatureExtractor(Protocol):
@@ -54,7 +54,7 @@ class BuiltInExtractor(FeatureExtractor, Protocol):
 
 
 def on_white(images: np.ndarray) -> np.ndarray:
-    """Images (N, 4, H, W) uint8 in front of white, (N, 3, H, W); those without opacity as given."""
+    """Images (N, 4, H, W) uint8 composited on white, (N, 3, H, W); those without alpha as given."""
     if images.shape[1] != 4:
         return images
     seen = np.empty((len(images), 3, *images.shape[2:]), np.uint8)
