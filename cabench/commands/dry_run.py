@@ -211,7 +211,7 @@ def wall_hours(prepared: Prepared, arms: list[ArmEstimate]) -> str:
         each = min(gpus, count)  # of a trial
         longest_first = sorted((s / each for s in seconds), reverse=True)
         texts.append(f"{hours(makespan(longest_first, count // each))} on {count}")
-    how = "one trial each" if gpus == 1 else f"{gpus} to a trial, taken as {gpus} times as fast"
+    how = "one trial each" if gpus == 1 else f"{gpus} per trial, assumed {gpus} times as fast"
     return f"wall hours by number of GPUs: {', '.join(texts)}; {how}"
 
 

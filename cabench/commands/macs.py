@@ -8,10 +8,10 @@ from pathlib import Path
 from rich.table import Table
 
 from cabench.config.schema import Arm
+from cabench.cost import published
 from cabench.cost.macs import cost
 from cabench.cost.published import (
     CLASSES,
-    MODELS,
     NOTES,
     cells,
     off,
@@ -77,7 +77,7 @@ def show_methods(plugins: Sequence[Plugin]) -> int:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title in ("method", "model", "M params", "GMACs", "added"):
         table.add_column(title, justify="left" if title in ("method", "model") else "right")
-    smallest = {model.kind: model for model in reversed(MODELS)}.values()
+    smallest = {model.kind: model for model in reversed(published.MODELS)}.values()
     for name in own:
         for model in sorted(smallest, key=lambda model: model.name):
             network = Network(

@@ -29,6 +29,7 @@ FILE_NAME = "file_name"
 OF_MAP = "_file_name"  # the end of a key that names maps
 LABEL = "label"
 RESERVED = ("timestep",)  # streams that every model has
+MOST_LABELS = 512  # of a multi-label stream; longer ones are ids or places rather than labels
 
 
 @dataclass(frozen=True)
@@ -78,12 +79,18 @@ def read_columns(top: str, files: Sequence[str]) -> Columns:
         and not key.endswith(OF_MAP)
         and are_label_sets(column.values())
     }
+    many = {key: n for key, column in sets.items() if (n := len(set_names(column))) > MOST_LABELS}
+    sets = {key: column for key, column in sets.items() if key not in many}
     values |= {key: multi_hot(column) for key, column in sets.items()}
     reasons = {
         key: unusable_maps(key, column.values(), values)
         if key.endswith(OF_MAP)
         else unusable(key, column.values())
         for key, column in values.items()
+    }
+    reasons |= {
+        key: f"its lists have {n:,} different labels, more than {MOST_LABELS}"
+        for key, n in many.items()
     }
     usable = {key: column for key, column in values.items() if not reasons[key]}
     return Columns(
@@ -100,7 +107,7 @@ def read_columns(top: str, files: Sequence[str]) -> Columns:
             if reason
         ]
         + [
-            f"{METADATA}: the key {shown(key)} has several labels an image: a stream of "
+            f"{METADATA}: the key {shown(key)} has several labels per image: a stream of "
             f"{len(names := set_names(column))} numbers, in the order {listed(names)}"
             for key, column in sets.items()
             if not reasons[key]
@@ -151,7 +158,7 @@ def unusable(key: str, values: Iterable[Any]) -> str:
     is_valid, expected = KINDS.get(key, (_is_label, LABELS))
     wrong = [value for value in values if not is_valid(value)]
     if wrong and key == LABEL and are_label_sets(values):
-        return "several labels an image need a key of another name, such as 'labels'"
+        return "several labels per image need a key of another name, such as 'labels'"
     return f"expected {expected}, got {shown(wrong[0])}" if wrong else ""
 
 

@@ -178,7 +178,8 @@ def joined(
     if cuda:
         torch.cuda.set_device(local)
     backend = "nccl" if cuda else "gloo"
-    store = None if rendezvous is None else dist.FileStore(str(rendezvous), count)
+    file_store: Any = dist.FileStore  # pyright: ignore[reportPrivateImportUsage]
+    store = None if rendezvous is None else file_store(str(rendezvous), count)
     dist.init_process_group(backend, store=store, rank=rank, world_size=count)
     with adopted() as ranks:
         yield ranks

@@ -26,14 +26,24 @@ def steps_are_whole(scale: Scale, device: str) -> bool:
     return not (training.micro_batch or training.checkpointing) and of_trial(scale, device) == 1
 
 
-def check(planned: Plan, device: str) -> None:
-    """Raises ConfigError where a batch has fewer images than processes share it."""
+def check(planned: Plan, device: str, cluster: bool = False) -> None:
+    """Raises ConfigError where a batch has fewer images than processes share it, or GPUs lack.
+
+    How many GPUs a `cluster` has is not known here.
+    """
     count = of_trial(planned.scale, device)
     batch = planned.scale.training.batch
-    if count > batch:
-        text = f"expected at least one image per process, {count}, got {batch}"
-        with located(*planned.documents):
+    with located(*planned.documents):
+        if count > batch:
+            text = f"expected at least one image per process, {count}, got {batch}"
             raise ConfigError("scale", ("training", "batch"), text)
+        if device != "cuda" or cluster or ranks.from_torchrun() is not None:
+            return
+        import torch
+
+        if count > (present := torch.cuda.device_count()):
+            text = f"expected at most {present}, the GPUs of this machine, got {count}"
+            raise ConfigError("scale", ("resources", "gpus"), text)
 
 
 def compiles(scale: Scale, device: str) -> bool:

@@ -219,7 +219,7 @@ def prepare(
         kernels=kernel_forms.overrides(os.environ.get(kernel_forms.VARIABLE, "")),
         compiles=processes.compiles(scale, device),
     )
-    processes.check(planned, device)
+    processes.check(planned, device, cluster=options.ray_address is not None)
     store = Store(options.results, options.cache, reference() if options.use_reference else None)
     planned, remaining = what_remains(planned, store, options.retry_failed)
     return Prepared(options, planned, store, device, remaining, tuple(earlier), own_scale)

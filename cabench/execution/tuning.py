@@ -75,6 +75,7 @@ def _trained_loss(
                 progress=progress,
                 cache=store.cache,
                 weights=ASSETS.weights(spec, search.places),
+                passes=search.passes,
             )
         errors = denoising_loss(
             load_ema(spec.model, snapshot, device),

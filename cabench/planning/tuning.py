@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from cabench.config.schema import Tune
 from cabench.config.seeds import seeds_text
 from cabench.config.yaml import located
+from cabench.diffusion.passes import Passes
 from cabench.errors import ConfigError
 from cabench.planning.trials import Places, Plan, Trial
 from cabench.plugins import Plugin
@@ -37,6 +38,7 @@ class Search:
     places: Places
     snapshot_every: int            # images
     plugins: tuple[Plugin, ...] = ()
+    passes: Passes = Passes()      # noqa: RUF009 (frozen); as a trial's
     # fmt: on
 
     @property
@@ -95,6 +97,7 @@ def _search(trial: Trial, tune: Tune) -> Search:
         places=trial.places,
         snapshot_every=trial.snapshot_every,
         plugins=trial.plugins,
+        passes=trial.passes,
     )
 
 

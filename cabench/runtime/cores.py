@@ -6,5 +6,5 @@ import os
 
 
 def cores() -> int:
-    """Their number: of a container or a job, where the system tells it, else of the machine."""
+    """Their number: of a job, where the system restricts it, else of the machine."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

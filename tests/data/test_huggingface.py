@@ -130,7 +130,7 @@ def test_several_labels_an_image_are_a_stream(tmp_path, monkeypatch):
         expected = [[1 if k in lists[c] else -1 for k in (0, 1)] for c in part.streams["label"]]
         assert np.array_equal(part.vectors["tags"], expected)
     (note,) = [n for n in opened(tmp_path / "one").notes if "tags" in n]
-    assert note.endswith("several labels an image: a stream of 2 numbers, in the order cat, dog")
+    assert note.endswith("several labels per image: a stream of 2 numbers, in the order cat, dog")
 
 
 def opened(path):

@@ -9,6 +9,7 @@ from PIL import Image
 
 from cabench.data import SPLITS, load_dataset
 from cabench.data.dataset import Split
+from cabench.data.metadata import MOST_LABELS
 from cabench.data.sources.fashion16_measured import measures
 from cabench.data.vectors import is_vector, standardised
 from cabench.diffusion.batches import Data
@@ -116,7 +117,7 @@ def test_several_labels_an_image_are_a_stream(folder, caplog, labels, names):
         expected = [[1 if n in labels[k % 4] else -1 for n in names] for k in number]
         assert np.array_equal(split.vectors["tags"], expected)
     order = ", ".join(map(str, names))
-    line = f"several labels an image: a stream of 3 numbers, in the order {order}"
+    line = f"several labels per image: a stream of 3 numbers, in the order {order}"
     assert line in caplog.text
 
 
@@ -124,7 +125,7 @@ def test_several_labels_are_no_classes(folder, caplog):
     root, rows = folder
     write(root, [{**row, "label": ["a", "b"][: 1 + i % 2]} for i, row in enumerate(rows)])
     assert load_dataset("folder", path=str(root), size=4).classes == {"label": ["a", "b"]}
-    assert "the key 'label' is ignored: several labels an image need a key of another name" in (
+    assert "the key 'label' is ignored: several labels per image need a key of another name" in (
         caplog.text
     )
 
@@ -173,3 +174,14 @@ def test_batches_hold_the_numbers_of_their_images():
     first, index = distinct(streams)  # equal labels, other numbers
     assert first.tolist() == [0, 1] and index.tolist() == [0, 1]
     assert np.array_equal(split.take(np.array([3])).vectors["pose"], [[6, 7]])
+
+
+def test_lists_of_ids_are_no_labels(folder, caplog):
+    root, rows = folder
+    names = [f"id {i}" for i in range(MOST_LABELS + 1)]
+    own = [names[i :: len(rows)] for i in range(len(rows))]
+    write(root, [{**row, "tags": ids} for row, ids in zip(rows, own, strict=True)])
+    assert "tags" not in load_dataset("folder", path=str(root), size=4).vectors
+    assert "the key 'tags' is ignored: its lists have 513 different labels, more than 512" in (
+        caplog.text
+    )

@@ -55,8 +55,10 @@ def traced(monkeypatch):
     def library(self, streams, inputs, drops):
         function = self.traced(streams, drops)
         shapes.append((len(inputs[0]), len(inputs[2])))
+        compiled_for = [tensor.shape for tensor in inputs]
 
         def run(tensors):
+            assert [tensor.shape for tensor in tensors[-len(inputs) :]] == compiled_for
             with composed(), torch.no_grad():
                 return function(*tensors)
 
@@ -90,6 +92,18 @@ def test_a_guidance_interval_takes_a_second_library(traced, tmp_path):
     fast = CompiledNetwork(eager, spec, N, BATCH, tmp_path)
     drawn(fast, spec, guidance=2.0, interval=(0.0, 0.5))
     assert sorted(traced) == [(32, 16), (64, 16)]
+
+
+@pytest.mark.parametrize("rows", [4, 5])
+def test_with_a_condition_of_its_own_per_sample_and_the_null_one(rows, traced, tmp_path):
+    """Outside of the guidance interval there are more conditions than samples."""
+    eager, spec = network()
+    fast = CompiledNetwork(eager, spec, rows, rows, tmp_path)
+    for count in (rows + 1, rows):
+        x, index = torch.randn(rows, *spec.backbone.shape), torch.arange(rows) % count
+        t, labels = torch.full((count,), 300.0), {"label": torch.arange(count)}
+        drop = torch.arange(count) == count - 1
+        assert_close(fast(x, t, labels, drop, index), eager(x, t, labels, drop, index, {}))
 
 
 def test_a_sample_does_not_depend_on_the_rows_that_fill_its_batch(traced, tmp_path):

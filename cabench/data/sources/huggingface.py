@@ -9,7 +9,7 @@ number, 90 / 10 %, into generator-train and judge-train. A data set with one spl
 
 Every column of type ClassLabel is a stream of its own name; `label` names the column that is the
 stream `label`, which may also hold text or whole numbers. Every column of lists of ClassLabel,
-several labels an image, is a stream of numbers: one per label, 1 where the image has it and 0
+several labels per image, is a stream of numbers: one per label, 1 where the image has it and 0
 elsewhere, of the labels that some and not all images of generator-train have. `text` names a
 column of captions or of lists of captions, `numbers` columns of numbers or of lists of them, `maps`
 columns of images that are maps of the image. Decoded images are cached (data/decoded.py).
@@ -296,7 +296,7 @@ class Rows:
             }
             order = listed(self.set_names[column][label] for label in varying)
             notes.append(
-                f"the column '{column}' has several labels an image: a stream of {len(varying)} "
+                f"the column '{column}' has several labels per image: a stream of {len(varying)} "
                 f"numbers, in the order {order}"
             )
         return notes

@@ -33,7 +33,7 @@ from cabench.execution.executors.base import (
     forward_log,
     sparse_progress,
 )
-from cabench.execution.executors.ray_cluster import started
+from cabench.execution.executors.ray_cluster import GB, started
 from cabench.execution.tuning import DIVERGED, ArmSearches, evaluate
 from cabench.planning.trials import Trial
 from cabench.planning.tuning import Search
@@ -94,6 +94,9 @@ def _fit(
     **options: Any,  # of tune.TuneConfig
 ) -> None:
     with started(pool) as workers, driver.store.scratch("ray") as scratch:
+        if pool.jobs is not None and workers < pool.jobs:
+            room = f"{workers} trials fit side by side, not {pool.jobs}: a process takes"
+            driver.listener(Logged(f"{room} {pool.memory / GB:.1f} GB of memory"))
         driver.listener(Workers(workers))
         tuner = tune.Tuner(
             tune.with_resources(tune.with_parameters(work, **parameters), _resources(pool)),
