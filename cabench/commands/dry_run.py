@@ -186,9 +186,12 @@ def time_text(prepared: Prepared, arms: list[ArmEstimate], side: int, stated: bo
     if not stated:
         planned = prepared.plan
         trials = planned.all_trials if planned.data.missing else prepared.remaining.trials
-        pace = {each.arm: each.pace for each in arms}
+        ranks = prepared.ranks
+        pace = {each.arm: each.pace / ranks for each in arms}
         seconds = run_time(trials, planned, pace, side, prepared.store.cache)
         timed = f", {side} side by side" if side > 1 and is_long(prepared) else ""
+        if ranks > 1:
+            timed += f", {ranks} processes per trial assumed {ranks} times as fast"
         return (
             f"{clock(seconds)} on this machine, from training steps timed just now{timed}; "
             "start, scoring and compiling as on a server's processor; other work adds to it"

@@ -22,6 +22,8 @@ from cabench.registry import METRICS
 START = 15.0  # until the first trial trains: workers start and import the libraries
 TRIAL = 2.0  # of a trial, beside training, sampling and features
 COMPILED = 60.0  # to compile an arm's training step
+NETWORK = 30.0  # to compile an arm's network for sampling
+COMPILED_SAMPLING = 0.65  # time of a sample from a compiled network, by that from an eager one
 FEATURES = 0.0014  # of an image, per feature extractor
 
 
@@ -46,7 +48,9 @@ def trial_time(trial: Trial, planned: Plan, pace: float) -> TrialTime:
     features = images * len(_extractors(planned)) * FEATURES
     return TrialTime(
         training=training_passes(trial, planned) * per_pass,
-        sampling=sampling_passes(trial) * per_pass,
+        sampling=sampling_passes(trial)
+        * per_pass
+        * (COMPILED_SAMPLING if spec.sample.compiled else 1),
         scoring=TRIAL + features + heldout.images * heldout.repeats * per_pass,
     )
 
@@ -60,6 +64,7 @@ def run_time(
     jobs: list[tuple[tuple[int, int, float], float]] = []
     follow = set[tuple[str, int, int]]()
     compiles = {t.arm for t in trials if t.spec.train.compiled}
+    networks_to_compile = {t.arm for t in trials if t.spec.sample.compiled}
     for trial in stacked(trials, planned.scale.training.stack, side):
         time = trial_time(trial, planned, pace[trial.arm])
         place = (trial.arm, trial.spec.images)
@@ -69,6 +74,9 @@ def run_time(
         if networks and trial.arm in compiles:  # once: later stacks load the library
             compiles.remove(trial.arm)
             seconds += COMPILED
+        if trial.arm in networks_to_compile:
+            networks_to_compile.remove(trial.arm)
+            seconds += NETWORK
         jobs.append(((trial.spec.images, -len(trial.beside), -seconds), seconds))
     return START + _real_images(planned, cache) + makespan([s for _, s in sorted(jobs)], side)
 
