@@ -42,7 +42,7 @@ def export_model(
 
     README.md (the model card), model_index.json, pipeline.py, and `network/` with config.json (the
     whole spec) and weights as safetensors. The code of `plugins` that the network needs is in
-    pipeline.py, so that it runs where diffusers is told to trust the folder's code, and else not.
+    pipeline.py, so that it runs only with `trust_remote_code`.
     CabenchError where the folder holds something, or as `load_model`.
     """
     record = record_of(run, Store(run.store.results, cache, run.store.reference), arm, seed)

@@ -49,18 +49,18 @@ def training_memory(
     with FakeTensorMode():
         model = build(spec)
         x, t, *rest = inputs(spec, "cpu", min(images, passes.micro_batch or images))
-        kept = Kept(model)
-        hooks = [hook for block in blocks(model.backbone) for hook in kept.watch(block)]
-        with autocast("cpu", precision), saved_tensors_hooks(kept.keep, lambda tensor: tensor):
+        saved = Saved(model)
+        hooks = [hook for block in blocks(model.backbone) for hook in saved.watch(block)]
+        with autocast("cpu", precision), saved_tensors_hooks(saved.keep, lambda tensor: tensor):
             error = model(x, t, streams_of(spec, rest)).float().square().mean()
         del error
         for hook in hooks:
             hook.remove()
         parameters = sum(p.numel() for p in model.parameters())
-    return Memory(parameters, kept.recomputed if passes.checkpointing else kept.total)
+    return Memory(parameters, saved.recomputed if passes.checkpointing else saved.total)
 
 
-class Kept:
+class Saved:
     """The bytes that autograd keeps in a forward pass, and those of each block."""
 
     def __init__(self, model: nn.Module):
