@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from cabench.config.scale import Scale
 from cabench.config.yaml import located
-from cabench.cost.memory import training_memory
+from cabench.cost.memory import Memory, training_memory
 from cabench.diffusion import compiled, ranks
 from cabench.diffusion.passes import Passes
 from cabench.errors import ConfigError
 from cabench.planning.trials import Plan
 
 LIBRARIES = 3 * 2**29  # bytes of a process with its libraries, data and feature extractors
-NUMBERS = 20  # bytes of a parameter with its gradient, average and two moments
 
 
 def of_trial(scale: Scale, device: str) -> int:
@@ -64,8 +63,8 @@ def memory(planned: Plan, device: str) -> int:
     passes = Passes(training.micro_batch, training.checkpointing)
     images = -(-training.batch // of_trial(planned.scale, device))
     try:
-        network = training_memory(largest.spec, images, training.precision, passes).total
+        network = training_memory(largest.spec, images, training.precision, passes)
     except Exception:  # a plugin's code, which may not run on tensors without values
-        network = NUMBERS * largest.parameters.total
+        network = Memory(largest.parameters.total, activations=0)
     networks = training.stack if training.compile and compiles(planned.scale, device) else 1
-    return LIBRARIES + networks * network
+    return LIBRARIES + networks * network.total

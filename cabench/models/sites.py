@@ -66,6 +66,7 @@ class SiteLayer(nn.Module):
         changes = [(weight, index) for weight, index in changes if weight is not None]
         index = next((index for _, index in changes if index is not None), None)
         if index is not None and any(i is None and len(w) > 1 for w, i in changes):
+            # beside an operation, such as a plugin's, whose weights are those of samples already
             changes = [(w if i is None else self.taken(w, i), None) for w, i in changes]
             index = None
         weight = self.weight
