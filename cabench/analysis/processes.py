@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import signal
 import sys
@@ -24,10 +25,12 @@ Submit = Callable[..., Future[Any]]  # (function, first, *others), which `in_pro
 def in_processes(results: Results) -> Iterator[Submit]:
     """`submit(function, first, *others)` starts function(first, results, *others) elsewhere.
 
-    On Linux the processes are forks, which have imported everything and hold the results. On other
-    systems a fork may hang in their libraries, so processes start afresh. CabenchError where one is
-    killed.
+    On Linux the processes are forks, which have imported everything and hold the results with the
+    comparisons and verdicts that most parts show. On other systems a fork may hang in their
+    libraries, so processes start afresh. CabenchError where one is killed.
     """
+    _ = results.compare_arms(), results.verdicts  # once, before the forks
+    gc.freeze()  # a collection in a fork would copy every page that the processes share
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
     pool = ProcessPoolExecutor(min(cores(), MOST), context, initializer=_begin, initargs=(results,))
 
@@ -41,6 +44,7 @@ def in_processes(results: Results) -> Iterator[Submit]:
         raise CabenchError(f"{text}; re-run the command") from None
     finally:
         pool.shutdown(cancel_futures=True)
+        gc.unfreeze()
 
 
 def _begin(results: Results) -> None:

@@ -5,70 +5,80 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
 
+import numpy as np
 import pandas as pd
 
 from cabench.evidence.results import Results
 from cabench.records.spec import Json
 
-Points = list[tuple[Any, ...]]
+Line = tuple[tuple[str, ...], Sequence[int], Sequence[float | None]]  # names, images, values
 LOSS_COLUMNS = ["arm", "seed", "images", "kind", "loss", "key"]
 WEIGHT_COLUMNS = ["arm", "seed", "images", "site", "measure", "value", "key"]
 
 
 def loss_frame(results: Results) -> pd.DataFrame:
     """A row per trial x point of its loss curves; `kind` is train or heldout."""
-    return _frame(results, loss_points, LOSS_COLUMNS, ["kind", "images", "loss"])
+    return _frame(results, loss_lines, LOSS_COLUMNS, ["kind"])
 
 
 def weight_frame(results: Results) -> pd.DataFrame:
     """A row per trial x images x kind of site x measure; trials without generators have none."""
-    names = ["site", "measure", "images", "value"]
-    return _frame(results, weight_points, WEIGHT_COLUMNS, names)
+    frame = _frame(results, weight_lines, WEIGHT_COLUMNS, ["site", "measure"])
+    # None: a spread relative to a static weight of zero
+    return frame.loc[frame["value"].notna().to_numpy()].reset_index(drop=True)
 
 
 def _frame(
-    results: Results, points_of: Callable[[Json], Points], columns: list[str], names: list[str]
+    results: Results,
+    lines_of: Callable[[Json], Iterator[Line]],
+    columns: list[str],
+    names: list[str],
 ) -> pd.DataFrame:
-    """The points of every trial's curves, which have these names; the last one is a float."""
-    lists: dict[str, list[Any]] = {column: [] for column in columns}
+    """A row per point of every trial's lines; `names` are the columns that name a line."""
+    texts: dict[str, list[str]] = {name: [] for name in ("arm", "key", *names)}  # one per line
+    seeds, lengths, images, values = [], [], [], []
     for trial in results.manifest.trials:
-        points = points_of(results.curves.get(trial.key, {}))
-        for name, values in zip(names, zip(*points, strict=True), strict=False):
-            lists[name] += values
-        for name in ("arm", "seed", "key"):
-            lists[name] += [getattr(trial, name)] * len(points)
-    frame = pd.DataFrame(lists, columns=pd.Index(columns))
-    return frame.astype({"seed": int, "images": int, names[-1]: float})
+        for of_line, at, line in lines_of(results.curves.get(trial.key, {})):
+            for name, text in zip(texts, (trial.arm, trial.key, *of_line), strict=True):
+                texts[name].append(text)
+            seeds.append(trial.seed)
+            lengths.append(len(line))
+            images += at
+            values += line
+    cells = {name: np.repeat(np.array(each, object), lengths) for name, each in texts.items()}
+    cells |= {"seed": np.repeat(np.array(seeds, int), lengths), "images": np.array(images, int)}
+    cells[columns[-2]] = np.array(values, float)
+    return pd.DataFrame(cells, columns=pd.Index(columns))
 
 
-def loss_points(curves: Json) -> Points:
-    """(kind, images, loss) of one trial, 'train' before 'heldout', each in order of images."""
+def loss_lines(curves: Json) -> Iterator[Line]:
+    """The losses of one trial: 'train', then 'heldout'."""
     parts = {"train": curves, "heldout": curves.get("heldout", {})}
-    return [
-        (kind, images, loss)
-        for kind, part in parts.items()
-        for images, loss in zip(part.get("images", []), part.get("loss", []), strict=True)
-    ]
+    for kind, part in parts.items():
+        yield (kind,), part.get("images", []), part.get("loss", [])
 
 
-def weight_points(curves: Json) -> Points:
-    """(site, measure, images, value) of one trial; [] without weight generators."""
+def weight_lines(curves: Json) -> Iterator[Line]:
+    """The measures of one trial by site; none without weight generators."""
     history = curves.get("weights") or {}
-    return [
-        (site, measure, images, value)
-        for site, measures in history.get("sites", {}).items()
-        for measure, values in measures.items()
-        for images, value in zip(history["images"], values, strict=True)
-        if value is not None  # a spread relative to a static weight of zero
-    ]
+    for site, measures in history.get("sites", {}).items():
+        for measure, values in measures.items():
+            yield (site, measure), history["images"], values
 
 
 def norms(weights: pd.DataFrame) -> pd.DataFrame:
     """Rows of arm, seed, images, site, static, generated: the two Frobenius norms side by side."""
-    chosen = weights.loc[weights["measure"].isin(["static", "generated"])]
+    rows, generated = side_by_side(weights, "generated", "static")
+    rows = rows.assign(static=generated, generated=rows["value"])
+    return rows[["arm", "seed", "images", "site", "static", "generated"]]
+
+
+def side_by_side(weights: pd.DataFrame, one: str, other: str) -> tuple[pd.DataFrame, np.ndarray]:
+    """The rows of one measure, and another's values at the same trial, images and site (or NaN)."""
+    rows = weights.loc[(weights["measure"] == one).to_numpy()]
+    others = weights.loc[(weights["measure"] == other).to_numpy()]
     index = ["arm", "seed", "images", "site"]
-    wide = chosen.pivot_table(index=index, columns="measure", values="value", sort=False)
-    return wide.reindex(columns=["static", "generated"]).reset_index()
+    values = others.drop_duplicates(index).set_index(index)["value"]
+    return rows, values.reindex(pd.MultiIndex.from_frame(rows[index])).to_numpy()

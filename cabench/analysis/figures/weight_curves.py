@@ -24,7 +24,7 @@ from cabench.analysis.figures.arms import (
 )
 from cabench.analysis.figures.curves import thousands
 from cabench.analysis.figures.style import FAINT, SCREEN, Look, finish, new_figure
-from cabench.analysis.training_curves import weight_frame
+from cabench.analysis.training_curves import side_by_side, weight_frame
 from cabench.evidence.results import Results
 
 PANELS = {
@@ -99,14 +99,10 @@ def with_ratio(rows: pd.DataFrame) -> pd.DataFrame:
 
 def quotient(rows: pd.DataFrame, name: str, upper: str, lower: str) -> pd.DataFrame:
     """A measure divided by another, where that is positive, as a measure of its own."""
-    index = [column for column in rows.columns if column not in ("measure", "value")]
-    wide = rows.loc[rows["measure"].isin([upper, lower])].pivot_table(
-        index=index, columns="measure", values="value", sort=False
-    )
-    if upper not in wide or lower not in wide:
-        return rows.head(0)
-    value = (wide[upper] / wide[lower]).where(wide[lower] > 0)
-    return value.rename("value").dropna().reset_index().assign(measure=name)[list(rows.columns)]
+    over, under = side_by_side(rows, upper, lower)
+    value = over["value"].to_numpy() / np.where(under > 0, under, np.nan)
+    ratios = over.assign(measure=name, value=value)
+    return ratios.loc[~np.isnan(value)]
 
 
 def _scale(axes: Axes, measure: str, values: np.ndarray) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cabench.analysis.comparison import flatten
-from cabench.analysis.training_curves import loss_points, weight_points
+from cabench.analysis.training_curves import loss_lines, weight_lines
 from cabench.evidence.results import Results
 from cabench.records.runs import Run
 from cabench.records.sample_grid import is_intact
@@ -70,10 +70,13 @@ def trial_logs(run: Run) -> Iterator[TrialLog]:
         if record is None:
             continue
         curves = results.curves.get(trial.key, {})
-        scalars = [(f"loss/{kind}", images, loss) for kind, images, loss in loss_points(curves)]
-        scalars += [
-            (f"weights/{site}/{measure}", images, value)
-            for site, measure, images, value in weight_points(curves)
+        lines = {"loss": loss_lines(curves), "weights": weight_lines(curves)}
+        scalars = [
+            ("/".join((group, *names)), images, value)
+            for group, of_group in lines.items()
+            for names, at, values in of_group
+            for images, value in zip(at, values, strict=True)
+            if value is not None  # a spread relative to a static weight of zero
         ]
         scalars += _scores(record)
         if not scalars:
