@@ -72,7 +72,7 @@ def norms(weights: pd.DataFrame) -> pd.DataFrame:
     """Rows of arm, seed, images, site, static, generated: the two Frobenius norms side by side."""
     rows, generated = side_by_side(weights, "generated", "static")
     rows = rows.assign(static=generated, generated=rows["value"])
-    return rows[["arm", "seed", "images", "site", "static", "generated"]]
+    return rows.reindex(columns=["arm", "seed", "images", "site", "static", "generated"])
 
 
 def side_by_side(weights: pd.DataFrame, one: str, other: str) -> tuple[pd.DataFrame, np.ndarray]:

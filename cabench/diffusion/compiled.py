@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
+import logging
 import math
 import os
 import shutil
@@ -180,6 +181,8 @@ def compile_function(
     torch._inductor.aot_compile takes the graph as it is; the public aoti_compile_and_package takes
     one that torch.export traced once more.
     """
+    # It warns where CUDA's compiler is present and no GPU
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     from torch._inductor.package.package import package_aoti
     from torch.fx.experimental.proxy_tensor import make_fx
 

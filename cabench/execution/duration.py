@@ -78,7 +78,7 @@ def run_time(
             networks_to_compile.remove(trial.arm)
             seconds += NETWORK
         jobs.append(((trial.spec.images, -len(trial.beside), -seconds), seconds))
-    return START + _real_images(planned, cache) + makespan([s for _, s in sorted(jobs)], side)
+    return START + real_images(planned, cache) + makespan([s for _, s in sorted(jobs)], side)
 
 
 def _extractors(planned: Plan) -> set[str]:
@@ -86,7 +86,7 @@ def _extractors(planned: Plan) -> set[str]:
     return {extractor_of(METRICS.get(name)) for name in names}
 
 
-def _real_images(planned: Plan, cache: Path) -> float:
+def real_images(planned: Plan, cache: Path) -> float:
     """Seconds for the features of real images that the cache lacks."""
     data = planned.data
     if data.missing or data.vae is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import re
@@ -25,6 +26,7 @@ from cabench.execution.executors import local
 from cabench.execution.executors.base import Pool
 from cabench.execution.interim import Interim
 from cabench.execution.progress import Progress
+from cabench.execution.real_images import beside
 from cabench.execution.schedule import stacked, work
 from cabench.execution.tuning import outcome
 from cabench.models import kernel_forms
@@ -337,7 +339,11 @@ def _run(prepared: Prepared, console: Console) -> None:
     names = {trial.key: trial_name(trial, prepared.plan) for trial in trials}
     interim = Interim(prepared.run.manifest, prepared.run.records().values())
     metrics = _judged_by(prepared.plan)
-    with Progress(console, names, expected, metrics=metrics, interim=interim.add) as view:
+    elsewhere = address is not None or ranks.from_torchrun() is not None
+    with (
+        Progress(console, names, expected, metrics=metrics, interim=interim.add) as view,
+        contextlib.nullcontext() if elsewhere else beside(prepared.plan, trials[0], prepared.store),
+    ):
         if prepared.executor == "local":
             local.run(trials, prepared.store, prepared.device, view.receive, prepared.ranks)
         else:

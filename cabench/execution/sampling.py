@@ -35,7 +35,7 @@ class SplitScores:
 
     samples: Samples
     metrics: dict[str, float]  # 'kid'; 'kid/g2' at guidance 2; 'kid/unseen'
-    timing: dict[str, float]  # seconds
+    timing: dict[str, float]  # seconds of scoring
 
 
 @dataclass(frozen=True)
@@ -72,20 +72,33 @@ class Sampler:
         save(path, {"images": images})
         return images.numpy()
 
-    def score_split(self, scorer: SampleScorer) -> SplitScores:
-        """Draw and score at the primary guidance; on the report split also at the swept ones."""
-        primary, metrics, timing = self.trial.spec.guidance, {}, {}
+    def guidances(self, scorer: SampleScorer) -> dict[float, str]:
+        """The primary guidance; on the report split also the swept ones. And what scores end in."""
+        primary, split = self.trial.spec.guidance, split_suffix(scorer)
         sweep = self.trial.spec.sweep if scorer.reference == REFERENCE else ()
-        samples = None
-        for guidance in [primary, *sweep]:
-            suffix = split_suffix(scorer) + ("" if guidance == primary else f"/g{guidance:g}")
+        swept = {guidance: f"{split}/g{guidance:g}" for guidance in sweep}
+        return {primary: split} | {g: suffix for g, suffix in swept.items() if g != primary}
+
+    def fill(self, scorer: SampleScorer) -> dict[str, float]:
+        """Draw all samples of a split into the cache; the seconds of each guidance."""
+        timing: dict[str, float] = {}
+        for guidance, suffix in self.guidances(scorer).items():
             began = time.perf_counter()
+            self.draw(scorer, guidance)
+            timing[f"sample_s{suffix}"] = time.perf_counter() - began
+        return timing
+
+    def score_split(self, scorer: SampleScorer) -> SplitScores:
+        """Score the samples of a split at each guidance."""
+        metrics: dict[str, float] = {}
+        timing: dict[str, float] = {}
+        samples = None
+        for guidance, suffix in self.guidances(scorer).items():
             images = self.draw(scorer, guidance)
-            drawn = time.perf_counter()
+            began = time.perf_counter()
             self.progress("score", 0.5, f"guidance {guidance:g}")
             scores = scorer.score(images, scorer.labels)
-            timing[f"sample_s{suffix}"] = drawn - began
-            timing[f"score_s{suffix}"] = time.perf_counter() - drawn
+            timing[f"score_s{suffix}"] = time.perf_counter() - began
             metrics |= {f"{name}{suffix}": value for name, value in scores.items()}
             if samples is None:
                 samples = Samples(scorer, images, scorer.features(images)["1280"])

@@ -118,18 +118,17 @@ def measure(
     """
     spec = trial.spec
     ranks.call(joint.prepare, trial, store)
-    dataset = ASSETS.encoded(spec.train, trial.places, store.cache)
-    scorers = _scorers(trial, dataset, store)
+    dataset, scorers = scorers_of(trial, store)
 
     trained = _train(trial, store, device, progress, ranks)
+    guide = _guide(trial, store, device, progress, ranks)
+    sampler = Sampler(trial, store, trained.snapshot, guide, device, progress, ranks)
+    timing = {name: s for scorer in scorers for name, s in sampler.fill(scorer).items()}
     progress("score", 0.0, "real images")
     began = time.perf_counter()
     for scorer in scorers:
         scorer.prepare()
-    reference_s = time.perf_counter() - began
-
-    guide = _guide(trial, store, device, progress, ranks)
-    sampler = Sampler(trial, store, trained.snapshot, guide, device, progress, ranks)
+    timing["reference_s"] = time.perf_counter() - began
     splits = [sampler.score_split(scorer) for scorer in scorers]
     samples = [split.samples for split in splits]
     scores = {name: value for split in splits for name, value in split.metrics.items()}
@@ -148,7 +147,7 @@ def measure(
             )
         },
         "cost": cost(spec.train.model).dump(),
-        "timing": _timing(spec, trained, reference_s, splits),
+        "timing": _timing(spec, trained, timing, splits),
         "diagnostics": {
             "weights": last_point(trained.curve.get("weights", {})),
             "neighbours": grids.write_nearest(store.beside(trial.key, NEAR), samples[0]),
@@ -156,12 +155,14 @@ def measure(
     }
 
 
-def _scorers(trial: Trial, dataset: Dataset, store: Store) -> list[SampleScorer]:
+def scorers_of(trial: Trial, store: Store) -> tuple[Dataset, list[SampleScorer]]:
+    """The data of a trial, and a scorer per split that its samples are conditioned on."""
+    dataset = ASSETS.encoded(trial.spec.train, trial.places, store.cache)
     chosen = metrics.needing("samples", trial.spec.score.metrics)
     clip = None
     if trial.spec.score.clip is not None and trial.places.clip is not None:
         clip = ASSETS.clip(trial.spec.score.clip, trial.places.clip)
-    return ASSETS.scorers(trial.spec, dataset, chosen, store.cache, clip)
+    return dataset, ASSETS.scorers(trial.spec, dataset, chosen, store.cache, clip)
 
 
 def _train(trial: Trial, store: Store, device: str, progress: Progress, ranks: Ranks) -> Trained:
@@ -259,11 +260,11 @@ def _training(spec: TrialSpec, tuned: bool) -> str:
 
 
 def _timing(
-    spec: TrialSpec, trained: Trained, reference_s: float, splits: list[SplitScores]
+    spec: TrialSpec, trained: Trained, before: dict[str, float], splits: list[SplitScores]
 ) -> dict[str, float]:
     """Seconds of each step, training images per second, peak memory in MB."""
     timing = {"train_s": trained.seconds, "train_images_per_s": spec.images / trained.seconds}
-    timing["reference_s"] = reference_s
+    timing |= before
     for split in splits:
         timing |= split.timing
     return timing | {"peak_rss_mb": peak_memory_mb()}

@@ -44,6 +44,7 @@ class Metric(Protocol):
     conditions = ("label",) streams of the samples' conditions that `compute` reads
     unseen = False          of a metric of models: also measured on the split `unseen`
     floor(scorer)           score of real images; default: `compute` of other real images
+    files(scorer)           {path: function that writes it}: what `compute` reads from the cache
     check(dataset)          raises CabenchError for data sets that the metric is not for
     fingerprint()           sha256 of learned parameters; part of trial keys
     note()                  a text printed wherever the metric is

@@ -21,7 +21,7 @@ from cabench.metrics.extractors.base import CHANNELS, on_white
 from cabench.metrics.neighbours import Neighbours, compare, nearest
 from cabench.metrics.reference import matched, report_labels
 from cabench.registry import EXTRACTORS, METRICS
-from cabench.runtime.sealed import cached_arrays
+from cabench.runtime.sealed import cached_arrays, is_being_written
 from cabench.text import STREAM, first
 
 REFERENCE, FLOOR, TRAINED = "report", "judge-train", "generator-train"
@@ -192,10 +192,26 @@ class SampleScorer:
         return scores
 
     def prepare(self) -> None:
-        """Fills the cache, so that workers only read it."""
+        """Fills the cache, so that workers only read it. Several processes share the work."""
+        absent = {p: make for p, make in self.files().items() if not p.exists()}
+        while absent:
+            path = next((p for p in absent if not is_being_written(p)), next(iter(absent)))
+            absent.pop(path)()
         _ = self.reference_features(), self._floor, self._real_distances
         if len(np.unique(self._labels(FLOOR))) > 1:  # COCO's images have no class
             _ = self.probe
+
+    def files(self) -> dict[Path, Callable[[], object]]:
+        """The cached files that take longest, and what writes them."""
+        files: dict[Path, Callable[[], object]] = {
+            self._path(split, extractor): partial(self._features, split, extractor)
+            for extractor in self.extractors
+            for split in (self.reference, FLOOR)
+        }
+        for metric in self.metrics.values():
+            of_metric = getattr(metric, "files", None)
+            files |= of_metric(self) if of_metric else {}
+        return files | {self._trained_path: lambda: self._trained}
 
     # ---- features -------------------------------------------------------------------------------
 
@@ -236,9 +252,13 @@ class SampleScorer:
         """An extractor's features of a whole split, from the cache."""
         network = self.extractors[extractor]
         return cached_arrays(
-            _features_path(self.cache, self.dataset, network.fingerprint_of(), split),
+            self._path(split, extractor),
             lambda: network.features(on_white(self.dataset.split(split).images)),
         )
+
+    def _path(self, split: str, extractor: str) -> Path:
+        fingerprint = self.extractors[extractor].fingerprint_of()
+        return _features_path(self.cache, self.dataset, fingerprint, split)
 
     # ---- copies of training images --------------------------------------------------------------
 
@@ -252,11 +272,15 @@ class SampleScorer:
         """(m, 1280) features of the first MOST training images."""
         split = self.dataset.split(TRAINED)
         first_images = split.images[: neighbours.MOST]
-        key = _short(self.dataset.fingerprint, self.extractor.fingerprint, neighbours.MOST)
         return cached_arrays(
-            self._folder / f"features-{key}-{TRAINED}.npz",
+            self._trained_path,
             lambda: {"1280": self.extractor.features(on_white(first_images))["1280"]},
         )["1280"]
+
+    @property
+    def _trained_path(self) -> Path:
+        key = _short(self.dataset.fingerprint, self.extractor.fingerprint, neighbours.MOST)
+        return self._folder / f"features-{key}-{TRAINED}.npz"
 
     @cached_property
     def _real_distances(self) -> np.ndarray:

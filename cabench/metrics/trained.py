@@ -9,6 +9,9 @@ a wrong shape moves them. KID is the mean over networks of different seeds.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -121,6 +124,10 @@ class KidTrained:
     def check(dataset: Dataset) -> None:
         require_labels("kid_trained", dataset)
 
+    @staticmethod
+    def files(scorer: SampleScorer) -> dict[Path, Callable[[], object]]:
+        return networks(scorer)
+
     @classmethod
     def compute(
         cls,
@@ -176,6 +183,10 @@ class AccuracyTrained:
     def check(dataset: Dataset) -> None:
         require_labels("accuracy_trained", dataset)
 
+    @staticmethod
+    def files(scorer: SampleScorer) -> dict[Path, Callable[[], object]]:
+        return networks(scorer)
+
     @classmethod
     def compute(
         cls,
@@ -214,15 +225,27 @@ def require_labels(metric: str, dataset: Dataset) -> None:
         raise CabenchError(f"{metric}: data set '{dataset.name}' has no labels to train on")
 
 
+def networks(scorer: SampleScorer) -> dict[Path, Callable[[], object]]:
+    """The files of the trained networks, and what writes them."""
+    return {network_path(scorer, seed): partial(trained, scorer, seed) for seed in SEEDS}
+
+
+def network_path(scorer: SampleScorer, seed: int) -> Path:
+    """The cached file of a seed's network."""
+    import torch
+
+    parts = (scorer.dataset.fingerprint, KidTrained.version, seed, torch.__version__)
+    key = hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()[:16]
+    return scorer.cache / "judge" / f"trained-{key}.npz"
+
+
 def trained(scorer: SampleScorer, seed: int) -> tuple[nn.Sequential, np.ndarray]:
     """The network of a seed and the spread of its features, from the cache."""
     import torch
 
     split = scorer.dataset.split(FLOOR)
-    parts = (scorer.dataset.fingerprint, KidTrained.version, seed, torch.__version__)
-    key = hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()[:16]
     arrays = cached_arrays(
-        scorer.cache / "judge" / f"trained-{key}.npz",
+        network_path(scorer, seed),
         lambda: fit(np.asarray(split.images), split.streams["label"], seed),
     )
     spread = arrays.pop("spread")

@@ -110,6 +110,20 @@ def cached_file(path: Path, write: Callable[[Path], None]) -> Path:
     return path
 
 
+def is_being_written(path: Path) -> bool:
+    """Whether a process is writing this `cached_file`."""
+    from filelock import FileLock, Timeout
+
+    lock = Path(f"{path}.lock")
+    if not lock.exists():
+        return False
+    try:
+        with FileLock(lock, timeout=0):
+            return False
+    except Timeout:
+        return True
+
+
 def cached_arrays(path: Path, make: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
     """The arrays in the .npz file `path`, created if it is absent or corrupted; never unpickles."""
     import numpy as np

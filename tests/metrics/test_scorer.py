@@ -1,10 +1,14 @@
 import json
+import shutil
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+from filelock import FileLock
 
 from cabench import metrics
 from cabench.errors import CabenchError
@@ -81,6 +85,27 @@ print(json.dumps(SampleScorer(load_dataset("digits"), 256, Path({str(cache)!r}),
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert json.loads(done.stdout) == scorer.floor()
+
+
+@pytest.mark.slow
+def test_files_that_another_process_writes_come_last(digits, extractor, cache, tmp_path):
+    (tmp_path / "judge").mkdir()
+    shutil.copytree(cache / "judge", tmp_path / "judge", dirs_exist_ok=True)
+    for path in (tmp_path / "judge").glob("features-*"):
+        path.unlink()
+    scorer = SampleScorer(digits, 256, tmp_path)
+    first, *others = scorer.files()
+    lock = FileLock(f"{first}.lock")  # as a process that computes the first file holds it
+    lock.acquire()
+    thread = threading.Thread(target=scorer.prepare)
+    thread.start()
+    end = time.monotonic() + 60
+    while not all(path.exists() for path in others) and time.monotonic() < end:
+        time.sleep(0.1)
+    assert all(path.exists() for path in others) and not first.exists()
+    lock.release()
+    thread.join(60)
+    assert first.exists() and not thread.is_alive()
 
 
 def test_order_of_samples_moves_nothing_but_rounding(scorer, real):
