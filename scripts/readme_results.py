@@ -24,6 +24,7 @@ PAGES = ROOT / "docs" / "results"
 NOTE = "<!-- Generated from results/reference: python scripts/readme_results.py -->"
 FIGURES = {  # file -> caption
     "forest.png": "Differences to the baseline in the primary metric, with 95 % intervals.",
+    "lengths.png": "The primary metric and its difference to the baseline's by length of training.",
     "samples.png": "Samples: a row per arm; every arm starts from the same noise.",
     "guidance.png": "Scores by guidance, on the same networks; right: differences to the baseline.",
     "curves.png": "Training: loss on images of the report split by images seen.",
