@@ -40,7 +40,7 @@ from cabench.registry import DATASETS
 from cabench.runtime.cache import CACHE
 from cabench.runtime.console import screen
 from cabench.runtime.cores import cores
-from cabench.runtime.devices import pick_device
+from cabench.runtime.devices import limit_memory, pick_device
 from cabench.runtime.files import LOG, atomic_path, write_json
 from cabench.runtime.sealed import is_valid
 
@@ -218,6 +218,7 @@ def prepare(
         plugins=plugins,
         kernels=kernel_forms.overrides(os.environ.get(kernel_forms.VARIABLE, "")),
         compiles=processes.compiles(scale, device),
+        on_gpu=device.startswith("cuda"),
     )
     processes.check(planned, device, cluster=options.ray_address is not None)
     store = Store(options.results, options.cache, reference() if options.use_reference else None)
@@ -339,6 +340,7 @@ def _run(prepared: Prepared, console: Console) -> None:
     metrics = _judged_by(prepared.plan)
     with Progress(console, names, expected, metrics=metrics, interim=interim.add) as view:
         if prepared.executor == "local":
+            limit_memory(prepared.device, prepared.plan.scale.resources.gpus)
             local.run(trials, prepared.store, prepared.device, view.receive, prepared.ranks)
         else:
             view.start(_workers(address, min(jobs, len(trials))))
