@@ -70,9 +70,10 @@ def room_for_split(device: str) -> int:
         return 0
     import torch
 
-    free, total = torch.cuda.mem_get_info(device)
-    own = torch.cuda.get_per_process_memory_fraction(device) * total
-    return max(0, int(min(free, own - torch.cuda.memory_reserved(device)))) // OF_SPLIT
+    index = torch.device(device).index  # None: the current GPU
+    free, total = torch.cuda.mem_get_info(index)
+    own = torch.cuda.get_per_process_memory_fraction(index) * total
+    return max(0, int(min(free, own - torch.cuda.memory_reserved(index)))) // OF_SPLIT
 
 
 def limit_memory(device: str, gpus: float) -> None:
@@ -80,4 +81,4 @@ def limit_memory(device: str, gpus: float) -> None:
     if device.startswith("cuda") and 0 < gpus < 1:
         import torch
 
-        torch.cuda.set_per_process_memory_fraction(gpus, device)
+        torch.cuda.set_per_process_memory_fraction(gpus, torch.device(device).index)

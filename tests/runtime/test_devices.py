@@ -10,18 +10,26 @@ GB = 10**9
 
 @pytest.fixture
 def gpu(monkeypatch):
-    """A GPU of 80 GB, of which 60 are free and this process has 2; its share can be set."""
-    share = {"cuda": 1.0}
+    """GPUs of 80 GB, of which 60 are free and this process has 2; shares that were set, by index.
+
+    torch takes an index, or None for the current GPU: some of its functions refuse "cuda".
+    """
+    shares: dict[int | None, float] = {}
+
+    def known(index):
+        assert index is None or isinstance(index, int)
+        return index
+
     own = {
-        "mem_get_info": lambda device: (60 * GB, 80 * GB),
-        "memory_reserved": lambda device: 2 * GB,
-        "get_per_process_memory_fraction": lambda device: share[device],
-        "set_per_process_memory_fraction": lambda part, device: share.update({device: part}),
+        "mem_get_info": lambda index: (60 * GB, 80 * GB),
+        "memory_reserved": lambda index: 2 * GB,
+        "get_per_process_memory_fraction": lambda index: shares.get(known(index), 1.0),
+        "set_per_process_memory_fraction": lambda part, index: shares.update({known(index): part}),
     }
     for name, function in own.items():
         assert hasattr(torch.cuda, name)
         monkeypatch.setattr(torch.cuda, name, function)
-    return share
+    return shares
 
 
 def test_a_split_may_take_a_quarter_of_what_the_process_can_still_allocate(gpu):
@@ -33,9 +41,10 @@ def test_a_split_may_take_a_quarter_of_what_the_process_can_still_allocate(gpu):
     assert room_for_split("cpu") == room_for_split("mps") == 0
 
 
-@pytest.mark.parametrize(("gpus", "share"), [(0.0, 1.0), (0.125, 0.125), (1.0, 1.0), (2.0, 1.0)])
+@pytest.mark.parametrize(("gpus", "share"), [(0.0, None), (0.125, 0.125), (1.0, None), (2.0, None)])
 def test_a_process_is_limited_to_its_part_of_a_gpu(gpu, gpus, share):
     limit_memory("cpu", gpus)
-    assert gpu == {"cuda": 1.0}
+    assert not gpu
     limit_memory("cuda", gpus)
-    assert gpu == {"cuda": share}
+    limit_memory("cuda:1", gpus)
+    assert gpu == ({} if share is None else {None: share, 1: share})
