@@ -4,10 +4,13 @@
     python scripts/gpu_check.py [--device cuda] [--limit 480] [--out DIR]
     python scripts/gpu_check.py --device cpu --dry       # the same code with tiny shapes
 
-The parts run in this order, the most valuable first, and each writes its table when it ends:
-eager timings, tests (while other processes compile), compiled timings, the study, further models.
-A measurement that fails is a row with its error. Times are medians over rounds in which the
-measured works alternate; [low, high] is a 95 % bootstrap interval of the median of the ratios.
+The parts run in this order, the most valuable first, and each writes its table when it ends: eager
+timings, tests (while other processes compile), compiled timings, the study, the forms of per-sample
+layers, further models. A measurement that fails is a row with its error, and the later parts run
+all the same; the exit code is then 1, and failed.txt says what failed in which part.
+
+Times are medians over rounds in which the measured works alternate; [low, high] is a 95 % bootstrap
+interval of the median of the ratios.
 """
 
 from __future__ import annotations
@@ -34,6 +37,7 @@ import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from gpu_models import (  # noqa: E402
     ARMS,
+    KERNELS,
     Model,
     Work,
     context_of_cpu,
@@ -47,9 +51,11 @@ from gpu_models import (  # noqa: E402
 )
 
 from cabench.cost.macs import meta_macs  # noqa: E402
+from cabench.models.cuda_forms import TABLE, Timing, write  # noqa: E402
 from cabench.runtime.devices import pick_device  # noqa: E402
 
 LOOP = "linear=loop,depthwise=loop"
+NO_TIME = "no time left"
 RESERVE = 10  # seconds before the limit for the last tar
 
 
@@ -63,6 +69,8 @@ class Check:
     end: float  # of the whole run, in time.time()
     rounds: int = 7
     started: float = field(default_factory=time.time)
+    part: str = ""  # that runs now
+    faults: dict[str, list[str]] = field(default_factory=dict)  # what failed, by part
 
     @property
     def left(self) -> float:
@@ -78,6 +86,11 @@ class Check:
         print(line, flush=True)
         with (self.out / "log.txt").open("a") as f:
             f.write(line + "\n")
+
+    def fault(self, text: str) -> None:
+        """Notes that something of the part that runs has failed."""
+        self.faults.setdefault(self.part, []).append(text)
+        self.say(f"FAILED {self.part}: {text}")
 
     def table(self, name: str, rows: list[dict[str, Any]]) -> None:
         """Writes NAME.csv, with the columns of all rows."""
@@ -150,7 +163,7 @@ def timed(
     for key, make in makers.items():
         rows[key] = {"part": name, "work": key}
         if check.left < 20:
-            rows[key]["error"] = "no time left"
+            rows[key]["error"] = NO_TIME
             continue
         try:
             began = time.perf_counter()
@@ -163,7 +176,7 @@ def timed(
             works[key] = work
         except Exception as error:
             rows[key]["error"] = f"{type(error).__name__}: {error}".splitlines()[0][:300]
-            check.say(f"{name}, {key}: {rows[key]['error']}")
+            check.fault(f"{name}, {key}: {rows[key]['error']}")
             with (check.out / "errors.txt").open("a") as f:
                 f.write(f"{name}, {key}\n{traceback.format_exc()}\n")
     spent: dict[str, list[float]] = {key: [] for key in works}
@@ -233,13 +246,36 @@ def eager(check: Check, rate: float) -> None:
     works |= {"can-3, loop": lambda: under(LOOP, sampling(model, "can-3", device))}
     rows += timed(check, "sampling, eager", works, "control", model.batch, seconds=12)
     check.table("eager", rows)
-    shape = (4, 4, 8, 8) if check.dry else (256, 16, 384, 384)
-    deep = (4, 4, 16, 16) if check.dry else (256, 16, 1536, 1536)
-    for kind, size in (("linear", shape), ("depthwise", deep)):
-        forms = layers(kind, size, device)
-        makers = {form: lambda work=work: work for form, work in forms.items()}
-        rows += timed(check, f"{kind} layer", makers, "static", size[0], turn=0.05, seconds=4)
-        check.table("eager", rows)
+
+
+# batch, side of the grid, channels in and out: those of S/2 with 256 tokens first
+SHAPES = {
+    "linear": [(256, 16, 384, 384), (256, 16, 384, 1536), (64, 8, 128, 128), (64, 16, 1152, 1152)],
+    "depthwise": [(256, 16, 1536, 1536), (64, 8, 512, 512), (64, 16, 4608, 4608)],
+    "conv": [(64, 32, 64, 64), (64, 16, 256, 256)],
+}
+SMALL = {"linear": [(4, 4, 8, 8)], "depthwise": [(4, 4, 16, 16)], "conv": [(4, 4, 8, 8)]}
+
+
+def forms(check: Check) -> None:
+    """Every form of the layers with a weight per sample, and the table for `models.cuda_forms`."""
+    rows: list[dict[str, Any]] = []
+    timings: list[Timing] = []
+    for kind, shapes in (SMALL if check.dry else SHAPES).items():
+        for shape in shapes:
+            if check.left < 20:
+                check.say(f"forms: {NO_TIME}")
+                return
+            name = f"{kind} layer, {' x '.join(map(str, shape))}"
+            works = layers(kind, shape, check.device)
+            makers = {form: lambda work=work: work for form, work in works.items()}
+            rows += (new := timed(check, name, makers, "static", shape[0], turn=0.03, seconds=2))
+            batch, side, inputs, outputs = shape
+            sizes = (kind, batch, side**2, inputs, outputs, KERNELS[kind])
+            measured = [row for row in new if "ms" in row and row["work"] != "static"]
+            timings += [Timing(*sizes, form=row["work"], ms=row["ms"]) for row in measured]
+            check.table("forms", rows)
+            write(check.out / TABLE.name, timings)
 
 
 def compiled_works(check: Check) -> dict[str, dict[str, Callable[[], Work]]]:
@@ -290,6 +326,11 @@ def tests(check: Check, seconds: float) -> None:
     lines = (check.out / "tests.txt").read_text().strip().splitlines()
     check.say(f"tests: exit code {codes[0]}; {lines[-1] if lines else 'no output'}")
     names = dict(zip(keys, codes[1:], strict=True))
+    if codes[0] != 0:
+        check.fault(f"pytest ended with {_code(codes[0])}; see tests.txt")
+    for key, code in names.items():
+        if code:  # one that was stopped is no fault: the next part compiles then
+            check.fault(f"the compiler of {key} ended with {_code(code)}; see compile-{key}.txt")
     check.table("tests", [{"part": "tests", "exit_code": codes[0], "last": " ".join(lines[-1:])}])
     check.say(f"compilers: {names}")
 
@@ -311,6 +352,12 @@ def study(check: Check, seconds: float) -> None:
     check.table("study", rows)
     done = sum(row["status"] == "complete" for row in rows)
     check.say(f"study: {done} trials complete in {time.time() - began:.0f} s, exit codes {codes}")
+    for seed, code in enumerate(codes):
+        if code != 0:
+            check.fault(f"seed {seed} ended with {_code(code)}; see study-{seed}.txt")
+    for row in rows:
+        if row["status"] != "complete":
+            check.fault(f"{row['methods']}, seed {row['seed']}: {row['error']}")
 
 
 def trials(check: Check, seed: int) -> None:
@@ -326,7 +373,8 @@ def trials(check: Check, seed: int) -> None:
         settings += ("backbones.dit.preset=micro", "sampling.n=100", "sampling.steps=2")
         settings += ("training.precision=float32", "heldout.images=100")
     scale = read_scale("gpu-quick", settings)
-    planned = plan(read_study(ROOT / "scripts/gpu_study.yaml"), scale, [seed], compiles=False)
+    file, on_gpu = read_study(ROOT / "scripts/gpu_study.yaml"), check.device.startswith("cuda")
+    planned = plan(file, scale, [seed], compiles=False, on_gpu=on_gpu)
     store = Store(check.out / "results", check.out.parent / f"{check.out.name}-cache")
     for trial in planned.trials:
         record = run_trial(trial, store, check.device)
@@ -347,13 +395,15 @@ def further(check: Check) -> None:
         check.table("further", rows)
     for count in (1, 2) if check.dry else (1, 4, 8):
         if check.left < 40:
-            return check.say("no time left for further measurements")
+            return check.say(f"{NO_TIME} for further measurements")
         logs = [f"nano-{count}-{i}" for i in range(count)]
         codes = check.wait([check.child("nano", log) for log in logs], 60)
         texts = [(check.out / f"{log}.txt").read_text().split() for log in logs]
         paces = [float(t[-1]) for t, code in zip(texts, codes, strict=True) if t and code == 0]
         rows.append({"part": f"nano, {count} at once", "images_per_s": sum(paces)})
         check.say(f"nano, {count} at once: {sum(paces):.0f} images/s together, {len(paces)} ran")
+        if len(paces) < count:
+            check.fault(f"nano, {count} at once: {len(paces)} of {count} processes ran")
         check.table("further", rows)
     methods(check, rows)
 
@@ -389,12 +439,17 @@ def methods(check: Check, rows: list[dict[str, Any]]) -> None:
             row["loss"] = float([work() for _ in range(2)][-1])
         except Exception as error:
             row["error"] = f"{type(error).__name__}: {error}".splitlines()[0][:300]
-            check.say(f"{name}: {row['error']}")
+            check.fault(f"{name}: {row['error']}")
         rows.append(row)
     check.table("further", rows)
 
 
 # ---- the run ------------------------------------------------------------------------------------
+
+
+def _code(code: int | None) -> str:
+    """The end of a process, as `wait` returns it."""
+    return "the time limit" if code is None else f"exit code {code}"
 
 
 def _path() -> str:
@@ -425,23 +480,41 @@ def run(check: Check) -> None:
     (check.out / "machine.json").write_text(json.dumps(facts, indent=1) + "\n")
     check.say(f"{facts}")
     short = 150 if check.dry else 85  # on a busy CPU; a GPU has 3.5 minutes for three parts
-    parts: list[tuple[str, Callable[[], None]]] = [
-        ("eager", lambda: eager(check, rate)),
-        ("tests", lambda: tests(check, short)),
-        ("compiled", lambda: compiled(check, rate)),
-        ("study", lambda: study(check, 150 if check.dry else 200)),
-        ("further", lambda: further(check)),
-    ]
-    for name, part in parts:
+    run_parts(
+        check,
+        {
+            "eager": lambda: eager(check, rate),
+            "tests": lambda: tests(check, short),
+            "compiled": lambda: compiled(check, rate),
+            "study": lambda: study(check, 150 if check.dry else 200),
+            "forms": lambda: forms(check),
+            "further": lambda: further(check),
+        },
+    )
+
+
+def run_parts(check: Check, parts: Mapping[str, Callable[[], None]]) -> None:
+    """Runs the parts in turn, whatever becomes of each, and packs the results after each.
+
+    The faults are in check.faults and, a line for each, in failed.txt.
+    """
+    for name, part in parts.items():
+        check.part = name
         if check.left < 15:
-            check.say(f"{name}: no time left")
+            check.fault(NO_TIME)
             continue
         try:
             part()
-        except Exception:
-            check.say(f"{name} failed: {traceback.format_exc()}")
+        except Exception as error:
+            with (check.out / "errors.txt").open("a") as f:
+                f.write(f"{name}\n{traceback.format_exc()}\n")
+            check.fault(f"{type(error).__name__}: {error}; see errors.txt")
         pack(check)
+    if check.faults:
+        lines = [f"{name}: {text}" for name, texts in check.faults.items() for text in texts]
+        (check.out / "failed.txt").write_text("\n".join(lines) + "\n")
     check.say(f"results: {check.out / 'gpu_check.tar.gz'}")
+    check.say(f"failed parts: {', '.join(check.faults) or 'none'}")
     pack(check)
 
 
@@ -468,10 +541,11 @@ def main() -> None:
         elif options.part == "nano":
             nano(check)
         elif options.part in ("study", "further"):
-            study(check, 200) if options.part == "study" else further(check)
-            pack(check)
+            part = {"study": lambda: study(check, 200), "further": lambda: further(check)}
+            run_parts(check, {options.part: part[options.part]})
         else:
             run(check)
+    sys.exit(1 if check.faults else 0)
 
 
 if __name__ == "__main__":

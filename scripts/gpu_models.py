@@ -127,26 +127,36 @@ def under(text: str, work: Work) -> Work:
     return run
 
 
+KERNELS = {"linear": 1, "depthwise": 3, "conv": 3}  # side of the kernel, by kind of layer
+
+
 def layers(kind: str, shape: tuple[int, int, int, int], device: str) -> dict[str, Work]:
     """Forward and backward pass of a layer with a weight per sample, by form, and of a static one.
 
     shape: batch, side of the grid, channels in and out (depthwise: out is ignored).
     """
     batch, side, inputs, outputs = shape
-    dtype = torch.bfloat16
-    weight = (inputs, 1, 3, 3) if kind == "depthwise" else (outputs, inputs)
+    dtype, grid, k = torch.bfloat16, (side, side), KERNELS[kind]
+    x_shape = (batch, inputs, *grid) if kind == "conv" else (batch, side * side, inputs)
+    weight = {
+        "linear": (outputs, inputs),
+        "depthwise": (inputs, 1, k, k),
+        "conv": (outputs, inputs, k, k),
+    }[kind]
+    call: dict[str, Callable[[Tensor, Tensor, str | None], Tensor]] = {
+        "linear": lambda x, w, form: kernels.conditional_linear(x, w, None, form),
+        "depthwise": lambda x, w, form: kernels.conditional_depthwise(x, w, None, grid, form),
+        "conv": lambda x, w, form: kernels.conditional_conv(x, w, None, form),
+    }
 
     def tensor(*size: int) -> Tensor:
         return torch.randn(*size, device=device, dtype=dtype).mul_(0.1).requires_grad_()
 
-    x, own, shared = tensor(batch, side * side, inputs), tensor(batch, *weight), tensor(1, *weight)
+    x, own, shared = tensor(*x_shape), tensor(batch, *weight), tensor(1, *weight)
 
     def work(form: str | None, w: Tensor) -> Work:
         def run() -> None:
-            if kind == "depthwise":
-                y = kernels.conditional_depthwise(x, w, None, (side, side), form)
-            else:
-                y = kernels.conditional_linear(x, w, None, form)
+            y = call[kind](x, w, form)
             torch.autograd.grad(y.float().square().mean(), (x, w))
 
         return run

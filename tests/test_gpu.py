@@ -11,12 +11,15 @@ import os
 import numpy as np
 import pytest
 import torch
-from specs import SOURCE, method, model_spec
+from specs import METHODS, SOURCE, method, model_spec, train_spec
 
 from cabench.cost.timing import trainer_of
+from cabench.data.dataset import Split
+from cabench.diffusion.batches import Data, Order
 from cabench.diffusion.process import Process
-from cabench.diffusion.sampling import sample
-from cabench.diffusion.training import autocast
+from cabench.diffusion.ranks import Ranks
+from cabench.diffusion.sampling import Guide, sample, solver
+from cabench.diffusion.training import DRAWS, Trainer, autocast
 from cabench.diffusion.weight_diagnostics import generated_weights
 from cabench.models.model import ConditionalModel, build
 from cabench.models.streams import take
@@ -85,6 +88,7 @@ def test_fifty_steps_have_the_losses_of_the_cpu(kind):
     losses = []
     for where in ("cpu", DEVICE):
         trainer, data, order = trainer_of(spec_of("dit", kind), 32, where)
+        trainer.draws_on = "cpu"  # a GPU's own draws are others
         losses.append(torch.stack([trainer.step(data, order) for _ in range(50)]).cpu())
     assert len(losses[0].unique()) > 40  # the network moves
     torch.testing.assert_close(losses[1], losses[0], rtol=1e-3, atol=0)
@@ -133,3 +137,81 @@ def test_diagnostics_of_a_text_condition_take_examples_from_the_cpu():
     assert sizes.keys() == expected.keys() and sizes
     for site, measures in expected.items():
         assert sizes[site] == pytest.approx(measures, rel=1e-3)
+
+
+# ---- draws on the device, and a loop that waits for nothing --------------------------------------
+
+N, BATCH, ROOM = 64, 16, 2**40
+ONLY_CUDA = pytest.mark.skipif(not DEVICE.startswith("cuda"), reason="a mode of CUDA alone")
+
+
+def trained_as_on_a_gpu(name: str = "can-3", ranks: Ranks | None = None, **recipe) -> Trainer:
+    spec = train_spec(model_spec(**METHODS[name]), flip=True, clip=0.5, batch=BATCH, **recipe)
+    spec = spec.model_copy(update={"draws": DRAWS})
+    return Trainer(spec, DEVICE, ranks=ranks or Ranks())
+
+
+def images(room: int) -> Data:
+    g = np.random.default_rng(0)
+    labels = g.integers(0, 10, N)
+    split = Split(g.integers(0, 256, (N, 1, 8, 8), np.uint8), {"label": labels})
+    return Data(split, ("label",), DEVICE, room)
+
+
+def drawn_at(step: int, room: int = ROOM, ranks: Ranks | None = None) -> list[torch.Tensor]:
+    trainer = trained_as_on_a_gpu(ranks=ranks)
+    trainer.seen = step * BATCH
+    return trainer.draw(images(room), Order(N, BATCH, 0)).tensors()
+
+
+def test_a_draw_on_the_device_depends_on_the_step_and_not_on_where_the_split_lies():
+    first = drawn_at(3)
+    for again in (drawn_at(3), drawn_at(3, room=0)):
+        assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+    parts = [drawn_at(3, ranks=Ranks(rank, 3)) for rank in range(3)]
+    whole = [torch.cat(column) for column in zip(*parts, strict=True)]
+    assert all(torch.equal(a, b) for a, b in zip(first, whole, strict=True))
+    assert not torch.equal(first[0], drawn_at(4)[0])
+
+
+@ONLY_CUDA
+def test_a_gpu_draws_other_numbers_than_a_cpu():
+    trainer, data, order = trained_as_on_a_gpu(), images(ROOM), Order(N, BATCH, 0)
+    own = trainer.draw(data, order)
+    trainer.draws_on = "cpu"
+    assert not torch.equal(own.times, trainer.draw(data, order).times)
+    assert own.noised.is_cuda and abs(float(own.target.std()) - 1) < 0.5
+
+
+@ONLY_CUDA
+@pytest.mark.parametrize("room", [0, ROOM])
+@pytest.mark.parametrize("precision", TOLERANCE)
+@pytest.mark.parametrize("name", ["adaln_zero", "can-3", "timestep_moe"])
+def test_the_steps_of_a_training_wait_for_nothing(name, precision, room):
+    trainer, data = trained_as_on_a_gpu(name, precision=precision), images(room)
+    order = Order(N, BATCH, 0)
+    for _ in range(3):  # libraries set themselves up
+        trainer.step(data, order)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        losses = [trainer.step(data, order) for _ in range(20)]
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert torch.stack(losses).isfinite().all()
+
+
+@ONLY_CUDA
+@pytest.mark.parametrize("sampler", ["dpmpp_2m", "ddim"])
+def test_the_steps_of_a_sampling_wait_for_nothing(sampler):
+    model, process = drawn(spec_of("dit", "can")).eval().to(DEVICE), Process("v", "cosine")
+    guide = Guide(model, 1.5, {"label": torch.arange(8)}, DEVICE)
+    with torch.no_grad():
+        for mode in ("default", "error"):
+            x, scheduler = torch.randn(8, 1, 8, 8, device=DEVICE), solver(process, sampler, 6)
+            torch.cuda.set_sync_debug_mode(mode)
+            try:
+                for t in scheduler.timesteps:
+                    x = scheduler.step(guide(x, t.float()), t, x).prev_sample
+            finally:
+                torch.cuda.set_sync_debug_mode("default")
+    assert x.isfinite().all()

@@ -20,13 +20,14 @@ from cabench.data.dataset import Split
 from cabench.diffusion.batches import Data, Order
 from cabench.diffusion.process import Process
 from cabench.diffusion.sampling import sample
-from cabench.diffusion.training import RECIPE, Trainer
+from cabench.diffusion.training import DRAWS, RECIPE, Trainer
 from cabench.models.embedding import TEXT_TOKENS
 from cabench.models.model import build_initialised
 from cabench.models.operations import Conditioning, DenseDelta
 from cabench.models.sites import SiteDepthwise, SiteLinear
 from cabench.models.streams import take
 from cabench.records.spec import DataSpec, DiffusionSpec, ModelSpec, RecipeSpec, TrainSpec
+from cabench.runtime.devices import room_for_split
 from cabench.runtime.threads import one_thread
 from cabench.text import Encoded
 
@@ -87,6 +88,7 @@ def trainer_of(
     """The trainer of a trial with this model, on random images."""
     train = TrainSpec(
         recipe=RECIPE,
+        **({"draws": DRAWS} if device.startswith("cuda") else {}),
         model=spec,
         data=DataSpec(source="random", fingerprint=None, flip=False),
         training=RecipeSpec(
@@ -120,7 +122,7 @@ def trainer_of(
             for name, size in (embedder.maps or {}).items()
         },
     )
-    data = Data(split, embedder.streams)
+    data = Data(split, embedder.streams, device, room_for_split(device))
     return Trainer(train, device), data, Order(len(data), batch, 0)
 
 

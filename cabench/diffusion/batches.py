@@ -6,15 +6,16 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from cabench.data.dataset import Latents, Split
-from cabench.models.streams import Values, each, take, tensors_of
+from cabench.data.dataset import Split
+from cabench.diffusion.rows import ResidentText, Rows, arrays_of, resident, rows_at, size_of
+from cabench.models.streams import Values, each, tensors_of
 from cabench.runtime.devices import moved
 from cabench.runtime.images import to_float
 from cabench.runtime.rng import generator
+from cabench.text.features import Encoded
 
 ALL = slice(None)
 IN_MEMORY = 2**31  # bytes of a split's images as floats; a larger split is read batch by batch
@@ -23,24 +24,55 @@ IN_MEMORY = 2**31  # bytes of a split's images as floats; a larger split is read
 class Data:
     """A split as network inputs: images in [-1, 1] or latents, and streams {name: (N,) or (N, D)}.
 
-    Images are kept in memory as floats; a split too large for that, latents and maps are read batch
-    by batch. Maps are (B, C, H, W) in [-1, 1]. A text stream is a text.Encoded and gives (features,
-    mask) per batch.
+    On a CPU images are kept in memory as floats; a split too large for that, latents and maps are
+    read batch by batch. On a GPU the whole split lies there, as it is stored, if it takes at most
+    `room` bytes; else each batch is read, pinned and copied. Maps are (B, C, H, W) in [-1, 1]. A
+    text stream is a text.Encoded and gives (features, mask) per batch.
     """
 
-    def __init__(self, split: Split, streams: tuple[str, ...]):
-        self.images: Tensor | np.ndarray = split.images
-        self.latents = split.latents
-        if self.latents is None and 4 * math.prod(split.images.shape) <= IN_MEMORY:
-            self.images = to_float(torch.from_numpy(split.images))
+    def __init__(
+        self,
+        split: Split,
+        streams: tuple[str, ...],
+        device: str = "cpu",  # that networks train on
+        room: int = 0,  # bytes of the device
+    ):
         arrays = {**split.streams, **split.vectors}
-        self.maps = {name: split.maps[name] for name in streams if name in split.maps}
-        others = [name for name in streams if name not in self.maps]
-        self.texts = {name: split.encoded[name] for name in others if name not in arrays}
+        others = [name for name in streams if name not in split.maps]
+        self.latents = split.latents
+        self.images: Rows = split.images
+        self.moments: Rows | None = None if self.latents is None else self.latents.moments
+        self.maps: dict[str, Rows] = {n: split.maps[n] for n in streams if n in split.maps}
+        self.texts: dict[str, Encoded | ResidentText] = {
+            name: split.encoded[name] for name in others if name not in arrays
+        }
         self.streams = {
             name: torch.from_numpy(arrays[name]) for name in others if name not in self.texts
         }
-        self.several_captions = any(text.counts.max() > 1 for text in self.texts.values())
+        texts = [split.encoded[name] for name in self.texts]
+        self.several_captions = any(text.counts.max() > 1 for text in texts)
+        inputs = self.images if self.moments is None else self.moments
+        parts = [inputs, *self.maps.values(), *self.streams.values()]
+        parts += [array for text in texts for array in arrays_of(text)]
+        fits = sum(map(size_of, parts)) <= room
+        self.home = device if fits else "cpu"  # where batches are taken from
+        if fits:
+            self._move(split)
+        elif self._floats_fit() and not device.startswith("cuda"):
+            self.images = to_float(torch.from_numpy(split.images))
+
+    def _floats_fit(self) -> bool:
+        return self.moments is None and 4 * math.prod(self.images.shape) <= IN_MEMORY
+
+    def _move(self, split: Split) -> None:
+        """Copies what batches are taken from to the device."""
+        if self.moments is None:
+            self.images = resident(self.images, self.home)
+        else:
+            self.moments = resident(self.moments, self.home)
+        self.maps = {name: resident(rows, self.home) for name, rows in self.maps.items()}
+        self.streams = {name: resident(rows, self.home) for name, rows in self.streams.items()}
+        self.texts = {name: ResidentText.of(split.encoded[name], self.home) for name in self.texts}
 
     def __len__(self) -> int:
         return len(self.images)
@@ -62,17 +94,17 @@ class Data:
     ) -> tuple[Tensor, dict[str, Values]]:
         """x (B, C, H, W) float32 and the streams at `index` (B,).
 
-        `posterior` draws the latents from the VAE's posterior.
+        `posterior` draws the latents from the VAE's posterior, on its own device.
         """
         drawn = len(index)
-        index = index[part]
+        index = moved(index[part], self.home)
         flip, pick = (None if t is None else t[part] for t in (flip, pick))
-        if self.latents is not None:
-            noise = torch.randn((drawn, *self.shape), generator=posterior)[part]
-            x = moved(_draw_latents(self.latents, index, noise, flip), device)
+        if self.moments is not None:
+            shape = (drawn, *self.shape)
+            noise = torch.randn(shape, generator=posterior, device=posterior.device)[part]
+            x = self._latents_at(index, moved(noise, device), flip)
         else:
-            x = moved(self._images_at(index), device)
-            x = _mirrored(x, flip)
+            x = _mirrored(_as_float(rows_at(self.images, index, device)), flip)
         return x, self.streams_at(index, device, pick, flip)
 
     def streams_at(
@@ -83,35 +115,39 @@ class Data:
         flip: Tensor | None = None,  # (B,) bool: whose maps to mirror
     ) -> dict[str, Values]:
         """The streams of the images at `index`."""
+        index, pick = moved(index, self.home), None if pick is None else moved(pick, self.home)
         texts = {name: text.take(index, pick) for name, text in self.texts.items()}
-        maps = {name: moved(self._maps_at(name, index), device) for name in self.maps}
+        rows = {name: rows_at(self.streams[name], index, device) for name in self.streams}
+        maps = {name: _as_float(rows_at(self.maps[name], index, device)) for name in self.maps}
         return (
-            take(self.streams, index, device)
+            rows
             | each(texts, lambda tensor: moved(tensor, device))
             | {name: _mirrored(values, flip) for name, values in maps.items()}
         )
 
-    def _maps_at(self, name: str, index: Tensor) -> Tensor:
-        return to_float(torch.from_numpy(self.maps[name][index.numpy()]))
+    def _latents_at(self, index: Tensor, noise: Tensor, flip: Tensor | None) -> Tensor:
+        """(mean + deviation * noise - shift) * scale; the VAE encoded mirrored images separately.
 
-    def _images_at(self, index: Tensor) -> Tensor:
-        if isinstance(self.images, Tensor):
-            return self.images[index]
-        return to_float(torch.from_numpy(self.images[index.numpy()]))
+        The noise lies where the latents are computed.
+        """
+        assert self.latents is not None and self.moments is not None
+        device = noise.device
+        rows = rows_at(self.moments, index, str(device)).float()  # (B, F, 2, C, H, W)
+        place = torch.arange(len(rows), device=device)
+        mirrored = torch.zeros_like(place) if flip is None else moved(flip, device).long()
+        mean, deviation = rows[place, mirrored].unbind(1)
+        x = mean + deviation * noise  # (B, C, H, W)
+        return (x - self.latents.shift) * self.latents.scale
+
+
+def _as_float(rows: Tensor) -> Tensor:
+    """Images or maps in [-1, 1], from stored ones or from floats."""
+    return to_float(rows) if rows.dtype == torch.uint8 else rows
 
 
 def _mirrored(x: Tensor, flip: Tensor | None) -> Tensor:
     """x (B, C, H, W), mirrored where flip (B,) says so."""
     return x if flip is None else torch.where(moved(flip, x.device).view(-1, 1, 1, 1), x.flip(3), x)
-
-
-def _draw_latents(latents: Latents, index: Tensor, noise: Tensor, flip: Tensor | None) -> Tensor:
-    """(mean + deviation * noise - shift) * scale; the VAE encoded mirrored images separately."""
-    rows = torch.from_numpy(latents.moments[index.numpy()]).float()  # (B, F, 2, C, H, W)
-    mirrored = torch.zeros_like(index) if flip is None else flip.long()
-    mean, deviation = rows[torch.arange(len(index)), mirrored].unbind(1)
-    x = mean + deviation * noise  # (B, C, H, W)
-    return (x - latents.shift) * latents.scale
 
 
 @dataclass(frozen=True)

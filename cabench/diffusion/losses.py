@@ -10,6 +10,7 @@ from torch import Tensor
 
 from cabench.diffusion.batches import Batch, Data
 from cabench.diffusion.process import Process
+from cabench.runtime.devices import moved
 from cabench.runtime.rng import generator
 
 
@@ -54,8 +55,8 @@ def denoising_loss(
     for start in range(0, len(index), batch):
         part = slice(start, start + batch)
         x, streams = data.take(index[part], device, posterior)  # (B, C, H, W)
-        times = process.times(u[part]).to(device)  # (B,)
-        noised, target = process.noisy(x, noise[part].to(device), times)
+        times = moved(process.times(u[part]), device)  # (B,)
+        noised, target = process.noisy(x, moved(noise[part], device), times)
         error = (model(noised, times, streams) - target).square().flatten(1).mean(1)  # (B,)
         sums.index_add_(0, bin_of[part], error.double().cpu())
     return (sums / torch.bincount(bin_of, minlength=bins)).numpy()

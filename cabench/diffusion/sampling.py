@@ -173,9 +173,9 @@ class Guide:
             # one more condition, the null one, for a second copy of all samples
             rows = torch.cat([rows, rows[:1]])
             self.streams = take(streams, rows, device)
-            self.drop = (torch.arange(len(rows)) == len(rows) - 1).to(device)
+            self.drop = moved(torch.arange(len(rows)) == len(rows) - 1, device)
             index = torch.cat([index, torch.full_like(index, len(rows) - 1)])
-        self.index, self.count = index.to(device), len(rows)
+        self.index, self.count = moved(index, device), len(rows)
         self.cache: Cache = {}  # the model's: what stays the same through the trajectory
         self.weak_cache: Cache = {}
 
@@ -229,7 +229,7 @@ def sample(
         conditions = streams(torch.arange(start, index.stop))
         guide = Guide(model, guidance, conditions, device, interval or (0.0, 1.0), weak)
         generators = [generator(seed, "sample", i) for i in index]
-        x = torch.stack([torch.randn(shape, generator=g) for g in generators]).to(device)
+        x = moved(torch.stack([torch.randn(shape, generator=g) for g in generators]), device)
         scheduler = solver(process, sampler, steps)
         x = x * getattr(scheduler, "init_noise_sigma", 1.0)
         noise = {"generator": generators} if sampler == "ddpm" else {}

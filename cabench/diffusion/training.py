@@ -32,10 +32,11 @@ from cabench.errors import CabenchError
 from cabench.models.model import build_initialised
 from cabench.models.streams import Values
 from cabench.records.spec import TrainSpec
-from cabench.runtime.devices import moved
+from cabench.runtime.devices import moved, room_for_split
 from cabench.runtime.rng import generator
 
 RECIPE = 3  # raise it whenever the same spec would train to other weights
+DRAWS = 1  # raise it whenever a GPU would draw otherwise, or run other forms of layers
 STATE = "state.safetensors"
 CURVE = (1000, 10)  # report images and bins of the held-out loss in the curve
 
@@ -64,6 +65,7 @@ class Trainer:
     ):
         assert (spec.init_from is None) == (weights is None)
         self.spec, self.recipe, self.device = spec, spec.training, device
+        self.draws_on = "cpu" if spec.draws is None else device
         self.passes, self.ranks = passes, ranks
         self.process = Process(spec.diffusion.prediction, spec.diffusion.schedule)
         self.model = build_initialised(spec.model, spec.seed, spec.init_salt)
@@ -86,20 +88,28 @@ class Trainer:
             recompute_blocks(self.model.backbone)
 
     def draw(self, data: Data, order: Order) -> Batch:
-        """This rank's rows of the next step's batch. Randomness depends on (seed, step) alone."""
+        """This rank's rows of the next step's batch. Randomness depends on (seed, step) alone.
+
+        Order and captions decide what is read, so they are drawn on the CPU; all else is drawn on
+        `draws_on`.
+        """
         recipe, seed, batch = self.recipe, self.spec.seed, self.recipe.batch
-        step = self.seen // batch
+        step, where = self.seen // batch, self.draws_on
+
+        def stream(purpose: str) -> torch.Generator:
+            return generator(seed, purpose, step, device=where)
+
         flip = pick = None
         if data.several_captions:
             pick = torch.rand(batch, generator=generator(seed, "caption", step))
         if self.spec.data.flip:
-            flip = torch.rand(batch, generator=generator(seed, "flip", step)) < 0.5
-        posterior = generator(seed, "posterior", step)
+            flip = torch.rand(batch, generator=stream("flip"), device=where) < 0.5
         part = self.ranks.part(batch)  # of all that is drawn
-        x, streams = data.take(order(step), self.device, posterior, flip, pick, part)
-        g = generator(seed, "noise", step)
-        u, noise = torch.rand(batch, generator=g), torch.randn((batch, *data.shape), generator=g)
-        drop = torch.rand(batch, generator=generator(seed, "drop", step)) < recipe.label_dropout
+        x, streams = data.take(order(step), self.device, stream("posterior"), flip, pick, part)
+        g = stream("noise")
+        u = torch.rand(batch, generator=g, device=where)
+        noise = torch.randn((batch, *data.shape), generator=g, device=where)
+        drop = torch.rand(batch, generator=stream("drop"), device=where) < recipe.label_dropout
         times = moved(self.process.times(u)[part], self.device)  # (B,)
         noise = moved(noise[part], self.device)
         noised, target = self.process.noisy(x, noise, times)  # (B, C, H, W)
@@ -202,7 +212,8 @@ class TrainingRun:
         if spec.training.decay is not None:  # at a full batch
             self.decay_begins = max(0, spec.training.decay.begin) // spec.training.batch
             self.decay_begins *= spec.training.batch
-        self.data = Data(dataset.split("generator-train"), names)
+        split = dataset.split("generator-train")
+        self.data = Data(split, names, device, room_for_split(device))
         self.report = Data(dataset.split("report"), names)
         self.order = Order(len(self.data), spec.training.batch, spec.seed)
         self.trainer, self.ranks = Trainer(spec, device, weights, passes, ranks), ranks

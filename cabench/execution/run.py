@@ -42,7 +42,7 @@ from cabench.registry import DATASETS
 from cabench.runtime.cache import CACHE
 from cabench.runtime.console import screen
 from cabench.runtime.cores import cores
-from cabench.runtime.devices import pick_device
+from cabench.runtime.devices import limit_memory, pick_device
 from cabench.runtime.files import LOG, atomic_path, write_json
 from cabench.runtime.sealed import is_valid
 
@@ -220,6 +220,7 @@ def prepare(
         plugins=plugins,
         kernels=kernel_forms.overrides(os.environ.get(kernel_forms.VARIABLE, "")),
         compiles=processes.compiles(scale, device),
+        on_gpu=device.startswith("cuda"),
     )
     processes.check(planned, device, cluster=options.ray_address is not None)
     store = Store(options.results, options.cache, reference() if options.use_reference else None)
@@ -345,6 +346,7 @@ def _run(prepared: Prepared, console: Console) -> None:
         contextlib.nullcontext() if elsewhere else beside(prepared.plan, trials[0], prepared.store),
     ):
         if prepared.executor == "local":
+            limit_memory(prepared.device, prepared.plan.scale.resources.gpus)
             local.run(trials, prepared.store, prepared.device, view.receive, prepared.ranks)
         else:
             view.start(_workers(address, min(jobs, len(trials))))

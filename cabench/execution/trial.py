@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -35,6 +36,31 @@ from cabench.runtime.files import LOG, write_json
 MEASURED = ("metrics", "protocol", "cost", "timing", "diagnostics")  # {} in a failed record
 
 
+@contextlib.contextmanager
+def claim(trial: Trial, store: Store, wait: bool = True) -> Iterator[bool]:
+    """Locks a trial and its training for the block.
+
+    Without `wait` it is False where another process is at work on either.
+    """
+    patience = -1 if wait else 0
+    with contextlib.ExitStack() as locks:
+        free = True
+        try:
+            locks.enter_context(store.lock(trial.key).acquire(timeout=patience))
+            if not _is_complete(trial, store):
+                training = store.lock(trial.spec.train_key)
+                locks.enter_context(training.acquire(timeout=patience))
+        except Timeout:
+            locks.close()
+            free = False
+        yield free
+
+
+def _is_complete(trial: Trial, store: Store) -> bool:
+    record = store.sound(trial.key)
+    return record is not None and record.complete
+
+
 def run_trial(
     trial: Trial,
     store: Store,
@@ -47,28 +73,34 @@ def run_trial(
     Of several ranks the leader alone calls this, and the others follow it. Faults of the machine,
     such as a full disk, and of the data are raised, and errors that may come from a lost rank.
     """
-    with store.lock(trial.key):
-        known = store.sound(trial.key)
-        if known is not None and known.complete:
-            return known  # written by another process in the meantime
-        content = begun(trial) | {"environment": environment(device) | shared_by(trial, ranks)}
-        began = time.perf_counter()
-        try:
-            load_plugins(trial.plugins)
-            with store.lock(trial.spec.train_key):
-                content |= measure(trial, store, device, progress, ranks)
-            content["timing"]["trial_s"] = time.perf_counter() - began
-            return store.write_record(content)
-        except KeyboardInterrupt:
+    with claim(trial, store):
+        return run_claimed(trial, store, device, progress, ranks)
+
+
+def run_claimed(
+    trial: Trial, store: Store, device: str, progress: Progress, ranks: Ranks = ALONE
+) -> Record:
+    """`run_trial` within a `claim` of the trial."""
+    known = store.sound(trial.key)
+    if known is not None and known.complete:
+        return known  # written by another process in the meantime
+    content = begun(trial) | {"environment": environment(device) | shared_by(trial, ranks)}
+    began = time.perf_counter()
+    try:
+        load_plugins(trial.plugins)
+        content |= measure(trial, store, device, progress, ranks)
+        content["timing"]["trial_s"] = time.perf_counter() - began
+        return store.write_record(content)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # one arm's fault must not end the study
+        if is_machine_fault(error) or isinstance(error, DataMissing) or ranks.broken:
             raise
-        except BaseException as error:  # one arm's fault must not end the study
-            if is_machine_fault(error) or isinstance(error, DataMissing) or ranks.broken:
-                raise
-            previous = store.record(trial.key)
-            if previous is not None and previous.complete:  # lost a file beside it
-                LOG.warning("%s is kept as it was: %s", trial.key, describe(error))
-                return previous
-            return store.write_record(failed(content, describe(error)))
+        previous = store.record(trial.key)
+        if previous is not None and previous.complete:  # lost a file beside it
+            LOG.warning("%s is kept as it was: %s", trial.key, describe(error))
+            return previous
+        return store.write_record(failed(content, describe(error)))
 
 
 def begun(trial: Trial) -> Json:

@@ -1,6 +1,7 @@
 """The forms of layers with a weight per sample, and which of them runs.
 
-`choose` selects the form by shape, never by timing, so that equal shapes give equal bits.
+`choose` selects the form on a CPU by shape, never by timing, so that equal shapes give equal bits;
+on CUDA `cuda_forms.choose_cuda` does, by a table that was measured before.
 CABENCH_KERNELS="depthwise=grouped,linear=loop" overrides it, and the argument `form` of a layer
 overrides both. benchmarks/kernels.py compares the forms' speed.
 """
@@ -83,6 +84,11 @@ def choose(
     if inputs <= 64:
         return "grouped" if positions >= 64 else "unfold"
     return "loop" if positions >= 256 else "unfold"
+
+
+def plain(kind: str, *shape: int) -> str:
+    """The form on a device without a rule of its own."""
+    return PLAIN[kind]
 
 
 def overridden_form(kind: str) -> str | None:

@@ -16,6 +16,7 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 from cabench.errors import CabenchError
+from cabench.models.cuda_forms import choose_cuda
 from cabench.models.kernel_forms import (
     COMPOSED,
     FORMS,
@@ -26,8 +27,11 @@ from cabench.models.kernel_forms import (
     choose,
     is_composed,
     overridden_form,
+    plain,
     register,
 )
+
+RULES: dict[str, Callable[..., str]] = {"cpu": choose, "cuda": choose_cuda}  # by type of device
 
 # ---- linear --------------------------------------------------------------------------------------
 # x (B, N, I), weight (B, O, I), bias (O,) or None -> (B, N, O)
@@ -299,7 +303,7 @@ def _form(
         return COMPOSED[kind] if weight.shape[0] > 1 else None
     form = form or overridden_form(kind)
     if form is None and weight.shape[0] > 1:
-        return choose(kind, *shape) if x.device.type == "cpu" else PLAIN[kind]
+        return RULES.get(x.device.type, plain)(kind, *shape)
     return form
 
 

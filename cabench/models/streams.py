@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
+from cabench.runtime.devices import moved
+
 Values = Tensor | tuple[Tensor, ...]
 Streams = Mapping[str, Values]
 
@@ -31,7 +33,7 @@ def take(
     streams: Streams, index: Tensor | slice, device: str | torch.device = "cpu"
 ) -> dict[str, Values]:
     """The rows at `index`, moved to `device`."""
-    return each(streams, lambda tensor: tensor[index].to(device))
+    return each(streams, lambda tensor: moved(tensor[index], device))
 
 
 def distinct(streams: Streams) -> tuple[Tensor, Tensor]:

@@ -44,6 +44,7 @@ def train_spec(
     kernels: dict[str, str] | None,
     compiles: bool,
     init_from: str | None = None,
+    on_gpu: bool = False,
 ) -> TrainSpec:
     """What decides the bits of an arm's training with this seed."""
     recipe = scale.training.model_dump(exclude=NOT_IN_RECIPE)
@@ -55,6 +56,7 @@ def train_spec(
         **present(
             compiled=compiled.VERSION if compiles and _compiles_steps(scale) else None,
             kernels=kernels,
+            draws=training.DRAWS if on_gpu else None,
             text=data.text.spec if data.text else None,
             init_from=init_from,
         ),

@@ -133,12 +133,14 @@ def plan(
     plugins: tuple[Plugin, ...] = (),
     kernels: dict[str, str] | None = None,
     compiles: bool = True,
+    on_gpu: bool = False,
 ) -> Plan:
     """Everything that a run of the study at the scale would do.
 
     `seeds` replaces the scale's; `further_seeds` are those of single arms, added later in this
     order; `all_arms` runs extra arms, too; `kernels` are the forms of per-sample layers that were
-    forced (`models.kernel_forms.overrides`); `compiles` says whether this machine can compile.
+    forced (`models.kernel_forms.overrides`); `compiles` says whether this machine can compile,
+    `on_gpu` whether trials train on CUDA, which draws other random numbers than a CPU.
     A ConfigError names file, line and key.
     """
     documents = (file.document, scale_file.document)
@@ -172,7 +174,15 @@ def plan(
             scale=scale,
             data=data,
             train=train_spec(
-                study.arms[name], seed, scale, data, specs[name], kernels, compiled[name], weights
+                study.arms[name],
+                seed,
+                scale,
+                data,
+                specs[name],
+                kernels,
+                compiled[name],
+                weights,
+                on_gpu,
             ),
             sample=sample_spec(scale, compiled[name]),
             score=score,

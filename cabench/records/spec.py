@@ -197,6 +197,7 @@ class TrainSpec(Frozen):
     recipe: int  # version of the training code
     compiled: int | None = None  # version of the compiled step; unset: each operation by itself
     kernels: dict[str, str] | None = None  # forms of per-sample layers that were forced
+    draws: int | None = None  # version of the draws on a GPU; unset: all are those of the CPU
     model: ModelSpec
     data: DataSpec
     training: RecipeSpec

@@ -46,8 +46,39 @@ def exact(device: str) -> None:
 
 
 def moved(tensor: torch.Tensor, device: str | torch.device) -> torch.Tensor:
-    """The tensor on `device`. A copy to a GPU does not wait for the work that is queued there.
+    """The tensor on `device`. A copy from the CPU to a GPU does not wait for the work queued there.
 
-    Only for tensors that come from the CPU: a copy to the CPU must wait.
+    It is pinned first: the driver would wait before it copies pageable memory. Not for copies from
+    a GPU to the CPU, which must wait.
     """
-    return tensor.to(device, non_blocking=str(device).startswith("cuda"))
+    if tensor.device.type == "cpu" and str(device).startswith("cuda"):
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
+
+
+# ---- the memory of a GPU -------------------------------------------------------------------------
+
+OF_SPLIT = 4  # a split stays on a GPU if it takes at most one part in so many of the free memory
+
+
+def room_for_split(device: str) -> int:
+    """Bytes of a GPU that a split may take: a quarter of what this process may still allocate.
+
+    0 on other devices.
+    """
+    if not device.startswith("cuda"):
+        return 0
+    import torch
+
+    index = torch.device(device).index  # None: the current GPU
+    free, total = torch.cuda.mem_get_info(index)
+    own = torch.cuda.get_per_process_memory_fraction(index) * total
+    return max(0, int(min(free, own - torch.cuda.memory_reserved(index)))) // OF_SPLIT
+
+
+def limit_memory(device: str, gpus: float) -> None:
+    """Limits this process to its share of a GPU that several trials use; a whole one has none."""
+    if device.startswith("cuda") and 0 < gpus < 1:
+        import torch
+
+        torch.cuda.set_per_process_memory_fraction(gpus, torch.device(device).index)

@@ -17,6 +17,9 @@ def derive(seed: int, *purpose: str | int) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
 
-def generator(seed: int, *purpose: str | int) -> torch.Generator:
-    """A CPU generator for (seed, purpose...)."""
-    return torch.Generator().manual_seed(derive(seed, *purpose))
+def generator(seed: int, *purpose: str | int, device: str = "cpu") -> torch.Generator:
+    """A generator for (seed, purpose...): of the CPU, or of a GPU, whose numbers are others.
+
+    A GPU's is counter-based (Philox, Salmon et al. 2011); seeding it waits for nothing.
+    """
+    return torch.Generator(device).manual_seed(derive(seed, *purpose))

@@ -261,8 +261,8 @@ def test_a_change_of_a_random_draw_is_caught(draw, monkeypatch):
     """Each draw of a step in turn comes from another stream of random numbers."""
     original = training.generator
 
-    def changed(seed, *names):
-        return original(seed, *("other" if name == draw else name for name in names))
+    def changed(seed, *names, **device):
+        return original(seed, *("other" if name == draw else name for name in names), **device)
 
     for module in (training, batches):
         monkeypatch.setattr(module, "generator", changed)

@@ -7,7 +7,8 @@ from torch import nn
 
 from cabench.cost.macs import HANDLES, UNCOUNTED
 from cabench.errors import CabenchError
-from cabench.models import kernel_forms, kernels
+from cabench.models import cuda_forms, kernel_forms, kernels
+from cabench.models.cuda_forms import Timing, choose_cuda
 from cabench.models.kernel_forms import FORMS, choose
 from cabench.models.kernels import (
     conditional_conv,
@@ -303,3 +304,68 @@ def test_one_weight_for_all_is_a_static_layer(monkeypatch):
         x, weight, bias, call = case(kind, 4, (4, 4), 3)
         call(x, weight[:1], bias)
         assert ran == []
+
+
+# ---- on CUDA -------------------------------------------------------------------------------------
+
+
+def timings(kind, sizes, **ms):
+    """A shape of the table, (batch, positions, inputs, outputs, kernel), with each form's time."""
+    return [Timing(kind, *sizes, form=form, ms=value) for form, value in ms.items()]
+
+
+@pytest.fixture
+def table(tmp_path, monkeypatch):
+    """Writes a table in the place of cabench's."""
+    path = tmp_path / "cuda_forms.csv"
+
+    def put(*rows):
+        cuda_forms.write(path, [timing for of_shape in rows for timing in of_shape])
+        monkeypatch.setattr(cuda_forms, "TABLE", path)
+
+    return put
+
+
+def test_without_a_table_cuda_has_the_plain_forms_and_not_the_rule_of_a_cpu():
+    assert not cuda_forms.TABLE.exists()  # whoever adds one raises training.DRAWS
+    shape = (64, 64, 64, 64)
+    assert {kind: choose_cuda(kind, *shape) for kind in FORMS} == kernel_forms.PLAIN
+    assert choose("depthwise", *shape, 3) != choose_cuda("depthwise", *shape, 3)
+
+
+def test_the_form_on_cuda_is_the_fastest_one_at_the_nearest_shape(table):
+    table(
+        timings("depthwise", (64, 64, 512, 512, 3), grouped=3.0, taps=1.0, wide=2.0),
+        timings("depthwise", (256, 256, 1536, 1536, 3), grouped=3.0, taps=2.0, wide=1.5),
+        timings("depthwise", (256, 256, 1536, 1536, 5), grouped=1.0, taps=2.0),
+        timings("linear", (64, 64, 128, 128, 1), bmm=2.0, grouped=1.0),
+    )
+    assert choose_cuda("depthwise", 32, 64, 512, 512, 3) == "taps"
+    assert choose_cuda("depthwise", 256, 256, 4608, 4608, 3) == "wide"
+    assert choose_cuda("depthwise", 32, 64, 512, 512, 5) == "grouped"  # the same kernel
+    assert choose_cuda("linear", 1, 1, 1, 1) == "grouped"
+    assert choose_cuda("conv", 64, 64, 64, 64, 3) == "grouped"  # not in the table: plain
+
+
+def test_each_type_of_device_has_its_rule(table):
+    """A layer asks the rule of the device that its input lies on."""
+    table(timings("depthwise", (5, 15, CHANNELS, CHANNELS, 3), taps=1.0, grouped=2.0))
+    assert kernels.RULES["cuda"]("depthwise", 5, 15, CHANNELS, CHANNELS, 3) == "taps"
+    assert kernels.RULES["cpu"]("depthwise", 5, 15, CHANNELS, CHANNELS, 3) == "wide"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("taps", "tabs", r"cuda_forms.csv:2: form: expected one of .*did you mean 'taps'"),
+        ("depthwise,", "deepwise,", r"cuda_forms.csv:2: kind: expected one of"),
+        (",64,", ",0,", r"cuda_forms.csv:2: expected values above 0 for kind, batch"),
+        (",512,", ",many,", r"cuda_forms.csv:2: expected values above 0"),
+    ],
+)
+def test_a_wrong_line_of_the_table_is_named(table, old, new, message):
+    table(timings("depthwise", (64, 64, 512, 512, 3), taps=1.0))
+    path = cuda_forms.TABLE
+    path.write_text(path.read_text().replace(old, new))
+    with pytest.raises(CabenchError, match=message):
+        choose_cuda("depthwise", 64, 64, 512, 512, 3)

@@ -8,6 +8,7 @@ from specs import ROOT, write
 
 from cabench.config.cost_study import kind_of
 from cabench.config.study import read_scale, read_study
+from cabench.diffusion import training
 from cabench.diffusion.passes import Passes
 from cabench.execution.run import Options, prepare
 from cabench.planning.trials import Trial, manifest, plan
@@ -68,6 +69,24 @@ def test_forced_kernels_are_part_of_the_key(tiny_plan):
     free = plan(tiny_plan.file, read_scale("scale.yaml"), kernels={})
     assert free.trials[0].spec.train_key == tiny_plan.trials[0].spec.train_key
     assert forced.trials[0].spec.train_key != free.trials[0].spec.train_key
+
+
+def test_a_trial_on_a_gpu_has_a_key_of_its_own_as_its_draws_are_others(tiny_plan):
+    on_gpu, on_cpu = (
+        plan(tiny_plan.file, read_scale("scale.yaml"), compiles=False, on_gpu=on_gpu)
+        for on_gpu in (True, False)
+    )
+    for own, other in zip(on_gpu.trials, on_cpu.trials, strict=True):
+        train, expected = own.spec.train.dump(), other.spec.train.dump()
+        assert train.pop("draws") == training.DRAWS and "draws" not in expected
+        assert train == expected and own.key != other.key
+
+
+def test_a_run_on_cuda_plans_the_draws_of_a_gpu(tiny, monkeypatch):
+    monkeypatch.setattr("cabench.execution.run.pick_device", lambda name: name)
+    for device, draws in (("cpu", None), ("cuda:1", training.DRAWS), ("mps", None)):
+        prepared = prepare(tiny / "tiny.yaml", Options(scale="scale.yaml", device=device))
+        assert {t.spec.train.draws for t in prepared.plan.trials} == {draws}
 
 
 def test_the_environment_forces_kernels_of_a_run(tiny, monkeypatch):

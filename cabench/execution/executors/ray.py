@@ -105,6 +105,7 @@ def _fit(
                 "scratch": str(scratch),
                 "folder": os.getcwd(),
                 "device": device,
+                "gpus": pool.gpus,
                 "driver": os.getpid() if pool.address is None else None,  # of this machine
             },
             tune_config=tune.TuneConfig(
@@ -225,12 +226,14 @@ def _guarded(config: dict[str, Any], work: Callable[[str], None]) -> None:
         text = f"a node can't open the directory {config['folder']} ({error.strerror})"
         tune.report({HALT: f"{text}: results must be on a path that all nodes share"})
         return
-    from cabench.runtime.devices import pick_device
+    from cabench.runtime.devices import limit_memory, pick_device
     from cabench.runtime.threads import one_thread
 
     try:
         with one_thread(), forward_log(lambda text: _send(Logged(text))):
-            work(pick_device(config["device"]))
+            device = pick_device(config["device"])
+            limit_memory(device, config["gpus"])
+            work(device)
     except OSError as error:
         tune.report({HALT: disk_fault(error)})
     except CabenchError as error:
