@@ -17,10 +17,12 @@ from cabench.config.schema import (
     MOST_SEEDS,
     Classes,
     FolderName,
+    Optimiser,
     Part,
     Pixels,
     Positive,
     Rate,
+    Sampler,
 )
 
 
@@ -103,7 +105,7 @@ class BackboneChoice(Part):
 
 
 class Training(Part):
-    """AdamW: linear warm-up, a constant rate, a linear decay to 0. Lengths are in images."""
+    """Optimiser with linear warm-up, a constant rate, a linear decay to 0. Lengths in images."""
 
     images: Positive
     """training images seen, with repetition"""
@@ -111,6 +113,9 @@ class Training(Part):
     """shorter trainings, in images, that every trial is also scored at"""
     batch: Positive
     """images per step"""
+    optimiser: Optimiser = "adamw"
+    """muon: for hidden matrices, with updates of AdamW's size, and AdamW for the rest; its steps
+    are not compiled"""
     lr: Annotated[float, Field(gt=0)]
     """learning rate"""
     warmup: Annotated[int, Field(ge=0)] = 0
@@ -124,7 +129,7 @@ class Training(Part):
     betas: tuple[Rate, Rate] = (0.9, 0.999)
     """AdamW's betas"""
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
-    """AdamW's weight decay"""
+    """decoupled weight decay"""
     clip: Annotated[float, Field(gt=0)] | None = None
     """largest norm of the gradient; no clipping by default"""
     precision: Literal["float32", "bfloat16"] = "float32"
@@ -173,7 +178,7 @@ class Sweep(Part):
 class Sampling(Part):
     """How samples are drawn."""
 
-    sampler: Literal["dpmpp_2m", "unipc", "ddim", "ddpm"] = "dpmpp_2m"
+    sampler: Sampler = "dpmpp_2m"
     """prediction flow takes dpmpp_2m or unipc"""
     steps: Annotated[int, Field(gt=0, le=1000)]
     """sampling steps"""

@@ -30,6 +30,8 @@ Rate = Annotated[float, Field(ge=0, lt=1)]
 ADDED_ID = "A{}"  # id of the claim of the nth arm added on the command line
 Profile = Literal["uniform", "as_published"]
 Embedder = Literal["shared", "normalised", "gain", "raw", "native"]
+Optimiser = Literal["adamw", "muon"]
+Sampler = Literal["dpmpp_2m", "unipc", "ddim", "ddpm"]
 COUNTS = ("macs", "params")  # what a claim by construction may be about
 
 
@@ -57,6 +59,23 @@ class Match(Part):
     """the size that is chosen"""
 
 
+class Recipe(Part):
+    """How training and sampling of an arm differ from the scale's; numbers are factors of its."""
+
+    optimiser: Optimiser | None = None
+    """instead of the scale's: adamw, or muon"""
+    batch: Factor = 1.0
+    """of the images per step; the training has as many images"""
+    lr: Factor = 1.0
+    """of the learning rate"""
+    ema_half_life: Factor = 1.0
+    """of the half-life of the averaged weights"""
+    sampler: Sampler | None = None
+    """instead of the scale's"""
+    steps: Factor = 1.0
+    """of the sampling steps"""
+
+
 class Arm(Part):
     """One row of a study: how the backbone is conditioned."""
 
@@ -74,6 +93,9 @@ class Arm(Part):
     """the study's by default"""
     backbone: dict[str, Any] = {}
     """further options of the backbone, such as {depthwise_at: before}"""
+    recipe: Recipe = Recipe()
+    """how its training and sampling differ from the scale's, such as {batch: 4}; claims about
+    conditioning compare arms of one recipe"""
     grid: dict[str, Annotated[list[Any], Field(min_length=1)]] = {}
     """one arm per combination of these values: {can.rank: [4, 8]} makes ARM-rank-4 and ARM-rank-8;
     a key is METHOD.OPTION, backbone.OPTION, or a key of the arm such as embedder"""

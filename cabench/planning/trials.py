@@ -21,6 +21,7 @@ from cabench.planning import references
 from cabench.planning.combinations import check_arms, check_scale
 from cabench.planning.data import DataRef, choose_data, find_data, on_data
 from cabench.planning.models import ResolvedModel, network_of, resolve_models
+from cabench.planning.recipes import arm_scale
 from cabench.planning.settings import check_settings
 from cabench.planning.specs import can_be_compiled, present, sample_spec, score_spec, train_spec
 from cabench.planning.weights import find_weights
@@ -156,6 +157,10 @@ def plan(
         arms = _run_arms(file, scale, all_arms)
         check_arms(study, {name: model.spec for name, model in models.items()}, arms)
         _check_sizes(arms, models, scale)
+        scales = {
+            name: arm_scale(scale, study.arms[name].recipe, ("arms", name, "recipe"))
+            for name in arms
+        }
         weights = find_weights(scale, {name: models[name].spec for name in arms})
     if isinstance(data.missing, ConfigError):
         data = dataclasses.replace(data, missing=scale_file.document.locate(data.missing))
@@ -172,9 +177,16 @@ def plan(
             scale=scale,
             data=data,
             train=train_spec(
-                study.arms[name], seed, scale, data, specs[name], kernels, compiled[name], weights
+                study.arms[name],
+                seed,
+                scales[name],
+                data,
+                specs[name],
+                kernels,
+                compiled[name],
+                weights,
             ),
-            sample=sample_spec(scale, compiled[name]),
+            sample=sample_spec(scales[name], compiled[name]),
             score=score,
             plugins=plugins,
         )
