@@ -146,14 +146,16 @@ def plan(
     study = file.study
     with located(*documents):
         references.check_study(file.written)
-        references.check_scale(scale_file.scale, file.backbone)
+        backbones = {n: arm.network or file.backbone for n, arm in study.arms.items()}
+        for backbone in dict.fromkeys((file.backbone, *backbones.values())):
+            references.check_scale(scale_file.scale, backbone)
         place = choose_data(study.needs, scale_file.scale)
         scale = on_data(scale_file.scale, place)
         check_settings(scale_file.settings, scale, place, file.backbone)
         check_scale(study, scale)
         data = find_data(study.needs, scale, place, study.resample)
-        network = network_of(study, scale, file.backbone, data)
-        models = resolve_models(study.arms, network, scale.max_params, scale.bottleneck)
+        networks = {n: network_of(study, scale, name, data) for n, name in backbones.items()}
+        models = resolve_models(study.arms, networks, scale.max_params, scale.bottleneck)
         arms = _run_arms(file, scale, all_arms)
         check_arms(study, {name: model.spec for name, model in models.items()}, arms)
         _check_sizes(arms, models, scale)

@@ -30,9 +30,7 @@ def specs(tmp_path, recipe, settings=()):
 
 def test_numbers_are_factors_and_the_rest_is_the_scales(tmp_path):
     base, changed = specs(tmp_path, "batch: 4, lr: 2, ema_half_life: 0.5, steps: 4, sampler: unipc")
-    recipe = base.train.training.model_copy(
-        update={"batch": 64, "lr": 6e-3, "ema_half_life": 1250}
-    )
+    recipe = base.train.training.model_copy(update={"batch": 64, "lr": 6e-3, "ema_half_life": 1250})
     assert changed.train.training == recipe and changed.images == base.images
     assert (changed.sample.sampler, changed.sample.steps) == ("unipc", 48)
     assert changed.sample.n == base.sample.n and changed.train.model == base.train.model
@@ -76,10 +74,11 @@ def test_what_a_recipe_can_not_be_is_one_line(tmp_path, recipe, text):
 
 
 def test_a_sampler_that_can_not_follow_the_process_is_named_at_its_arm(tmp_path):
+    path = tmp_path / "recipes.yaml"
+    path.write_text(STUDY % "sampler: ddpm")
+    scale = read_scale("smoke")  # flow
     with pytest.raises(CabenchError, match=r"recipes.yaml:7: arms.changed.recipe.sampler"):
-        path = tmp_path / "recipes.yaml"
-        path.write_text(STUDY % "sampler: ddpm")
-        plan(read_study(path), read_scale("smoke"), [0])  # flow
+        plan(read_study(path), scale, [0])
 
 
 def test_the_study_of_optimisers_compares_arms_of_one_recipe():
