@@ -16,6 +16,7 @@ from pydantic import (
 from cabench.config.schema import (
     MOST_SEEDS,
     Classes,
+    Factor,
     FolderName,
     Optimiser,
     Part,
@@ -102,6 +103,8 @@ class BackboneChoice(Part):
     """published or small size of the backbone, such as S"""
     patch: Positive
     """side of a patch in pixels (of the latent, where data are latents)"""
+    widening: Factor = 1.0
+    """of the preset's width, to the nearest width that its attention heads allow"""
 
 
 class Training(Part):

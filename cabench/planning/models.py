@@ -61,6 +61,7 @@ class Network:
     text: TextRef | None = None               # encoder of the stream `text`
     vectors: Mapping[str, int] = field(default_factory=dict)  # stream -> how many numbers
     maps: Mapping[str, tuple[int, int, int]] = field(default_factory=dict)  # stream -> C, H, W
+    widening: float = 1.0                     # of the preset's width
     # fmt: on
 
 
@@ -95,6 +96,7 @@ def network_of(study: Study, scale: Scale, backbone: str, data: DataRef) -> Netw
         text=data.text,
         vectors=data.vectors,
         maps=data.maps,
+        widening=choice.widening,
     )
 
 
@@ -187,8 +189,11 @@ def _draft(arm: Arm, where: Where, network: Network, widening: float = 1.0) -> _
     sites = {site for kind, o in methods for site in METHODS.get(kind).sites(o, backbone.sites)}
     profile = arm.profile or network.profile
     sizes = backbone.sizes(network.preset, network.patch)
-    if widening != 1:
-        sizes |= backbone.widened(sizes, widening)
+    if (factor := network.widening * widening) != 1:
+        if not hasattr(backbone, "widened"):
+            text = f"backbone '{network.backbone}' has no other widths"
+            raise ConfigError("scale", ("backbones", network.backbone, "widening"), text)
+        sizes |= backbone.widened(sizes, factor)
     if profile == "uniform":
         sizes |= getattr(backbone, "uniform", lambda sizes: {})(sizes)
     sizes |= _backbone_options(arm, where, network.backbone)
