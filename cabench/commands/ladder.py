@@ -39,8 +39,9 @@ def run_ladder(
 ) -> int:
     """Run the study at each scale, the cheapest first; print and write the ladder.
 
-    With `dry_run`, print what each would do, and how far apart they are. `prediction` is a YAML file with `order`, the arms from best to worst at the top rung. It is
-    recorded before the top rung has a trial, and scored at the end.
+    With `dry_run`, print what each would do, and how far apart they are. `prediction` is a YAML
+    file with `order`, the arms from best to worst at the top rung. It is recorded before the top
+    rung has a trial, and scored at the end.
     """
     if len(rungs) < 2:
         raise CabenchError(f"--rungs: expected two or more scales, got {listed(rungs)}")
