@@ -103,22 +103,16 @@ def lite0(size: int) -> Callable[[Images], Features]:
 
     if size == module.SIZE:
         return module.Lite0(CACHE).features
-    from cabench.metrics.extractors.lite0_network import export
+    from cabench.metrics.extractors.lite0_network import Lite0Network
+    from cabench.metrics.extractors.onnx import export_network
 
     path = CACHE / "judge" / f"bench-lite0-{size}.onnx"
     if not path.exists():
-        export(module.weights_path(), path, size=size, opset=module.OPSET)
+        network = Lite0Network(module.weights_path(), size)
+        export_network(network, path, size, module.OPSET, list(module.WIDTHS))
     extractor = module.Lite0(CACHE, path=path)
-
-    def features(images: Images) -> Features:
-        original = module.resize_matrix
-        module.resize_matrix = lambda n, _=size: original(n, size)
-        try:
-            return extractor.features(images)
-        finally:
-            module.resize_matrix = original
-
-    return features
+    extractor.size = size
+    return extractor.features
 
 
 @cache

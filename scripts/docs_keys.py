@@ -107,7 +107,8 @@ def scales() -> str:
         data, size = scale.data[0], scale.backbones["dit"]
         cells = (
             f"`{data.source}`",
-            f"{size.preset}/{data.patch or size.patch}",
+            f"{size.preset}/{data.patch or size.patch}"
+            + (f", {size.widening:g} x width" if size.widening != 1 else ""),
             f"{scale.training.images:,}",
             str(scale.seeds),
             cell(scale.about),

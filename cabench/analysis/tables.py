@@ -337,6 +337,11 @@ def to_markdown(results: Results) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def markdown_table(title: str, table: TextTable) -> str:
+    """A table below its title, as GitHub Markdown."""
+    return f"## {title}\n\n{_pipe_table(table)}\n"
+
+
 def _bullets(lines: Sequence[str]) -> str:
     return "\n".join(f"- {markdown(line)}" for line in lines)
 

@@ -195,6 +195,35 @@ def verdicts_by_length(results: Results) -> TextTable | None:
     return TextTable(tuple(rows), table, lead="claim") if rows else None
 
 
+def verdicts_by_metric(results: Results) -> TextTable | None:
+    """A row per claim and rival: under each metric the difference, and the claim's verdict by it.
+
+    None where no claim can be tested by any metric.
+    """
+    every = {name: results.verdicts_by(name) for name in results.metrics}
+    rows = [
+        Row(f"{claim_id(verdict)}: {' - '.join(part.sides)}")
+        for verdict in next(iter(every.values()), ())
+        for part in verdict.evidence
+    ]
+    columns: list[Column] = []
+    for name, verdicts in every.items():
+        metric = results.metrics[name]
+        parts = [(verdict, part) for verdict in verdicts for part in verdict.evidence]
+        cells = [Cell(*_difference(part, metric)) for _, part in parts]
+        words = [Cell(verdict.word) for verdict, _ in parts]
+        columns.append(Column(difference_title(metric), tuple(cells), together=2))
+        columns.append(Column(f"verdict by {metric.label.partition('@')[0]}", tuple(words)))
+    return TextTable(tuple(rows), tuple(columns), lead="claim") if rows else None
+
+
+def _difference(part: Evidence, metric: Metric) -> tuple[str, int | None]:
+    if part.difference is None or not part.n:
+        return NONE, None
+    effect = part.difference.scaled(metric.scale)
+    return effect_text(effect, effect_decimals(effect)), part.n
+
+
 def _length_cells(verdict: Verdict, metrics: Sequence[Metric]) -> list[Cell]:
     effects = {m.name: effect for _, m, effect in measured(verdict, {m.name: m for m in metrics})}
     texts = [

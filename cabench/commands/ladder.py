@@ -15,11 +15,12 @@ from cabench.analysis import tables
 from cabench.analysis.figures.ladder import ladder_figure
 from cabench.analysis.formatting import NONE
 from cabench.analysis.summary import Cell, Column, Row, TextTable
+from cabench.commands.dry_run import show_plan
 from cabench.commands.run import show_seeds
 from cabench.config.yaml import Document
 from cabench.cost.macs import meta_macs
 from cabench.errors import CabenchError, listed, unknown
-from cabench.evidence.ladder import Ladder, Rung, agreement
+from cabench.evidence.ladder import FORWARD_PASSES, Ladder, Rung, agreement
 from cabench.evidence.results import Results
 from cabench.evidence.statistics import Estimate
 from cabench.execution.looks import run_until_resolved
@@ -30,12 +31,17 @@ from cabench.runtime.files import finite_or_none, read_json, write_json
 
 @to_the_end()
 def run_ladder(
-    study: Path, rungs: Sequence[str], options: Options, prediction: Path | None = None
+    study: Path,
+    rungs: Sequence[str],
+    options: Options,
+    prediction: Path | None = None,
+    dry_run: bool = False,
 ) -> int:
     """Run the study at each scale, the cheapest first; print and write the ladder.
 
-    `prediction` is a YAML file with `order`, the arms from best to worst at the top rung. It is
-    recorded before the top rung has a trial, and scored at the end.
+    With `dry_run`, print what each would do, and how far apart they are. `prediction` is a YAML
+    file with `order`, the arms from best to worst at the top rung. It is recorded before the top
+    rung has a trial, and scored at the end.
     """
     if len(rungs) < 2:
         raise CabenchError(f"--rungs: expected two or more scales, got {listed(rungs)}")
@@ -44,6 +50,8 @@ def run_ladder(
     if len({each.plan.scale.scale for each in prepared}) < len(rungs):
         raise CabenchError(f"--rungs: expected different scales, got {listed(rungs)}")
     prepared.sort(key=_macs)
+    if dry_run:
+        return show_plans(prepared)
     folder = options.results / f"ladder.{prepared[0].plan.study.study}"
     order = _record_prediction(prediction, prepared[-1], folder)
     runs = [Results.of(_execute(study, each).run) for each in prepared]
@@ -53,6 +61,24 @@ def run_ladder(
     paths = [folder / "ladder.json", *ladder_figure(folder / "ladder.png", ladder)]
     console.print("\nWritten:", *(f"  {path}" for path in paths), sep="\n", soft_wrap=True)
     return 1 if any(not record.complete for run in runs for record in run.records.values()) else 0
+
+
+def show_plans(rungs: Sequence[Prepared]) -> int:
+    """Print the plan of each rung, then the rungs' training MACs; return the exit code."""
+    console = screen()
+    for prepared in rungs:
+        show_plan(prepared)
+        console.print()
+    below = math.nan
+    for prepared in rungs:
+        macs = FORWARD_PASSES * _macs(prepared)
+        text = f"{prepared.plan.scale.scale}: {macs:.3g} training MACs of a trial of "
+        text += prepared.plan.study.baseline
+        if not math.isnan(below):
+            text += f", {macs / below:.2g} times the rung below"
+        console.print(text, soft_wrap=True)
+        below = macs
+    return 0
 
 
 def _macs(prepared: Prepared) -> float:

@@ -99,6 +99,7 @@ def ladder(
     seeds: options.Seeds = None,
     until_resolved: options.UntilResolved = False,
     all_arms: options.AllArms = False,
+    dry_run: options.DryRun = False,
     arm: options.Arms = None,
     plugin: options.Plugins = None,
     backbone: options.Backbone = None,
@@ -129,7 +130,7 @@ def ladder(
         results=results,
         cache=cache,
     )
-    raise typer.Exit(run_ladder(study, rungs.split(","), chosen, prediction))
+    raise typer.Exit(run_ladder(study, rungs.split(","), chosen, prediction, dry_run))
 
 
 def try_(

@@ -17,6 +17,7 @@ import numpy as np
 
 from cabench import metrics
 from cabench.analysis import tables
+from cabench.analysis.verdict_text import verdicts_by_metric
 from cabench.config.scale import Scale
 from cabench.diffusion.checkpoints import load
 from cabench.errors import CabenchError, listed, near, shown
@@ -32,6 +33,11 @@ from cabench.records.store import Store
 from cabench.registry import METRICS
 from cabench.runtime.console import screen
 from cabench.runtime.files import LOG, atomic_path, write_json
+
+BY_METRIC = (
+    "The study's claims by each of these metrics alone, corrected over the claims (Holm); "
+    "the study's verdicts remain those of its own metrics"
+)
 
 
 @dataclass(frozen=True)
@@ -235,8 +241,14 @@ def write_scores(run: Run, chosen: list[str], scored: list[Scored]) -> list[Path
     results = Results(manifest, records)
     tables.show(results, screen())
     tables.to_csv(results, paths[0])
+    text = tables.to_markdown(results)
+    own = manifest.model_copy(update={"claims": run.manifest.claims})
+    if (by_metric := verdicts_by_metric(Results(own, records))) is not None:
+        screen().print(f"\n{BY_METRIC}", soft_wrap=True)
+        tables.show_table(by_metric, screen())
+        text += "\n" + tables.markdown_table(BY_METRIC, by_metric)
     with atomic_path(paths[1]) as part:
-        part.write_text(tables.to_markdown(results), encoding="utf-8")
+        part.write_text(text, encoding="utf-8")
     floor = {name: float(np.mean([one.floor[name] for one in scored])) for name in chosen}
     if paper := _paper_scores(manifest, scored, floor):
         paths.append(add_paper_scores(run.folder, paper))

@@ -16,11 +16,14 @@ from pydantic import (
 from cabench.config.schema import (
     MOST_SEEDS,
     Classes,
+    Factor,
     FolderName,
+    Optimiser,
     Part,
     Pixels,
     Positive,
     Rate,
+    Sampler,
 )
 
 
@@ -100,10 +103,12 @@ class BackboneChoice(Part):
     """published or small size of the backbone, such as S"""
     patch: Positive
     """side of a patch in pixels (of the latent, where data are latents)"""
+    widening: Factor = 1.0
+    """of the preset's width, to the nearest width that its attention heads allow"""
 
 
 class Training(Part):
-    """AdamW: linear warm-up, a constant rate, a linear decay to 0. Lengths are in images."""
+    """Optimiser with linear warm-up, a constant rate, a linear decay to 0. Lengths in images."""
 
     images: Positive
     """training images seen, with repetition"""
@@ -111,6 +116,9 @@ class Training(Part):
     """shorter trainings, in images, that every trial is also scored at"""
     batch: Positive
     """images per step"""
+    optimiser: Optimiser = "adamw"
+    """muon: for hidden matrices, with updates of AdamW's size, and AdamW for the rest; its steps
+    are not compiled"""
     lr: Annotated[float, Field(gt=0)]
     """learning rate"""
     warmup: Annotated[int, Field(ge=0)] = 0
@@ -124,7 +132,7 @@ class Training(Part):
     betas: tuple[Rate, Rate] = (0.9, 0.999)
     """AdamW's betas"""
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
-    """AdamW's weight decay"""
+    """decoupled weight decay"""
     clip: Annotated[float, Field(gt=0)] | None = None
     """largest norm of the gradient; no clipping by default"""
     precision: Literal["float32", "bfloat16"] = "float32"
@@ -173,7 +181,7 @@ class Sweep(Part):
 class Sampling(Part):
     """How samples are drawn."""
 
-    sampler: Literal["dpmpp_2m", "unipc", "ddim", "ddpm"] = "dpmpp_2m"
+    sampler: Sampler = "dpmpp_2m"
     """prediction flow takes dpmpp_2m or unipc"""
     steps: Annotated[int, Field(gt=0, le=1000)]
     """sampling steps"""

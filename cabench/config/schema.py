@@ -30,6 +30,8 @@ Rate = Annotated[float, Field(ge=0, lt=1)]
 ADDED_ID = "A{}"  # id of the claim of the nth arm added on the command line
 Profile = Literal["uniform", "as_published"]
 Embedder = Literal["shared", "normalised", "gain", "raw", "native"]
+Optimiser = Literal["adamw", "muon"]
+Sampler = Literal["dpmpp_2m", "unipc", "ddim", "ddpm"]
 COUNTS = ("macs", "params")  # what a claim by construction may be about
 
 
@@ -49,12 +51,55 @@ class Part(BaseModel):
 
 
 class Match(Part):
-    """Choose one size so that the arm's parameter count is as close as possible to another's."""
+    """Choose a size so that the arm's parameters or MACs are as close as possible to another's."""
 
-    params_of: str
+    params_of: str | None = None
     """the arm whose parameter count is matched"""
-    by: Literal["rank", "ffn_hidden"]
-    """the size that is chosen"""
+    macs_of: str | None = None
+    """the arm whose MACs of a forward pass are matched"""
+    times: Factor = 1.0
+    """macs_of: how many times as many MACs as that arm has"""
+    by: Literal["rank", "ffn_hidden", "width"]
+    """the size that is chosen: params_of by rank or ffn_hidden; macs_of by width, the nearest one
+    and then the inner channels of the FFN"""
+
+    @model_validator(mode="after")
+    def one_count_by_its_sizes(self) -> Match:
+        if (self.params_of is None) is (self.macs_of is None):
+            raise ValueError("expected one of params_of and macs_of")
+        sizes = ("rank", "ffn_hidden") if self.macs_of is None else ("width",)
+        if self.by not in sizes:
+            raise ValueError(f"by: expected {' or '.join(sizes)}, got {self.by}")
+        if self.macs_of is None and self.times != 1:
+            raise ValueError("times: expected with macs_of only")
+        return self
+
+    @property
+    def arm(self) -> str:
+        """The arm that is matched."""
+        return self.params_of or self.macs_of or ""
+
+    @property
+    def key(self) -> str:
+        """The key that names it."""
+        return "params_of" if self.macs_of is None else "macs_of"
+
+
+class Recipe(Part):
+    """How training and sampling of an arm differ from the scale's; numbers are factors of its."""
+
+    optimiser: Optimiser | None = None
+    """instead of the scale's: adamw, or muon"""
+    batch: Factor = 1.0
+    """of the images per step; the training has as many images"""
+    lr: Factor = 1.0
+    """of the learning rate"""
+    ema_half_life: Factor = 1.0
+    """of the half-life of the averaged weights"""
+    sampler: Sampler | None = None
+    """instead of the scale's"""
+    steps: Factor = 1.0
+    """of the sampling steps"""
 
 
 class Arm(Part):
@@ -67,13 +112,18 @@ class Arm(Part):
     gate: Literal["static"] | None = None
     """static: a learned gate on each residual branch"""
     match: Match | None = None
-    """choose a size so that this arm has another arm's parameter count"""
+    """choose a size so that this arm has another arm's parameter count or MACs"""
+    network: str | None = None
+    """another backbone than the run's, at the size that the scale has for it"""
     profile: Profile | None = None
     """the study's by default"""
     embedder: Embedder | None = None
     """the study's by default"""
     backbone: dict[str, Any] = {}
     """further options of the backbone, such as {depthwise_at: before}"""
+    recipe: Recipe = Recipe()
+    """how its training and sampling differ from the scale's, such as {batch: 4}; claims about
+    conditioning compare arms of one recipe"""
     grid: dict[str, Annotated[list[Any], Field(min_length=1)]] = {}
     """one arm per combination of these values: {can.rank: [4, 8]} makes ARM-rank-4 and ARM-rank-8;
     a key is METHOD.OPTION, backbone.OPTION, or a key of the arm such as embedder"""

@@ -227,7 +227,7 @@ def matches(arms: Mapping[str, Arm]) -> Iterator[tuple[Where, str]]:
     """Every place of an arm that names the arm whose size it is matched to, and the name."""
     for name, arm in arms.items():
         if arm.match is not None:
-            yield ("arms", name, "match", "params_of"), arm.match.params_of
+            yield ("arms", name, "match", arm.match.key), arm.match.arm
 
 
 def sides(claim: Claim) -> list[tuple[str, str]]:
@@ -279,7 +279,7 @@ def check_arms(arms: Mapping[str, Arm], baseline: str, backbones: Sequence[str])
         return ConfigError("study", ("arms", *where), text)
 
     needed = {"baseline": baseline}
-    needed |= {name: arm.match.params_of for name, arm in arms.items() if arm.match is not None}
+    needed |= {name: arm.match.arm for name, arm in arms.items() if arm.match is not None}
     for user, name in needed.items():
         if name in arms and arms[name].on is not None:
             raise wrong((name, "on"), f"'{user}' needs this arm on every backbone")
@@ -290,8 +290,8 @@ def check_arms(arms: Mapping[str, Arm], baseline: str, backbones: Sequence[str])
                 raise wrong((name, "on", i), text)
         if arm.match is None:
             continue
-        other = arm.match.params_of
-        _check_named(other, arms, ("arms", name, "match", "params_of"))
+        other = arm.match.arm
+        _check_named(other, arms, ("arms", name, "match", arm.match.key))
         if arms[other].match is not None:
             raise wrong((name, "match"), f"'{other}' is itself a matched arm")
 

@@ -194,6 +194,11 @@ def meta_macs(spec: ModelSpec) -> MacCount:
     return _split(_meta_total, spec)
 
 
+def total_macs(spec: ModelSpec) -> int:
+    """The total of `meta_macs` alone."""
+    return _meta_total(spec)
+
+
 def _fvcore_total(spec: ModelSpec) -> int:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch.jit is deprecated; fvcore is built on it

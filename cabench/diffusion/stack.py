@@ -12,6 +12,7 @@ from torch import Tensor
 from cabench.diffusion.batches import Batch
 from cabench.diffusion.compiled import FlatLayout, gradient
 from cabench.diffusion.training import TrainingRun
+from cabench.errors import CabenchError
 
 EPSILON = 1e-8  # of AdamW, torch's default
 
@@ -27,6 +28,10 @@ class Stack:
         self.runs, self.trainers = runs, [run.trainer for run in runs]
         trainer = self.trainers[0]
         self.recipe = trainer.recipe
+        if self.recipe.optimiser is not None:
+            raise CabenchError(
+                f"compiled steps are AdamW's, not those of '{self.recipe.optimiser}'"
+            )
         self.layout = FlatLayout(trainer.model, len(runs))
         self.vectors = tuple(torch.zeros(self.layout.size) for _ in range(4))
         self.values, self.averages, self.first, self.second = self.vectors
@@ -44,14 +49,15 @@ class Stack:
         stacked = zip(*(self.layout.parameters(vector) for vector in self.vectors), strict=True)
         own = zip(trainer.model.parameters(), trainer.ema.parameters(), strict=True)
         for (current, average), of_all in zip(own, stacked, strict=True):
-            state = trainer.optimiser.state.get(current, {})
+            (optimiser,) = trainer.optimisers  # AdamW
+            state = optimiser.state.get(current, {})
             old = (current, average, state.get("exp_avg"), state.get("exp_avg_sq"))
             views = [parameter[index] for parameter in of_all]
             for view, value in zip(views, old, strict=True):
                 if value is not None:
                     view.copy_(value)
             current.data, average.data = views[:2]
-            trainer.optimiser.state[current] = {
+            optimiser.state[current] = {
                 "step": self.steps, "exp_avg": views[2], "exp_avg_sq": views[3],
             }  # fmt: skip
 

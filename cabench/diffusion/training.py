@@ -17,6 +17,7 @@ from cabench.diffusion.batches import Batch, Data, Order
 from cabench.diffusion.checkpoints import load, load_prefixed, prefixed, save, snapshot_path
 from cabench.diffusion.initial import adopt
 from cabench.diffusion.losses import denoising_loss
+from cabench.diffusion.optimisers import build_optimisers
 from cabench.diffusion.passes import Gradients, Passes, recompute_blocks
 from cabench.diffusion.process import Process
 from cabench.diffusion.ranks import ALONE, Ranks
@@ -38,6 +39,7 @@ from cabench.runtime.rng import generator
 RECIPE = 3  # raise it whenever the same spec would train to other weights
 DRAWS = 1  # raise it whenever a GPU would draw otherwise, or run other forms of layers
 STATE = "state.safetensors"
+MOMENTS = ("step", "exp_avg", "exp_avg_sq", "momentum_buffer")  # of AdamW, and of Muon
 CURVE = (1000, 10)  # report images and bins of the held-out loss in the curve
 
 Progress = Callable[[int, float], None]  # images seen, last loss
@@ -73,13 +75,7 @@ class Trainer:
             adopt(self.model, weights)
         self.model.to(device)
         self.seen = 0
-        self.optimiser = torch.optim.AdamW(
-            self.model.parameters(),
-            lr=self.recipe.lr,
-            betas=self.recipe.betas,
-            weight_decay=self.recipe.weight_decay,
-            fused=True,
-        )
+        self.optimisers = build_optimisers(self.model, self.recipe)
         self.ema = copy.deepcopy(self.model).requires_grad_(False)
         # Listed once: torch's AveragedModel walks through all modules at each step, which takes
         # longer at nano than the averaging
@@ -127,13 +123,15 @@ class Trainer:
     def step(self, data: Data, order: Order) -> Tensor:
         """One update; returns the loss of the batch, or this rank's share of it."""
         recipe, batch = self.recipe, self.draw(data, order)
-        for group in self.optimiser.param_groups:
-            group["lr"] = self.rate
+        for optimiser in self.optimisers:
+            for group in optimiser.param_groups:
+                group["lr"] = self.rate
         error = self.gradients(batch, autocast(self.device, recipe.precision))
         if recipe.clip is not None:
             nn.utils.clip_grad_norm_(self.model.parameters(), recipe.clip)
-        self.optimiser.step()
-        self.optimiser.zero_grad()
+        for optimiser in self.optimisers:
+            optimiser.step()
+            optimiser.zero_grad()
         self.seen += recipe.batch
         self.average()
         return error
@@ -161,22 +159,26 @@ class Trainer:
         return 1 - ema_decay(self.recipe.batch, self.recipe.ema_half_life, self.seen)
 
     def state(self) -> dict[str, Tensor]:
-        """Everything that a resumed run needs: network, average, moments of the optimiser."""
+        """Everything that a resumed run needs: network, average, moments of the optimisers."""
         tensors = prefixed("model.", self.model) | prefixed("ema.", self.ema)
         for name, p in self.model.named_parameters():
-            moments = self.optimiser.state.get(p, {})
-            # Copies: in a stack all parameters share one count of steps
-            tensors |= {f"{key}.{name}": value.clone() for key, value in moments.items()}
+            for optimiser in self.optimisers:
+                moments = optimiser.state.get(p, {})
+                # Copies: in a stack all parameters share one count of steps
+                tensors |= {f"{key}.{name}": value.clone() for key, value in moments.items()}
         return tensors
 
     def restore(self, tensors: Mapping[str, Tensor], seen: int) -> None:
         self.seen = seen
         load_prefixed("model.", self.model, tensors)
         load_prefixed("ema.", self.ema, tensors)
-        for name, p in self.model.named_parameters():
-            keys = [k for k in ("step", "exp_avg", "exp_avg_sq") if f"{k}.{name}" in tensors]
-            if keys:  # a parameter that the network does not use has no moments
-                self.optimiser.state[p] = {k: tensors[f"{k}.{name}"].to(self.device) for k in keys}
+        names = {p: name for name, p in self.model.named_parameters()}
+        for optimiser in self.optimisers:
+            for p in (p for group in optimiser.param_groups for p in group["params"]):
+                keys = [key for key in MOMENTS if f"{key}.{names[p]}" in tensors]
+                if keys:  # a parameter that the network does not use has no moments
+                    moments = {key: tensors[f"{key}.{names[p]}"].to(self.device) for key in keys}
+                    optimiser.state[p] = moments
 
 
 def autocast(device: str, precision: str) -> torch.autocast:

@@ -12,7 +12,7 @@ from cabench.evidence import frame
 from cabench.evidence.arms import ArmResult, compare_arms
 from cabench.evidence.frame import ArmCost, Progress
 from cabench.evidence.metric import Metric, primary_metric, study_metrics
-from cabench.evidence.verdicts import Verdict, judge, on_twins
+from cabench.evidence.verdicts import Verdict, judge, on_metric, on_twins
 from cabench.records.paper_scores import PaperScore, read_paper_scores
 from cabench.records.runs import Run
 from cabench.records.schema import Manifest, Protocol, Record
@@ -161,3 +161,7 @@ class Results:
         """The verdicts under metrics on other features, by claim, where those are measured."""
         verdicts = judge(on_twins(self.manifest), self.frame, self.costs)
         return {verdict.claim.id: verdict for verdict in verdicts}
+
+    def verdicts_by(self, metric: str) -> tuple[Verdict, ...]:
+        """The verdicts if the claims were about this metric alone, corrected over each other."""
+        return judge(on_metric(self.manifest, metric), self.frame, self.costs)

@@ -142,6 +142,20 @@ def on_twins(manifest: Manifest) -> Manifest:
     return manifest.model_copy(update={"claims": tuple(claims)})
 
 
+def on_metric(manifest: Manifest, name: str) -> Manifest:
+    """The manifest with its claims about one metric alone, whatever they are about.
+
+    Margins are stated for a claim's own metrics, so claims that need them are left out, and so are
+    counts.
+    """
+    claims = [
+        claim.model_copy(update={"metric": (name,)})
+        for claim in manifest.claims
+        if claim.test in RULES and claim.test not in NEED_MARGINS
+    ]
+    return manifest.model_copy(update={"claims": tuple(claims), "margins": {}})
+
+
 # ---- tests of paired differences ----------------------------------------------------------------
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from cabench.config.scale import Scale
 from cabench.diffusion import compiled
@@ -21,11 +21,20 @@ def uncompiled(planned: Plan, trials: Sequence[Trial], device: str = "cpu") -> l
     """A line for each section of the scale that asks for compilation that is not possible here."""
     lines = []
     for section, is_compiled in IS_COMPILED.items():
-        arms = list(dict.fromkeys(t.arm for t in trials if not is_compiled(t.spec)))
-        if arms and getattr(planned.scale, section).compile:
-            every = len(arms) == len({trial.arm for trial in trials})
+        if not getattr(planned.scale, section).compile:
+            continue
+        muon = _arms(t for t in trials if section == "training" and t.spec.train.training.optimiser)
+        if muon:
+            lines.append(f"training of {listed(muon)} is not compiled: its optimiser is Muon")
+        rest = [t for t in trials if t.arm not in muon]
+        if arms := _arms(t for t in rest if not is_compiled(t.spec)):
+            every = len(arms) == len({trial.arm for trial in rest})
             lines.append(_line(section, arms, every, planned.scale, device))
     return lines
+
+
+def _arms(trials: Iterable[Trial]) -> list[str]:
+    return list(dict.fromkeys(trial.arm for trial in trials))
 
 
 def _line(section: str, arms: list[str], every: bool, scale: Scale, device: str) -> str:

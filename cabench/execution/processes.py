@@ -31,7 +31,7 @@ def check(planned: Plan, device: str, cluster: bool = False) -> None:
     How many GPUs a `cluster` has is not known here.
     """
     count = of_trial(planned.scale, device)
-    batch = planned.scale.training.batch
+    batch = min((t.spec.train.training.batch for t in planned.trials), default=count)
     with located(*planned.documents):
         if count > batch:
             text = f"expected at least one image per process, {count}, got {batch}"

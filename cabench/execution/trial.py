@@ -286,7 +286,8 @@ def _training(spec: TrialSpec, tuned: bool) -> str:
     rate = "at a rate searched for each arm" if tuned else format(recipe.lr, "g")
     decay = "" if recipe.decay is None else f" with decay over {recipe.decay.over:,} images"
     return (
-        f"{diffusion.prediction} prediction, {diffusion.schedule} schedule, AdamW {rate}{decay}, "
+        f"{diffusion.prediction} prediction, {diffusion.schedule} schedule, "
+        f"{recipe.optimiser_title} {rate}{decay}, "
         f"batch {recipe.batch}"
     )
 

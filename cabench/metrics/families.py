@@ -148,6 +148,8 @@ METRICS_BY_NAME = {
     "precision_lite0": Precision(LITE0),
     "recall_lite0": Recall(LITE0),
     "isc_lite0": InceptionScoreLite0(LITE0),
+    "kid_mobilenetv2": Kid("mobilenetv2"),
+    "kid_levels_mobilenetv2": Kid("mobilenetv2-levels"),
     "fid_inception": Fid(INCEPTION, twin="fid_dinov2_b14"),
     "kid_inception": Kid(INCEPTION, twin="kid_dinov2_b14"),
     "precision_inception": Precision(INCEPTION),

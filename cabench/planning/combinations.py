@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from typing import NamedTuple
 
 from cabench.config.scale import Sampling, Scale
 from cabench.config.schema import Study
@@ -20,12 +21,26 @@ def check_scale(study: Study, scale: Scale) -> None:
         raise ConfigError("study", ("primary",), text)
     _check_lengths(scale)
     _check_guidance(scale)
+    if (fault := sampling_fault(scale)) is not None:
+        raise ConfigError("scale", ("sampling", fault.key), fault.reason)
+
+
+class SamplingFault(NamedTuple):
+    """What is wrong with a scale's sampling."""
+
+    key: str  # sampler or steps
+    reason: str
+
+
+def sampling_fault(scale: Scale) -> SamplingFault | None:
+    """A sampler that cannot follow the process, or has no grid of so many steps; else None."""
     process = Process(scale.diffusion.prediction, scale.diffusion.schedule)
     sampler, steps = scale.sampling.sampler, scale.sampling.steps
     if (reason := sampling.misfit(process, sampler)) is not None:
-        raise ConfigError("scale", ("sampling", "sampler"), reason)
+        return SamplingFault("sampler", reason)
     if (reason := sampling.no_grid(process, sampler, steps)) is not None:
-        raise ConfigError("scale", ("sampling", "steps"), reason)
+        return SamplingFault("steps", reason)
+    return None
 
 
 def _check_lengths(scale: Scale) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ from pydantic import ValidationError, create_model
 
 from cabench.config.scale import Scale
 from cabench.config.schema import Arm, Embedder, Match, Profile, Study
-from cabench.cost.macs import count_parameters
+from cabench.cost.macs import count_parameters, total_macs
 from cabench.errors import (
     CabenchError,
     ConfigError,
@@ -37,7 +38,9 @@ from cabench.runtime.files import content_key
 from cabench.runtime.validation import first_fault, validate
 from cabench.text import STREAM
 
-MATCH_TOLERANCE = 0.03  # relative difference of parameter counts
+MATCH_TOLERANCE = 0.03  # relative difference of parameters or MACs
+WIDENINGS = 3  # steps towards the width that has the MACs
+FFN_SIZES = ("ffn_hidden", "ffn_ratio")  # a backbone has one of them
 
 Methods = list[tuple[str, MethodOptions]]  # name and validated options
 
@@ -58,6 +61,7 @@ class Network:
     text: TextRef | None = None               # encoder of the stream `text`
     vectors: Mapping[str, int] = field(default_factory=dict)  # stream -> how many numbers
     maps: Mapping[str, tuple[int, int, int]] = field(default_factory=dict)  # stream -> C, H, W
+    widening: float = 1.0                     # of the preset's width
     # fmt: on
 
 
@@ -92,12 +96,13 @@ def network_of(study: Study, scale: Scale, backbone: str, data: DataRef) -> Netw
         text=data.text,
         vectors=data.vectors,
         maps=data.maps,
+        widening=choice.widening,
     )
 
 
 def resolve_models(
     arms: Mapping[str, Arm],
-    network: Network,
+    network: Network | Mapping[str, Network],  # of all arms, or of each
     max_params: int | None = None,
     bottleneck: int | None = None,
 ) -> dict[str, ResolvedModel]:
@@ -106,13 +111,18 @@ def resolve_models(
     Arms with more than `max_params` parameters get generators of rank `bottleneck`, if given.
     Raises a ConfigError about the study where a method does not exist, clashes or does not fit.
     """
+    networks = dict.fromkeys(arms, network) if isinstance(network, Network) else network
     models: dict[str, ResolvedModel] = {}
     for name in sorted(arms, key=lambda name: arms[name].match is not None):  # targets first
         arm, where = arms[name], ("arms", name)
         with _failures_at(where):
-            draft = _draft(arm, where, network)
+            if arm.match is not None and arm.match.macs_of is not None:
+                target = total_macs(models[arm.match.macs_of].spec) * arm.match.times
+                models[name] = _at_macs(arm, where, networks[name], target)
+                continue
+            draft = _draft(arm, where, networks[name])
             if arm.match is not None:
-                target = models[arm.match.params_of].parameters.total
+                target = models[arm.match.arm].parameters.total
                 models[name] = _matched(draft, arm.match, target)
                 continue
             models[name] = _resolved(draft)
@@ -172,13 +182,18 @@ class _Draft:
         return dataclasses.replace(self, methods=methods) if any(changed) else None
 
 
-def _draft(arm: Arm, where: Where, network: Network) -> _Draft:
+def _draft(arm: Arm, where: Where, network: Network, widening: float = 1.0) -> _Draft:
     backbone = BACKBONES.get(network.backbone)
     methods = arm_methods(arm, where, network)
     _check_fit(arm, where, methods, network.backbone)
     sites = {site for kind, o in methods for site in METHODS.get(kind).sites(o, backbone.sites)}
     profile = arm.profile or network.profile
     sizes = backbone.sizes(network.preset, network.patch)
+    if (factor := network.widening * widening) != 1:
+        if not hasattr(backbone, "widened"):
+            text = f"backbone '{network.backbone}' has no other widths"
+            raise ConfigError("scale", ("backbones", network.backbone, "widening"), text)
+        sizes |= backbone.widened(sizes, factor)
     if profile == "uniform":
         sizes |= getattr(backbone, "uniform", lambda sizes: {})(sizes)
     sizes |= _backbone_options(arm, where, network.backbone)
@@ -253,6 +268,39 @@ def _matched(draft: _Draft, match: Match, target: int) -> ResolvedModel:
         text = f"cannot reach {target:,} parameters; the closest size has {total:,}"
         raise ConfigError("study", (*draft.where, "match"), text)
     return model
+
+
+def _at_macs(arm: Arm, where: Where, network: Network, target: float) -> ResolvedModel:
+    """The model of the width with the nearest MACs, then with an FFN that reaches `target`.
+
+    MACs are nearly quadratic in the width, and linear in the channels of the FFN.
+    """
+    if not hasattr(BACKBONES.get(network.backbone), "widened"):
+        text = f"backbone '{network.backbone}' has no widths to choose from"
+        raise ConfigError("study", (*where, "match", "by"), text)
+
+    widening = 1.0
+    for _ in range(WIDENINGS):
+        draft = _draft(arm, where, network, widening)
+        widening *= math.sqrt(target / total_macs(draft.spec))
+    draft = _draft(arm, where, network, widening)
+    size = next(name for name in FFN_SIZES if name in draft.backbone)
+    start = draft.backbone[size]
+
+    def at(value: float) -> _Draft:
+        rounded = round(value) if size == "ffn_hidden" else round(value, 4)
+        return dataclasses.replace(draft, backbone=draft.backbone | {size: rounded})
+
+    one, two = (total_macs(at(value).spec) for value in (start, 2 * start))
+    channels = start * (1 + (target - one) / (two - one))
+    if channels < start / 4:
+        text = f"cannot reach {target:,.0f} MACs: a narrow model has {one:,}"
+        raise ConfigError("study", (*where, "match"), text)
+    model = at(channels)
+    if abs((total := total_macs(model.spec)) / target - 1) > MATCH_TOLERANCE:
+        text = f"cannot reach {target:,.0f} MACs; the closest size has {total:,}"
+        raise ConfigError("study", (*where, "match"), text)
+    return _resolved(model)
 
 
 # ---- methods ------------------------------------------------------------------------------------

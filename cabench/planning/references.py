@@ -18,6 +18,10 @@ def check_study(study: Study) -> None:
     _check_known("study", ("primary",), "metric", study.primary, metrics.names())
     for i, name in enumerate(study.backbones):
         _check_known("study", ("backbones", i), "backbone", name, BACKBONES.names())
+    for name, arm in study.arms.items():
+        if arm.network is not None:
+            where = ("arms", name, "network")
+            _check_known("study", where, "backbone", arm.network, BACKBONES.names())
     for name in study.margins:
         _check_known("study", ("margins", name), "metric", name, metrics.names())
     for i, claim in enumerate(study.claims):

@@ -48,6 +48,8 @@ def train_spec(
 ) -> TrainSpec:
     """What decides the bits of an arm's training with this seed."""
     recipe = scale.training.model_dump(exclude=NOT_IN_RECIPE)
+    if recipe["optimiser"] == "adamw":  # keys of older records have none
+        del recipe["optimiser"]
     if scale.training.decay:
         end = scale.training.images
         recipe["decay"] = DecaySpec(end=end, over=max(1, round(end * scale.training.decay)))
@@ -80,7 +82,9 @@ def train_spec(
 
 
 def _compiles_steps(scale: Scale) -> bool:
-    return scale.training.compile and scale.training.precision == "float32"
+    """Whether its training steps are of the kind that is compiled."""
+    training = scale.training
+    return training.compile and training.precision == "float32" and training.optimiser == "adamw"
 
 
 def can_be_compiled(model: ModelSpec, kernels: dict[str, str] | None) -> bool:

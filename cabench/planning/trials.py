@@ -21,6 +21,7 @@ from cabench.planning import references
 from cabench.planning.combinations import check_arms, check_scale
 from cabench.planning.data import DataRef, choose_data, find_data, on_data
 from cabench.planning.models import ResolvedModel, network_of, resolve_models
+from cabench.planning.recipes import arm_scale
 from cabench.planning.settings import check_settings
 from cabench.planning.specs import can_be_compiled, present, sample_spec, score_spec, train_spec
 from cabench.planning.weights import find_weights
@@ -147,17 +148,23 @@ def plan(
     study = file.study
     with located(*documents):
         references.check_study(file.written)
-        references.check_scale(scale_file.scale, file.backbone)
+        backbones = {n: arm.network or file.backbone for n, arm in study.arms.items()}
+        for backbone in dict.fromkeys((file.backbone, *backbones.values())):
+            references.check_scale(scale_file.scale, backbone)
         place = choose_data(study.needs, scale_file.scale)
         scale = on_data(scale_file.scale, place)
         check_settings(scale_file.settings, scale, place, file.backbone)
         check_scale(study, scale)
         data = find_data(study.needs, scale, place, study.resample)
-        network = network_of(study, scale, file.backbone, data)
-        models = resolve_models(study.arms, network, scale.max_params, scale.bottleneck)
+        networks = {n: network_of(study, scale, name, data) for n, name in backbones.items()}
+        models = resolve_models(study.arms, networks, scale.max_params, scale.bottleneck)
         arms = _run_arms(file, scale, all_arms)
         check_arms(study, {name: model.spec for name, model in models.items()}, arms)
         _check_sizes(arms, models, scale)
+        scales = {
+            name: arm_scale(scale, study.arms[name].recipe, ("arms", name, "recipe"))
+            for name in arms
+        }
         weights = find_weights(scale, {name: models[name].spec for name in arms})
     if isinstance(data.missing, ConfigError):
         data = dataclasses.replace(data, missing=scale_file.document.locate(data.missing))
@@ -176,7 +183,7 @@ def plan(
             train=train_spec(
                 study.arms[name],
                 seed,
-                scale,
+                scales[name],
                 data,
                 specs[name],
                 kernels,
@@ -184,7 +191,7 @@ def plan(
                 weights,
                 on_gpu,
             ),
-            sample=sample_spec(scale, compiled[name]),
+            sample=sample_spec(scales[name], compiled[name]),
             score=score,
             plugins=plugins,
         )

@@ -172,6 +172,11 @@ class RecipeSpec(Frozen):
     clip: float | None  # norm of the gradient
     precision: str
     decay: DecaySpec | None = None  # unset: the rate stays constant
+    optimiser: Literal["muon"] | None = None  # unset: AdamW
+
+    @property
+    def optimiser_title(self) -> str:
+        return "AdamW" if self.optimiser is None else "Muon for hidden matrices, AdamW for the rest"
 
 
 class DiffusionSpec(Frozen):

@@ -48,7 +48,7 @@ def _rows(spec: TrialSpec, measured: Protocol | None, results: Results) -> list[
         ("VAE", _vae(train.data, measured)),
         ("Backbone", _backbone(train, measured)),
         ("Condition", _condition(train.model.embedder, train.text)),
-        ("Training", _joined(_images_seen(spec), "AdamW", _recipe(train.training))),
+        ("Training", _joined(_images_seen(spec), *_recipe(train.training))),
         ("Diffusion", listed(train.diffusion.dump())),
         ("Sampling", _sampling(spec, results)),
     ]
@@ -121,11 +121,11 @@ def _normalisation(embedder: EmbedderSpec) -> str:
     return f"each RMS-normalised, times a learned gain that starts at {starts}"
 
 
-def _recipe(recipe: RecipeSpec) -> str:
-    text = listed(recipe.dump(), skip=("decay",))
+def _recipe(recipe: RecipeSpec) -> tuple[str, str]:
+    title, text = recipe.optimiser_title, listed(recipe.dump(), skip=("decay", "optimiser"))
     if recipe.decay is None:
-        return text
-    return f"{text}; the rate falls linearly to 0 over the last {recipe.decay.over:,} images"
+        return title, text
+    return title, f"{text}; the rate falls linearly to 0 over the last {recipe.decay.over:,} images"
 
 
 def _images_seen(spec: TrialSpec) -> str:

@@ -93,7 +93,7 @@ def test_the_rate_falls_linearly_to_zero(digits):
     data, rates = Data(digits.split("generator-train"), ("label",)), []
     for _ in range(8):
         trainer.step(data, Order(len(data), 32, 0))
-        rates.append(trainer.optimiser.param_groups[0]["lr"] / trainer.recipe.lr)
+        rates.append(trainer.optimisers[0].param_groups[0]["lr"] / trainer.recipe.lr)
     assert rates == pytest.approx([0.5, 1, 1, 1, 1, 0.75, 0.5, 0.25])
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 
 import torch
@@ -36,30 +35,3 @@ class Lite0Network(nn.Module):
                 stage = x.mean((2, 3))  # (B, 112)
         x = act(net._bn1(net._conv_head(x)))  # (B, 1280, size / 32, size / 32)
         return stage, x.mean((2, 3))
-
-
-def export(weights: Path, path: Path, size: int, opset: int) -> None:
-    """Writes the network to `path`, with free batch, channels and image size."""
-    example = (
-        torch.zeros(2, 1, 16, 16, dtype=torch.uint8),
-        torch.zeros(size, 16),
-        torch.zeros(16, size),
-    )
-    with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")  # dynamo=False is deprecated, but dynamo needs onnxscript
-        torch.onnx.export(
-            Lite0Network(weights, size),
-            example,
-            str(path),
-            dynamo=False,
-            opset_version=opset,
-            input_names=["images", "rows", "columns"],
-            output_names=["f112", "f1280"],
-            dynamic_axes={
-                "images": {0: "batch", 1: "channels", 2: "height", 3: "width"},
-                "rows": {1: "height"},
-                "columns": {0: "width"},
-                "f112": {0: "batch"},
-                "f1280": {0: "batch"},
-            },
-        )

@@ -176,7 +176,7 @@ class CaT(nn.Module):
         depths: list[int],  # blocks of each stage; all but the last exist twice: down and up
         head_width: int,  # channels of a head of the attention
         patch: int,  # pixels a side of a patch
-        ffn_ratio: int = 4,  # inner channels of MBConv / width
+        ffn_ratio: float = 4,  # inner channels of MBConv / width
         depthwise: bool = True,  # MBConv always has its own
         norm_affine: bool = True,  # learned affine in the norms (no modulator there)
         static_gate: bool = False,  # a learned, zero-initialised gate on each residual branch
@@ -190,7 +190,7 @@ class CaT(nn.Module):
         pairs = list(zip(widths[:-1], widths[1:], grids[:-1], grids[1:], strict=True))
 
         def stage(i: int) -> Stage:
-            hidden = ffn_ratio * widths[i]
+            hidden = round(ffn_ratio * widths[i])
             return Stage(
                 Block(widths[i], grids[i], head_width, hidden, norm_affine, static_gate)
                 for _ in range(depths[i])
@@ -210,6 +210,14 @@ class CaT(nn.Module):
     def sizes(cls, preset: str, patch: int) -> dict[str, Any]:
         """All size arguments of a preset at a patch size."""
         return {**cls.presets[preset], "patch": patch, "ffn_ratio": 4}
+
+    @staticmethod
+    def widened(sizes: dict[str, Any], factor: float) -> dict[str, Any]:
+        """The sizes that change where the widths are about `factor` times as large."""
+        head = sizes["head_width"]
+        step = max(1, head // 2)  # attention has as many whole heads as fit
+        widths = [round(width * factor / step) * step for width in sizes["widths"]]
+        return {"widths": [max(head, width) for width in widths]}
 
     @staticmethod
     def condition_width(sizes: dict[str, Any]) -> int:

@@ -5,6 +5,7 @@ The conditioning is not part of it: it comes in through `cond` (see models/sites
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -176,6 +177,13 @@ class DiT(nn.Module):
         """All size arguments of a preset at a patch size."""
         sizes = cls.presets[preset]
         return {**sizes, "patch": patch, "ffn_hidden": 4 * sizes["width"]}
+
+    @staticmethod
+    def widened(sizes: dict[str, Any], factor: float) -> dict[str, Any]:
+        """The sizes that change where the width is about `factor` times as large."""
+        step = math.lcm(sizes["heads"], 4)  # positions are two pairs of sine and cosine
+        width = max(1, round(sizes["width"] * factor / step)) * step
+        return {"width": width, "ffn_hidden": 4 * width}
 
     @staticmethod
     def condition_width(sizes: dict[str, Any]) -> int:

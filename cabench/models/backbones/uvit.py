@@ -208,6 +208,13 @@ class UViT(nn.Module):
         return {"spread": round(SPREAD * math.sqrt(SMALLEST / sizes["width"]), 6)}
 
     @staticmethod
+    def widened(sizes: dict[str, Any], factor: float) -> dict[str, Any]:
+        """The sizes that change where the width is about `factor` times as large."""
+        step = math.lcm(sizes["heads"], 4)
+        width = max(1, round(sizes["width"] * factor / step)) * step
+        return {"width": width, "ffn_hidden": 4 * width}
+
+    @staticmethod
     def condition_width(sizes: dict[str, Any]) -> int:
         """Channels of the condition embedding."""
         return sizes["width"]

@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from cabench.errors import CabenchError
 from cabench.metrics import Lite0, lite0_fingerprint
 from cabench.metrics.extractors import lite0 as module
-from cabench.metrics.extractors.lite0 import Lite0Levels, resize_matrix, weights_path
+from cabench.metrics.extractors.lite0 import Lite0Levels, weights_path
+from cabench.metrics.extractors.onnx import resize_matrix
 
 
 def smooth_images(n, channels=3, height=20, width=28):
