@@ -88,7 +88,6 @@ def trainer_of(
     """The trainer of a trial with this model, on random images."""
     train = TrainSpec(
         recipe=RECIPE,
-        **({"draws": DRAWS} if device.startswith("cuda") else {}),
         model=spec,
         data=DataSpec(source="random", fingerprint=None, flip=False),
         training=RecipeSpec(
@@ -106,6 +105,8 @@ def trainer_of(
         seed=0,
         init_salt="",
     )
+    if device.startswith("cuda"):
+        train = train.model_copy(update={"draws": DRAWS})
     g, embedder = np.random.default_rng(0), spec.embedder
     texts, tokens = embedder.text or {}, spec.text_tokens or TEXT_TOKENS
     shape = (4 * batch, *spec.backbone.shape)
