@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, get_type_hints
+from typing import Any
 
 import torch
-from pydantic import ValidationError, create_model
 
 from cabench.config.scale import Scale
 from cabench.config.schema import Arm, Embedder, Match, Profile, Study
@@ -21,28 +20,27 @@ from cabench.errors import (
     Where,
     cut,
     describe,
-    listed,
-    near,
-    shown,
-    unknown,
 )
 from cabench.models import embedding as condition
-from cabench.models.conditioning.base import MethodOptions
 from cabench.models.embedding import embedder_options
 from cabench.models.model import attach, build_backbone
 from cabench.planning.data import DataRef, TextRef
+from cabench.planning.methods import (
+    Methods,
+    arm_methods,
+    backbone_options,
+    check_fit,
+    replaces_affine,
+)
 from cabench.records.schema import Params
 from cabench.records.spec import ModelSpec
 from cabench.registry import BACKBONES, METHODS, versioned
 from cabench.runtime.files import content_key
-from cabench.runtime.validation import first_fault, validate
 from cabench.text import STREAM
 
 MATCH_TOLERANCE = 0.03  # relative difference of parameters or MACs
 WIDENINGS = 3  # steps towards the width that has the MACs
 FFN_SIZES = ("ffn_hidden", "ffn_ratio")  # a backbone has one of them
-
-Methods = list[tuple[str, MethodOptions]]  # name and validated options
 
 
 @dataclass(frozen=True)
@@ -185,7 +183,7 @@ class _Draft:
 def _draft(arm: Arm, where: Where, network: Network, widening: float = 1.0) -> _Draft:
     backbone = BACKBONES.get(network.backbone)
     methods = arm_methods(arm, where, network)
-    _check_fit(arm, where, methods, network.backbone)
+    check_fit(arm, where, methods, network.backbone)
     sites = {site for kind, o in methods for site in METHODS.get(kind).sites(o, backbone.sites)}
     profile = arm.profile or network.profile
     sizes = backbone.sizes(network.preset, network.patch)
@@ -196,7 +194,7 @@ def _draft(arm: Arm, where: Where, network: Network, widening: float = 1.0) -> _
         sizes |= backbone.widened(sizes, factor)
     if profile == "uniform":
         sizes |= getattr(backbone, "uniform", lambda sizes: {})(sizes)
-    sizes |= _backbone_options(arm, where, network.backbone)
+    sizes |= backbone_options(arm, where, network.backbone)
     always = getattr(backbone, "own_depthwise", False)
     width = backbone.condition_width(sizes)
     form = arm.embedder or network.embedder or ("native" if profile != "uniform" else "shared")
@@ -209,7 +207,7 @@ def _draft(arm: Arm, where: Where, network: Network, widening: float = 1.0) -> _
             "shape": network.shape,
             **sizes,
             "depthwise": arm.depthwise == "static" or "depthwise" in sites or always,
-            "norm_affine": not _replaces_affine(methods),
+            "norm_affine": not replaces_affine(methods),
             "static_gate": arm.gate == "static",
         },
         embedder={
@@ -301,139 +299,3 @@ def _at_macs(arm: Arm, where: Where, network: Network, target: float) -> Resolve
         text = f"cannot reach {target:,.0f} MACs; the closest size has {total:,}"
         raise ConfigError("study", (*where, "match"), text)
     return _resolved(model)
-
-
-# ---- methods ------------------------------------------------------------------------------------
-
-
-def arm_methods(arm: Arm, where: Where, network: Network) -> Methods:
-    """The arm's methods with validated options; `native` becomes the backbone's own methods."""
-    methods: Methods = []
-    as_published = (arm.profile or network.profile) == "as_published"
-    for i, entry in enumerate(arm.methods):
-        here = (*where, "methods", i)
-        for one in BACKBONES.get(network.backbone).native if entry == "native" else [entry]:
-            methods.append(_method(one, here, network, as_published))
-    return methods
-
-
-def _method(
-    entry: str | Mapping[str, dict[str, Any] | None],
-    where: Where,
-    network: Network,
-    as_published: bool,
-) -> tuple[str, MethodOptions]:
-    if isinstance(entry, str):
-        kind, written = entry, {}
-    elif len(entry) != 1:
-        text = f"expected a method's name, or one name with its options, got {listed(entry)}"
-        raise ConfigError("study", where, text)
-    else:
-        kind, options = next(iter(entry.items()))
-        written = options or {}
-    if kind == "native":
-        raise ConfigError("study", (*where, kind), "expected the name alone: it takes no options")
-    if kind not in METHODS:
-        text = unknown("method", kind, ["native", *METHODS.names()])
-        raise ConfigError("study", where, text)
-    model = METHODS.get(kind).Options
-    defaults = METHODS.get(kind).published if as_published else {}
-    try:
-        validated = validate(model, {**defaults, **written})
-    except ValidationError as error:
-        inner, text = first_fault(error, model, written)
-        raise ConfigError("study", (*where, kind, *inner), text) from None
-    if not validated.takes_source:
-        return kind, validated
-    try:
-        validated.source = source_streams(validated.source, network.needs, network.maps)
-        _check_kind(validated, network.maps)
-    except ValueError as error:
-        raise ConfigError("study", (*where, kind, "source"), str(error)) from None
-    return kind, validated
-
-
-def _backbone_options(arm: Arm, where: Where, name: str) -> dict[str, Any]:
-    """The arm's further options of the backbone, validated by its constructor's annotations."""
-    backbone, options = BACKBONES.get(name), {}
-    allowed = getattr(backbone, "options", ())
-    for key, value in arm.backbone.items():
-        here = (*where, "backbone", key)
-        if key not in allowed:
-            raise ConfigError("study", here, unknown(f"option of {name}", key, allowed))
-        annotation = get_type_hints(backbone.__init__)[key]
-        model = create_model("Option", **{key: (annotation, ...)})  # pyright: ignore
-        try:
-            options[key] = getattr(model.model_validate({key: value}, strict=True), key)
-        except ValidationError as error:
-            raise ConfigError("study", here, first_fault(error, model, {key: value})[1]) from None
-    return options
-
-
-def source_streams(
-    source: str | list[str], needs: Sequence[str], maps: Collection[str] = ()
-) -> list[str]:
-    """The streams of a source, the timestep first; ValueError names what is allowed.
-
-    'both' is the timestep and the label. In a study without a label it is the timestep and the
-    text, or else the first stream that the study needs and that is no map, if there is one. 'maps'
-    are all maps that it needs.
-    """
-    streams = [condition.TIMESTEP, *needs]
-    others = [name for name in needs if name not in maps] or ([] if maps else ["label"])
-    other = next((name for name in ("label", STREAM) if name in needs), None)
-    together = {
-        "both": [condition.TIMESTEP, *([other] if other else others[:1])],
-        **({} if "maps" in needs else {"maps": [name for name in needs if name in maps]}),
-    }
-    if source == "maps" and together.get("maps") == []:
-        raise ValueError(f"the study needs no map; it needs {listed(needs)}")
-    names = together.get(source, [source]) if isinstance(source, str) else list(source)
-    for name in names:
-        if name not in streams:
-            allowed = ["both", *(["maps"] if maps else []), *streams]
-            hint = f"{near(name, allowed)}; allowed: {listed(allowed)}"
-            raise ValueError(f"no stream {shown(name)}{hint}")
-    if len(set(names)) != len(names) or not names:
-        raise ValueError(f"expected a set of streams, got [{', '.join(names)}]")
-    return sorted(names, key=streams.index)
-
-
-def _check_kind(options: MethodOptions, maps: Collection[str]) -> None:
-    """ValueError if a method's source has maps that it cannot take, or streams that are no maps."""
-    for name in options.streams:
-        if name in maps and not options.takes_maps:
-            takers = [kind for kind in METHODS.names() if METHODS.get(kind).Options.takes_maps]
-            text = f"'{name}' is a map of the image's size, which has no vector or tokens for this"
-            raise ValueError(f"{text} method; methods that take maps: {listed(takers)}")
-        if options.takes_maps and name not in maps:
-            raise ValueError(f"expected maps, got '{name}'; maps: {listed(maps) or 'none'}")
-
-
-def _check_fit(arm: Arm, where: Where, methods: Methods, name: str) -> None:
-    """Refuses unknown sites and hooks, and two methods that need the same hook."""
-    backbone = BACKBONES.get(name)
-    taken: dict[str, str] = {}
-    for i, (kind, options) in enumerate(methods):
-        here = (*where, "methods", min(i, len(arm.methods) - 1))
-        method = METHODS.get(kind)
-        for site in method.sites(options, backbone.sites):
-            if site not in backbone.sites:
-                raise ConfigError("study", here, unknown(f"{name} site", site, backbone.sites))
-        for hook in method.hooks:
-            if hook not in backbone.hooks:
-                text = unknown(f"{name} hook", hook, backbone.hooks)
-                raise ConfigError("study", here, f"'{kind}': {text}")
-            if hook in taken:
-                text = f"'{kind}' and '{taken[hook]}' both need the hook '{hook}'"
-                raise ConfigError("study", here, f"{text}; only one method can use it")
-            taken[hook] = kind
-    if arm.gate == "static" and "norm" in taken and METHODS.get(taken["norm"]).gated:
-        text = f"'{taken['norm']}' has its own gate"
-        raise ConfigError("study", (*where, "gate"), text)
-
-
-def _replaces_affine(methods: Methods) -> bool:
-    """Does a norm modulator replace the norms' learned affine?"""
-    kinds = [METHODS.get(kind) for kind, _ in methods]
-    return any("norm" in kind.hooks and kind.replaces_affine for kind in kinds)
