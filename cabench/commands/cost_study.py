@@ -29,7 +29,8 @@ from cabench.config.yaml import located
 from cabench.cost import timing
 from cabench.cost.macs import meta_macs
 from cabench.cost.timing import Ratio
-from cabench.planning.models import Network, ResolvedModel, resolve_models
+from cabench.planning.methods import Network
+from cabench.planning.models import ResolvedModel, resolve_models
 from cabench.planning.references import check_cost_study
 from cabench.plugins import load_plugins, read_plugins
 from cabench.registry import BACKBONES

@@ -20,7 +20,8 @@ from cabench.cost.published import (
     rows,
 )
 from cabench.errors import CabenchError
-from cabench.planning.models import Network, resolve_models
+from cabench.planning.methods import Network
+from cabench.planning.models import resolve_models
 from cabench.plugins import Plugin, load_plugins, read_plugins
 from cabench.registry import METHODS, plugin_of
 from cabench.report.macs import write_pdf

@@ -13,7 +13,8 @@ from cabench.config.schema import Arm
 from cabench.data import Dataset, contract, load_dataset, options_model
 from cabench.errors import CabenchError, describe, listed
 from cabench.metrics import first_scores
-from cabench.planning.models import Network, resolve_models
+from cabench.planning.methods import Network
+from cabench.planning.models import resolve_models
 from cabench.plugins import load_plugins, read_plugins
 from cabench.registry import (
     BACKBONES,

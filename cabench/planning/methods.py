@@ -3,22 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, get_type_hints
+from dataclasses import dataclass, field
+from typing import Any, get_type_hints
 
 from pydantic import ValidationError, create_model
 
-from cabench.config.schema import Arm
+from cabench.config.schema import Arm, Embedder, Profile
 from cabench.errors import ConfigError, Where, listed, near, shown, unknown
 from cabench.models import embedding as condition
 from cabench.models.conditioning.base import MethodOptions
+from cabench.planning.data import TextRef
 from cabench.registry import BACKBONES, METHODS
 from cabench.runtime.validation import first_fault, validate
 from cabench.text import STREAM
 
-if TYPE_CHECKING:
-    from cabench.planning.models import Network
-
 Methods = list[tuple[str, MethodOptions]]  # name and validated options
+
+
+@dataclass(frozen=True)
+class Network:
+    """What all arms of a study share: a backbone at one size, and the data it sees."""
+
+    # fmt: off
+    backbone: str
+    preset: str
+    patch: int
+    shape: tuple[int, int, int]               # C, H, W of an image or latent
+    classes: Mapping[str, int]                # stream -> number of classes
+    needs: Sequence[str]                      # streams of the study, without the timestep
+    profile: Profile = "uniform"
+    embedder: Embedder | None = None          # None: the profile's
+    text: TextRef | None = None               # encoder of the stream `text`
+    vectors: Mapping[str, int] = field(default_factory=dict)  # stream -> how many numbers
+    maps: Mapping[str, tuple[int, int, int]] = field(default_factory=dict)  # stream -> C, H, W
+    widening: float = 1.0                     # of the preset's width
+    # fmt: on
 
 
 def arm_methods(arm: Arm, where: Where, network: Network) -> Methods:

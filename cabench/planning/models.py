@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from cabench.config.scale import Scale
-from cabench.config.schema import Arm, Embedder, Match, Profile, Study
+from cabench.config.schema import Arm, Match, Study
 from cabench.cost.macs import count_parameters, total_macs
 from cabench.errors import (
     CabenchError,
@@ -24,9 +24,10 @@ from cabench.errors import (
 from cabench.models import embedding as condition
 from cabench.models.embedding import embedder_options
 from cabench.models.model import attach, build_backbone
-from cabench.planning.data import DataRef, TextRef
+from cabench.planning.data import DataRef
 from cabench.planning.methods import (
     Methods,
+    Network,
     arm_methods,
     backbone_options,
     check_fit,
@@ -41,26 +42,6 @@ from cabench.text import STREAM
 MATCH_TOLERANCE = 0.03  # relative difference of parameters or MACs
 WIDENINGS = 3  # steps towards the width that has the MACs
 FFN_SIZES = ("ffn_hidden", "ffn_ratio")  # a backbone has one of them
-
-
-@dataclass(frozen=True)
-class Network:
-    """What all arms of a study share: a backbone at one size, and the data it sees."""
-
-    # fmt: off
-    backbone: str
-    preset: str
-    patch: int
-    shape: tuple[int, int, int]               # C, H, W of an image or latent
-    classes: Mapping[str, int]                # stream -> number of classes
-    needs: Sequence[str]                      # streams of the study, without the timestep
-    profile: Profile = "uniform"
-    embedder: Embedder | None = None          # None: the profile's
-    text: TextRef | None = None               # encoder of the stream `text`
-    vectors: Mapping[str, int] = field(default_factory=dict)  # stream -> how many numbers
-    maps: Mapping[str, tuple[int, int, int]] = field(default_factory=dict)  # stream -> C, H, W
-    widening: float = 1.0                     # of the preset's width
-    # fmt: on
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ from cabench.config.schema import Arm
 from cabench.models.conditioning.timestep_moe import imbalance
 from cabench.models.model import build_initialised
 from cabench.models.operations import Conditioning, DenseDelta
-from cabench.planning.models import Network, resolve_models
+from cabench.planning.methods import Network
+from cabench.planning.models import resolve_models
 from cabench.registry import METHODS as REGISTERED
 
 everywhere = pytest.mark.parametrize(("backbone", "name"), ON)

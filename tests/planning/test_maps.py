@@ -8,8 +8,8 @@ from specs import ROOT
 from cabench.config.schema import Arm
 from cabench.config.study import read_study
 from cabench.errors import ConfigError
-from cabench.planning.methods import source_streams
-from cabench.planning.models import Network, resolve_models
+from cabench.planning.methods import Network, source_streams
+from cabench.planning.models import resolve_models
 from cabench.registry import METHODS
 
 STUDY = ROOT / "studies" / "map_control.yaml"
