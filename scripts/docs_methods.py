@@ -28,7 +28,8 @@ from cabench.errors import CabenchError
 from cabench.models.conditioning.base import MethodOptions, VectorOptions
 from cabench.models.model import BACKBONES, METHODS
 from cabench.planning.data import TextRef
-from cabench.planning.models import Network, resolve_models
+from cabench.planning.methods import Network
+from cabench.planning.models import resolve_models
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
