@@ -55,7 +55,7 @@ def test_macs_are_matched_by_the_width(tmp_path, network, times):
         ("match: {macs_of: dit, by: rank}", "expected width, got rank"),
         ("match: {params_of: dit, by: width}", "expected rank or ffn_hidden, got width"),
         ("match: {macs_of: did, by: width}", "networks.yaml:7: arms.other.match.macs_of"),
-        ("match: {macs_of: dit, times: 1e-4, by: width}", "cannot reach 49 MACs"),
+        ("match: {macs_of: dit, times: 1e-4, by: width}", "cannot reach 45 MACs"),
     ],
 )
 def test_what_can_not_be_matched_is_one_line(tmp_path, text, fault):
