@@ -46,7 +46,7 @@ def test_studies_and_scales(tmp_path):
     assert complete("run", "") == names and complete("run", "lay") == ["layer_placement"]
     assert complete("run", "studies/lay") == ["studies/layer_placement.yaml"]
     scales = ["cpu", "gpu", "gpu-quick", "guided", "long"]
-    scales += ["paper", "paper-coco", "quick", "short", "smoke"]
+    scales += ["paper", "paper-coco", "quick", "short", "size-1", "size-3", "size-4", "smoke"]
     assert complete("run", "--scale", "") == scales
     assert complete("run", "--scale", "q") == ["quick"]
     write(tmp_path / "mine.yaml", "study: mine")
