@@ -21,6 +21,7 @@ PROTOCOL = (  # must agree to compare scores
     "steps",
     "images",
 )
+OF_ARMS = ("backbone", "training", "sampler", "steps")  # a study may vary them between arms
 
 
 def footnotes(results: Results, with_caveat: bool = True) -> list[str]:
@@ -131,6 +132,9 @@ def protocol_note(results: Results) -> str:
     """'Protocol (scale quick): fashion16; dit 4 deep, ...; n = 2,000 samples per trial; ...'."""
     manifest, protocols = results.manifest, results.protocols()
     parts = _protocol_parts(protocols[0]) if protocols else []
+    if varied := [name for name in OF_ARMS if len({p.dump()[name] for p in protocols}) > 1]:
+        first = next(arm for arm in results.arms if results.complete(arm))
+        parts.append(f"these are those of {first}: arms vary in {listed(varied)}")
     parts.append("seeds " + ", ".join(map(str, manifest.seeds)))
     return f"Protocol (scale {manifest.scale}): {'; '.join(parts)}."
 
@@ -188,17 +192,25 @@ def tuning_note(searches: Mapping[str, SearchResult]) -> str:
 
 
 def warnings(results: Results) -> list[str]:
-    """A warning for each part of the protocol in which complete trials differ."""
-    distinct = {json.dumps(p.dump(), sort_keys=True) for p in results.protocols()}
-    protocols = [json.loads(text) for text in distinct]
+    """A warning for each part of the protocol in which complete trials differ.
+
+    Of what a study may vary between arms, for trials of one arm alone.
+    """
     notes = []
     for name in PROTOCOL:
-        values = {json.dumps(protocol.get(name), sort_keys=True) for protocol in protocols}
-        if len(values) > 1:
-            notes.append(
-                f"WARNING: trials differ in protocol '{name}' ({' / '.join(sorted(values))}): "
-                "their scores are not comparable."
-            )
+        for arm in results.arms if name in OF_ARMS else [None]:
+            records = results.complete(arm)
+            values = {
+                json.dumps(record.protocol.dump().get(name), sort_keys=True)
+                for record in records
+                if record.protocol
+            }
+            if len(values) > 1:
+                of = "" if arm is None else f" of {arm}"
+                notes.append(
+                    f"WARNING: trials{of} differ in protocol '{name}' "
+                    f"({' / '.join(sorted(values))}): their scores are not comparable."
+                )
     return notes
 
 
