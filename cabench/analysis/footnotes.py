@@ -21,6 +21,7 @@ PROTOCOL = (  # must agree to compare scores
     "steps",
     "images",
 )
+OF_ARMS = ("backbone", "training", "sampler", "steps")  # a study may vary them between arms
 
 
 def footnotes(results: Results, with_caveat: bool = True) -> list[str]:
@@ -131,6 +132,10 @@ def protocol_note(results: Results) -> str:
     """'Protocol (scale quick): fashion16; dit 4 deep, ...; n = 2,000 samples per trial; ...'."""
     manifest, protocols = results.manifest, results.protocols()
     parts = _protocol_parts(protocols[0]) if protocols else []
+    varied = [name for name in OF_ARMS if len({getattr(p, name) for p in protocols}) > 1]
+    if varied:
+        first = next(arm for arm in results.arms if results.complete(arm))
+        parts.append(f"these are those of {first}: arms vary in {listed(varied)}")
     parts.append("seeds " + ", ".join(map(str, manifest.seeds)))
     return f"Protocol (scale {manifest.scale}): {'; '.join(parts)}."
 
@@ -187,18 +192,31 @@ def tuning_note(searches: Mapping[str, SearchResult]) -> str:
     )
 
 
+def _texts(protocols: Sequence[Protocol]) -> dict[str, set[str]]:
+    """The different values of each part of the protocol, as JSON."""
+    distinct = {json.dumps(protocol.dump(), sort_keys=True) for protocol in protocols}
+    documents = [json.loads(text) for text in distinct]
+    return {name: {json.dumps(d.get(name), sort_keys=True) for d in documents} for name in PROTOCOL}
+
+
 def warnings(results: Results) -> list[str]:
-    """A warning for each part of the protocol in which complete trials differ."""
-    distinct = {json.dumps(p.dump(), sort_keys=True) for p in results.protocols()}
-    protocols = [json.loads(text) for text in distinct]
+    """A warning for each part of the protocol in which complete trials differ.
+
+    Of what a study may vary between arms, for trials of one arm alone.
+    """
+    of_arms = {arm: _texts(results.protocols(arm)) for arm in results.arms}
+    of_all: dict[str, set[str]] = {
+        name: set().union(*(texts[name] for texts in of_arms.values())) for name in PROTOCOL
+    }
     notes = []
     for name in PROTOCOL:
-        values = {json.dumps(protocol.get(name), sort_keys=True) for protocol in protocols}
-        if len(values) > 1:
-            notes.append(
-                f"WARNING: trials differ in protocol '{name}' ({' / '.join(sorted(values))}): "
-                "their scores are not comparable."
-            )
+        for arm, texts in (of_arms if name in OF_ARMS else {None: of_all}).items():
+            if len(texts[name]) > 1:
+                of = "" if arm is None else f" of {arm}"
+                notes.append(
+                    f"WARNING: trials{of} differ in protocol '{name}' "
+                    f"({' / '.join(sorted(texts[name]))}): their scores are not comparable."
+                )
     return notes
 
 

@@ -67,9 +67,9 @@ class Results:
         records = [self.records[key] for key in dict.fromkeys(keys) if key in self.records]
         return [record for record in records if record.complete]
 
-    def protocols(self) -> list[Protocol]:
-        """The protocols of the complete records."""
-        return [record.protocol for record in self.complete() if record.protocol]
+    def protocols(self, arm: str | None = None) -> list[Protocol]:
+        """The protocols of the complete records, or of one arm's."""
+        return [record.protocol for record in self.complete(arm) if record.protocol]
 
     def progress(self, arm: str) -> Progress:
         """How many of an arm's trials are complete, failed, or have not run."""

@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -97,7 +98,10 @@ def resolve_models(
         with _failures_at(where):
             if arm.match is not None and arm.match.macs_of is not None:
                 target = total_macs(models[arm.match.macs_of].spec) * arm.match.times
-                models[name] = _at_macs(arm, where, networks[name], target)
+                at = partial(_at_macs, arm, where, networks[name], target)
+                models[name] = at()
+                if bottleneck and max_params and models[name].parameters.total > max_params:
+                    models[name] = at(rank=bottleneck)
                 continue
             draft = _draft(arm, where, networks[name])
             if arm.match is not None:
@@ -223,11 +227,16 @@ def _resolved(draft: _Draft, narrowed: bool = False) -> ResolvedModel:
 
 def _narrowed(draft: _Draft, rank: int) -> ResolvedModel | None:
     """The model with bottleneck generators; None if no method has a generator to narrow."""
+    narrow = _with_rank(draft, rank)
+    return None if narrow is draft else _resolved(narrow, narrowed=True)
+
+
+def _with_rank(draft: _Draft, rank: int | None) -> _Draft:
+    """The draft with bottleneck generators; itself if no method has a generator to narrow."""
     methods = [(kind, options.model_copy()) for kind, options in draft.methods]
-    changed = [options.narrow(rank) for _, options in methods]
-    if not any(changed):
-        return None
-    return _resolved(dataclasses.replace(draft, methods=methods), narrowed=True)
+    if rank is None or not any([options.narrow(rank) for _, options in methods]):
+        return draft
+    return dataclasses.replace(draft, methods=methods)
 
 
 def _matched(draft: _Draft, match: Match, target: int) -> ResolvedModel:
@@ -249,10 +258,13 @@ def _matched(draft: _Draft, match: Match, target: int) -> ResolvedModel:
     return model
 
 
-def _at_macs(arm: Arm, where: Where, network: Network, target: float) -> ResolvedModel:
+def _at_macs(
+    arm: Arm, where: Where, network: Network, target: float, rank: int | None = None
+) -> ResolvedModel:
     """The model of the width with the nearest MACs, then with an FFN that reaches `target`.
 
-    MACs are nearly quadratic in the width, and linear in the channels of the FFN.
+    MACs are nearly quadratic in the width, and linear in the channels of the FFN. Generators are
+    bottlenecks of `rank`, if given.
     """
     if not hasattr(BACKBONES.get(network.backbone), "widened"):
         text = f"backbone '{network.backbone}' has no widths to choose from"
@@ -260,9 +272,9 @@ def _at_macs(arm: Arm, where: Where, network: Network, target: float) -> Resolve
 
     widening = 1.0
     for _ in range(WIDENINGS):
-        draft = _draft(arm, where, network, widening)
+        draft = _with_rank(_draft(arm, where, network, widening), rank)
         widening *= math.sqrt(target / total_macs(draft.spec))
-    draft = _draft(arm, where, network, widening)
+    draft = _with_rank(_draft(arm, where, network, widening), rank)
     size = next(name for name in FFN_SIZES if name in draft.backbone)
     start = draft.backbone[size]
 
@@ -279,4 +291,4 @@ def _at_macs(arm: Arm, where: Where, network: Network, target: float) -> Resolve
     if abs((total := total_macs(model.spec)) / target - 1) > MATCH_TOLERANCE:
         text = f"cannot reach {target:,.0f} MACs; the closest size has {total:,}"
         raise ConfigError("study", (*where, "match"), text)
-    return _resolved(model)
+    return _resolved(model, narrowed=rank is not None)
