@@ -135,7 +135,7 @@ def protocol_note(results: Results) -> str:
     varied = [name for name in OF_ARMS if len({getattr(p, name) for p in protocols}) > 1]
     if varied:
         first = next(arm for arm in results.arms if results.complete(arm))
-        parts.append(f"these are those of {first}: arms vary in {listed(varied)}")
+        parts.append(f"values of {first}; arms vary in {listed(varied)}")
     parts.append("seeds " + ", ".join(map(str, manifest.seeds)))
     return f"Protocol (scale {manifest.scale}): {'; '.join(parts)}."
 
