@@ -129,10 +129,19 @@ def evidence_text(verdict: Verdict, metrics: Metrics) -> str:
         texts = [_measured_text(verdict, *each) for each in measured(verdict, metrics)]
     if verdict.is_tested:
         largest = "largest " if len(verdict.evidence) > 1 else ""
+        if verdict.nearest == "equivalent":  # not the difference's own p
+            largest = f"{_own_p(verdict)}equivalence: {largest}"
         texts[-1] += f", {largest}{p_text(verdict.p)}, after Holm {p_text(verdict.p_holm)}"
     if text := remark(verdict):
         texts.append(text)
     return "; ".join(texts)
+
+
+def _own_p(verdict: Verdict) -> str:
+    """The p value of a difference that stands alone; several have theirs already."""
+    difference = verdict.evidence[0].difference
+    alone = len(verdict.evidence) == 1 and difference is not None and difference.is_tested
+    return f"{p_text(difference.p)}; " if alone and difference is not None else ""
 
 
 def remark(verdict: Verdict) -> str:

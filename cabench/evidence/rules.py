@@ -50,6 +50,12 @@ class Statements:
         return min(p for p in vars(self).values() if not math.isnan(p))
 
     @property
+    def nearest(self) -> str:
+        """The statement with the smallest p value."""
+        values = {name: p for name, p in vars(self).items() if not math.isnan(p)}
+        return min(values, key=lambda name: values[name])
+
+    @property
     def made(self) -> set[str]:
         """The statements that are significant, given adjusted p values."""
         return {name for name, p in vars(self).items() if p < ALPHA}

@@ -68,6 +68,11 @@ class Verdict:
         return min((part.n for part in self.evidence), default=0)
 
     @property
+    def nearest(self) -> str:
+        """The statement that `p` is of: 'supported', 'contradicted' or 'equivalent'; '' if none."""
+        return self.statements.nearest if self.statements else ""
+
+    @property
     def is_tested(self) -> bool:
         return not math.isnan(self.p_holm)
 

@@ -73,6 +73,20 @@ def test_one_seed_has_no_test_and_its_table_all_the_same(study):
     assert rows["C2"].verdict == "one seed, no test" and "n = 1" in rows["C2"].evidence
 
 
+@pytest.mark.parametrize(
+    ("margin", "words"), [(0.01, "p = 1; equivalence: p "), (None, "n = 4, p = 1")]
+)
+def test_a_p_value_of_equivalence_is_not_that_of_the_difference(study, margin, words):
+    example = study(["native", "native+dw", "can-3"], seeds=4)
+    example.manifest["claims"] = [make_claim("can-3", "native+dw", id="one")]
+    if margin is not None:
+        example.manifest["margins"] = {"kid": margin}
+    for s, shift in enumerate((0.003, -0.003, 0.002, -0.002)):  # a mean of 0
+        base = example.records[f"native+dw@{s}"]["metrics"]["kid"]
+        example.records[f"can-3@{s}"]["metrics"]["kid"] = base + shift
+    assert words in claim_rows(example.results())[0].evidence
+
+
 def test_evidence_names_every_metric(study):
     example = study()
     example.manifest["claims"] = [
