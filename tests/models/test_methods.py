@@ -252,6 +252,31 @@ def test_kernel_mixture_is_the_sum_by_hand():
             torch.testing.assert_close(static + delta[i], expected)
 
 
+def test_a_bottleneck_of_rank_k_is_a_mixture_of_k_kernels_with_other_initial_values():
+    """W + V (U c) = W + sum_k a_k B_k: B_k is the k-th column of V, a_k the k-th row of U c."""
+    x, t, label = batch()
+    spec = model_spec([method("can", generator="bottleneck", rank=5)], affine=True)
+    can = noisy_model(spec)
+    mixture = build_initialised(model_spec([method("kernel_mixture", kernels=5)], affine=True), 0)
+    state = {}
+    for name, tensor in can.state_dict().items():
+        name = name.replace("can.generators", "kernel_mixture.mixtures")
+        if name.endswith(".down"):
+            state[name.replace(".down", ".coefficients.weight")] = tensor
+        elif "mixtures" in name:
+            name = name.replace(".weight", ".bases")
+            state[name] = tensor.T.reshape(mixture.get_parameter(name).shape)
+        else:
+            state[name] = tensor
+    unchanged = mixture(x, t, {"label": label})
+    mixture.load_state_dict(state)  # strict: every parameter has its counterpart
+
+    expected = can(x, t, {"label": label})
+
+    torch.testing.assert_close(mixture(x, t, {"label": label}), expected)
+    assert not torch.allclose(unchanged, expected)
+
+
 def test_experts_are_those_that_the_router_chose():
     """Slow reference: the top 2 of 4 experts, each a small FFN, weighted by the router's share."""
     model = noisy_model(model_spec([method("timestep_moe", ["timestep"])], affine=True))
