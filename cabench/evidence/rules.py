@@ -47,7 +47,7 @@ class Statements:
 
     @property
     def smallest(self) -> float:
-        return min(p for p in vars(self).values() if not math.isnan(p))
+        return vars(self)[self.nearest]
 
     @property
     def nearest(self) -> str:

@@ -153,8 +153,8 @@ def test_a_resident_split_gives_the_batches_of_a_streamed_one(latents, flip, tmp
     streamed = Data(split(latents), STREAMS)
     whole = Data(data, STREAMS, room=ROOM)
     inputs = whole.moments if latents else whole.images
-    held = [inputs, *whole.streams.values(), *whole.maps.values(), whole.texts["text"].features]
-    assert all(isinstance(tensor, torch.Tensor) for tensor in held)
+    arrays = [inputs, *whole.streams.values(), *whole.maps.values(), whole.texts["text"].features]
+    assert all(isinstance(tensor, torch.Tensor) for tensor in arrays)
     for step in range(4):
         assert equal(batch_of(spec, whole, step), batch_of(spec, streamed, step))
     index = torch.tensor([3, 0, 3])
