@@ -44,6 +44,7 @@ from gpu_models import (  # noqa: E402
     layers,
     peer_sampling,
     peer_training,
+    rehearse,
     sampling,
     spec_of,
     training,
@@ -533,6 +534,8 @@ def main() -> None:
     out = Path(options.out).resolve()
     out.mkdir(parents=True, exist_ok=True)
     check = Check(pick_device(options.device), options.dry, out, time.time() + options.limit)
+    if check.device == "cpu":
+        rehearse()
     with context_of_cpu(check.device):
         if options.part == "compile":
             compile_one(check, options.key)

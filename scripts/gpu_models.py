@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from cabench.cost.published import Published, published_spec
 from cabench.cost.timing import DIFFUSION, trainer_of
+from cabench.diffusion import graphs
 from cabench.diffusion.process import Process
 from cabench.diffusion.sampling import sample
 from cabench.diffusion.training import autocast
@@ -62,10 +64,9 @@ def spec_of(model: Model, arm: str) -> ModelSpec:
     return ModelSpec.model_validate(spec)
 
 
-def compiled_network(network: Any, device: str) -> Any:
-    """By Inductor; in a rehearsal on a CPU only traced, which takes seconds instead of a minute."""
-    backend = "aot_eager" if device == "cpu" else "inductor"
-    return torch.compile(network, dynamic=False, backend=backend)
+def rehearse() -> None:
+    """What is compiled is only traced: that takes seconds instead of a minute."""
+    graphs.OPTIONS = {"backend": "aot_eager"}
 
 
 # ---- cabench ------------------------------------------------------------------------------------
@@ -75,9 +76,8 @@ def training(
     model: Model, arm: str, device: str, compiled: bool = False, draw: bool = True
 ) -> Work:
     """A trial's training step; without `draw` it repeats one batch that lies on the device."""
-    trainer, data, order = trainer_of(spec_of(model, arm), model.batch, device, PRECISION)
-    if compiled:
-        trainer.model = compiled_network(trainer.model, device)
+    graphed = graphs.VERSION if compiled else None
+    trainer, data, order = trainer_of(spec_of(model, arm), model.batch, device, PRECISION, graphed)
     if not draw:
         batch = trainer.draw(data, order)
         trainer.draw = lambda *_: batch  # pyright: ignore[reportAttributeAccessIssue]
@@ -89,7 +89,7 @@ def sampling(model: Model, arm: str, device: str, compiled: bool = False) -> Wor
     spec = spec_of(model, arm)
     network: Any = build_initialised(spec, 0).eval().to(device)
     if compiled:
-        network = compiled_network(network, device)
+        network = graphs.GraphedNetwork(network, spec, model.batch, model.batch, Path())
     process = Process(DIFFUSION.prediction, DIFFUSION.schedule)
     labels = {"label": torch.arange(model.batch) % CLASSES}
 
@@ -181,7 +181,7 @@ def peer(model: Model, device: str, compiled: bool) -> Any:
         patch_size=model.patch,
         num_embeds_ada_norm=CLASSES,
     ).to(device)
-    return compiled_network(network, device) if compiled else network
+    return torch.compile(network, dynamic=False, **graphs.OPTIONS) if compiled else network
 
 
 def peer_training(model: Model, device: str, compiled: bool) -> Work:

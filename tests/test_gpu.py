@@ -15,6 +15,7 @@ from specs import METHODS, SOURCE, method, model_spec, train_spec
 
 from cabench.cost.timing import trainer_of
 from cabench.data.dataset import Split
+from cabench.diffusion import graphs
 from cabench.diffusion.batches import Data, Order
 from cabench.diffusion.process import Process
 from cabench.diffusion.ranks import Ranks
@@ -92,6 +93,43 @@ def test_fifty_steps_have_the_losses_of_the_cpu(kind):
         losses.append(torch.stack([trainer.step(data, order) for _ in range(50)]).cpu())
     assert len(losses[0].unique()) > 40  # the network moves
     torch.testing.assert_close(losses[1], losses[0], rtol=1e-3, atol=0)
+
+
+@pytest.fixture
+def compiles(monkeypatch, tmp_path):
+    """torch.compile, with its code in a folder of the test; on a CPU it only traces."""
+    if DEVICE == "cpu":
+        monkeypatch.setattr(graphs, "OPTIONS", {"backend": "aot_eager"})
+    for variable in graphs.CACHES:
+        monkeypatch.setenv(variable, str(tmp_path))
+    graphs.begin(tmp_path)
+    yield
+    torch.compiler.reset()
+
+
+@pytest.mark.parametrize("precision", TOLERANCE)
+def test_compiled_steps_have_the_losses_of_uncompiled_ones(precision, compiles):
+    losses = []
+    for graphed in (None, graphs.VERSION):
+        trainer, data, order = trainer_of(spec_of("dit", "can"), 32, DEVICE, precision, graphed)
+        losses.append(torch.stack([trainer.step(data, order) for _ in range(30)]))
+    assert len(losses[0].unique()) > 25
+    torch.testing.assert_close(losses[1], losses[0], rtol=1e-3, atol=TOLERANCE[precision] / 10)
+
+
+def test_a_compiled_network_draws_the_samples_of_the_network(compiles, tmp_path):
+    spec, process = spec_of("dit", "can"), Process("v", "cosine")
+    model = drawn(spec).eval().to(DEVICE)
+    images = [
+        sample(
+            network, process, lambda rows: {"label": rows % 10}, 20, (1, 8, 8), 0, steps=6,
+            guidance=1.5, batch=12, device=DEVICE,
+        )
+        for network in (model, graphs.GraphedNetwork(model, spec, 20, 12, tmp_path))
+    ]  # fmt: skip
+    apart = (images[0].int() - images[1].int()).abs()
+    assert images[0].float().std() > 10
+    assert apart.float().mean() < 0.1 and apart.max() <= 8  # grey levels
 
 
 @pytest.mark.parametrize("guidance", [1.0, 1.5])

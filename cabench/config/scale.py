@@ -118,7 +118,7 @@ class Training(Part):
     """images per step"""
     optimiser: Optimiser = "adamw"
     """muon: for hidden matrices, with updates of AdamW's size, and AdamW for the rest; its steps
-    are not compiled"""
+    are not compiled on a CPU"""
     lr: Annotated[float, Field(gt=0)]
     """learning rate"""
     warmup: Annotated[int, Field(ge=0)] = 0
@@ -142,9 +142,10 @@ class Training(Part):
     keep_state: bool = True
     """keep the optimiser's state at the end, so that a longer run extends this one"""
     compile: bool = False
-    """compile the training step, on a CPU with a C++ compiler; the key says whether it was"""
+    """compile the training step, on a CPU with a C++ compiler or a GPU with Triton; the key says
+    whether it was"""
     stack: Annotated[int, Field(ge=1, le=64)] = 4
-    """most seeds of an arm that are trained together where the step is compiled"""
+    """most seeds of an arm that are trained together where the step is compiled for a CPU"""
     micro_batch: Positive | None = None
     """images per forward pass of a process; gradients add up to those of the batch, which changes
     the order of summation alone. By default all of them"""
@@ -196,7 +197,7 @@ class Sampling(Part):
     guidance_interval: tuple[Level, Level] | None = None
     """guide only while the noise level, t / 1000, is in this interval (arXiv 2404.07724)"""
     compile: bool = False
-    """compile the sampled network, on a CPU with a C++ compiler; the key says whether it was"""
+    """compile the sampled network, where training steps could be; the key says whether it was"""
     autoguidance: Positive | None = None
     """autoguidance (arXiv 2406.02070): guide with the averaged network after so many images of the
     same training, instead of the unconditional network"""

@@ -83,11 +83,16 @@ def ratio(of: np.ndarray, over: np.ndarray) -> Ratio:
 
 
 def trainer_of(
-    spec: ModelSpec, batch: int, device: str = "cpu", precision: str = "float32"
+    spec: ModelSpec,
+    batch: int,
+    device: str = "cpu",
+    precision: str = "float32",
+    graphed: int | None = None,  # version of the step compiled for a GPU; None: not compiled
 ) -> tuple[Trainer, Data, Order]:
     """The trainer of a trial with this model, on random images."""
     train = TrainSpec(
         recipe=RECIPE,
+        graphed=graphed,
         model=spec,
         data=DataSpec(source="random", fingerprint=None, flip=False),
         training=RecipeSpec(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -76,13 +76,18 @@ class CompiledNetwork:
 
         def run(*tensors: Tensor) -> tuple[Tensor]:
             values = dict(zip(names, tensors, strict=False))
-            x, index, t, *rest = tensors[len(names) :]
-            drop = rest.pop(0) if drops else None
-            others = iter(rest)
-            of_streams = each(streams, lambda _: next(others))
-            return (functional_call(self.model, values, (x, t, of_streams, drop, index)),)
+            arguments = self.arguments(tensors[len(names) :], streams, drops)
+            return (functional_call(self.model, values, arguments),)
 
         return run
+
+    @staticmethod
+    def arguments(inputs: Sequence[Tensor], streams: Streams, drops: bool) -> tuple[Any, ...]:
+        """The model's arguments x, t, streams, drop and index from the tensors of a call."""
+        x, index, t, *rest = inputs
+        drop = rest.pop(0) if drops else None
+        others = iter(rest)
+        return x, t, each(streams, lambda _: next(others)), drop, index
 
 
 def _filled(tensor: Tensor, rows: int) -> Tensor:

@@ -13,6 +13,7 @@ from pathlib import Path
 from torch import Tensor
 
 from cabench.data.dataset import Dataset
+from cabench.diffusion import graphs
 from cabench.diffusion.checkpoints import load, snapshot_path
 from cabench.diffusion.passes import Passes
 from cabench.diffusion.ranks import ALONE, Ranks
@@ -21,6 +22,7 @@ from cabench.diffusion.weight_diagnostics import step_sizes
 from cabench.records.spec import TrainSpec
 from cabench.runtime.signals import deferred
 
+NO_CACHE = "a compiled step needs a directory for its code"
 Step = Callable[[], Sequence[Tensor] | Tensor]  # one update of every run; returns their losses
 
 
@@ -67,6 +69,9 @@ def train(
     if ranks.of_leader(ranks.leads and load(final) is not None):
         return final
     jobs = [Job(spec, folder, trunk)]
+    if spec.graphed:
+        assert cache is not None, NO_CACHE
+        graphs.begin(cache)
     if spec.compiled:
         jobs += [job for job in beside if load(snapshot_path(job.folder, end)) is None]
     runs = [
@@ -111,7 +116,7 @@ def _step_of(runs: Sequence[TrainingRun], cache: Path | None) -> Step:
     if runs[0].trainer.spec.compiled:
         from cabench.diffusion.stack import Stack
 
-        assert cache is not None, "a compiled step needs a directory for its library"
+        assert cache is not None, NO_CACHE
         return Stack(runs, cache).step
     (run,) = runs
     return lambda: [run.trainer.step(run.data, run.order)]

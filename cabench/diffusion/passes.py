@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from cabench.diffusion.batches import Batch
+from cabench.diffusion.graphs import CompiledObjective
 from cabench.diffusion.losses import batch_loss
 from cabench.diffusion.ranks import Ranks
 from cabench.errors import CabenchError
@@ -77,11 +78,18 @@ class Objective(nn.Module):
 class Gradients:
     """Sets the gradients of the mean loss over the batches of all ranks."""
 
-    def __init__(self, model: ConditionalModel, passes: Passes, ranks: Ranks, batch: int):
+    def __init__(
+        self,
+        model: ConditionalModel,
+        passes: Passes,
+        ranks: Ranks,
+        batch: int,
+        graphed: bool = False,  # compiled for a GPU, by one rank with whole batches
+    ):
         rows = ranks.part(batch)
         self.ranks, self.share = ranks, (rows.stop - rows.start) / batch
         self.most = passes.micro_batch or batch  # images a pass
-        self.objective = ranks.wrapped(Objective(model))
+        self.objective = CompiledObjective(model) if graphed else ranks.wrapped(Objective(model))
 
     def __call__(self, batch: Batch, autocast: torch.autocast) -> Tensor:
         """From this rank's rows; returns their part of the mean error."""

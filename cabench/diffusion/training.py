@@ -139,7 +139,8 @@ class Trainer:
     @cached_property
     def gradients(self) -> Gradients:
         """Sets the gradients of a step; made after the state is restored, which it shares."""
-        return Gradients(self.model, self.passes, self.ranks, self.recipe.batch)
+        graphed = self.spec.graphed is not None
+        return Gradients(self.model, self.passes, self.ranks, self.recipe.batch, graphed)
 
     def share(self) -> None:
         """Gives every rank the leader's state."""

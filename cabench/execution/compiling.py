@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from cabench.config.scale import Scale
-from cabench.diffusion import compiled
 from cabench.errors import listed
-from cabench.execution.processes import steps_are_whole
+from cabench.execution.processes import missing, steps_are_whole
 from cabench.planning.trials import Plan, Trial
 from cabench.records.spec import TrialSpec
 
 IS_COMPILED: dict[str, Callable[[TrialSpec], bool]] = {
-    "training": lambda spec: spec.train.compiled is not None,
-    "sampling": lambda spec: spec.sample.compiled is not None,
+    "training": lambda spec: bool(spec.train.compiled or spec.train.graphed),
+    "sampling": lambda spec: bool(spec.sample.compiled or spec.sample.graphed),
 }
 
 
@@ -23,7 +22,8 @@ def uncompiled(planned: Plan, trials: Sequence[Trial], device: str = "cpu") -> l
     for section, is_compiled in IS_COMPILED.items():
         if not getattr(planned.scale, section).compile:
             continue
-        muon = _arms(t for t in trials if section == "training" and t.spec.train.training.optimiser)
+        on_cpu = section == "training" and device == "cpu"
+        muon = _arms(t for t in trials if on_cpu and t.spec.train.training.optimiser)
         if muon:
             lines.append(f"training of {listed(muon)} is not compiled: its optimiser is Muon")
         rest = [t for t in trials if t.arm not in muon]
@@ -42,9 +42,9 @@ def _line(section: str, arms: list[str], every: bool, scale: Scale, device: str)
         return f"{section} of {listed(arms)} is not compiled: it runs a plugin's code"
     if not steps_are_whole(scale, device):
         reason = "that needs one process per trial, no micro_batch and no checkpointing"
-    elif compiled.compiler() is None:
-        reason = "no C++ compiler with OpenMP (g++, or the one that CXX names)"
+    elif (lack := missing(device)) is not None:
+        reason = lack
     else:
-        float32 = " in float32" if section == "training" else ""
-        reason = f"that needs a CPU{float32}, without CABENCH_KERNELS"
+        float32 = "float32 and " if section == "training" and device == "cpu" else ""
+        reason = f"that needs {float32}no CABENCH_KERNELS"
     return f"{section} is not compiled: {reason}"

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from cabench.diffusion import graphs
 from cabench.diffusion.batches import Data
 from cabench.diffusion.checkpoints import load_ema
 from cabench.diffusion.compiled_network import CompiledNetwork
@@ -114,9 +115,13 @@ def drawn(
 
     def network(path: Path) -> Network:
         model = load_ema(train.model, path, device)
-        if sampling.compiled is None:
+        if sampling.compiled is None and sampling.graphed is None:
             return model
-        return CompiledNetwork(model, train.model, len(rows), sampling.batch, store.cache)
+        kind = CompiledNetwork if sampling.graphed is None else graphs.GraphedNetwork
+        return kind(model, train.model, len(rows), sampling.batch, store.cache)
+
+    if sampling.graphed is not None:
+        graphs.begin(store.cache)
 
     return sample(
         network(snapshot),

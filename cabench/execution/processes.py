@@ -5,7 +5,7 @@ from __future__ import annotations
 from cabench.config.scale import Scale
 from cabench.config.yaml import located
 from cabench.cost.memory import Memory, training_memory
-from cabench.diffusion import compiled, ranks
+from cabench.diffusion import compiled, graphs, ranks
 from cabench.diffusion.passes import Passes
 from cabench.errors import ConfigError
 from cabench.planning.trials import Plan
@@ -47,7 +47,20 @@ def check(planned: Plan, device: str, cluster: bool = False) -> None:
 
 def compiles(scale: Scale, device: str) -> bool:
     """Whether the training steps and the sampled networks of a scale can be compiled here."""
-    return device == "cpu" and steps_are_whole(scale, device) and compiled.compiler() is not None
+    asked = scale.training.compile or scale.sampling.compile
+    return asked and steps_are_whole(scale, device) and missing(device) is None
+
+
+def missing(device: str) -> str | None:
+    """What this machine lacks to compile for a device; None if it can."""
+    if device.startswith("cuda"):
+        error = graphs.fault()
+        return None if error is None else f"torch.compile fails on this GPU: {error}"
+    if device != "cpu":
+        return "that needs a CPU or CUDA"
+    if compiled.compiler() is None:
+        return "no C++ compiler with OpenMP (g++, or the one that CXX names)"
+    return None
 
 
 def memory(planned: Plan, device: str) -> int:

@@ -93,7 +93,8 @@ def plain(kind: str, *shape: int) -> str:
 
 def overridden_form(kind: str) -> str | None:
     """The form of a kind of layer that the environment forces, if any."""
-    return overrides(os.environ.get(VARIABLE, "")).get(kind)
+    text = os.environ.get(VARIABLE)
+    return overrides(text).get(kind) if text else None
 
 
 @functools.lru_cache

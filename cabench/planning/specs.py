@@ -9,7 +9,7 @@ from cabench.config.scale import Scale
 from cabench.config.schema import Arm
 from cabench.cost import macs
 from cabench.data import resampling
-from cabench.diffusion import compiled, compiled_network, sampling, training
+from cabench.diffusion import compiled, compiled_network, graphs, sampling, training
 from cabench.diffusion.process import Process
 from cabench.metrics import probe
 from cabench.metrics.extractors.lite0 import lite0_fingerprint
@@ -56,7 +56,9 @@ def train_spec(
     return TrainSpec(
         recipe=training.RECIPE,
         **present(
-            compiled=compiled.VERSION if compiles and _compiles_steps(scale) else None,
+            **_versions(compiled.VERSION, on_gpu)
+            if compiles and _compiles_steps(scale, on_gpu)
+            else {},
             kernels=kernels,
             draws=training.DRAWS if on_gpu else None,
             text=data.text.spec if data.text else None,
@@ -81,10 +83,16 @@ def train_spec(
     )
 
 
-def _compiles_steps(scale: Scale) -> bool:
-    """Whether its training steps are of the kind that is compiled."""
+def _compiles_steps(scale: Scale, on_gpu: bool) -> bool:
+    """Whether its training steps are of the kind that is compiled: on a CPU, AdamW's in float32."""
     training = scale.training
-    return training.compile and training.precision == "float32" and training.optimiser == "adamw"
+    on_cpu = training.precision == "float32" and training.optimiser == "adamw"
+    return training.compile and (on_gpu or on_cpu)
+
+
+def _versions(of_cpu: int, on_gpu: bool) -> dict[str, int]:
+    """The version of what is compiled, under the name that says for which device."""
+    return {"graphed": graphs.VERSION} if on_gpu else {"compiled": of_cpu}
 
 
 def can_be_compiled(model: ModelSpec, kernels: dict[str, str] | None) -> bool:
@@ -96,11 +104,11 @@ def can_be_compiled(model: ModelSpec, kernels: dict[str, str] | None) -> bool:
     )
 
 
-def sample_spec(scale: Scale, compiles: bool = False) -> SampleSpec:
+def sample_spec(scale: Scale, compiles: bool = False, on_gpu: bool = False) -> SampleSpec:
     """What decides the samples of a trained network; `compiles`: it could be compiled here."""
     options = scale.sampling.model_dump(exclude={"guidance", "sweep", "compile"}, exclude_none=True)
     if compiles and scale.sampling.compile:
-        options["compiled"] = compiled_network.VERSION
+        options |= _versions(compiled_network.VERSION, on_gpu)
     process = Process(scale.diffusion.prediction, scale.diffusion.schedule)
     version = sampling.version(process, scale.sampling.sampler, scale.sampling.steps)
     if version > 1:

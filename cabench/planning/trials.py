@@ -191,7 +191,7 @@ def plan(
                 weights,
                 on_gpu,
             ),
-            sample=sample_spec(scales[name], compiled[name]),
+            sample=sample_spec(scales[name], compiled[name], on_gpu),
             score=score,
             plugins=plugins,
         )

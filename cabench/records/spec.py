@@ -201,6 +201,7 @@ class TrainSpec(Frozen):
 
     recipe: int  # version of the training code
     compiled: int | None = None  # version of the compiled step; unset: each operation by itself
+    graphed: int | None = None  # the same of a step that is compiled for a GPU
     kernels: dict[str, str] | None = None  # forms of per-sample layers that were forced
     draws: int | None = None  # version of the draws on a GPU; unset: all are those of the CPU
     model: ModelSpec
@@ -259,6 +260,7 @@ class SampleSpec(Frozen):
     guidance_interval: tuple[float, float] | None = None  # of t / 1000; unset: all of it
     autoguidance: int | None = None  # images seen by the guide; unset: classifier-free guidance
     compiled: int | None = None  # version of the compiled network; unset: each operation by itself
+    graphed: int | None = None  # the same of a network that is compiled for a GPU
 
 
 class MetricVersion(Frozen):

@@ -1,10 +1,12 @@
 """Which trials train together, and the work that a run expects of each."""
 
 import pytest
+import torch
 from specs import ROOT
 
 from cabench.config.study import read_scale, read_study
-from cabench.diffusion import compiled
+from cabench.diffusion import compiled, graphs
+from cabench.execution import processes
 from cabench.execution.compiling import uncompiled
 from cabench.execution.run import Options, prepare
 from cabench.execution.schedule import (
@@ -68,6 +70,32 @@ def test_a_compiled_step_is_expected_to_take_less():
     plan_of, eager = planned(1), planned(1, compiles=False)
     passes = [training_passes(p.trials[0], p) for p in (plan_of, eager)]
     assert passes[0] == COMPILED_STEP * passes[1]
+
+
+@pytest.mark.parametrize(
+    ("fault", "text"),
+    [
+        (None, []),
+        ("no Triton", ["training is not compiled: torch.compile fails on this GPU: no Triton"]),
+    ],
+)
+def test_a_gpu_compiles_where_torch_can_and_the_run_says_where_not(
+    fault, text, monkeypatch, tmp_path
+):
+    monkeypatch.setattr("cabench.execution.run.pick_device", lambda name: name)
+    monkeypatch.setattr(graphs, "fault", lambda: fault)
+    options = Options(results=tmp_path, cache=tmp_path, seeds="1", device="cuda:1")
+    prepared = prepare(STUDY, options)
+    expected = graphs.VERSION if fault is None else None
+    assert {t.spec.train.graphed for t in prepared.remaining.trials} == {expected}
+    assert uncompiled(prepared.plan, prepared.remaining.trials, "cuda:1") == text
+
+
+def test_a_gpu_that_is_absent_cannot_compile():
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    graphs.fault.cache_clear()
+    assert "torch.compile fails on this GPU: " in processes.missing("cuda")
 
 
 @pytest.mark.parametrize("cxx", ["no-such-compiler", "false"])  # absent; it cannot compile

@@ -8,7 +8,7 @@ from specs import ROOT, write
 
 from cabench.config.cost_study import kind_of
 from cabench.config.study import read_scale, read_study
-from cabench.diffusion import training
+from cabench.diffusion import graphs, training
 from cabench.diffusion.passes import Passes
 from cabench.execution.run import Options, prepare
 from cabench.planning.trials import Trial, manifest, plan
@@ -87,6 +87,18 @@ def test_a_run_on_cuda_plans_the_draws_of_a_gpu(tiny, monkeypatch):
     for device, draws in (("cpu", None), ("cuda:1", training.DRAWS), ("mps", None)):
         prepared = prepare(tiny / "tiny.yaml", Options(scale="scale.yaml", device=device))
         assert {t.spec.train.draws for t in prepared.plan.trials} == {draws}
+
+
+@pytest.mark.parametrize("recipe", ["precision=bfloat16", "optimiser=muon"])
+def test_on_a_gpu_what_is_compiled_has_a_version_of_its_own(recipe):
+    settings = ["training.compile=true", "sampling.compile=true", f"training.{recipe}"]
+    scale = read_scale("quick", settings)
+    for compiles, version in ((True, graphs.VERSION), (False, None)):
+        planned = plan(read_study(STUDY), scale, compiles=compiles, on_gpu=True)
+        for trial in planned.trials:
+            train, sample = trial.spec.train, trial.spec.sample
+            assert (train.graphed, sample.graphed) == (version, version)
+            assert (train.compiled, sample.compiled) == (None, None)
 
 
 def test_the_environment_forces_kernels_of_a_run(tiny, monkeypatch):
