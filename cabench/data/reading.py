@@ -69,6 +69,8 @@ def checked(name: str, options: dict[str, Any]) -> dict[str, Any]:
     except ValidationError as error:
         where, text = first_fault(error, model, options)
         key = ".".join(map(str, ("options", *where)))
+        if where[0] in model.model_fields and where[0] not in options:
+            text += f"; on the command line: -o {where[0]}=VALUE"
         raise CabenchError(f"data set '{name}': {key}: {text}") from None
     return {option: getattr(valid, option) for option in options}
 
