@@ -16,7 +16,7 @@ from pydantic import (
     model_validator,
 )
 
-from cabench.runtime.validation import NAME, NO_DOT
+from cabench.runtime.validation import CLAIM_OF, NAME, NO_DOT
 
 Name = Annotated[str, StringConstraints(pattern=NAME)]
 FolderName = Annotated[str, StringConstraints(pattern=NO_DOT)]
@@ -175,6 +175,8 @@ class Claim(Part):
     """difference_of_differences: [B, D], for (better - B) better than (than - D)"""
     ratio: Annotated[float, Field(gt=0)] | None = None
     """by_construction: the largest ratio of counts that supports the claim"""
+    repeats: Annotated[str, Field(pattern=CLAIM_OF)] | None = None
+    """STUDY.CLAIM, the claim of another study that this one tests at other sizes"""
 
     @property
     def arms(self) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from cabench.evidence.ladder import Rung
 from cabench.evidence.results import Results
 from cabench.evidence.verdicts import TESTS, Evidence, Verdict, in_family
 from cabench.records.runs import OWN_SCALE
@@ -29,6 +30,12 @@ class Entry:
     verdict: Verdict  # corrected over the ledger's family
     own: Verdict  # corrected over its study's claims
     results: Results
+    sizes: tuple[Entry, ...] = ()  # claims that repeat this one, by rising training MACs
+
+    @property
+    def macs(self) -> float:
+        """Training MACs of a trial of the run's baseline."""
+        return Rung(self.results).macs(self.results.manifest.baseline)
 
     @property
     def trials(self) -> frozenset[str]:
@@ -73,6 +80,7 @@ def claims_ledger(runs: Iterable[tuple[str, Results]]) -> ClaimsLedger:
     ]
     entries.sort(key=lambda entry: (*_order(entry.own.claim.id), entry.run))
     entries = _distinct(entries)
+    entries = [replace(entry, sizes=_repeated(entry, entries)) for entry in entries]
     primary = [entry for entry in entries if _is_of_the_paper(entry)]
     secondary = [entry for entry in entries if not _is_of_the_paper(entry)]
     return ClaimsLedger(tuple(_corrected(primary)), tuple(secondary))
@@ -85,6 +93,13 @@ def _corrected(entries: list[Entry]) -> list[Entry]:
     return [
         replace(entry, verdict=verdict) for entry, verdict in zip(entries, verdicts, strict=True)
     ]
+
+
+def _repeated(entry: Entry, entries: Iterable[Entry]) -> tuple[Entry, ...]:
+    """The entries whose claims repeat that of `entry`."""
+    name = f"{entry.results.manifest.study}.{entry.own.claim.id}"
+    repeats = [other for other in entries if other.own.claim.repeats == name]
+    return tuple(sorted(repeats, key=lambda other: other.macs))
 
 
 def _is_part_of_another(entry: Entry, entries: Iterable[Entry]) -> bool:

@@ -267,6 +267,7 @@ class ManifestClaim(Frozen):
     also_than: tuple[str, ...] = ()  # further arms that must be beaten
     relative_to: tuple[str, str] | None = None  # difference_of_differences: one per side
     added: bool = False  # of an arm given on the command line
+    repeats: str | None = None  # STUDY.CLAIM, which this one tests at other sizes
 
     @property
     def metrics(self) -> tuple[str, ...]:

@@ -93,7 +93,13 @@ def _row(entry: Entry) -> Json:
         "lengths": [
             {"images": f"{images:,}", "word": after.word} for images, after in entry.lengths
         ],
+        "sizes": [{"size": _size(other), "word": other.own.word} for other in entry.sizes],
     }
+
+
+def _size(entry: Entry) -> str:
+    """A run's scale and the training MACs of its baseline."""
+    return f"{entry.results.manifest.scale}, {entry.macs:.1e} MACs"
 
 
 def _page(index: int, entry: Entry, folder: Path) -> Json:
@@ -107,6 +113,15 @@ def _page(index: int, entry: Entry, folder: Path) -> Json:
         "over_length": [
             {"images": f"{images:,}", "word": after.word, "effect": _effects(after, entry)}
             for images, after in entry.lengths
+        ],
+        "over_size": [
+            {
+                "size": _size(other),
+                "says": breakable(f"{other.own.claim.id}: {other.own.claim.says}"),
+                "effect": _effects(other.own, other),
+                "word": other.own.word,
+            }
+            for other in entry.sizes
         ],
         "protocol": breakable(protocol_note(entry.results)),
         "caveat": breakable(entry.results.manifest.caveat),
@@ -136,13 +151,15 @@ def overview_markdown(ledger: ClaimsLedger) -> str:
 
 def _table(entries: Sequence[Entry]) -> list[str]:
     lines = [
-        "| id | the paper says | as stated | compared here | run | here | evidence |",
-        "|---|---|---|---|---|---|---|",
+        "| id | the paper says | as stated | compared here | run | here | over size | evidence |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for entry in entries:
         claim = entry.own.claim
         shown = evidence_text(entry.verdict, entry.results.metrics)
         stated = NOT_TESTED if claim.paper else ""
-        cells = [claim.id, claim.paper, stated, claim.says, entry.run, entry.verdict.word, shown]
+        sizes = "; ".join(f"{_size(other)}: {other.own.word}" for other in entry.sizes)
+        here = entry.verdict.word
+        cells = [claim.id, claim.paper, stated, claim.says, entry.run, here, sizes, shown]
         lines.append(f"| {' | '.join(map(markdown, cells))} |")
     return lines

@@ -15,6 +15,7 @@ from cabench.errors import Where, cut, listed, near, shown
 NAME = r"^[a-z0-9][a-z0-9_+.\-]{0,59}$"
 LONGEST_NAME = 60  # characters
 NO_DOT = NAME.replace(".", "")  # of studies and scales: a run's folder is STUDY.SCALE
+CLAIM_OF = r"^[a-z0-9][a-z0-9_+\-]{0,59}\.[^.\s][^\s]*$"
 Model = TypeVar("Model", bound=BaseModel)
 
 KINDS = {  # by the first word of pydantic's error type
@@ -33,6 +34,7 @@ NAMES = {  # by pattern
     NAME: "a name of 1 to 60 characters a-z 0-9 _ + - . that begins with a letter or digit",
     NO_DOT: "the name of a study or scale, 1 to 60 characters a-z 0-9 _ + - that begins with a "
     "letter or digit (no dot: a run's folder is STUDY.SCALE)",
+    CLAIM_OF: "STUDY.CLAIM, such as layer_placement.C1",
 }
 
 

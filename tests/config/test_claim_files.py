@@ -50,6 +50,7 @@ def test_a_claim_by_construction(tiny):
         ("metric: kid, test: superiority, ratio: 2", "ratio", ""),
         ("metric: macs, test: by_construction, ratio: 0", "ratio", "got 0"),
         ("metric: kid, test: superiority, added: true", "added", "unknown key"),
+        ("metric: kid, test: superiority, repeats: C1", "repeats", "expected STUDY.CLAIM, such as"),
     ],
 )
 def test_others_are_refused_in_a_line(tiny, text, key, said):

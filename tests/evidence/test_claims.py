@@ -64,6 +64,23 @@ def test_a_claim_is_shown_in_every_metric_its_own_first():
     assert all(part.difference.mean == pytest.approx(-2) for part in entry.in_every_metric)
 
 
+def test_a_claim_has_those_that_repeat_it_at_other_sizes():
+    home = run_of(MARGINAL, "C1")
+    home = dataclasses.replace(home, manifest=home.manifest.model_copy(update={"study": "home"}))
+    repeats = {
+        id: run_of(can, id, paper="", repeats=name)
+        for id, can, name in [
+            ("S1", CLEAR, "home.C1"), ("S2", BASE[::-1], "home.C1"), ("S3", CLEAR, "other.C1"),
+        ]
+    }  # fmt: skip
+    ledger = claims_ledger([("home.quick", home), *repeats.items()])
+    (entry,) = ledger.primary
+    assert [other.own.claim.id for other in entry.sizes] == ["S1", "S2"]
+    assert [other.own.word for other in entry.sizes] == ["supported", "unresolved"]
+    assert all(not other.sizes for other in ledger.secondary)
+    assert entry.verdict.word == "supported"  # the family is C1 alone
+
+
 def test_a_copy_of_a_run_or_a_part_of_it_counts_once():
     whole, copy = run_of(MARGINAL, "C1"), run_of(MARGINAL, "C1")
     part = run_of(MARGINAL, "C1")
