@@ -27,12 +27,11 @@ from cabench.execution.executors.base import Pool
 from cabench.execution.interim import Interim
 from cabench.execution.progress import Progress
 from cabench.execution.real_images import beside
+from cabench.execution.remaining import Remaining, what_remains
 from cabench.execution.schedule import stacked, work
-from cabench.execution.tuning import outcome
 from cabench.models import kernel_forms
 from cabench.planning import own_backbone, own_data
 from cabench.planning.trials import Plan, Trial, manifest, plan
-from cabench.planning.tuning import Search, searches, tuned
 from cabench.plugins import load_plugins, read_plugins
 from cabench.records.runs import OWN_SCALE, Run
 from cabench.records.sample_grid import is_intact
@@ -77,20 +76,6 @@ class Options:
     max_seeds: int | None = None    # of an arm; None: the study's
     suffix: str = ""                # of the study's name: a run with a manifest of its own
     # fmt: on
-
-
-@dataclass(frozen=True)
-class Remaining:
-    """What a run still has to do."""
-
-    searches: tuple[Search, ...] = ()  # of learning rates; trials wait for them
-    trials: tuple[Trial, ...] = ()  # distinct ones without an intact record
-    failed: int = 0  # trials whose failed record stands
-
-    @property
-    def arms(self) -> list[str]:
-        """The arms that have something to do."""
-        return list(dict.fromkeys(work.arm for work in (*self.searches, *self.trials)))
 
 
 @dataclass(frozen=True)
@@ -241,31 +226,6 @@ def on_own_data(
     return own
 
 
-def what_remains(
-    planned: Plan,
-    store: Store,
-    retry_failed: bool = False,
-    outcomes: dict[str, SearchOutcome] | None = None,  # of searches, by arm, beside stored ones
-) -> tuple[Plan, Remaining]:
-    """The plan with the learning rates that searches chose, and what its records lack."""
-    if planned.data.missing:
-        return planned, Remaining()
-    if arms := searches(planned):
-        stored = {search.arm: outcome(search, store) for search in arms}
-        known = {arm: result for arm, result in stored.items() if result} | (outcomes or {})
-        if unknown := tuple(search for search in arms if search.arm not in known):
-            return planned, Remaining(unknown, tuple(planned.all_trials))
-        planned = tuned(planned, known)
-    missing, failed = [], 0
-    for trial in {t.key: t for t in planned.all_trials}.values():  # arms may share trials
-        record = store.sound(trial.key)
-        if record is None or (not record.complete and retry_failed):
-            missing.append(trial)
-        elif not record.complete:
-            failed += 1
-    return planned, Remaining((), tuple(missing), failed)
-
-
 def _check_executor(options: Options) -> None:
     address = options.ray_address
     if options.executor not in EXECUTORS:
@@ -331,7 +291,7 @@ def _run(prepared: Prepared, console: Console) -> None:
     side = "" if address else f"{min(jobs, len(trials))} side by side "
     console.print(
         f"{prepared.plan.study.study} at scale {prepared.plan.scale.scale}: "
-        f"{len(trials)} trials to run, {done} done already, {side}on "
+        f"{len(trials)} trial{'s' * (len(trials) != 1)} to run, {done} done already, {side}on "
         f"{address or prepared.device} ({prepared.executor}){each}",
         soft_wrap=True,
     )

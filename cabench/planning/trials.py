@@ -284,7 +284,12 @@ def manifest(
     for label in labels.values():
         if label.get("twin") not in labels:
             label.pop("twin", None)
-    claims = [ManifestClaim.model_validate(claim.model_dump()) for claim in study.claims]
+    claims = [
+        ManifestClaim.model_validate(
+            claim.model_dump(exclude=None if claim.repeats else {"repeats"})
+        )
+        for claim in study.claims
+    ]
     return Manifest(
         study=study.study,
         question=study.question,

@@ -102,10 +102,13 @@ def _search(trial: Trial, tune: Tune) -> Search:
 
 
 def tuned(plan: Plan, outcomes: Mapping[str, SearchOutcome]) -> Plan:
-    """The plan with each arm's trials at the rate that its search chose."""
+    """The plan with each arm's trials at the rate that its search chose, where that is known."""
     trials = []
     for trial in plan.trials:
-        outcome = outcomes[trial.arm]
+        outcome = outcomes.get(trial.arm)
+        if outcome is None:
+            trials.append(trial)
+            continue
         train = at_rate(trial.spec.train, outcome.lr)
         spec = trial.spec.model_copy(update={"train": train, "tuning": outcome.key})
         trials.append(dataclasses.replace(trial, spec=spec, tuning=outcome.result))

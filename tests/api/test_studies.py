@@ -33,7 +33,7 @@ def test_a_further_arm_and_a_single_seed_are_run(finished, capfd):
     results = cabench.run_study(
         "tiny", scale="scale.yaml", seeds=[1], arms=arms, executor="local", max_seeds=None
     )
-    assert "1 trials to run, 2 done already" in capfd.readouterr().out
+    assert "1 trial to run, 2 done already" in capfd.readouterr().out
     assert results.arms == ["native+dw", "can-3", "native+lora"] and results.seeds == [1]
     assert (results.frame["status"] == "complete").all()
     assert read_json(finished / "results/tiny.tiny/manifest.json")["seeds"] == [1]

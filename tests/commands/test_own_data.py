@@ -92,7 +92,7 @@ REFUSED = {  # words after `run tiny.yaml --scale scale.yaml` -> the error
     "-o path=x": "--option: expected with --data only",
     "--data foldr": "--data: unknown data set 'foldr' (did you mean 'folder'?)",
     "--data folder -o pth=x": "options.pth: unknown key (did you mean 'path'?)",
-    "--data folder -o path=x": "options.size: this key is missing; on the command line: -o size=VALUE",
+    "--data folder -o path=x": "options.size: this key is missing; on the command line: -o size=",
     "--data folder -o path=x -o size=big": "options.size: expected a whole number",
     "--data folder -o path": "--option: expected KEY=VALUE",
     "--data folder -o path=x:y -o size=8": "x:y/<class>/<image>",

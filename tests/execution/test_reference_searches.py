@@ -32,6 +32,18 @@ def test_a_tuned_study_searches_and_trains_nothing(options):
     assert remaining.trials
 
 
+def test_while_one_search_is_missing_the_records_of_other_arms_count(options):
+    first = searches(prepare(STUDY, options).plan)[0]
+    shutil.copytree(ROOT / REFERENCE / "tuning", options.results / "tuning")
+    (options.results / "records").symlink_to(ROOT / REFERENCE / "records")
+    assert not prepare(STUDY, options).remaining.trials
+    Store(options.results, options.cache).tuning(first.key).unlink()
+    prepared = prepare(STUDY, options)
+    assert [search.arm for search in prepared.remaining.searches] == [first.arm]
+    trials = [trial for trial in prepared.plan.all_trials if trial.arm == first.arm]
+    assert [t.key for t in prepared.remaining.trials] == [t.key for t in trials]
+
+
 def test_a_search_of_the_results_comes_first(options):
     committed = Store(options.results, options.cache, ROOT / REFERENCE)
     search = searches(prepare(STUDY, options).plan)[0]
