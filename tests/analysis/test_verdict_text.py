@@ -4,7 +4,7 @@ import pytest
 from example_study import make_claim
 
 from cabench.analysis import tables
-from cabench.analysis.verdict_text import claim_rows, outcome, outcome_of
+from cabench.analysis.verdict_text import claim_rows, outcome, outcome_of, verdicts_by_metric
 from cabench.evidence.verdicts import Verdict
 from cabench.records.schema import ManifestClaim
 
@@ -104,3 +104,26 @@ def test_evidence_names_every_metric(study):
     assert rows["F"].verdict == "by construction" and "X (added)" in rows
     for shown in (tables.plain(results, 160), tables.to_markdown(results)):
         assert "by construction" in shown and "X (added)" in shown
+
+
+def test_by_each_metric_a_claim_has_the_difference_and_the_verdict_of_that_metric_alone(study):
+    """The study's claim is about KID; the other metric points the other way, clearly."""
+    example = study(["native", "native+dw", "can-3"], seeds=4)
+    example.manifest["claims"] = [make_claim("can-3", "native+dw", id="one")]
+    for s, noise in enumerate((0.0001, -0.0001, 0.0002, -0.0002)):
+        for name, shift in (("kid", -0.01), ("condition_accuracy", -0.1)):
+            base = example.records[f"native+dw@{s}"]["metrics"][name]
+            example.records[f"can-3@{s}"]["metrics"][name] = base + shift + noise
+    table = verdicts_by_metric(example.results())
+    assert table is not None and [row.name for row in table.rows] == ["one: can-3 - native+dw"]
+    columns = {column.title: column.cells[0].text for column in table.columns}
+    assert columns["verdict by KID"] == "supported"
+    assert columns["verdict by condition accuracy"] == "contradicted"
+    differences = [text for title, text in columns.items() if title.startswith("diff. KID")]
+    assert differences[0].startswith("-10.00 [")  # in the units of the table, x10^3
+
+
+def test_without_a_claim_there_is_no_table_by_metric(study):
+    example = study(["native", "native+dw", "can-3"], seeds=4)
+    example.manifest["claims"] = []
+    assert verdicts_by_metric(example.results()) is None
