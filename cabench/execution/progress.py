@@ -23,6 +23,7 @@ from cabench.runtime.console import clock
 from cabench.runtime.progress import LiveView
 
 STAGES = {"train": (0.0, 0.75), "sample": (0.75, 0.95), "score": (0.95, 1.0)}  # of a trial
+SILENT = 120.0  # seconds; in a log file, a line says at least that often what runs
 MEASURABLE = 0.005  # of the work; before that there is no estimate of the time left
 
 
@@ -89,11 +90,16 @@ class Progress(LiveView):
         self.failed: list[str] = []
         self.usage = Usage()
         self.starting = ""  # what the run waits for before its first trial
+        self.last_line = self.began
 
     def start(self, what: str) -> None:
         """Say what is being started: it takes a while, and no trial runs before."""
         self.starting = what
         self.line(f"starting {what}")
+
+    def line(self, text: str) -> None:
+        self.last_line = time.monotonic()
+        super().line(text)
 
     def receive(self, message: Message) -> None:
         match message:
@@ -106,6 +112,8 @@ class Progress(LiveView):
             case Progressed(key):
                 self.usage.heard()
                 self.running[key] = message
+                if not self.console.is_terminal and time.monotonic() - self.last_line > SILENT:
+                    self.line(self.state())
             case Logged(text):
                 self.line(text)
             case Finished(key, error, seconds, images_per_s, scores):
@@ -119,6 +127,16 @@ class Progress(LiveView):
                     self.line(f"         {text}")
             case Evaluated(key, lr, loss, seconds):
                 self._finished(key, seconds, f"rate {lr:g}, loss {loss:.4f}")
+
+    def state(self) -> str:
+        """'2 of 9 done; can-3, seed 0: train, 45%; 18:20 left'."""
+        running = [
+            f"{self.names[key]}: {last.stage}, {last.fraction:.0%}"
+            for key, last in self.running.items()
+        ]
+        left = self.left()
+        time_left = f"{clock(left)} left" if left is not None else self._waiting()
+        return "; ".join([f"{len(self.done)} of {self.total} done", *running, time_left])
 
     def _finished(self, key: str, seconds: float, result: str) -> None:
         self.usage.finished(seconds)

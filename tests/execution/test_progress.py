@@ -36,6 +36,20 @@ def test_the_wait_for_workers_is_shown():
     assert "starting" not in running
 
 
+@pytest.mark.parametrize("terminal", [False, True])
+def test_in_a_log_a_line_says_what_runs_where_nothing_else_is_said(terminal, monkeypatch):
+    file, now = io.StringIO(), [1000.0]
+    monkeypatch.setattr("cabench.execution.progress.time.monotonic", lambda: now[0])
+    console = screen(file=file, force_terminal=terminal)
+    view = Progress(console, {"a": "can-3, seed 0", "b": "native, seed 0"}, {"a": 1.0, "b": 3.0})
+    view.receive(Started("a"))
+    for seconds in (60, 60, 5, 60, 60):  # the third is past 120 s
+        now[0] += seconds
+        view.receive(Progressed("a", "train", 0.5))
+    expected = "" if terminal else "0 of 2 done; can-3, seed 0: train, 50%; 20:08 left\n"
+    assert file.getvalue() == expected
+
+
 def test_clock():
     assert [clock(s) for s in (5, 245, 3723, 10**6)] == ["0:05", "4:05", "1:02:03", "12 days"]
 
