@@ -16,6 +16,7 @@ from cabench.diffusion.ranks import joined
 from cabench.diffusion.sampling import sample
 from cabench.diffusion.training import Diverged, Trainer
 from cabench.errors import CabenchError
+from cabench.execution import joint
 
 STEPS = 200
 
@@ -88,3 +89,23 @@ def fail_together(ranks, one, digits, folder, path):
 def fail_on_the_last(ranks):
     if ranks.rank == ranks.count - 1:
         raise CabenchError("no data here")
+
+
+def extract(ranks, names, cache, images, path):
+    """Features of images by all ranks; then a call in which the last one cannot compute them."""
+    if not ranks.leads:
+        return ranks.follow()
+    features = ranks.call(joint.features, names, cache, "cpu", images=images)
+    np.savez(path, **{f"{name} {k}": v for name, of in features.items() for k, v in of.items()})
+    ranks.call(lose_the_network)
+    with pytest.raises(CabenchError, match=f"^rank {ranks.count - 1}: no weights here$"):
+        ranks.call(joint.features, names, cache, "cpu", images=images)
+    ranks.dismiss()
+
+
+def lose_the_network(ranks):
+    def extractor(*_):
+        raise CabenchError("no weights here")
+
+    if ranks.rank == ranks.count - 1:
+        joint.ASSETS.extractor = extractor

@@ -34,6 +34,7 @@ pytestmark = [
         DEVICE.startswith("cuda") and not torch.cuda.is_available(), reason="needs a GPU"
     ),
 ]
+ONLY_CUDA = pytest.mark.skipif(not DEVICE.startswith("cuda"), reason="a mode of CUDA alone")
 NATIVE = {"dit": "adaln_zero", "uvit": "tokens", "cat": "adaln"}
 CASES = [(backbone, kind) for backbone in NATIVE for kind in (NATIVE[backbone], "can")]
 # norm of the difference over the norm; bfloat16 has 8 bits, and errors add up over the layers
@@ -165,6 +166,19 @@ def test_a_resumed_run_goes_on_as_it_was():
     ) < 1e-5  # fmt: skip
 
 
+@ONLY_CUDA
+def test_features_are_those_of_the_cpu(tmp_path):
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("efficientnet_lite_pytorch")
+    from cabench.metrics.extractors import opened
+
+    images = np.random.default_rng(0).integers(0, 256, (40, 3, 32, 32), np.uint8)
+    name = "efficientnet-lite0"
+    expected = opened(name, tmp_path).features(images)
+    for layer, values in opened(name, tmp_path, DEVICE).features(images).items():
+        assert difference(*map(torch.from_numpy, (values, expected[layer]))) < 1e-4
+
+
 def test_diagnostics_of_a_text_condition_take_examples_from_the_cpu():
     spec = model_spec([method("can", [*SOURCE, "text"])], affine=True, text={"text": 12})
     model = drawn(spec)
@@ -180,7 +194,6 @@ def test_diagnostics_of_a_text_condition_take_examples_from_the_cpu():
 # ---- draws on the device, and a loop that waits for nothing --------------------------------------
 
 N, BATCH, ROOM = 64, 16, 2**40
-ONLY_CUDA = pytest.mark.skipif(not DEVICE.startswith("cuda"), reason="a mode of CUDA alone")
 
 
 def trained_as_on_a_gpu(name: str = "can-3", ranks: Ranks | None = None, **recipe) -> Trainer:

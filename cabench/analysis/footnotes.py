@@ -151,7 +151,8 @@ def _protocol_parts(protocol: Protocol) -> list[str]:
         f"guidance {protocol.guidance:g}" + _guided(protocol),
         f"sampler {protocol.sampler}",
         f"{protocol.steps} sampling steps",
-        f"feature extractor {protocol.judge}",
+        f"feature extractor {protocol.judge}"
+        + (f" on {protocol.judge_runs_on}" if protocol.judge_runs_on else ""),
     ]
 
 

@@ -8,9 +8,10 @@ travel by NCCL between GPUs and by gloo between CPUs, messages always by gloo.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -100,6 +101,14 @@ class Ranks:
         dist.broadcast_object_list(values, src=0, group=self.messages)
         return values[0]
 
+    def scatter(self, values: Sequence[Value]) -> Value:
+        """This rank's one of the leader's values, of which there is one per rank."""
+        if self.count == 1:
+            return values[0]
+        received: list[Any] = [None]
+        dist.scatter_object_list(received, list(values) or None, src=0, group=self.messages)
+        return received[0]
+
     def gather(self, value: Value) -> list[Value]:
         """The values of all ranks in their order; [] on the followers."""
         if self.count == 1:
@@ -138,7 +147,12 @@ class Ranks:
 
     def part(self, n: int) -> slice:
         """This rank's rows of n: parts in the order of the ranks, equal up to one row."""
-        return slice(n * self.rank // self.count, n * (self.rank + 1) // self.count)
+        return self.parts(n)[self.rank]
+
+    def parts(self, n: int) -> list[slice]:
+        """The rows of every rank."""
+        ends = [n * rank // self.count for rank in range(self.count + 1)]
+        return [slice(start, end) for start, end in itertools.pairwise(ends)]
 
     def wrapped(self, module: nn.Module) -> nn.Module:
         """The module; with several ranks backward passes average its gradients over them."""

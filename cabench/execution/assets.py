@@ -16,6 +16,7 @@ from cabench.data.texts import with_text_features
 from cabench.data.vae import VAE
 from cabench.diffusion.initial import Tensors, read_weights
 from cabench.metrics.clip import Clip
+from cabench.metrics.extractors import FeatureExtractor, opened
 from cabench.metrics.scorer import REFERENCE, SampleScorer
 from cabench.planning.trials import Places
 from cabench.records.spec import ClipSpec, DataSpec, TrainSpec, TrialSpec
@@ -35,6 +36,7 @@ class Assets:
         self._datasets: dict[Hashable, Dataset] = {}
         self._draws: dict[Hashable, Dataset] = {}
         self._scorers: dict[Hashable, SampleScorer] = {}
+        self._extractors: dict[Hashable, FeatureExtractor] = {}
         self._clips: dict[Hashable, Clip] = {}
         self._decoders: dict[Hashable, VAE] = {}
         self._weights: dict[Hashable, Tensors] = {}
@@ -94,6 +96,7 @@ class Assets:
         metrics: Iterable[str],
         cache: Path,
         clip: Clip | None = None,
+        device: str = "cpu",
     ) -> list[SampleScorer]:
         """One scorer per split that samples are conditioned on: report, and unseen if used."""
         sizes = {REFERENCE: spec.sample.n}
@@ -102,13 +105,21 @@ class Assets:
         metrics = tuple(metrics)
 
         def make(split: str, n: int) -> SampleScorer:
-            return SampleScorer(dataset, n, cache, metrics=metrics, reference=split, clip=clip)
+            return SampleScorer(
+                dataset, n, cache, metrics=metrics, reference=split, clip=clip, device=device
+            )
 
-        shared = (dataset.name, dataset.fingerprint, metrics, cache, clip)
+        shared = (dataset.name, dataset.fingerprint, metrics, cache, clip, device)
         return [
             _keep(self._scorers, (*shared, split, n), 4, lambda split=split, n=n: make(split, n))
             for split, n in sizes.items()
         ]
+
+    def extractor(self, name: str, cache: Path, device: str) -> FeatureExtractor:
+        """A feature extractor, on this process's GPU where `device` is one."""
+        return _keep(
+            self._extractors, (name, cache, device), 8, lambda: opened(name, cache, device)
+        )
 
     def weights(self, spec: TrainSpec, places: Places) -> Tensors | None:
         """The weights that a training starts from, if it starts from any."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 from torch import Tensor
 
 from cabench.diffusion import graphs
@@ -16,7 +17,10 @@ from cabench.diffusion.process import Process
 from cabench.diffusion.ranks import Ranks
 from cabench.diffusion.sampling import Network, sample
 from cabench.diffusion.training import Progress
+from cabench.errors import CabenchError
 from cabench.execution.assets import ASSETS
+from cabench.metrics.extractors import Features
+from cabench.metrics.extractors.base import on_white
 from cabench.planning.trials import Trial
 from cabench.plugins import load_plugins
 from cabench.records.spec import TrainSpec
@@ -93,6 +97,38 @@ def trained_guide(
         passes=trial.passes,
         ranks=ranks,
     )
+
+
+def features(
+    ranks: Ranks,
+    extractors: Sequence[str],
+    cache: Path,
+    device: str,
+    *,
+    images: np.ndarray | None = None,  # (n, C, H, W) uint8, of the leader
+) -> dict[str, Features]:
+    """Features of images by extractor, those of a part of the images from each rank.
+
+    The leader's are complete. An image has the features that it has in one process.
+    """
+    parts = [] if images is None else [images[part] for part in ranks.parts(len(images))]
+    part = on_white(ranks.scatter(parts))
+    own, error = dict[str, Features](), None
+    try:
+        for name in extractors:
+            own[name] = ASSETS.extractor(name, cache, device).features(part)
+    except CabenchError as raised:
+        error = raised
+    if ranks.any(error is not None):  # before the others wait for this rank's features
+        if error is not None:
+            raise error
+        return {}
+    gathered = ranks.gather(own)
+    return {
+        name: {layer: np.concatenate([one[name][layer] for one in gathered]) for layer in layers}
+        for name, layers in own.items()
+        if gathered
+    }
 
 
 def drawn(

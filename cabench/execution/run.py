@@ -301,6 +301,7 @@ def _run(prepared: Prepared, console: Console) -> None:
     interim = Interim(prepared.run.manifest, prepared.run.records().values())
     metrics = _judged_by(prepared.plan)
     elsewhere = address is not None or ranks.from_torchrun() is not None
+    elsewhere |= prepared.device != "cpu"  # a GPU computes features of its own
     with (
         Progress(console, names, expected, metrics=metrics, interim=interim.add) as view,
         contextlib.nullcontext() if elsewhere else beside(prepared.plan, trials[0], prepared.store),

@@ -13,6 +13,7 @@ import torch
 from cabench.diffusion.checkpoints import load, save
 from cabench.diffusion.ranks import ALONE, Ranks
 from cabench.execution import joint
+from cabench.metrics.extractors import Features
 from cabench.metrics.scorer import REFERENCE, SampleScorer
 from cabench.planning.trials import Trial
 from cabench.records.store import Store
@@ -72,6 +73,11 @@ class Sampler:
         save(path, {"images": images})
         return images.numpy()
 
+    def _features(self, scorer: SampleScorer, images: np.ndarray) -> dict[str, Features]:
+        """The samples' features by extractor, a part of the samples on each rank."""
+        names = tuple(scorer.extractors)
+        return self.ranks.call(joint.features, names, scorer.cache, self.device, images=images)
+
     def guidances(self, scorer: SampleScorer) -> dict[float, str]:
         """The primary guidance; on the report split also the swept ones. And what scores end in."""
         primary, split = self.trial.spec.guidance, split_suffix(scorer)
@@ -97,6 +103,8 @@ class Sampler:
             images = self.draw(scorer, guidance)
             began = time.perf_counter()
             self.progress("score", 0.5, f"guidance {guidance:g}")
+            if self.ranks.count > 1:
+                scorer.keep(images, self._features(scorer, images))
             scores = scorer.score(images, scorer.labels)
             timing[f"score_s{suffix}"] = time.perf_counter() - began
             metrics |= {f"{name}{suffix}": value for name, value in scores.items()}

@@ -150,7 +150,7 @@ def measure(
     """
     spec = trial.spec
     ranks.call(joint.prepare, trial, store)
-    dataset, scorers = scorers_of(trial, store)
+    dataset, scorers = scorers_of(trial, store, device)
 
     trained = _train(trial, store, device, progress, ranks)
     guide = _guide(trial, store, device, progress, ranks)
@@ -187,14 +187,16 @@ def measure(
     }
 
 
-def scorers_of(trial: Trial, store: Store) -> tuple[Dataset, list[SampleScorer]]:
+def scorers_of(
+    trial: Trial, store: Store, device: str = "cpu"
+) -> tuple[Dataset, list[SampleScorer]]:
     """The data of a trial, and a scorer per split that its samples are conditioned on."""
     dataset = ASSETS.encoded(trial.spec.train, trial.places, store.cache)
     chosen = metrics.needing("samples", trial.spec.score.metrics)
     clip = None
     if trial.spec.score.clip is not None and trial.places.clip is not None:
         clip = ASSETS.clip(trial.spec.score.clip, trial.places.clip)
-    return dataset, ASSETS.scorers(trial.spec, dataset, chosen, store.cache, clip)
+    return dataset, ASSETS.scorers(trial.spec, dataset, chosen, store.cache, clip, device)
 
 
 def _train(trial: Trial, store: Store, device: str, progress: Progress, ranks: Ranks) -> Trained:

@@ -16,7 +16,7 @@ from cabench.metrics import fidelity, neighbours, regression
 from cabench.metrics import probe as probes
 from cabench.metrics.base import Metric, extractor_of, note_of
 from cabench.metrics.clip import TEMPLATE, Clip, wording
-from cabench.metrics.extractors import DEFAULT, FeatureExtractor, Features, Lite0, lite0
+from cabench.metrics.extractors import DEFAULT, FeatureExtractor, Features, lite0, opened
 from cabench.metrics.extractors.base import CHANNELS, on_white
 from cabench.metrics.neighbours import Neighbours, compare, nearest
 from cabench.metrics.reference import matched, report_labels
@@ -62,6 +62,7 @@ class SampleScorer:
         reference: str = REFERENCE,  # the split that samples take their conditions from
         clip: Clip | None = None,  # of metric clip_score
         labels: np.ndarray | None = None,  # (n,) of given samples; default: the split's, in shares
+        device: str = "cpu",  # of the extractors that can run on a GPU
     ):
         if dataset.shape[0] not in CHANNELS:
             raise CabenchError(
@@ -71,12 +72,12 @@ class SampleScorer:
         self.dataset, self.n, self.stream, self.reference = dataset, n, stream, reference
         self.cache, self.clip = Path(cache), clip
         self.metrics: dict[str, SampleMetric] = {name: METRICS.get(name) for name in metrics}
-        self.extractor = Lite0(self.cache, threads)  # the default, always there for the probe
-        names = dict.fromkeys(extractor_of(metric) for metric in self.metrics.values())
-        self.extractors: dict[str, FeatureExtractor] = {DEFAULT: self.extractor}
-        for name in names:
-            if name != DEFAULT:
-                self.extractors[name] = EXTRACTORS.get(name)(self.cache, threads)
+        self.on_gpu = device.startswith("cuda")
+        names = [extractor_of(metric) for metric in self.metrics.values()]
+        self.extractors: dict[str, FeatureExtractor] = {
+            name: opened(name, self.cache, device, threads)
+            for name in dict.fromkeys((DEFAULT, *names))  # the default one is for the probe
+        }
         for name, metric in self.metrics.items():
             check: Callable[[Dataset], None] | None = getattr(metric, "check", None)
             if check:
@@ -215,6 +216,10 @@ class SampleScorer:
 
     # ---- features -------------------------------------------------------------------------------
 
+    def keep(self, images: np.ndarray, features: dict[str, Features]) -> None:
+        """Takes the features of these images, by extractor, which several processes computed."""
+        self._last = images, features
+
     def features(self, images: np.ndarray, extractor: str = DEFAULT) -> Features:
         """An extractor's features of images; those of the last images are kept in memory."""
         if self._last[0] is not images:
@@ -257,8 +262,11 @@ class SampleScorer:
         )
 
     def _path(self, split: str, extractor: str) -> Path:
-        fingerprint = self.extractors[extractor].fingerprint_of()
-        return _features_path(self.cache, self.dataset, fingerprint, split)
+        return _features_path(self.cache, self.dataset, self._run_by(extractor), split)
+
+    def _run_by(self, extractor: str = DEFAULT) -> str:
+        """The fingerprint of an extractor's features, which differ a little on a GPU."""
+        return self.extractors[extractor].fingerprint_of() + " on a GPU" * self.on_gpu
 
     # ---- copies of training images --------------------------------------------------------------
 
@@ -274,12 +282,12 @@ class SampleScorer:
         first_images = split.images[: neighbours.MOST]
         return cached_arrays(
             self._trained_path,
-            lambda: {"1280": self.extractor.features(on_white(first_images))["1280"]},
+            lambda: {"1280": self.extractors[DEFAULT].features(on_white(first_images))["1280"]},
         )["1280"]
 
     @property
     def _trained_path(self) -> Path:
-        key = _short(self.dataset.fingerprint, self.extractor.fingerprint, neighbours.MOST)
+        key = _short(self.dataset.fingerprint, self._run_by(), neighbours.MOST)
         return self._folder / f"features-{key}-{TRAINED}.npz"
 
     @cached_property
@@ -312,9 +320,7 @@ class SampleScorer:
     ) -> dict[str, np.ndarray]:
         """A probe or regression as arrays: fitted to judge-train, tested on the reference split."""
         split = [] if self.reference == REFERENCE else [self.reference]
-        key = _short(
-            self.dataset.fingerprint, self.extractor.fingerprint, stream, kind.VERSION, *split
-        )
+        key = _short(self.dataset.fingerprint, self._run_by(), stream, kind.VERSION, *split)
 
         def fit() -> dict[str, np.ndarray]:
             splits = FLOOR, self.reference
@@ -340,7 +346,7 @@ class SampleScorer:
             "n": self.n,
             "metrics": {name: metric.version for name, metric in self.metrics.items()},
             "judge": lite0.NAME,
-            "judge_fingerprint": self.extractor.fingerprint,
+            "judge_fingerprint": self.extractors[DEFAULT].fingerprint_of(),
             "judge_resize": f"{lite0.SIZE} px, antialiased bilinear",
         }
         others = [name for name in self.extractors if name != DEFAULT]
@@ -364,6 +370,8 @@ class SampleScorer:
         notes = {name: note_of(metric) for name, metric in self.metrics.items()}
         if any(note is not None for note in notes.values()):
             protocol["notes"] = {name: note for name, note in notes.items() if note is not None}
+        if self.on_gpu:
+            protocol["judge_runs_on"] = "a GPU, by torch"
         if self.clip is not None:
             protocol["clip"] = {
                 "path": self.clip.path,

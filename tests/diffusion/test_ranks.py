@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from on_ranks import STEPS, draw, fail_together, losses_of, on_ranks, run, train_some
+from on_ranks import STEPS, draw, extract, fail_together, losses_of, on_ranks, run, train_some
 from specs import METHODS, method, model_spec, train_spec
 
 from cabench.data import load_dataset
@@ -13,6 +13,8 @@ from cabench.diffusion.checkpoints import load, load_existing
 from cabench.diffusion.passes import Passes, blocks
 from cabench.diffusion.ranks import Ranks
 from cabench.diffusion.training import Trainer
+from cabench.metrics.extractors import opened
+from cabench.metrics.extractors.base import on_white
 from cabench.models.model import build
 
 MOE = dict(methods=[method("timestep_moe", ["timestep"], top=1, balance=1.0)], affine=True)
@@ -89,6 +91,19 @@ def test_a_run_resumes_on_another_number_of_ranks(tmp_path, digits):
     assert metadata["curve"]["images"] == expected["curve"]["images"]
     losses, others = metadata["curve"]["loss"], expected["curve"]["loss"]
     assert losses == pytest.approx(others, rel=1e-4)
+
+
+@pytest.mark.parametrize("n", [3, 71])
+def test_features_have_the_bits_of_one_process(tmp_path, n):
+    names, folder = ("efficientnet-lite0", "efficientnet-lite0-levels"), Path(tmp_path)
+    images = np.random.default_rng(0).integers(0, 256, (n, 4, 12, 10), np.uint8)  # with opacity
+    expected = {name: opened(name, folder).features(on_white(images)) for name in names}
+    on_ranks(2, folder, extract, names, folder, images, folder / "features.npz")
+    features = np.load(folder / "features.npz")
+    assert len(features.files) == 4
+    for name, layers in expected.items():
+        for layer, values in layers.items():
+            assert np.array_equal(features[f"{name} {layer}"], values)
 
 
 @pytest.mark.parametrize("count", [2, pytest.param(4, marks=pytest.mark.slow)])

@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING
 
 from cabench.errors import CabenchError
 from cabench.metrics.extractors.base import DEFAULT
-from cabench.metrics.extractors.onnx import OPSET, SIZE, Levels, OnnxExtractor, export_network
+from cabench.metrics.extractors.onnx import OPSET, SIZE, Levels, OnnxExtractor
 from cabench.registry import EXTRACTORS
 
 if TYPE_CHECKING:
     import numpy as np
     import torch
+    from torch import nn
 
 NAME = "efficientnet-lite0-64"
 VERSION = 1  # of the graph: raise it when its features change
@@ -83,10 +84,10 @@ class Lite0(OnnxExtractor):
         return lite0_fingerprint()
 
     @staticmethod
-    def export(path: Path) -> None:
+    def build() -> nn.Module:
         from cabench.metrics.extractors.lite0_network import Lite0Network
 
-        export_network(Lite0Network(weights_path(), SIZE), path, SIZE, OPSET, list(WIDTHS))
+        return Lite0Network(weights_path(), SIZE)
 
 
 @EXTRACTORS.register("efficientnet-lite0-levels")

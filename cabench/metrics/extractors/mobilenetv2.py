@@ -11,10 +11,14 @@ import json
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cabench.errors import DataMissing
-from cabench.metrics.extractors.onnx import OPSET, SIZE, Levels, OnnxExtractor, export_network
+from cabench.metrics.extractors.onnx import OPSET, SIZE, Levels, OnnxExtractor
 from cabench.registry import EXTRACTORS
+
+if TYPE_CHECKING:
+    from torch import nn
 
 NAME = "mobilenetv2-64"
 VERSION = 1  # of the graph: raise it when its features change
@@ -65,10 +69,10 @@ class MobileNetV2(OnnxExtractor):
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
     @staticmethod
-    def export(path: Path) -> None:
+    def build() -> nn.Module:
         from cabench.metrics.extractors.mobilenetv2_network import MobileNetV2Network
 
-        export_network(MobileNetV2Network(weights_path(), SIZE), path, SIZE, OPSET, list(WIDTHS))
+        return MobileNetV2Network(weights_path(), SIZE)
 
 
 @EXTRACTORS.register("mobilenetv2-levels")

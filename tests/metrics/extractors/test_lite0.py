@@ -6,9 +6,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from cabench.data import load_dataset
 from cabench.errors import CabenchError
-from cabench.metrics import Lite0, lite0_fingerprint
+from cabench.metrics import Lite0, SampleScorer, lite0_fingerprint
 from cabench.metrics.extractors import lite0 as module
+from cabench.metrics.extractors import opened
 from cabench.metrics.extractors.lite0 import Lite0Levels, weights_path
 from cabench.metrics.extractors.onnx import resize_matrix
 
@@ -56,6 +58,29 @@ def test_resize_matrix_is_torchs_antialiased_bilinear(n):
     image = torch.from_numpy(line).expand(1, 1, n, n)
     expected = F.interpolate(image, size=(64, 64), mode="bilinear", antialias=True)[0, 0, 0]
     np.testing.assert_allclose(resize_matrix(n) @ line, expected.numpy(), atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["efficientnet-lite0", "efficientnet-lite0-levels"])
+@pytest.mark.parametrize("shape", [(1, 16, 16), (3, 100, 90)])
+def test_by_torch_as_on_a_gpu_features_are_those_of_onnxruntime(cache, name, shape):
+    images = smooth_images(7, *shape)
+    by_torch = opened(name, cache)
+    by_torch.device = "cpu:0"  # any device but 'cpu' is torch's
+    for layer, expected in opened(name, cache).features(images).items():
+        values = by_torch.features(images)[layer]
+        assert values.shape == expected.shape and values.dtype == np.float32
+        apart = np.linalg.norm(values - expected, axis=1) / np.linalg.norm(expected, axis=1)
+        assert apart.max() < 1e-4 and not np.array_equal(values, expected)
+
+
+def test_a_gpu_runs_the_networks_in_torch_and_keeps_its_features_in_other_files(cache):
+    dataset = load_dataset("digits")
+    on_cpu, on_gpu = (SampleScorer(dataset, 256, cache, device=d) for d in ("cpu", "cuda:1"))
+    assert [e.device for e in on_cpu.extractors.values()] == ["cpu"]
+    assert [e.device for e in on_gpu.extractors.values()] == ["cuda:1"]
+    assert not set(on_cpu.files()) & set(on_gpu.files())
+    assert on_gpu.protocol.pop("judge_runs_on") == "a GPU, by torch"
+    assert on_gpu.protocol | {"judge_runs_on": None} == on_cpu.protocol | {"judge_runs_on": None}
 
 
 def test_same_image_same_bits_wherever_it_stands(extractor, cache):
