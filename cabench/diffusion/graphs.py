@@ -24,13 +24,15 @@ from cabench.diffusion.compiled_network import CompiledNetwork
 from cabench.diffusion.losses import batch_loss
 from cabench.errors import CabenchError, describe
 from cabench.models.cuda_forms import choose_cuda
-from cabench.models.kernel_forms import overridden_form
+from cabench.models.kernel_forms import is_composed, overridden_form
 from cabench.models.model import ConditionalModel
+from cabench.models.operations import is_whole
 from cabench.models.streams import Streams
 
 VERSION = 1  # raise it whenever a compiled step or network would give other bits
 OPTIONS: dict[str, Any] = {"mode": "reduce-overhead"}  # Inductor with CUDA graphs
-FIXED = (choose_cuda, overridden_form)  # by shapes and the environment: not traced
+# What these return depends on shapes and the environment alone, and is not traced
+FIXED = (choose_cuda, overridden_form, is_composed, is_whole)
 CACHES = {"TORCHINDUCTOR_CACHE_DIR": "inductor", "TRITON_CACHE_DIR": "triton"}
 
 

@@ -197,8 +197,16 @@ def over_batch(mean: Tensor) -> Tensor:
 
     For penalties that are not means over samples, such as those of an uneven load.
     """
+    if is_whole():
+        return mean
     reduce = _reduce.get()
-    return mean if reduce is None else reduce(mean)
+    assert reduce is not None
+    return reduce(mean)
+
+
+def is_whole() -> bool:
+    """Does this process hold the whole batch?"""
+    return _reduce.get() is None
 
 
 @contextlib.contextmanager
