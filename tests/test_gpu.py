@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import os
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -103,9 +104,8 @@ def compiles(monkeypatch, tmp_path):
         monkeypatch.setattr(graphs, "OPTIONS", {"backend": "aot_eager"})
     for variable in graphs.CACHES:
         monkeypatch.setenv(variable, str(tmp_path))
-    graphs.begin(tmp_path)
-    yield
-    torch.compiler.reset()
+    with graphs.own_memory(tmp_path):
+        yield
 
 
 @pytest.mark.parametrize("precision", TOLERANCE)
@@ -116,6 +116,39 @@ def test_compiled_steps_have_the_losses_of_uncompiled_ones(precision, compiles):
         losses.append(torch.stack([trainer.step(data, order) for _ in range(30)]))
     assert len(losses[0].unique()) > 25
     torch.testing.assert_close(losses[1], losses[0], rtol=1e-3, atol=TOLERANCE[precision] / 10)
+
+
+def test_the_gpu_can_compile_in_a_thread(compiles):
+    graphs.fault.cache_clear()
+    assert DEVICE == "cpu" or graphs.fault(DEVICE) is None
+    graphs._attempt(DEVICE)
+
+
+def test_trials_in_several_threads_of_a_process_compile_and_free_their_memory(
+    tmp_path, monkeypatch
+):
+    if DEVICE == "cpu":
+        monkeypatch.setattr(graphs, "OPTIONS", {"backend": "aot_eager"})
+    reserved = []
+
+    def trial():
+        with graphs.own_memory(tmp_path):
+            trainer, data, order = trainer_of(
+                spec_of("dit", "can"), 32, DEVICE, graphed=graphs.VERSION
+            )
+            losses = torch.stack([trainer.step(data, order) for _ in range(5)]).cpu()
+            del trainer, data
+        if DEVICE != "cpu":
+            torch.cuda.empty_cache()
+            reserved.append(torch.cuda.memory_reserved(DEVICE))
+        return losses
+
+    losses = []
+    for _ in range(3):  # as Ray runs trials: each in a thread of its own
+        with ThreadPoolExecutor(1) as thread:
+            losses.append(thread.submit(trial).result())
+    assert torch.equal(losses[0], losses[1]) and torch.equal(losses[0], losses[2])
+    assert DEVICE == "cpu" or reserved[2] <= reserved[0]
 
 
 def test_a_compiled_network_draws_the_samples_of_the_network(compiles, tmp_path):

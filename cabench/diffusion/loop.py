@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,9 +70,6 @@ def train(
     if ranks.of_leader(ranks.leads and load(final) is not None):
         return final
     jobs = [Job(spec, folder, trunk)]
-    if spec.graphed:
-        assert cache is not None, NO_CACHE
-        graphs.begin(cache)
     if spec.compiled:
         jobs += [job for job in beside if load(snapshot_path(job.folder, end)) is None]
     runs = [
@@ -92,15 +90,16 @@ def train(
     for run in runs:
         run.resume(end)
     every = max(1, end // batch // 100)  # steps per point of the curve
-    while behind := [run for run in runs if run.trainer.seen < end and run.fault is None]:
-        seen = min(run.trainer.seen for run in behind)
-        stack = [run for run in behind if run.trainer.seen == seen]
-        until = min((r.trainer.seen for r in behind if r not in stack), default=end)
-        own = runs[0] in stack
-        shown = progress if own else _silent
-        _advance(stack, _step_of(stack, cache), until, stops, guide_at, every, shown)
-        if runs[0].fault is not None:
-            raise runs[0].fault
+    with _memory_of_step(spec, cache):
+        while behind := [run for run in runs if run.trainer.seen < end and run.fault is None]:
+            seen = min(run.trainer.seen for run in behind)
+            stack = [run for run in behind if run.trainer.seen == seen]
+            until = min((r.trainer.seen for r in behind if r not in stack), default=end)
+            own = runs[0] in stack
+            shown = progress if own else _silent
+            _advance(stack, _step_of(stack, cache), until, stops, guide_at, every, shown)
+            if runs[0].fault is not None:
+                raise runs[0].fault
     if not keep_state and ranks.leads:
         for run in runs:
             run.state_path.unlink(missing_ok=True)
@@ -109,6 +108,14 @@ def train(
 
 def _silent(seen: int, loss: float) -> None:
     pass
+
+
+def _memory_of_step(spec: TrainSpec, cache: Path | None) -> AbstractContextManager[None]:
+    """What frees the GPU of a compiled step when training ends."""
+    if not spec.graphed:
+        return nullcontext()
+    assert cache is not None, NO_CACHE
+    return graphs.own_memory(cache)
 
 
 def _step_of(runs: Sequence[TrainingRun], cache: Path | None) -> Step:

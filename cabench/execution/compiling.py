@@ -16,7 +16,9 @@ IS_COMPILED: dict[str, Callable[[TrialSpec], bool]] = {
 }
 
 
-def uncompiled(planned: Plan, trials: Sequence[Trial], device: str = "cpu") -> list[str]:
+def uncompiled(
+    planned: Plan, trials: Sequence[Trial], device: str = "cpu", cluster: bool = False
+) -> list[str]:
     """A line for each section of the scale that asks for compilation that is not possible here."""
     lines = []
     for section, is_compiled in IS_COMPILED.items():
@@ -29,7 +31,13 @@ def uncompiled(planned: Plan, trials: Sequence[Trial], device: str = "cpu") -> l
         rest = [t for t in trials if t.arm not in muon]
         if arms := _arms(t for t in rest if not is_compiled(t.spec)):
             every = len(arms) == len({trial.arm for trial in rest})
-            lines.append(_line(section, arms, every, planned.scale, device))
+            if every:
+                reason = _reason(section, planned.scale, device, cluster)
+                lines.append(f"{section} is not compiled: {reason}")
+            else:
+                lines.append(
+                    f"{section} of {listed(arms)} is not compiled: it runs a plugin's code"
+                )
     return lines
 
 
@@ -37,14 +45,11 @@ def _arms(trials: Iterable[Trial]) -> list[str]:
     return list(dict.fromkeys(trial.arm for trial in trials))
 
 
-def _line(section: str, arms: list[str], every: bool, scale: Scale, device: str) -> str:
-    if not every:
-        return f"{section} of {listed(arms)} is not compiled: it runs a plugin's code"
+def _reason(section: str, scale: Scale, device: str, cluster: bool) -> str:
     if not steps_are_whole(scale, device):
-        reason = "that needs one process per trial, no micro_batch and no checkpointing"
-    elif (lack := missing(device)) is not None:
-        reason = lack
-    else:
-        float32 = "float32 and " if section == "training" and device == "cpu" else ""
-        reason = f"that needs {float32}no CABENCH_KERNELS"
-    return f"{section} is not compiled: {reason}"
+        return "that needs one process per trial, no micro_batch and no checkpointing"
+    if (lack := missing(device, cluster)) is not None:
+        return lack
+    if section == "training" and device == "cpu":
+        return "that needs float32, and CABENCH_KERNELS unset"
+    return "CABENCH_KERNELS is set"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -156,24 +157,22 @@ def drawn(
         kind = CompiledNetwork if sampling.graphed is None else graphs.GraphedNetwork
         return kind(model, train.model, len(rows), sampling.batch, store.cache)
 
-    if sampling.graphed is not None:
-        graphs.begin(store.cache)
-
-    return sample(
-        network(snapshot),
-        Process(train.diffusion.prediction, train.diffusion.schedule),
-        lambda index: real.streams_at(rows[index]),
-        len(rows),
-        train.model.backbone.shape,
-        seed=train.seed,
-        sampler=sampling.sampler,
-        steps=sampling.steps,
-        guidance=guidance,
-        interval=sampling.guidance_interval,
-        weak=None if guide is None else network(guide),
-        batch=sampling.batch,
-        device=device,
-        progress=progress,
-        decode=ASSETS.decoder(dataset, device),
-        ranks=ranks,
-    )
+    with nullcontext() if sampling.graphed is None else graphs.own_memory(store.cache):
+        return sample(
+            network(snapshot),
+            Process(train.diffusion.prediction, train.diffusion.schedule),
+            lambda index: real.streams_at(rows[index]),
+            len(rows),
+            train.model.backbone.shape,
+            seed=train.seed,
+            sampler=sampling.sampler,
+            steps=sampling.steps,
+            guidance=guidance,
+            interval=sampling.guidance_interval,
+            weak=None if guide is None else network(guide),
+            batch=sampling.batch,
+            device=device,
+            progress=progress,
+            decode=ASSETS.decoder(dataset, device),
+            ranks=ranks,
+        )

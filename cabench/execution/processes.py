@@ -45,16 +45,21 @@ def check(planned: Plan, device: str, cluster: bool = False) -> None:
             raise ConfigError("scale", ("resources", "gpus"), text)
 
 
-def compiles(scale: Scale, device: str) -> bool:
+def compiles(scale: Scale, device: str, cluster: bool = False) -> bool:
     """Whether the training steps and the sampled networks of a scale can be compiled here."""
     asked = scale.training.compile or scale.sampling.compile
-    return asked and steps_are_whole(scale, device) and missing(device) is None
+    return asked and steps_are_whole(scale, device) and missing(device, cluster) is None
 
 
-def missing(device: str) -> str | None:
-    """What this machine lacks to compile for a device; None if it can."""
+def missing(device: str, cluster: bool = False) -> str | None:
+    """What this machine lacks to compile for a device; None if it can.
+
+    Whether the GPUs of a `cluster` can is not known here, so that they do not.
+    """
     if device.startswith("cuda"):
-        error = graphs.fault()
+        if cluster:
+            return "that is not tried on the GPUs of a cluster"
+        error = graphs.fault(device)
         return None if error is None else f"torch.compile fails on this GPU: {error}"
     if device != "cpu":
         return "that needs a CPU or CUDA"

@@ -192,7 +192,8 @@ def prepare(
         first = seen if options.until_resolved else []  # none that was seen may be left out
         seeds = list(dict.fromkeys([*first, *range(scale.seeds)]))[: scale.seeds]
     seeds = in_order(seeds, seen)
-    if options.ray_address is not None and options.device == "auto":  # the nodes decide
+    cluster = options.ray_address is not None
+    if cluster and options.device == "auto":  # the nodes decide
         device = "cuda" if scale_file.scale.resources.gpus else "cpu"
     else:
         device = pick_device(options.device)
@@ -204,10 +205,10 @@ def prepare(
         all_arms=options.all_arms,
         plugins=plugins,
         kernels=kernel_forms.overrides(os.environ.get(kernel_forms.VARIABLE, "")),
-        compiles=processes.compiles(scale, device),
+        compiles=processes.compiles(scale, device, cluster),
         on_gpu=device.startswith("cuda"),
     )
-    processes.check(planned, device, cluster=options.ray_address is not None)
+    processes.check(planned, device, cluster)
     store = Store(options.results, options.cache, reference() if options.use_reference else None)
     planned, remaining = what_remains(planned, store, options.retry_failed)
     return Prepared(options, planned, store, device, remaining, tuple(earlier), own_scale)
@@ -295,7 +296,7 @@ def _run(prepared: Prepared, console: Console) -> None:
         f"{address or prepared.device} ({prepared.executor}){each}",
         soft_wrap=True,
     )
-    for text in uncompiled(prepared.plan, trials, prepared.device):
+    for text in uncompiled(prepared.plan, trials, prepared.device, bool(address)):
         console.print(text, soft_wrap=True)
     names = {trial.key: trial_name(trial, prepared.plan) for trial in trials}
     interim = Interim(prepared.run.manifest, prepared.run.records().values())

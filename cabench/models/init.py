@@ -24,7 +24,9 @@ RULES: dict[str, Callable[[Tensor, torch.Generator], Tensor]] = {
     "ones": lambda p, g: p.fill_(1.0),
     "xavier": lambda p, g: p.uniform_(-1, 1, generator=g).mul_(math.sqrt(6 / sum(fans(p)))),
     "normal02": lambda p, g: p.normal_(0, 0.02, generator=g),
-    "trunc02": lambda p, g: nn.init.trunc_normal_(p, std=0.02, generator=g),
+    # timm's: truncated at +-2, which is 100 standard deviations, so a normal. torch's function
+    # draws other numbers before 2.13
+    "trunc02": lambda p, g: p.normal_(0, 0.02, generator=g),
     "uniform": lambda p, g: p.uniform_(-1, 1, generator=g),
     "normal": lambda p, g: p.normal_(0, 1, generator=g),
     "lecun": lambda p, g: p.normal_(0, fans(p)[0] ** -0.5, generator=g),

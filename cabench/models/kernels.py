@@ -54,7 +54,8 @@ def _linear_grouped(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 @register("linear", "bmm")
 def _linear_bmm(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    if not counting(x) and not is_composed():
+    # Traced by torch 2.11, a Function that changes a tensor in place has gradients of zero
+    if not (counting(x) or is_composed() or torch.compiler.is_compiling()):
         return _BatchedLinear.apply(x, weight, bias)
     y = torch.bmm(x, weight.transpose(1, 2))
     return y if bias is None else y + bias
@@ -319,12 +320,17 @@ def _odd(weight: Tensor) -> int:
     return k
 
 
+def has_autocast(device: str) -> bool:
+    """Whether torch has automatic mixed precision for a type of device."""
+    return torch.amp.is_autocast_available(device)
+
+
 def _as_autocast(
     run: Callable[..., Tensor], x: Tensor, weight: Tensor, bias: Tensor | None
 ) -> Tensor:
     """Casts the inputs as autocast casts those of a layer; it does not know our Function."""
     device = x.device.type
-    if not (torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)):
+    if not (has_autocast(device) and torch.is_autocast_enabled(device)):
         return run(x, weight, bias)
     dtype = torch.get_autocast_dtype(device)
     cast = (t if t is None or t.dtype == torch.float64 else t.to(dtype) for t in (x, weight, bias))

@@ -127,7 +127,7 @@ class ExtraTokens:
         return ExtraTokens(self.values if same_for_all else self.values[index], self.start)
 
 
-@dataclass(frozen=True)
+@dataclass  # not frozen: torch 2.11 can't trace that with a module in a field
 class Branch:
     """What a method computes from the features at a hook: module(*features, *inputs).
 

@@ -4,7 +4,9 @@ On a CPU torch.compile has no CUDA graphs. Here it traces the functions and runs
 operation; that a graph overwrites its earlier results is imitated.
 """
 
+import errno
 import os
+import threading
 
 import pytest
 import torch
@@ -137,7 +139,7 @@ def test_what_cannot_be_traced_is_one_line(traced):
         print(x)  # breaks the graph
         return x
 
-    with pytest.raises(CabenchError, match="training cannot be compiled: .*compile: false"):
+    with pytest.raises(CabenchError, match="training fails when compiled: .*compile: false"):
         graphs.compiled(function, "training")(torch.ones(2))
 
 
@@ -145,6 +147,89 @@ def test_code_is_kept_in_the_cache(monkeypatch, tmp_path):
     for variable in graphs.CACHES:
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setenv("TRITON_CACHE_DIR", "elsewhere")
-    graphs.begin(tmp_path)
-    assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == str(tmp_path / "compiled" / "inductor")
-    assert os.environ["TRITON_CACHE_DIR"] == "elsewhere"
+    with graphs.own_memory(tmp_path):
+        assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == str(tmp_path / "compiled" / "inductor")
+        assert os.environ["TRITON_CACHE_DIR"] == "elsewhere"
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR")  # which stays set
+
+
+def test_training_and_sampling_free_their_graphs_in_their_thread(
+    overwritten,
+    digits,  # noqa: F811
+    monkeypatch,
+    tmp_path,
+):
+    threads = []
+    monkeypatch.setattr(torch.compiler, "reset", lambda: threads.append(threading.get_ident()))
+    folder = tmp_path / "run"
+    spec = spec_of("can-3")
+    worker = threading.Thread(target=lambda: train(spec, 64, digits, folder, 64, cache=tmp_path))
+    worker.start()
+    identity = worker.ident
+    worker.join()
+    assert threads == [identity, identity]  # before and after
+
+
+def test_a_fault_in_training_frees_the_graphs_too(traced, monkeypatch, tmp_path):
+    resets = []
+    monkeypatch.setattr(torch.compiler, "reset", lambda: resets.append(1))
+    with pytest.raises(KeyboardInterrupt), graphs.own_memory(tmp_path):
+        raise KeyboardInterrupt
+    assert len(resets) == 2
+
+
+class TestFault:
+    """The attempt to compile on a GPU, on a machine that may have none."""
+
+    @pytest.fixture(autouse=True)
+    def forgotten(self):
+        graphs.fault.cache_clear()
+        yield
+        graphs.fault.cache_clear()
+
+    def raising(self, monkeypatch, error):
+        devices = []
+
+        def attempt(device):
+            devices.append((device, threading.current_thread() is threading.main_thread()))
+            raise error
+
+        monkeypatch.setattr(graphs, "_attempt", attempt)
+        return devices
+
+    def test_the_gpu_that_was_asked_for_is_tried_in_a_thread_as_ray_does(self, monkeypatch):
+        devices = self.raising(monkeypatch, RuntimeError("backend='inductor' raised:\nno Triton\n"))
+        assert graphs.fault("cuda:1") == "RuntimeError: no Triton"
+        assert devices == [("cuda:1", False)]
+
+    @pytest.mark.parametrize(
+        "error",
+        [torch.OutOfMemoryError("CUDA out of memory\nfree"), OSError(errno.ENOSPC, "disk full")],
+        ids=["memory", "disk"],
+    )
+    def test_a_lack_of_memory_does_not_choose_eager_trials(self, error, monkeypatch):
+        self.raising(monkeypatch, error)
+        with pytest.raises(CabenchError, match="--device: 'cuda' cannot be used here: .*(m|f)"):
+            graphs.fault("cuda")
+
+    def test_the_attempt_runs_both_passes_and_leaves_the_environment(self, traced):
+        before = dict(os.environ)
+        graphs._attempt("cpu")
+        assert dict(os.environ) == before
+
+
+def test_a_failing_graph_is_one_line_and_a_lack_of_memory_stays_one(monkeypatch):
+    errors = [RuntimeError("capture failed\nmore"), torch.OutOfMemoryError("out of memory")]
+
+    def compile(function, **_):
+        def run(*inputs):
+            raise errors.pop(0)
+
+        return run
+
+    monkeypatch.setattr(torch, "compile", compile)
+    call = graphs.compiled(lambda: None, "sampling")
+    with pytest.raises(CabenchError, match="^sampling fails when compiled: capture failed; set"):
+        call()
+    with pytest.raises(torch.OutOfMemoryError):
+        call()

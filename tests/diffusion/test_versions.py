@@ -113,8 +113,9 @@ def check_training(name):
     for part, network in (("network", trainer.model), ("average", trainer.ema)):
         after = torch.cat([p.detach().flatten() for p in network.parameters()])
         numbers |= pins.statistics(part, (after - before) / spec.training.lr)
-    # An ulp of the timestep's float32 frequencies, at t = 1000, becomes 5e-5
-    pins.check(PINS, f"training: {name}", versions, numbers, rel=3e-4)
+    # An ulp of the timestep's float32 frequencies, at t = 1000, becomes 5e-5; sums with noise
+    # almost cancel: 7e-4 between an AMD EPYC and an Intel Xeon
+    pins.check(PINS, f"training: {name}", versions, numbers, rel=2e-3)
 
 
 def network():

@@ -83,7 +83,7 @@ def test_a_gpu_compiles_where_torch_can_and_the_run_says_where_not(
     fault, text, monkeypatch, tmp_path
 ):
     monkeypatch.setattr("cabench.execution.run.pick_device", lambda name: name)
-    monkeypatch.setattr(graphs, "fault", lambda: fault)
+    monkeypatch.setattr(graphs, "fault", lambda device: fault)
     options = Options(results=tmp_path, cache=tmp_path, seeds="1", device="cuda:1")
     prepared = prepare(STUDY, options)
     expected = graphs.VERSION if fault is None else None
@@ -95,7 +95,13 @@ def test_a_gpu_that_is_absent_cannot_compile():
     if torch.cuda.is_available():
         pytest.skip("there is a GPU")
     graphs.fault.cache_clear()
-    assert "torch.compile fails on this GPU: " in processes.missing("cuda")
+    text = processes.missing("cuda")
+    assert text.startswith("torch.compile fails on this GPU: ") and "\n" not in text
+
+
+def test_the_gpus_of_a_cluster_are_not_judged_by_this_machines(monkeypatch):
+    monkeypatch.setattr(graphs, "fault", lambda device: None)
+    assert processes.missing("cuda", cluster=True) == "that is not tried on the GPUs of a cluster"
 
 
 @pytest.mark.parametrize("cxx", ["no-such-compiler", "false"])  # absent; it cannot compile
