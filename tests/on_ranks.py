@@ -8,6 +8,7 @@ import torch
 from specs import train_spec
 from torch.multiprocessing.spawn import start_processes
 
+from cabench.diffusion import ranks as module
 from cabench.diffusion.batches import Data, Order
 from cabench.diffusion.checkpoints import load_ema
 from cabench.diffusion.loop import train
@@ -92,20 +93,37 @@ def fail_on_the_last(ranks):
 
 
 def extract(ranks, names, cache, images, path):
-    """Features of images by all ranks; then a call in which the last one cannot compute them."""
+    """Features of images by all ranks; then calls in which one of them cannot compute them."""
+    module.CHUNK = 1000  # bytes: several messages
     if not ranks.leads:
         return ranks.follow()
-    features = ranks.call(joint.features, names, cache, "cpu", images=images)
-    np.savez(path, **{f"{name} {k}": v for name, of in features.items() for k, v in of.items()})
-    ranks.call(lose_the_network)
-    with pytest.raises(CabenchError, match=f"^rank {ranks.count - 1}: no weights here$"):
-        ranks.call(joint.features, names, cache, "cpu", images=images)
+
+    def features(images):
+        return ranks.call(joint.features, names, cache, "cpu", images=images)
+
+    expected = features(images)
+    np.savez(path, **{f"{name} {k}": v for name, of in expected.items() for k, v in of.items()})
+    images = np.concatenate([images] * ranks.count)  # so that every rank has some
+    for rank, error in ((1, CabenchError("no weights")), (1, ValueError("x")), (0, KeyError("y"))):
+        own = ranks.call(lose_the_network, rank, error)
+        with pytest.raises(CabenchError) as raised:
+            features(images)
+        text = str(raised.value)
+        named = "no weights" if rank and isinstance(error, CabenchError) else type(error).__name__
+        assert text.startswith(f"rank 1: {named}" if rank else named), text
+        assert not ranks.broken
+        ranks.call(find_the_network)
+        assert features(images).keys() == expected.keys(), own
     ranks.dismiss()
 
 
-def lose_the_network(ranks):
+def lose_the_network(ranks, rank, error):
     def extractor(*_):
-        raise CabenchError("no weights here")
+        raise error
 
-    if ranks.rank == ranks.count - 1:
+    if ranks.rank == rank:
         joint.ASSETS.extractor = extractor
+
+
+def find_the_network(ranks):
+    vars(joint.ASSETS).pop("extractor", None)

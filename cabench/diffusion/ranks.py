@@ -11,7 +11,7 @@ import contextlib
 import itertools
 import os
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -25,6 +25,7 @@ from cabench.errors import CabenchError, shown
 from cabench.runtime.devices import exact
 
 PATIENCE = timedelta(days=30)  # of ranks that wait for the leader, which may score for hours
+CHUNK = 2**28  # bytes of a tensor that travel at a time
 
 Value = TypeVar("Value")
 
@@ -101,13 +102,23 @@ class Ranks:
         dist.broadcast_object_list(values, src=0, group=self.messages)
         return values[0]
 
-    def scatter(self, values: Sequence[Value]) -> Value:
-        """This rank's one of the leader's values, of which there is one per rank."""
+    def rows_of_leader(self, tensor: Tensor | None) -> Tensor:
+        """This rank's rows of the leader's tensor on the CPU, sent without a copy of the tensor."""
         if self.count == 1:
-            return values[0]
-        received: list[Any] = [None]
-        dist.scatter_object_list(received, list(values) or None, src=0, group=self.messages)
-        return received[0]
+            return cast("Tensor", tensor)
+        own_kind = None if tensor is None else (tensor.shape, tensor.dtype)
+        shape, dtype = cast("tuple[torch.Size, torch.dtype]", self.of_leader(own_kind))
+        parts = self.parts(shape[0])
+        own = parts[self.rank]
+        if tensor is None:
+            rows = torch.empty((own.stop - own.start, *shape[1:]), dtype=dtype)
+            for chunk in _chunks(rows):
+                dist.recv(chunk, 0, self.messages)
+            return rows
+        for rank, part in enumerate(parts[1:], start=1):
+            for chunk in _chunks(tensor[part]):
+                dist.send(chunk.contiguous(), rank, self.messages)
+        return tensor[own]
 
     def gather(self, value: Value) -> list[Value]:
         """The values of all ranks in their order; [] on the followers."""
@@ -167,6 +178,13 @@ class Ranks:
                 # a network may have parameters that no loss reaches; those get no gradient
                 find_unused_parameters=True,
             )
+
+
+def _chunks(tensor: Tensor) -> Iterator[Tensor]:
+    """Views of consecutive rows of a tensor, of at most CHUNK bytes each but one row at least."""
+    rows = max(1, CHUNK * len(tensor) // max(1, tensor.nbytes))
+    for start in range(0, len(tensor), rows):
+        yield tensor[start : start + rows]
 
 
 ALONE = Ranks()

@@ -7,6 +7,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from cabench.diffusion import graphs
@@ -18,7 +19,7 @@ from cabench.diffusion.process import Process
 from cabench.diffusion.ranks import Ranks
 from cabench.diffusion.sampling import Network, sample
 from cabench.diffusion.training import Progress
-from cabench.errors import CabenchError
+from cabench.errors import CabenchError, describe, is_machine_fault
 from cabench.execution.assets import ASSETS
 from cabench.metrics.extractors import Features
 from cabench.metrics.extractors.base import on_white
@@ -110,26 +111,33 @@ def features(
 ) -> dict[str, Features]:
     """Features of images by extractor, those of a part of the images from each rank.
 
-    The leader's are complete. An image has the features that it has in one process.
+    The leader's are complete. An image has the features that it has in one process. What an
+    extractor raises is raised as a CabenchError on every rank, a fault of the machine as it is.
     """
-    parts = [] if images is None else [images[part] for part in ranks.parts(len(images))]
-    part = on_white(ranks.scatter(parts))
+    part = ranks.rows_of_leader(None if images is None else torch.from_numpy(images)).numpy()
     own, error = dict[str, Features](), None
     try:
-        for name in extractors:
-            own[name] = ASSETS.extractor(name, cache, device).features(part)
-    except CabenchError as raised:
-        error = raised
+        if len(part):  # an extractor need not take 0 images
+            part = on_white(part)
+            own = {name: _of_part(name, cache, device, part) for name in extractors}
+    except Exception as raised:
+        if is_machine_fault(raised):
+            raise
+        error = raised if isinstance(raised, CabenchError) else CabenchError(describe(raised))
     if ranks.any(error is not None):  # before the others wait for this rank's features
         if error is not None:
             raise error
         return {}
-    gathered = ranks.gather(own)
+    gathered = [one for one in ranks.gather(own) if one]
     return {
         name: {layer: np.concatenate([one[name][layer] for one in gathered]) for layer in layers}
-        for name, layers in own.items()
-        if gathered
+        for name, layers in (gathered[0] if gathered else {}).items()
     }
+
+
+def _of_part(name: str, cache: Path, device: str, images: np.ndarray) -> Features:
+    features = ASSETS.extractor(name, cache, device).features(images)
+    return {layer: np.asarray(values) for layer, values in features.items()}
 
 
 def drawn(

@@ -1,5 +1,6 @@
 """Several processes train and sample as one does: the same batch, the same draws, one mean."""
 
+import errno
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,8 @@ from cabench.diffusion.checkpoints import load, load_existing
 from cabench.diffusion.passes import Passes, blocks
 from cabench.diffusion.ranks import Ranks
 from cabench.diffusion.training import Trainer
+from cabench.errors import CabenchError
+from cabench.execution import joint
 from cabench.metrics.extractors import opened
 from cabench.metrics.extractors.base import on_white
 from cabench.models.model import build
@@ -54,6 +57,23 @@ def test_every_block_of_a_backbone_is_recomputed(backbone, count):
     assert len(blocks(network)) >= count
 
 
+@pytest.mark.parametrize("error", [ValueError("5 channels"), OSError(errno.ENOSPC, "full")])
+def test_a_fault_of_the_machine_in_an_extractor_stays_one(monkeypatch, tmp_path, error):
+    def extractor(*_):
+        raise error
+
+    monkeypatch.setattr(joint.ASSETS, "extractor", extractor)
+    images = np.zeros((2, 1, 8, 8), np.uint8)
+    with pytest.raises(OSError if isinstance(error, OSError) else CabenchError):
+        joint.features(Ranks(), ["efficientnet-lite0"], tmp_path, "cpu", images=images)
+
+
+def test_ranks_without_images_call_no_extractor(monkeypatch, tmp_path):
+    monkeypatch.setattr(joint.ASSETS, "extractor", None)
+    images = np.zeros((0, 1, 8, 8), np.uint8)
+    assert joint.features(Ranks(), ["any"], tmp_path, "cpu", images=images) == {}
+
+
 # ---- several ------------------------------------------------------------------------------------
 
 
@@ -93,8 +113,8 @@ def test_a_run_resumes_on_another_number_of_ranks(tmp_path, digits):
     assert losses == pytest.approx(others, rel=1e-4)
 
 
-@pytest.mark.parametrize("n", [3, 71])
-def test_features_have_the_bits_of_one_process(tmp_path, n):
+@pytest.mark.parametrize("n", [1, 3, 71])  # of 1 the leader has none
+def test_features_have_the_bits_of_one_process_and_faults_keep_ranks_in_step(tmp_path, n):
     names, folder = ("efficientnet-lite0", "efficientnet-lite0-levels"), Path(tmp_path)
     images = np.random.default_rng(0).integers(0, 256, (n, 4, 12, 10), np.uint8)  # with opacity
     expected = {name: opened(name, folder).features(on_white(images)) for name in names}
