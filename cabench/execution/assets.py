@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Hashable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -106,7 +107,14 @@ class Assets:
 
         def make(split: str, n: int) -> SampleScorer:
             return SampleScorer(
-                dataset, n, cache, metrics=metrics, reference=split, clip=clip, device=device
+                dataset,
+                n,
+                cache,
+                metrics=metrics,
+                reference=split,
+                clip=clip,
+                device=device,
+                extractor=partial(self.extractor, cache=cache, device=device),
             )
 
         shared = (dataset.name, dataset.fingerprint, metrics, cache, clip, device)

@@ -15,7 +15,7 @@ from cabench.data import load_dataset
 from cabench.execution.schedule import sampling_passes, stacked, training_passes
 from cabench.metrics import needing
 from cabench.metrics.base import extractor_of
-from cabench.metrics.scorer import absent_features
+from cabench.metrics.feature_files import absent_features
 from cabench.planning.trials import Plan, Trial
 from cabench.registry import METRICS
 
@@ -92,4 +92,7 @@ def real_images(planned: Plan, cache: Path) -> float:
     if data.missing or data.vae is not None:
         return 0.0
     dataset = load_dataset(data.source, **data.options)
-    return FEATURES * sum(absent_features(dataset, cache, name) for name in _extractors(planned))
+    on_gpu = any(trial.spec.score.on_gpu for trial in planned.trials)
+    return FEATURES * sum(
+        absent_features(dataset, cache, name, on_gpu) for name in _extractors(planned)
+    )

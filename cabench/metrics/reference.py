@@ -6,6 +6,8 @@ import numpy as np
 
 from cabench.errors import CabenchError
 
+REFERENCE, FLOOR, TRAINED = "report", "judge-train", "generator-train"  # splits
+
 
 def report_labels(labels: np.ndarray, n: int) -> np.ndarray:
     """(n,) int64 labels to generate for a report split with `labels` (N,).

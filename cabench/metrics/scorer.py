@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from functools import cached_property, partial
 from pathlib import Path
@@ -18,14 +17,15 @@ from cabench.metrics.base import Metric, extractor_of, note_of
 from cabench.metrics.clip import TEMPLATE, Clip, wording
 from cabench.metrics.extractors import DEFAULT, FeatureExtractor, Features, lite0, opened
 from cabench.metrics.extractors.base import CHANNELS, on_white
+from cabench.metrics.feature_files import features_path, fingerprint_on, short_hash
 from cabench.metrics.neighbours import Neighbours, compare, nearest
-from cabench.metrics.reference import matched, report_labels
-from cabench.registry import EXTRACTORS, METRICS
+from cabench.metrics.reference import FLOOR, REFERENCE, TRAINED, matched, report_labels
+from cabench.registry import METRICS
 from cabench.runtime.sealed import cached_arrays, is_being_written
 from cabench.text import STREAM, first
 
-REFERENCE, FLOOR, TRAINED = "report", "judge-train", "generator-train"
 METRIC_NAMES = ("kid", "fid_lite0_112", "condition_accuracy")
+OPTIONAL = ("judges", "notes", "judge_runs_on", "clip")  # parts of `protocol` some scorers lack
 
 
 class SampleMetric(Metric, Protocol):
@@ -63,6 +63,7 @@ class SampleScorer:
         clip: Clip | None = None,  # of metric clip_score
         labels: np.ndarray | None = None,  # (n,) of given samples; default: the split's, in shares
         device: str = "cpu",  # of the extractors that can run on a GPU
+        extractor: Callable[[str], FeatureExtractor] | None = None,  # by name; None: opens its own
     ):
         if dataset.shape[0] not in CHANNELS:
             raise CabenchError(
@@ -74,8 +75,9 @@ class SampleScorer:
         self.metrics: dict[str, SampleMetric] = {name: METRICS.get(name) for name in metrics}
         self.on_gpu = device.startswith("cuda")
         names = [extractor_of(metric) for metric in self.metrics.values()]
+        open_own = partial(opened, cache=self.cache, device=device, threads=threads)
         self.extractors: dict[str, FeatureExtractor] = {
-            name: opened(name, self.cache, device, threads)
+            name: (extractor or open_own)(name)
             for name in dict.fromkeys((DEFAULT, *names))  # the default one is for the probe
         }
         for name, metric in self.metrics.items():
@@ -262,11 +264,10 @@ class SampleScorer:
         )
 
     def _path(self, split: str, extractor: str) -> Path:
-        return _features_path(self.cache, self.dataset, self._run_by(extractor), split)
+        return features_path(self.cache, self.dataset, self._fingerprint(extractor), split)
 
-    def _run_by(self, extractor: str = DEFAULT) -> str:
-        """The fingerprint of an extractor's features, which differ a little on a GPU."""
-        return self.extractors[extractor].fingerprint_of() + " on a GPU" * self.on_gpu
+    def _fingerprint(self, extractor: str = DEFAULT) -> str:
+        return fingerprint_on(self.extractors[extractor], self.on_gpu)
 
     # ---- copies of training images --------------------------------------------------------------
 
@@ -287,7 +288,7 @@ class SampleScorer:
 
     @property
     def _trained_path(self) -> Path:
-        key = _short(self.dataset.fingerprint, self._run_by(), neighbours.MOST)
+        key = short_hash(self.dataset.fingerprint, self._fingerprint(), neighbours.MOST)
         return self._folder / f"features-{key}-{TRAINED}.npz"
 
     @cached_property
@@ -320,7 +321,8 @@ class SampleScorer:
     ) -> dict[str, np.ndarray]:
         """A probe or regression as arrays: fitted to judge-train, tested on the reference split."""
         split = [] if self.reference == REFERENCE else [self.reference]
-        key = _short(self.dataset.fingerprint, self._run_by(), stream, kind.VERSION, *split)
+        parts = (self._fingerprint(), stream, kind.VERSION, *split)
+        key = short_hash(self.dataset.fingerprint, *parts)
 
         def fit() -> dict[str, np.ndarray]:
             splits = FLOOR, self.reference
@@ -371,7 +373,7 @@ class SampleScorer:
         if any(note is not None for note in notes.values()):
             protocol["notes"] = {name: note for name, note in notes.items() if note is not None}
         if self.on_gpu:
-            protocol["judge_runs_on"] = "a GPU, by torch"
+            protocol["judge_runs_on"] = "a GPU, in torch"
         if self.clip is not None:
             protocol["clip"] = {
                 "path": self.clip.path,
@@ -379,23 +381,3 @@ class SampleScorer:
                 "prompts": self.clip_template or "the data's texts",
             }
         return protocol
-
-
-def absent_features(dataset: Dataset, cache: Path, extractor: str) -> int:
-    """The number of real images whose features the cache lacks, so that a run computes them."""
-    fingerprint = EXTRACTORS.get(extractor).fingerprint_of()
-    return sum(
-        len(dataset.split(split).images)
-        for split in (REFERENCE, FLOOR)
-        if not _features_path(cache, dataset, fingerprint, split).exists()
-    )
-
-
-def _features_path(cache: Path, dataset: Dataset, extractor: str, split: str) -> Path:
-    """The file of an extractor's features of a split; `extractor` is its fingerprint."""
-    return cache / "judge" / f"features-{_short(dataset.fingerprint, extractor)}-{split}.npz"
-
-
-def _short(*parts: object) -> str:
-    """16 hex digits that identify the content of a cached file."""
-    return hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()[:16]

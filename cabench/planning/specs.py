@@ -12,7 +12,7 @@ from cabench.data import resampling
 from cabench.diffusion import compiled, compiled_network, graphs, sampling, training
 from cabench.diffusion.process import Process
 from cabench.metrics import probe
-from cabench.metrics.extractors.lite0 import lite0_fingerprint
+from cabench.metrics.extractors import GPU_VERSION, lite0_fingerprint
 from cabench.planning.data import DataRef
 from cabench.records.spec import (
     DataSpec,
@@ -116,8 +116,11 @@ def sample_spec(scale: Scale, compiles: bool = False, on_gpu: bool = False) -> S
     return SampleSpec(recipe=SAMPLE_RECIPE, **options)
 
 
-def score_spec(scale: Scale, data: DataRef) -> ScoreSpec:
-    """What decides the scores of samples and networks at this scale."""
+def score_spec(scale: Scale, data: DataRef, on_gpu: bool = False) -> ScoreSpec:
+    """What decides the scores of samples and networks at this scale.
+
+    `on_gpu`: features are extracted on CUDA, with other numbers than on a CPU.
+    """
     return ScoreSpec.model_validate(
         {
             "judge": lite0_fingerprint(),
@@ -125,7 +128,12 @@ def score_spec(scale: Scale, data: DataRef) -> ScoreSpec:
             "heldout": HeldoutSpec(**scale.heldout.model_dump()),
             "probe": probe.VERSION,
             "cost": macs.VERSION,
-            **present(judges=data.extractors, unseen=data.unseen, clip=data.clip),
+            **present(
+                judges=data.extractors,
+                unseen=data.unseen,
+                clip=data.clip,
+                on_gpu=GPU_VERSION if on_gpu else None,
+            ),
         }
     )
 

@@ -141,7 +141,8 @@ def plan(
     `seeds` replaces the scale's; `further_seeds` are those of single arms, added later in this
     order; `all_arms` runs extra arms, too; `kernels` are the forms of per-sample layers that were
     forced (`models.kernel_forms.overrides`); `compiles` says whether this machine can compile,
-    `on_gpu` whether trials train on CUDA, which draws other random numbers than a CPU.
+    `on_gpu` whether trials run on CUDA: it draws other random numbers than a CPU, and features
+    that are extracted on it differ a little.
     A ConfigError names file, line and key.
     """
     documents = (file.document, scale_file.document)
@@ -171,7 +172,7 @@ def plan(
     seeds = list(range(scale.seeds)) if seeds is None else list(seeds)
     further = {arm: list(further) for arm, further in (further_seeds or {}).items()}
     every = [*seeds, *(seed for one in further.values() for seed in one)]
-    score = score_spec(scale, data)
+    score = score_spec(scale, data, on_gpu)
     specs = {name: models[name].spec for name in arms}
     compiled = {name: compiles and can_be_compiled(spec, kernels) for name, spec in specs.items()}
     trials = [

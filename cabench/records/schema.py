@@ -98,7 +98,7 @@ class Protocol(Frozen):
     judge_fingerprint: str
     judge_resize: str
     judges: dict[str, str] | None = None
-    judge_runs_on: str | None = None  # unset: a CPU, by onnxruntime
+    judge_runs_on: str | None = None  # unset: a CPU, in onnxruntime
     reference: ReferenceSet
     floor: dict[str, float]  # scores of disjoint real images
     kid: Json

@@ -297,6 +297,7 @@ class ScoreSpec(Frozen):
     cost: int  # version of the MAC counting
     unseen: int | None = None  # samples conditioned on the split `unseen`
     clip: ClipSpec | None = None
+    on_gpu: int | None = None  # version of the extraction of features on a GPU; unset: a CPU
 
 
 class TrialSpec(Frozen):

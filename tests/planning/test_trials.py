@@ -11,6 +11,7 @@ from cabench.config.study import read_scale, read_study
 from cabench.diffusion import graphs, training
 from cabench.diffusion.passes import Passes
 from cabench.execution.run import Options, prepare
+from cabench.metrics.extractors import GPU_VERSION
 from cabench.planning.trials import Trial, manifest, plan
 from cabench.records.spec import TrialSpec
 from cabench.report.methods_section import command
@@ -71,7 +72,7 @@ def test_forced_kernels_are_part_of_the_key(tiny_plan):
     assert forced.trials[0].spec.train_key != free.trials[0].spec.train_key
 
 
-def test_a_trial_on_a_gpu_has_a_key_of_its_own_as_its_draws_are_others(tiny_plan):
+def test_a_trial_on_a_gpu_has_a_key_of_its_own_as_draws_and_features_are_others(tiny_plan):
     on_gpu, on_cpu = (
         plan(tiny_plan.file, read_scale("scale.yaml"), compiles=False, on_gpu=on_gpu)
         for on_gpu in (True, False)
@@ -80,6 +81,10 @@ def test_a_trial_on_a_gpu_has_a_key_of_its_own_as_its_draws_are_others(tiny_plan
         train, expected = own.spec.train.dump(), other.spec.train.dump()
         assert train.pop("draws") == training.DRAWS and "draws" not in expected
         assert train == expected and own.key != other.key
+        score, expected = own.spec.score.dump(), other.spec.score.dump()
+        assert score.pop("on_gpu") == GPU_VERSION and score == expected
+        on_cpu_alone = own.spec.model_copy(update={"score": other.spec.score})
+        assert own.key != on_cpu_alone.key
 
 
 def test_a_run_on_cuda_plans_the_draws_of_a_gpu(tiny, monkeypatch):

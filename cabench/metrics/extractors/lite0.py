@@ -7,15 +7,13 @@ inside the graph takes 4 % of the time.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cabench.errors import CabenchError
 from cabench.metrics.extractors.base import DEFAULT
-from cabench.metrics.extractors.onnx import OPSET, SIZE, Levels, OnnxExtractor
+from cabench.metrics.extractors.onnx import SIZE, Levels, OnnxExtractor, graph_fingerprint
 from cabench.registry import EXTRACTORS
 
 if TYPE_CHECKING:
@@ -45,14 +43,7 @@ def weights_path() -> Path:
 @cache
 def lite0_fingerprint() -> str:
     """sha256 of everything that decides a feature, without opening the network; for trial keys."""
-    facts = {
-        "name": NAME,
-        "weights": hashlib.sha256(weights_path().read_bytes()).hexdigest(),
-        "size": SIZE,
-        "opset": OPSET,
-        "version": VERSION,
-    }
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+    return graph_fingerprint(NAME, weights_path(), VERSION)
 
 
 @cache

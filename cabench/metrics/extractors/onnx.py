@@ -1,21 +1,24 @@
 """What feature extractors in onnxruntime share: resizing inside the graph, fixed batches, export.
 
-An image's features have the same bits for every batch size, position in the batch and number of
-threads. On a GPU torch runs the same network, in float32: its features differ from onnxruntime's by
-less than 1e-4 of their norm.
+In onnxruntime an image's features have the same bits for every batch size, position in the batch
+and number of threads. On a GPU torch runs the same network, in float32. On a CPU torch's features
+differ from onnxruntime's by less than 1e-4 of their norm (tests/metrics/extractors);
+tests/test_gpu.py compares those of a GPU.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import warnings
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
 from cabench.metrics.extractors.base import Features
+from cabench.runtime.files import file_hash
 from cabench.runtime.sealed import cached_file
 
 if TYPE_CHECKING:
@@ -26,6 +29,7 @@ SIZE = 64  # pixels: every image is resized to SIZE x SIZE
 OPSET = 17
 BATCH = 32  # images per run, always: the last batch is padded
 GPU_BATCH = 512  # the same on a GPU
+GPU_VERSION = 1  # of the extraction in torch on a GPU: raise it when its features change
 LEVELS = 8  # of `rounded`
 
 
@@ -40,6 +44,21 @@ def resize_matrix(n: int, size: int = SIZE) -> np.ndarray:
     distance = np.abs(np.arange(n)[None] + 0.5 - centre[:, None]) / max(scale, 1.0)  # (size, n)
     weights = np.clip(1.0 - distance, 0.0, None)
     return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+
+
+def graph_fingerprint(name: str, weights: Path, version: int) -> str:
+    """sha256 of everything that decides a network's features; opens no network."""
+    facts = {
+        "name": name,
+        "weights": _hash(weights),
+        "size": SIZE,
+        "opset": OPSET,
+        "version": version,
+    }
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+_hash = cache(file_hash)
 
 
 class OnnxExtractor:

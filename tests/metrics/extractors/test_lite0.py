@@ -10,7 +10,7 @@ from cabench.data import load_dataset
 from cabench.errors import CabenchError
 from cabench.metrics import Lite0, SampleScorer, lite0_fingerprint
 from cabench.metrics.extractors import lite0 as module
-from cabench.metrics.extractors import opened
+from cabench.metrics.extractors import onnx, opened
 from cabench.metrics.extractors.lite0 import Lite0Levels, weights_path
 from cabench.metrics.extractors.onnx import resize_matrix
 
@@ -79,8 +79,16 @@ def test_a_gpu_runs_the_networks_in_torch_and_keeps_its_features_in_other_files(
     assert [e.device for e in on_cpu.extractors.values()] == ["cpu"]
     assert [e.device for e in on_gpu.extractors.values()] == ["cuda:1"]
     assert not set(on_cpu.files()) & set(on_gpu.files())
-    assert on_gpu.protocol.pop("judge_runs_on") == "a GPU, by torch"
+    assert on_gpu.protocol.pop("judge_runs_on") == "a GPU, in torch"
     assert on_gpu.protocol | {"judge_runs_on": None} == on_cpu.protocol | {"judge_runs_on": None}
+
+
+def test_convolutions_on_a_gpu_are_in_float32(cache, monkeypatch):
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    opened("efficientnet-lite0", cache)
+    assert torch.backends.cudnn.allow_tf32
+    SampleScorer(load_dataset("digits"), 256, cache, device="cuda:0")
+    assert not torch.backends.cudnn.allow_tf32
 
 
 def test_same_image_same_bits_wherever_it_stands(extractor, cache):
@@ -121,9 +129,9 @@ def test_the_session_keeps_to_its_threads(cache):
 
 def test_fingerprint_changes_with_what_decides_features(monkeypatch, tmp_path):
     actual = {lite0_fingerprint.__wrapped__()}
-    for name, value in {"SIZE": 96, "OPSET": 18, "VERSION": -1}.items():
+    for part, name, value in ((onnx, "SIZE", 96), (onnx, "OPSET", 18), (module, "VERSION", -1)):
         with monkeypatch.context() as patch:
-            patch.setattr(module, name, value)
+            patch.setattr(part, name, value)
             actual.add(lite0_fingerprint.__wrapped__())
     other = tmp_path / "weights.pth"
     other.write_bytes(b"other")

@@ -10,7 +10,7 @@ from torch import nn
 
 from cabench import metrics
 from cabench.errors import DataMissing
-from cabench.metrics.extractors import MobileNetV2
+from cabench.metrics.extractors import MobileNetV2, opened
 from cabench.metrics.extractors import mobilenetv2 as module
 from cabench.metrics.extractors.mobilenetv2 import MobileNetV2Levels, weights_path
 from cabench.metrics.extractors.onnx import rounded
@@ -83,6 +83,20 @@ def test_features_are_those_of_the_published_network(cache, shape):
     np.testing.assert_allclose(features["96"], stage.mean((2, 3)), atol=2e-4)
     np.testing.assert_allclose(features["1280"], final.mean((2, 3)), atol=2e-4)
     assert np.ptp(features["1280"], axis=0).max() > 0.1  # images differ, so features must
+
+
+@needs_weights
+@pytest.mark.parametrize("name", ["mobilenetv2", "mobilenetv2-levels"])
+@pytest.mark.parametrize("shape", [(1, 16, 16), (3, 100, 90)])
+def test_by_torch_as_on_a_gpu_features_are_those_of_onnxruntime(cache, name, shape):
+    images, by_torch = smooth_images(7, *shape), opened(name, cache)
+    by_torch.device = "cpu:0"  # any device but 'cpu' is torch's
+    features = by_torch.features(images)
+    for layer, expected in opened(name, cache).features(images).items():
+        values = features[layer]
+        assert values.shape == expected.shape and values.dtype == np.float32
+        apart = np.linalg.norm(values - expected, axis=1) / np.linalg.norm(expected, axis=1)
+        assert apart.max() < 1e-4 and not np.array_equal(values, expected)
 
 
 @needs_weights
