@@ -23,6 +23,7 @@ from cabench.diffusion.checkpoints import load
 from cabench.errors import CabenchError, listed, near, shown
 from cabench.evidence.results import Results
 from cabench.metrics.clip import Clip
+from cabench.metrics.scorer import OPTIONAL
 from cabench.planning.run_data import drawn, find_dataset, scale_of, without_draw
 from cabench.plugins import load_plugins, read_plugins
 from cabench.records.paper_scores import WEIGHTS, PaperScore, add_paper_scores
@@ -234,7 +235,8 @@ def write_scores(run: Run, chosen: list[str], scored: list[Scored]) -> list[Path
     for one in scored:
         record = known.get(one.key)
         if record is not None and record.protocol is not None:
-            protocol = record.protocol.dump() | one.protocol | {"floor": one.floor}
+            before = {k: v for k, v in record.protocol.dump().items() if k not in OPTIONAL}
+            protocol = before | one.protocol | {"floor": one.floor}
             update = {"metrics": one.scores, "protocol": Protocol.model_validate(protocol)}
             records[one.key] = record.model_copy(update=update)
     paths = [run.folder / f"scores.{suffix}" for suffix in ("csv", "md", "json")]

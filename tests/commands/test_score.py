@@ -14,6 +14,7 @@ from cabench.diffusion.checkpoints import load
 from cabench.metrics import SampleScorer
 from cabench.records.store import Store
 from cabench.registry import METRICS
+from cabench.runtime.sealed import seal
 
 pytestmark = pytest.mark.slow
 
@@ -55,6 +56,24 @@ def test_saved_samples_get_other_scores_and_nothing_is_trained(run):
     arrays = np.load(run / "f/can.seed-0.npz")
     assert arrays["efficientnet-lite0/1280"].shape == (256, 1280)
     assert np.array_equal(np.sort(arrays["labels"]), np.sort(np.load(run / "f/real.npz")["labels"]))
+
+
+def test_scores_have_the_protocol_of_what_is_scored_here(run, tmp_path):
+    """The trials were scored on a GPU, and by a further extractor; here neither holds."""
+    folder = tmp_path / "copy"
+    shutil.copytree(run, folder)
+    judges = {"mobilenetv2": "abc"}
+    for path in (folder / "results/records").glob("*.json"):
+        if "." not in path.stem:
+            record = json.loads(path.read_text())
+            record["protocol"] |= {"judge_runs_on": "a GPU", "judges": judges}
+            path.write_text(json.dumps(seal(record)))
+    done = spawn("score", "two", "--metrics", "kid", cwd=folder)
+    assert done.code == 0, done.err
+    text = (folder / "results/two.smoke/scores.md").read_text()
+    assert "feature extractor efficientnet-lite0-64" in text and "a GPU" not in text
+    scored = json.loads((folder / "results/two.smoke/scores.json").read_text())
+    assert scored["protocol"].keys().isdisjoint({"judge_runs_on", "judges"})
 
 
 def test_what_score_can_not_do_is_one_line(run, monkeypatch):
@@ -142,6 +161,7 @@ def test_the_nearest_training_images_stand_beside_the_record_and_in_the_report(r
 
 PLUGIN = """
 from cabench.registry import METRICS
+from cabench.runtime.sealed import seal
 
 
 @METRICS.register("mine")
