@@ -104,6 +104,11 @@ def listed(names: Iterable[str]) -> str:
     return ", ".join(cut(name, 80) for name in names[:fits]) + more or "none"
 
 
+def plural(count: int, noun: str, several: str = "") -> str:
+    """'1 seed', '3 seeds', '2,000 samples'; `several` is a plural that does not just add an s."""
+    return f"{count:,} {noun if count == 1 else several or noun + 's'}"
+
+
 def unknown(what: str, name: str, allowed: Iterable[str]) -> str:
     """Text such as: unknown method 'cna' (did you mean 'can'?); allowed: ..."""
     allowed = list(allowed)

@@ -277,8 +277,9 @@ def _agreement(agreement: Agreement) -> list[Text]:
     """'30 of 30 trials are the same; 30 have equal metrics to the bit, ...', then the faults."""
     if not agreement.same:
         return []
+    noun = "trial" if agreement.of == (1, 1) else "trials"
     verb = "is" if agreement.same == 1 else "are"
-    text = f"{_of(agreement.same, agreement.of)} trials {verb} the same"
+    text = f"{_of(agreement.same, agreement.of)} {noun} {verb} the same"
     if agreement.both < agreement.same:
         text += f", {agreement.both} of them complete in both"
     if not agreement.both:

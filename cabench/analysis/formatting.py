@@ -8,6 +8,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from cabench.errors import plural as plural
 from cabench.evidence.statistics import Estimate
 
 NONE = "-"  # a cell without a value
@@ -63,11 +64,6 @@ def p_text(p: float) -> str:
     if p < 0.001:
         return "p < .001"
     return "p = 1" if p > 0.9995 else f"p = {p:.3f}".replace("0.", ".", 1)
-
-
-def plural(count: int, noun: str) -> str:
-    """'1 seed', '3 seeds'."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def range_text(counts: Iterable[int]) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from cabench.analysis import loading
-from cabench.errors import CabenchError, listed, near, shown
+from cabench.errors import CabenchError, listed, near, plural, shown
 from cabench.evidence.results import Results
 from cabench.evidence.statistics import deviation
 from cabench.records.runs import Run
@@ -153,7 +153,8 @@ class StudyResults:
     def __repr__(self) -> str:
         trials = self.run.manifest.trials
         done = sum(t.key in self.results.records for t in trials)
-        return f"<StudyResults {self.name}: {len(self.arms)} arms, {done} of {len(trials)} trials>"
+        arms, of = plural(len(self.arms), "arm"), plural(len(trials), "trial")
+        return f"<StudyResults {self.name}: {arms}, {done} of {of}>"
 
     def figure(self, name: str = "forest") -> Image.Image:
         """A figure of the study as an image, which a notebook shows.

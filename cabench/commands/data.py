@@ -20,7 +20,7 @@ from cabench.data import Dataset, load_dataset, open_catalogue, options_model
 from cabench.data.catalogue import Catalogue, check, upscaled, without_pixels
 from cabench.data.class_sizes import absent_classes
 from cabench.data.reading import checked, parse_options
-from cabench.errors import CabenchError, DataMissing, shown
+from cabench.errors import CabenchError, DataMissing, plural, shown
 from cabench.plugins import load_plugins, read_plugins
 from cabench.registry import DATASETS
 from cabench.runtime.console import clock, screen
@@ -102,7 +102,7 @@ def describe(dataset: Dataset) -> list[str]:
     splits = ", ".join(f"{name} {len(split):,}" for name, split in dataset.splits.items())
     streams = [f"{name} ({len(names):,} classes)" for name, names in dataset.classes.items()]
     texts = [f"{name} (text)" for name in dataset.split("report").texts]
-    streams += [f"{name} ({count} numbers)" for name, count in dataset.vectors.items()]
+    streams += [f"{name} ({plural(count, 'number')})" for name, count in dataset.vectors.items()]
     streams += [f"{name} (map, {'x'.join(map(str, s))})" for name, s in dataset.maps.items()]
     return [
         f"{size}; {splits}",
@@ -242,7 +242,9 @@ def print_catalogue(catalogue: Catalogue, console: Console) -> None:
             f"{stream}: {len(set(values.tolist())):,} of {len(catalogue.classes[stream]):,} classes"
             for stream, values in members.streams.items()
         ]
-        streams += [f"{stream}: {v.shape[1]} numbers" for stream, v in members.vectors.items()]
+        streams += [
+            f"{stream}: {plural(v.shape[1], 'number')}" for stream, v in members.vectors.items()
+        ]
         streams += [f"{stream}: maps" for stream in catalogue.maps]
         table.add_row(name, f"{len(members):,}", ", ".join(streams), ", ".join(members.texts))
     console.print(table)

@@ -14,7 +14,7 @@ from cabench.cost.estimate import beside, makespan, seconds_per_image, stated_se
 from cabench.cost.macs import cost
 from cabench.cost.memory import training_memory
 from cabench.diffusion.passes import Passes
-from cabench.errors import ConfigError, describe, listed
+from cabench.errors import ConfigError, describe, listed, plural
 from cabench.execution import preflight
 from cabench.execution.duration import run_time, trial_time
 from cabench.execution.run import Prepared
@@ -142,7 +142,7 @@ def notes(prepared: Prepared, arms: list[ArmEstimate], stated: bool) -> list[str
     per_trial = "one GPU" if gpus == 1 else f"{gpus} GPUs"
     where = f"{per_trial} per trial" if stated else f"{side} side by side on {prepared.device}"
     lines = [
-        f"{len(planned.all_trials)} trials: {seeds_text(planned.seeds)}; "
+        f"{plural(len(planned.all_trials), 'trial')}: {seeds_text(planned.seeds)}; "
         f"{listed(f'{images:,}' for images in planned.lengths)} images per trial; "
         f"data {planned.data.source}, {'x'.join(map(str, planned.data.shape))}; {where}",
         f"estimate: {time_text(prepared, arms, side, stated)}; {BASIS}",
@@ -168,14 +168,15 @@ def notes(prepared: Prepared, arms: list[ArmEstimate], stated: bool) -> list[str
     tune = planned.study.tune
     if prepared.remaining.searches and tune is not None:
         count = len(prepared.remaining.searches)
+        trainings = plural(count * tune.trials, "short training")
         lines.append(
-            f"first, {count} searches of {tune.trials} learning rates, each on {tune.budget:.0%} "
-            f"of a trial's images: {count * tune.trials} short trainings, not in the estimate"
+            f"first, {plural(count, 'search', 'searches')} of "
+            f"{plural(tune.trials, 'learning rate')}, each on {tune.budget:.0%} "
+            f"of a trial's images: {trainings}, not in the estimate"
         )
     if prepared.remaining.failed:
-        lines.append(
-            f"{prepared.remaining.failed} trials failed before; --retry-failed runs them again"
-        )
+        failed = plural(prepared.remaining.failed, "trial")
+        lines.append(f"{failed} failed before; --retry-failed tries again")
     if planned.data.missing:
         lines.append(f"data missing: {planned.data.missing}")
     return lines
@@ -226,11 +227,11 @@ def memory_text(prepared: Prepared) -> str:
     images = math.ceil(scale.training.batch / gpus)
     passes = Passes(scale.training.micro_batch, scale.training.checkpointing)
     memory = training_memory(planned.models[arm].spec, images, scale.training.precision, passes)
-    images = min(images, passes.micro_batch or images)
+    images = plural(min(images, passes.micro_batch or images), "image")
     how = ", with checkpointing" if passes.checkpointing else ""
     return (
         f"memory: about {memory.total / 1e9:.3g} GB on each GPU for {arm}, the largest arm, "
-        f"{memory.activations / 1e9:.3g} GB of it activations of {images} images a pass{how}; "
+        f"{memory.activations / 1e9:.3g} GB of it activations of {images} a pass{how}; "
         "without workspaces"
     )
 

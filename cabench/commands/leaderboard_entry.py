@@ -10,7 +10,7 @@ from pathlib import Path
 from cabench.commands.compare import target_of
 from cabench.config.files import scale_names
 from cabench.config.study import read_scale
-from cabench.errors import CabenchError, listed, unknown
+from cabench.errors import CabenchError, listed, plural, unknown
 from cabench.evidence.results import Results
 from cabench.evidence.statistics import deviation
 from cabench.planning.own_data import as_yaml
@@ -37,7 +37,7 @@ def show_entry(text: str, results: Path, folder: Path, by: str, url: str) -> Non
     plugins = "".join(f" --plugin {p.path}" for p in entry.plugins)
     console = screen()
     console.print(
-        f"{entry.arm} and {entry.baseline}, {len(entry.trials)} trials: {folder}\n"
+        f"{entry.arm} and {entry.baseline}, {plural(len(entry.trials), 'trial')}: {folder}\n"
         f"Check it with: cabench verify {folder}{plugins}",
         soft_wrap=True,
     )

@@ -14,7 +14,7 @@ from cabench.config.files import STUDIES, studies
 from cabench.config.scale import Scale
 from cabench.config.study import read_scale, scale_names
 from cabench.config.yaml import Document
-from cabench.errors import CabenchError, one_line
+from cabench.errors import CabenchError, one_line, plural
 from cabench.models import model as _model  # noqa: F401  (registers)
 from cabench.plugins import load_plugins, read_plugins
 from cabench.registry import BACKBONES, DATASETS, METHODS, METRICS, TEXT_ENCODERS
@@ -29,7 +29,9 @@ def first_line(thing: object) -> str:
 
 def scale_line(scale: Scale) -> str:
     """Seeds, training images and purpose of a scale."""
-    return f"{scale.seeds} seeds, {scale.training.images:,} images per trial; {scale.about}"
+    return (
+        f"{plural(scale.seeds, 'seed')}, {scale.training.images:,} images per trial; {scale.about}"
+    )
 
 
 def backbone_line(backbone: type) -> str:

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from cabench.analysis.loggers import check_log, write_log
 from cabench.config.seeds import is_count, understood
+from cabench.errors import plural
 from cabench.evidence.results import Results
 from cabench.evidence.verdicts import Verdict
 from cabench.execution.looks import run_until_resolved
@@ -119,7 +120,7 @@ def show(run: Run, console: Console, until_resolved: bool = False) -> int:
     console.print("\nWritten:", *(f"  {path}" for path in paths), sep="\n", soft_wrap=True)
     failed = [record for record in results.records.values() if not record.complete]
     if failed:
-        console.print(f"\n{len(failed)} trials failed; --retry-failed runs them again")
+        console.print(f"\n{plural(len(failed), 'trial')} failed; --retry-failed tries again")
     for line in closing(results, run, until_resolved):
         console.print(line, soft_wrap=True)
     return 1 if failed else 0
@@ -127,7 +128,6 @@ def show(run: Run, console: Console, until_resolved: bool = False) -> int:
 
 def closing(results: Results, run: Run, until_resolved: bool = False) -> list[str]:
     """The outcome, a line per claim, and the commands to type next."""
-    from cabench.analysis.formatting import plural
     from cabench.analysis.verdict_text import claim_id, outcome_of, remark
 
     lines = []

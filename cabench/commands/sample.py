@@ -13,7 +13,7 @@ import cabench
 from cabench.analysis.figures import grid
 from cabench.api.conditions import LABEL, used_streams
 from cabench.commands.compare import target_of
-from cabench.errors import CabenchError, shown
+from cabench.errors import CabenchError, plural, shown
 from cabench.runtime.console import screen
 from cabench.runtime.files import atomic_path
 
@@ -59,7 +59,7 @@ def show_samples(
             np.savez(file, allow_pickle=False, columns=np.array(columns), **arrays)
         written.append(npz)
     count = sum(map(len, blocks.values()))
-    screen().print(f"{count} samples of {text}", soft_wrap=True)
+    screen().print(f"{plural(count, 'sample')} of {text}", soft_wrap=True)
     screen().print("\nWritten:", *(f"  {file}" for file in written), sep="\n", soft_wrap=True)
 
 

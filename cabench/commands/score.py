@@ -20,7 +20,7 @@ from cabench.analysis import tables
 from cabench.analysis.verdict_text import verdicts_by_metric
 from cabench.config.scale import Scale
 from cabench.diffusion.checkpoints import load
-from cabench.errors import CabenchError, listed, near, shown
+from cabench.errors import CabenchError, listed, near, plural, shown
 from cabench.evidence.results import Results
 from cabench.metrics.clip import Clip
 from cabench.metrics.scorer import OPTIONAL
@@ -93,7 +93,7 @@ def show_scores(
     if lost:
         console.print(f"\nleft out, without saved samples: {listed(lost)}", soft_wrap=True)
     console.print(
-        f"\n{len(scored)} trials, {count:,} samples scored in {seconds:.0f} s "
+        f"\n{plural(len(scored), 'trial')}, {plural(count, 'sample')} scored in {seconds:.0f} s "
         f"({count / seconds:,.0f} per second); nothing was trained or sampled",
         soft_wrap=True,
     )

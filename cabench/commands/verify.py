@@ -17,7 +17,7 @@ from cabench.analysis.comparison import (
 from cabench.commands.leaderboard_entry import entry_of, trial_rows
 from cabench.config.scale import Scale
 from cabench.config.study import read_scale
-from cabench.errors import CabenchError
+from cabench.errors import CabenchError, plural
 from cabench.evidence.results import Results
 from cabench.execution.executors import local
 from cabench.execution.progress import Progress
@@ -102,7 +102,9 @@ def files(run: Run, entry: Entry) -> Check:
             faults.append(f"{place}: not the file that the entry was written for")
         elif not record.complete or record.spec.train.seed != trial.seed:
             faults.append(f"{place}: not a complete trial of this seed")
-    return Check(f"{len(entry.trials)} records: intact, listed, keys are hashes of specs", faults)
+    return Check(
+        f"{plural(len(entry.trials), 'record')}: intact, listed, keys are hashes of specs", faults
+    )
 
 
 def one_model(run: Run, entry: Entry) -> Check:
@@ -166,7 +168,7 @@ def code(entry: Entry, plugins: Sequence[Plugin]) -> Check:
         for plugin in entry.plugins
         if plugin.sha256 not in given
     ]
-    return Check(f"{len(entry.plugins)} plugins: given by --plugin", faults)
+    return Check(f"{plural(len(entry.plugins), 'plugin')}: given by --plugin", faults)
 
 
 def repeated(run: Run, entry: Entry, repeat: int, plugins: Sequence[Plugin], device: str) -> Check:
@@ -192,7 +194,9 @@ def repeated(run: Run, entry: Entry, repeat: int, plugins: Sequence[Plugin], dev
     if outcome.environments and outcome.faults:
         differing = "; ".join(map(str, outcome.environments))
         faults.append(f"equal bits are promised on one type of machine; here differ: {differing}")
-    return Check(f"{len(names)} trials repeated to the bit: {', '.join(names.values())}", faults)
+    return Check(
+        f"{plural(len(names), 'trial')} repeated to the bit: {', '.join(names.values())}", faults
+    )
 
 
 def _trial(run: Run, arm: str, key: str, plugins: Sequence[Plugin]) -> Trial:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from cabench.errors import CabenchError
+from cabench.errors import CabenchError, plural
 from cabench.evidence.design import Design
 from cabench.evidence.results import Results
 from cabench.evidence.stopping import smallest_effect
@@ -91,7 +91,7 @@ def run_until_resolved(
         expected = expected_seconds(following, results)
         if budget is not None and expected and time.monotonic() - began + expected > budget:
             console.print(
-                f"look {look + 1} has {len(following.remaining.trials)} trials, about "
+                f"look {look + 1} has {plural(len(following.remaining.trials), 'trial')}, about "
                 f"{clock(expected)}, which would exceed the budget; re-run the command, or give it "
                 "more time, to add them",
                 soft_wrap=True,
@@ -141,8 +141,8 @@ def _check(prepared: Prepared) -> None:
         )
     if (most := study.sequential.most) < (first := len(prepared.plan.seeds)):
         raise CabenchError(
-            f"--until-resolved: expected at least the {first} seeds of the first look as the most "
-            f"of an arm, got {most}; see --max-seeds, or `sequential: {{most: {most}}}`"
+            f"--until-resolved: expected at least the {plural(first, 'seed')} of the first look as "
+            f"the most of an arm, got {most}; see --max-seeds, or `sequential: {{most: {most}}}`"
         )
 
 
@@ -177,11 +177,12 @@ def state(verdict: Verdict, ledger: Ledger) -> str:
     """'supported on 6 seeds', 'open on 3 seeds: with this mean and spread, 9 would decide', ..."""
     if not verdict.is_tested:
         return f"{'not tested yet' if verdict.lacks_seeds else 'not tested'}: {verdict.reason}"
+    seeds = plural(verdict.n, "seed")
     if not verdict.is_open:
-        return f"{verdict.word} on {verdict.n} seeds"
+        return f"{verdict.word} on {seeds}"
     word = "stopped for futility" if verdict.claim.id in ledger.closed else "open"
     needed = f"with this mean and spread, {verdict.needed_text} would decide"
-    return f"{word} on {verdict.n} seeds: {needed}"
+    return f"{word} on {seeds}: {needed}"
 
 
 def summary(results: Results, verdicts: Iterable[Verdict], ledger: Ledger) -> str:
@@ -199,6 +200,6 @@ def summary(results: Results, verdicts: Iterable[Verdict], ledger: Ledger) -> st
         )
         text = f"{verdict.claim.id} {state(verdict, ledger)}"
         if verdict.is_tested:
-            text += f" ({len(keys)} trials of its arms, {clock(spent)} in them)"
+            text += f" ({plural(len(keys), 'trial')} of its arms, {clock(spent)} in them)"
         lines.append(text)
     return "\n".join(lines)

@@ -10,6 +10,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from cabench.errors import plural
 from cabench.execution.executors.base import (
     Evaluated,
     Finished,
@@ -23,7 +24,7 @@ from cabench.runtime.console import clock
 from cabench.runtime.progress import LiveView
 
 STAGES = {"train": (0.0, 0.75), "sample": (0.75, 0.95), "score": (0.95, 1.0)}  # of a trial
-SILENT = 120.0  # seconds; in a log file, a line says at least that often what runs
+NAMED = 3  # running trials that a line names, at most
 MEASURABLE = 0.005  # of the work; before that there is no estimate of the time left
 
 
@@ -50,7 +51,7 @@ class Usage:
         self.ends.append(time.monotonic())
 
     def line(self, unit: str) -> str:
-        """'30 trials in 13:49, 2 side by side: ... overhead 12 s (1.5%), 7 s before ...'."""
+        """'30 trials in 13:49, 2 side by side: ... overhead 12 s (1.5%), 7 s of it startup'."""
         now = time.monotonic()
         wall = now - self.began
         startup = (self.first_message or now) - self.began
@@ -59,8 +60,8 @@ class Usage:
         idle += max(0, self.workers - len(self.ends)) * (wall - startup)
         overhead = max(0.0, wall - (self.computed + idle) / self.workers)
         return (
-            f"{len(self.ends)} {unit} in {clock(wall)}, {self.workers} side by side: "
-            f"{clock(self.computed)} in {unit}, workers idle for {idle:.0f} s at the end, "
+            f"{plural(len(self.ends), unit)} in {clock(wall)}, {together(self.workers)}: "
+            f"{clock(self.computed)} in {unit}s, workers idle for {idle:.0f} s at the end, "
             f"overhead {overhead:.0f} s ({overhead / wall:.1%}), {startup:.0f} s of it startup"
         )
 
@@ -90,18 +91,14 @@ class Progress(LiveView):
         self.failed: list[str] = []
         self.usage = Usage()
         self.starting = ""  # what the run waits for before its first trial
-        self.last_line = self.began
 
     def start(self, what: str) -> None:
         """Say what is being started: it takes a while, and no trial runs before."""
         self.starting = what
         self.line(f"starting {what}")
 
-    def line(self, text: str) -> None:
-        self.last_line = time.monotonic()
-        super().line(text)
-
     def receive(self, message: Message) -> None:
+        self.raise_fault()
         match message:
             case Workers(count):
                 self.usage.workers = count
@@ -112,8 +109,6 @@ class Progress(LiveView):
             case Progressed(key):
                 self.usage.heard()
                 self.running[key] = message
-                if not self.console.is_terminal and time.monotonic() - self.last_line > SILENT:
-                    self.line(self.state())
             case Logged(text):
                 self.line(text)
             case Finished(key, error, seconds, images_per_s, scores):
@@ -129,14 +124,16 @@ class Progress(LiveView):
                 self._finished(key, seconds, f"rate {lr:g}, loss {loss:.4f}")
 
     def state(self) -> str:
-        """'2 of 9 done; can-3, seed 0: train, 45%; 18:20 left'."""
-        running = [
-            f"{self.names[key]}: {last.stage}, {last.fraction:.0%}"
-            for key, last in self.running.items()
+        """'2 of 9 done; can-3, seed 0: train, 45%; 18:20 left'; of many it names the first."""
+        running = list(self.running.items())
+        parts = [
+            f"{self.names[key]}: {last.stage}, {last.fraction:.0%}" for key, last in running[:NAMED]
         ]
+        if len(running) > NAMED:
+            parts.append(f"and {len(running) - NAMED} more")
         left = self.left()
         time_left = f"{clock(left)} left" if left is not None else self._waiting()
-        return "; ".join([f"{len(self.done)} of {self.total} done", *running, time_left])
+        return "; ".join([f"{len(self.done)} of {self.total} done", *parts, time_left])
 
     def _finished(self, key: str, seconds: float, result: str) -> None:
         self.usage.finished(seconds)
@@ -153,7 +150,7 @@ class Progress(LiveView):
     def fraction(self) -> float:
         """The share of the expected work that is done."""
         done = sum(self.work[key] for key in self.done)
-        running = sum(self.work[key] * share(last) for key, last in self.running.items())
+        running = sum(self.work[key] * share(last) for key, last in list(self.running.items()))
         return (done + running) / (self.repeats * sum(self.work.values()))
 
     def left(self) -> float | None:
@@ -182,6 +179,11 @@ class Progress(LiveView):
             bar = ProgressBar(1.0, share(last), width=24)
             rows.add_row(Text(self.names[key]), last.stage, bar, last.note)
         return Group(self.bar(self.fraction()), head, rows)
+
+
+def together(count: int) -> str:
+    """How many trials run at a time: '2 side by side'."""
+    return "one at a time" if count == 1 else f"{count} side by side"
 
 
 def share(message: Progressed) -> float:

@@ -18,14 +18,14 @@ from cabench.config.seeds import parse_seeds
 from cabench.config.study import ScaleFile, read_scale, read_study, with_run_options
 from cabench.data.reading import parse_options
 from cabench.diffusion import ranks
-from cabench.errors import CabenchError, DataMissing, near, shown, unknown
+from cabench.errors import CabenchError, DataMissing, near, plural, shown, unknown
 from cabench.execution import preflight, processes
 from cabench.execution.compiling import uncompiled
 from cabench.execution.earlier import design, earlier_runs, in_order, seen_seeds
 from cabench.execution.executors import local
 from cabench.execution.executors.base import Pool
 from cabench.execution.interim import Interim
-from cabench.execution.progress import Progress
+from cabench.execution.progress import Progress, together
 from cabench.execution.real_images import beside
 from cabench.execution.remaining import Remaining, what_remains
 from cabench.execution.schedule import stacked, work
@@ -289,10 +289,10 @@ def _run(prepared: Prepared, console: Console) -> None:
     # quick ones fill the end
     trials.sort(key=lambda t: (t.spec.images, -len(t.beside), -expected[t.key]))
     each = f", {prepared.ranks} processes each" if prepared.ranks > 1 else ""
-    side = "" if address else f"{min(jobs, len(trials))} side by side "
+    side = "" if address else f"{together(min(jobs, len(trials)))} "
     console.print(
         f"{prepared.plan.study.study} at scale {prepared.plan.scale.scale}: "
-        f"{len(trials)} trial{'s' * (len(trials) != 1)} to run, {done} done already, {side}on "
+        f"{plural(len(trials), 'trial')} to run, {done} done already, {side}on "
         f"{address or prepared.device} ({prepared.executor}){each}",
         soft_wrap=True,
     )
@@ -315,12 +315,12 @@ def _run(prepared: Prepared, console: Console) -> None:
             from cabench.execution.executors import ray
 
             ray.run(trials, prepared.store, prepared.pool, prepared.device, view.receive)
-    console.print(view.usage.line("trials") + "\n", soft_wrap=True)
+    console.print(view.usage.line("trial") + "\n", soft_wrap=True)
 
 
 def _workers(address: str | None, count: int) -> str:
     """What Ray starts: '2 workers', or those of a cluster."""
-    return f"workers on {address}" if address else f"{count} worker{'' if count == 1 else 's'}"
+    return f"workers on {address}" if address else plural(count, "worker")
 
 
 def _judged_by(planned: Plan) -> list[str]:
@@ -340,10 +340,10 @@ def trial_name(trial: Trial, planned: Plan) -> str:
 def _search(prepared: Prepared, console: Console) -> dict[str, SearchOutcome]:
     """Run the missing searches, always on Ray; return their outcomes by arm."""
     missing = prepared.remaining.searches
-    evaluations = missing[0].options.trials
+    arms, evaluations = plural(len(missing), "arm"), missing[0].options.trials
     console.print(
-        f"{prepared.plan.study.study}: searching the learning rates of {len(missing)} arms, "
-        f"{evaluations} evaluations of {missing[0].images:,} images each",
+        f"{prepared.plan.study.study}: searching the learning rates of {arms}, "
+        f"{plural(evaluations, 'evaluation')} of {missing[0].images:,} images each",
         soft_wrap=True,
     )
     names = {search.key: search.arm for search in missing}
@@ -353,7 +353,7 @@ def _search(prepared: Prepared, console: Console) -> dict[str, SearchOutcome]:
         from cabench.execution.executors import ray
 
         outcomes = ray.search(missing, prepared.store, prepared.pool, prepared.device, view.receive)
-    console.print(view.usage.line("evaluations") + "\n", soft_wrap=True)
+    console.print(view.usage.line("evaluation") + "\n", soft_wrap=True)
     return outcomes
 
 

@@ -100,7 +100,8 @@ def _condition(embedder: EmbedderSpec, text: TextSpec | None) -> str:
             f"{name} ({encoder}, {width} wide, {text.tokens} tokens)"
             for name, width in (embedder.text or {}).items()
         ]
-    streams += [f"{name} ({count} numbers)" for name, count in (embedder.vectors or {}).items()]
+    vectors = embedder.vectors or {}
+    streams += [f"{name} ({plural(count, 'number')})" for name, count in vectors.items()]
     streams += [
         f"{name} (map, {'x'.join(map(str, s))})" for name, s in (embedder.maps or {}).items()
     ]

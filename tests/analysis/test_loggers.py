@@ -65,7 +65,7 @@ def test_a_failed_trial_shows_its_curve_and_one_not_run_nothing(tmp_path):
     curve = {"images": [4, 8], "loss": [1.0, 0.5], "norm": [3, 4]}  # without held-out points
     write_run(tmp_path, manifest, failed, {failed["can-3", 0]["key"]: curve})
     run = find_run(tmp_path, "layer_placement")
-    assert write_log(run, "tensorboard", tmp_path / "board").startswith("1 trials in")
+    assert write_log(run, "tensorboard", tmp_path / "board").startswith("1 trial in")
     assert read(tmp_path / "board" / "can-3" / "seed-0") == {"loss/train": [(4, 1.0), (8, 0.5)]}
     assert not (tmp_path / "board" / "can-3" / "seed-1").exists()
 

@@ -75,7 +75,7 @@ def test_an_entry_is_a_run_of_two_arms(copy, undisturbed, tmp_path):
 def test_trials_are_repeated_to_the_bit(copy):
     code, out, err = cabench("verify", copy, "--repeat", "1")
     assert code == 0, out + err
-    assert "failed" not in out and out.count("passed") == 5 and "1 trials repeated" in out
+    assert "failed" not in out and out.count("passed") == 5 and "1 trial repeated" in out
 
 
 def reseal(copy, edit):

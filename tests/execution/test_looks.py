@@ -159,7 +159,7 @@ def test_a_run_that_was_stopped_goes_on(resolved, tmp_path):
     for path in records.glob(f"{lost}*"):
         path.unlink()
     second = run(tmp_path, *UNTIL)
-    assert "1 trials to run" in second.out
+    assert "1 trial to run" in second.out
     assert outcome(tmp_path / "results") == outcome(root / "results")
     assert seeds(tmp_path) == seeds(root)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from cabench.analysis.loggers import mlflow, tensorboard, wandb
 from cabench.analysis.loggers.base import TrialLog, trial_logs
-from cabench.errors import CabenchError, listed, near, shown
+from cabench.errors import CabenchError, listed, near, plural, shown
 from cabench.records.runs import Run
 
 
@@ -61,4 +61,4 @@ def write_log(run: Run, name: str, folder: Path | None = None) -> str:
     folder = folder or own
     trials = list(trial_logs(run))
     logger.write(trials, folder)
-    return f"{len(trials)} trials in {folder}: {logger.hint.format(folder=folder)}"
+    return f"{plural(len(trials), 'trial')} in {folder}: {logger.hint.format(folder=folder)}"

@@ -17,7 +17,7 @@ from typing import Any
 from ray import tune
 from ray.tune.search import Searcher
 
-from cabench.errors import CabenchError, DataMissing, describe, disk_fault, is_machine_fault
+from cabench.errors import CabenchError, DataMissing, describe, disk_fault, is_machine_fault, plural
 from cabench.execution.executors.base import (
     DEATHS,
     Evaluated,
@@ -95,8 +95,9 @@ def _fit(
 ) -> None:
     with started(pool) as workers, driver.store.scratch("ray") as scratch:
         if pool.jobs is not None and workers < pool.jobs:
-            room = f"{workers} trials fit side by side, not {pool.jobs}: a process takes"
-            driver.listener(Logged(f"{room} {pool.memory / GB:.1f} GB of memory"))
+            room = f"room for {plural(workers, 'trial')} side by side, not {pool.jobs}"
+            takes = f"a process takes {pool.memory / GB:.1f} GB of memory"
+            driver.listener(Logged(f"{room}: {takes}"))
         driver.listener(Workers(workers))
         tuner = tune.Tuner(
             tune.with_resources(tune.with_parameters(work, **parameters), _resources(pool)),
