@@ -16,7 +16,10 @@ from cabench.execution.schedule import (
     training_passes,
     work,
 )
+from cabench.models import kernel_forms
 from cabench.planning.trials import plan
+from cabench.plugins import load_plugins, read_plugins
+from cabench.registry import METHODS
 
 STUDY = ROOT / "studies" / "layer_placement.yaml"
 
@@ -89,6 +92,38 @@ def test_a_gpu_compiles_where_torch_can_and_the_run_says_where_not(
     expected = graphs.VERSION if fault is None else None
     assert {t.spec.train.graphed for t in prepared.remaining.trials} == {expected}
     assert uncompiled(prepared.plan, prepared.remaining.trials, "cuda:1") == text
+
+
+@pytest.mark.parametrize(
+    ("kernels", "settings", "expected"),
+    [
+        ("", [], []),
+        ("depthwise=loop", [], ["training is not compiled: CABENCH_KERNELS is set"]),
+        (
+            "",
+            ["training.precision=bfloat16"],
+            ["training is not compiled: that needs float32 on a CPU, got bfloat16"],
+        ),
+    ],
+)
+def test_a_run_says_what_keeps_its_training_from_being_compiled(
+    kernels, settings, expected, monkeypatch
+):
+    monkeypatch.setattr("cabench.execution.compiling.missing", lambda device: None)
+    forms = kernel_forms.overrides(kernels)
+    whole = plan(read_study(STUDY), read_scale("quick", settings), [0], kernels=forms)
+    assert uncompiled(whole, whole.trials) == expected
+
+
+def test_a_plugin_is_the_reason_although_its_trials_are_all_that_is_left(monkeypatch):
+    load_plugins(plugins := read_plugins([ROOT / "examples" / "gated_kernels.py"]))
+    monkeypatch.setattr(METHODS.get("gated_kernels"), "compiles", False)
+    monkeypatch.setattr("cabench.execution.compiling.missing", lambda device: None)
+    file = read_study(STUDY, ["{gated: {methods: [native, gated_kernels]}}"])
+    whole = plan(file, read_scale("quick"), [0], plugins=plugins)
+    left = [trial for trial in whole.trials if trial.arm == "gated"]
+    expected = ["training of gated is not compiled: it runs a plugin's code"]
+    assert uncompiled(whole, left) == uncompiled(whole, whole.trials) == expected
 
 
 def test_a_gpu_that_is_absent_cannot_compile():
