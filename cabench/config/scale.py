@@ -197,7 +197,8 @@ class Sampling(Part):
     guidance_interval: tuple[Level, Level] | None = None
     """guide only while the noise level, t / 1000, is in this interval (arXiv 2404.07724)"""
     compile: bool = False
-    """compile the sampled network, where training steps could be; the key says whether it was"""
+    """compile the network that draws samples, under the conditions of `training.compile`; the
+    trial's key says whether it was compiled"""
     autoguidance: Positive | None = None
     """autoguidance (arXiv 2406.02070): guide with the averaged network after so many images of the
     same training, instead of the unconditional network"""

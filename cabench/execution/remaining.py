@@ -34,8 +34,8 @@ def what_remains(
 ) -> tuple[Plan, Remaining]:
     """The plan with the learning rates that searches chose, and what its records lack.
 
-    While a search is missing, no arm has its rate yet: the plan is as it was, and what remains are
-    its trials, less those that have a record at the rate of a search that is known.
+    While a search is missing, the plan keeps the scale's rates. Trials that already have a record
+    at the rate of a finished search do not count as remaining.
     """
     if planned.data.missing:
         return planned, Remaining()
