@@ -341,15 +341,7 @@ def study(check: Check, seconds: float) -> None:
     began = time.time()
     runs = [check.child("trials", f"study-{seed}", "--seed", str(seed)) for seed in (0, 1)]
     codes = check.wait(runs, seconds)
-    rows = []
-    for path in sorted((check.out / "results" / "records").glob("*.json")):
-        record = json.loads(path.read_text())
-        spec = record["spec"]["train"]
-        methods = "+".join(method["kind"] for method in spec["model"]["methods"])
-        row = {"key": path.stem, "methods": methods, "seed": spec["seed"]}
-        row |= {"status": record["status"], "error": record["error"]}
-        pace = record["timing"].get("train_images_per_s")
-        rows.append(row | record["metrics"] | {"train_images_per_s": pace})
+    rows = trial_rows(check.out / "results" / "records")
     check.table("study", rows)
     done = sum(row["status"] == "complete" for row in rows)
     check.say(f"study: {done} trials complete in {time.time() - began:.0f} s, exit codes {codes}")
@@ -359,6 +351,22 @@ def study(check: Check, seconds: float) -> None:
     for row in rows:
         if row["status"] != "complete":
             check.fault(f"{row['methods']}, seed {row['seed']}: {row['error']}")
+
+
+def trial_rows(folder: Path) -> list[dict[str, Any]]:
+    """A row for each record, KEY.json; the curves beside it are in KEY.curves.json."""
+    rows = []
+    for path in sorted(folder.glob("*.json")):
+        if path.name.count(".") > 1:
+            continue
+        record = json.loads(path.read_text())
+        spec = record["spec"]["train"]
+        methods = "+".join(method["kind"] for method in spec["model"]["methods"])
+        row = {"key": path.stem, "methods": methods, "seed": spec["seed"]}
+        row |= {"status": record["status"], "error": record["error"]}
+        pace = record["timing"].get("train_images_per_s")
+        rows.append(row | record["metrics"] | {"train_images_per_s": pace})
+    return rows
 
 
 def trials(check: Check, seed: int) -> None:

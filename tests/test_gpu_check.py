@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -98,6 +99,16 @@ def test_a_part_that_fails_is_named_and_the_others_run(gpu_check, tmp_path):
     assert float(rows["static"]["ms"]) >= 0 and "no kernel image" in rows["wide"]["error"]
     assert members(tmp_path) >= {"forms.csv", "further.csv", "failed.txt", "errors.txt", "log.txt"}
     assert "failed parts: eager, forms, last" in (tmp_path / "log.txt").read_text()
+
+
+def test_a_trial_has_a_row_and_its_curves_have_none(gpu_check, tmp_path):
+    records = ROOT / "results" / "reference" / "records"
+    key = next(records.glob("*.curves.json")).name.partition(".")[0]
+    for name in (f"{key}.json", f"{key}.curves.json"):
+        shutil.copy(records / name, tmp_path)
+    (row,) = gpu_check.trial_rows(tmp_path)
+    assert row["key"] == key and row["status"] == "complete"
+    assert row["train_images_per_s"] > 0 and "kid_levels" in row
 
 
 def test_the_exit_code_is_that_of_the_parts(gpu_check, tmp_path, monkeypatch):
