@@ -176,7 +176,8 @@ class Claim(Part):
     ratio: Annotated[float, Field(gt=0)] | None = None
     """by_construction: the largest ratio of counts that supports the claim"""
     repeats: Annotated[str, Field(pattern=CLAIM_OF)] | None = None
-    """STUDY.CLAIM, the claim of another study that this one tests at other sizes"""
+    """STUDY.CLAIM, the claim of another study that this one tests at other sizes, with the same
+    arms, metrics and test; that study is in the same directory or comes with cabench"""
 
     @property
     def arms(self) -> tuple[str, ...]:

@@ -22,6 +22,7 @@ from cabench.config.files import (
     study_path,
 )
 from cabench.config.grids import check_expanded, expand
+from cabench.config.repeats import check_repeats
 from cabench.config.scale import Scale
 from cabench.config.schema import ADDED_ID, COUNTS, AddedArms, Arm, Claim, Study
 from cabench.config.settings import Setting, with_settings
@@ -94,6 +95,7 @@ def read_study(
     chosen = backbone or study.backbones[0]
     with located(document):
         check_study(study)
+        check_repeats(study, path)
         restricted = _on_backbone(study, chosen, added)
     if against is not None:
         _check_against(against, restricted.arms, added)
