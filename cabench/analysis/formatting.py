@@ -12,6 +12,7 @@ from cabench.errors import plural as plural
 from cabench.evidence.statistics import Estimate
 
 NONE = "-"  # a cell without a value
+RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 PIECE = r"[^-+/, ]*[-+/, ]?"  # of a name that is folded
 
 
@@ -55,6 +56,12 @@ def count_unit(counts: Iterable[float]) -> tuple[float, str]:
         if middle >= size:
             return size, unit
     return 1.0, ""
+
+
+def power_text(value: float) -> str:
+    """'1.2 × 10¹²': a finite number with one decimal."""
+    factor, power = f"{value:.1e}".split("e")
+    return f"{factor} × 10{str(int(power)).translate(RAISED)}"
 
 
 def p_text(p: float) -> str:

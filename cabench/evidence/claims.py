@@ -8,6 +8,7 @@ changed settings or on data of one's own. A copy of a run counts once.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -17,6 +18,7 @@ from cabench.evidence.ladder import Rung
 from cabench.evidence.results import Results
 from cabench.evidence.verdicts import TESTS, Evidence, Verdict, in_family
 from cabench.records.runs import OWN_SCALE
+from cabench.records.schema import ManifestClaim
 
 SMOKE = "smoke"
 
@@ -30,7 +32,7 @@ class Entry:
     verdict: Verdict  # corrected over the ledger's family
     own: Verdict  # corrected over its study's claims
     results: Results
-    sizes: tuple[Entry, ...] = ()  # claims that repeat this one, by rising training MACs
+    sizes: tuple[Entry, ...] = ()  # tests of the claim at other sizes, by rising training MACs
 
     @property
     def macs(self) -> float:
@@ -96,10 +98,35 @@ def _corrected(entries: list[Entry]) -> list[Entry]:
 
 
 def _repeated(entry: Entry, entries: Iterable[Entry]) -> tuple[Entry, ...]:
-    """The entries whose claims repeat that of `entry`."""
-    name = f"{entry.results.manifest.study}.{entry.own.claim.id}"
-    repeats = [other for other in entries if other.own.claim.repeats == name]
+    """The entries that test the claim of `entry` at other sizes."""
+    if _is_variant(entry):
+        return ()
+    repeats = [other for other in entries if _repeats(other, entry)]
     return tuple(sorted(repeats, key=lambda other: other.macs))
+
+
+def _repeats(entry: Entry, home: Entry) -> bool:
+    """Whether an entry tests the statement of `home`, on its backbone, at another size.
+
+    A run at the scale of `home`, or with as many training MACs, may share its trials.
+    """
+    study = home.results.manifest.study.removesuffix(f"-{home.backbone}")  # as its file names it
+    names = {f"{name}.{home.own.claim.id}" for name in (home.results.manifest.study, study)}
+    return (
+        entry.own.claim.repeats in names
+        and entry.backbone == home.backbone
+        and _statement(entry.own.claim) == _statement(home.own.claim)
+        and not _is_variant(entry)
+        and entry.results.manifest.scale != home.results.manifest.scale
+        and math.isfinite(entry.macs)
+        and entry.macs != home.macs
+    )
+
+
+def _statement(claim: ManifestClaim) -> tuple[object, ...]:
+    """What a claim says of its arms."""
+    sides = (claim.better, claim.than, frozenset(claim.also_than), claim.relative_to)
+    return (*sides, frozenset(claim.metrics), claim.test, claim.ratio)
 
 
 def _is_part_of_another(entry: Entry, entries: Iterable[Entry]) -> bool:
@@ -118,11 +145,15 @@ def _distinct(entries: Iterable[Entry]) -> list[Entry]:
 
 
 def _is_of_the_paper(entry: Entry) -> bool:
-    """Whether an entry belongs to the family: not a smoke run, not one with changed settings."""
+    """Whether an entry belongs to the family."""
+    return bool(entry.own.claim.paper) and not _is_variant(entry)
+
+
+def _is_variant(entry: Entry) -> bool:
+    """Whether the run is at scale smoke, has changed settings, or is on data of one's own."""
     manifest = entry.results.manifest
     has_own_data = Path(manifest.scale_file).name == OWN_SCALE
-    is_variant = manifest.scale == SMOKE or manifest.settings or has_own_data
-    return bool(entry.own.claim.paper) and not is_variant
+    return manifest.scale == SMOKE or bool(manifest.settings) or has_own_data
 
 
 def _order(claim: str) -> tuple[str, int, str]:

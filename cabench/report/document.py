@@ -8,7 +8,15 @@ from collections.abc import Mapping
 from cabench.analysis.best_arm import best_arm_text
 from cabench.analysis.evidence_cost import evidence_cost_note, evidence_cost_table
 from cabench.analysis.footnotes import footnotes, warnings
-from cabench.analysis.formatting import NONE, effect_decimals, effect_text, fold, p_text, plural
+from cabench.analysis.formatting import (
+    NONE,
+    RAISED,
+    effect_decimals,
+    effect_text,
+    fold,
+    p_text,
+    plural,
+)
 from cabench.analysis.intervals import claims_interval_note, table_interval_note
 from cabench.analysis.paper_scores import paper_scores_note, paper_scores_table
 from cabench.analysis.summary import Cell, TextTable, guidance, summary
@@ -42,7 +50,6 @@ PAPER = (
     "CVPR 2024, arXiv 2404.01143."
 )
 DASH = "–"  # stands for a missing value
-RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 LONGEST_WORD = 28  # letters, before it may break
 
 

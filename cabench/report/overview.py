@@ -7,7 +7,7 @@ from pathlib import Path
 
 from cabench.analysis import figures
 from cabench.analysis.footnotes import protocol_note
-from cabench.analysis.formatting import p_text, plural
+from cabench.analysis.formatting import p_text, plural, power_text
 from cabench.analysis.tables import NOT_TESTED, markdown
 from cabench.analysis.verdict_text import evidence_text, measured, remark, verdict_words
 from cabench.errors import CabenchError
@@ -31,7 +31,8 @@ LEDGER = (
     "These claims are tested as one family (Holm's correction), so that a verdict can be weaker "
     "than in its study's report. As stated: the paper's claim in FID and CLIP score, at its scale. "
     "Here: the comparison named, at the scale named. The intervals cover for all claims of the "
-    "family at once (Bonferroni)."
+    "family at once (Bonferroni). Over size: the same comparison in other studies, by the "
+    "baseline's training MACs; these verdicts are corrected over the claims of their own run alone."
 )
 
 
@@ -93,13 +94,21 @@ def _row(entry: Entry) -> Json:
         "lengths": [
             {"images": f"{images:,}", "word": after.word} for images, after in entry.lengths
         ],
-        "sizes": [{"size": _size(other), "word": other.own.word} for other in entry.sizes],
+        "sizes": [breakable(text) for text in _sizes(entry)],
     }
 
 
 def _size(entry: Entry) -> str:
     """A run's scale and the training MACs of its baseline."""
-    return f"{entry.results.manifest.scale}, {entry.macs:.1e} MACs"
+    return f"{entry.results.manifest.scale}, {power_text(entry.macs)} MACs"
+
+
+def _sizes(entry: Entry) -> list[str]:
+    """'S1 of size_ladder.size-3, 1.7 × 10¹³ MACs: supported': a claim's tests at other sizes."""
+    return [
+        f"{other.own.claim.id} of {other.run}, {power_text(other.macs)} MACs: {other.own.word}"
+        for other in entry.sizes
+    ]
 
 
 def _page(index: int, entry: Entry, folder: Path) -> Json:
@@ -158,8 +167,7 @@ def _table(entries: Sequence[Entry]) -> list[str]:
         claim = entry.own.claim
         shown = evidence_text(entry.verdict, entry.results.metrics)
         stated = NOT_TESTED if claim.paper else ""
-        sizes = "; ".join(f"{_size(other)}: {other.own.word}" for other in entry.sizes)
-        here = entry.verdict.word
+        sizes, here = "; ".join(_sizes(entry)), entry.verdict.word
         cells = [claim.id, claim.paper, stated, claim.says, entry.run, here, sizes, shown]
         lines.append(f"| {' | '.join(map(markdown, cells))} |")
     return lines

@@ -2,6 +2,7 @@
 
 import pytest
 from cli import cabench
+from example_study import make_claim
 
 from cabench.analysis.figures import PAGE, claim
 from cabench.evidence.claims import claims_ledger
@@ -31,6 +32,26 @@ def test_every_claim_is_in_the_overview_once_with_its_verdict(run, text_of, tmp_
     assert "a subset \\| of layers is better | not tested |" in page
     for verdict in others:
         assert f"| {verdict.claim.id} |" in page.split("# Further claims")[1]
+
+
+def test_verdicts_over_size_have_their_claim_run_and_macs(make_run, text_of, tmp_path):
+    def home(manifest, records):
+        manifest["claims"] = [make_claim("can-3", "native+dw", id="C2", paper="it is better")]
+
+    def ladder(manifest, records):
+        claim = make_claim("can-3", "native+dw", id="S1", repeats="layer_placement.C2")
+        manifest |= {"study": "ladder", "scale": "size-3", "claims": [claim]}
+        for record in records.values():
+            record["spec"]["images"] *= 4
+
+    runs = [make_run(edit=home), make_run(edit=ladder, folder="b")]
+    pdf, markdown = write_overview(runs, tmp_path)
+    page, text = markdown.read_text(), " ".join(text_of(pdf))
+    assert "| S1 of ladder.size-3, 6.6 × 10¹² MACs: " in page
+    assert "S1 of ladder.size-3, 6.6 × 10¹² MACs: " in text
+    assert "scale and training MACs of the baseline" in text
+    for note in (page, text):
+        assert "corrected over the claims of their own run" in note
 
 
 def test_equal_records_give_equal_bytes(run):
