@@ -2,11 +2,13 @@
 
     python scripts/readme_results.py
 
-The pages are docs/results/STUDY.md; the run's own table.md is written, too.
+The pages are docs/results/STUDY.md, or STUDY.SCALE.md where a study was run at several scales; the
+run's own table.md is written, too.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 from cabench.analysis import tables
@@ -124,12 +126,19 @@ def with_tables(page: str) -> str:
 
 def pages() -> dict[Path, str]:
     """The text of each reference run's page."""
-    return {PAGES / f"{run.manifest.study}.md": page(run) for run in all_runs(REFERENCE)}
+    runs = all_runs(REFERENCE)
+    scales = Counter(run.manifest.study for run in runs)
+    return {
+        PAGES / f"{run.name}.md" if scales[study] > 1 else PAGES / f"{study}.md": page(run)
+        for run in runs
+        for study, scale in [(run.manifest.study, run.manifest.scale)]
+    }
 
 
 def page(run: Run) -> str:
     """The run's own table and claims, below links to its files and its figures."""
-    study, folder = run.manifest.study, f"../../results/reference/{run.folder.name}"
+    study, scale = run.manifest.study, run.manifest.scale
+    folder = f"../../results/reference/{run.folder.name}"
     title, table = tables.to_markdown(Results.of(run)).split("\n", 1)
     figures = [
         f"![{caption}]({folder}/{name})\n\n*{caption}*"
@@ -139,8 +148,9 @@ def page(run: Run) -> str:
     links = (
         f"How the run was planned and what it shows: [results](../results.md). "
         f"[The study](../../studies/{study}.yaml); [its numbers as CSV]({folder}/table.csv); "
-        f"as a PDF: `cabench report {study} --results results/reference`."
+        f"as a PDF: `cabench report {study} --scale {scale} --results results/reference`."
     )
+    title = f"{title} at scale {scale}"
     return "\n\n".join([title, NOTE, links, table.strip(), "## Figures", *figures])
 
 
