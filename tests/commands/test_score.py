@@ -177,7 +177,7 @@ class Mine:
 @pytest.mark.parametrize(
     ("value", "fault"),
     [
-        ("1 / 0", "mine.py:11: ZeroDivisionError: division by zero"),
+        ("1 / 0", "mine.py:12: ZeroDivisionError: division by zero"),
         ("float('nan')", "metric 'mine': expected a finite number, got nan"),
     ],
 )

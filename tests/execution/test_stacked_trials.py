@@ -109,7 +109,7 @@ def test_a_gpu_compiles_where_torch_can_and_the_run_says_where_not(
 def test_a_run_says_what_keeps_its_training_from_being_compiled(
     kernels, settings, expected, monkeypatch
 ):
-    monkeypatch.setattr("cabench.execution.compiling.missing", lambda device: None)
+    monkeypatch.setattr("cabench.execution.compiling.missing", lambda device, cluster: None)
     forms = kernel_forms.overrides(kernels)
     whole = plan(read_study(STUDY), read_scale("quick", settings), [0], kernels=forms)
     assert uncompiled(whole, whole.trials) == expected
@@ -118,7 +118,7 @@ def test_a_run_says_what_keeps_its_training_from_being_compiled(
 def test_a_plugin_is_the_reason_although_its_trials_are_all_that_is_left(monkeypatch):
     load_plugins(plugins := read_plugins([ROOT / "examples" / "gated_kernels.py"]))
     monkeypatch.setattr(METHODS.get("gated_kernels"), "compiles", False)
-    monkeypatch.setattr("cabench.execution.compiling.missing", lambda device: None)
+    monkeypatch.setattr("cabench.execution.compiling.missing", lambda device, cluster: None)
     file = read_study(STUDY, ["{gated: {methods: [native, gated_kernels]}}"])
     whole = plan(file, read_scale("quick"), [0], plugins=plugins)
     left = [trial for trial in whole.trials if trial.arm == "gated"]
