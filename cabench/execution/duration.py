@@ -92,7 +92,7 @@ def real_images(planned: Plan, cache: Path) -> float:
     if data.missing or data.vae is not None:
         return 0.0
     dataset = load_dataset(data.source, **data.options)
-    on_gpu = any(trial.spec.score.on_gpu for trial in planned.trials)
     return FEATURES * sum(
-        absent_features(dataset, cache, name, on_gpu) for name in _extractors(planned)
+        absent_features(dataset, cache, name, planned.scores_on_gpu)
+        for name in _extractors(planned)
     )

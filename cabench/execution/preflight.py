@@ -39,7 +39,7 @@ def check(plan: Plan, arms: Sequence[str], cache: Path | None = None) -> None:
         return
     _check_vae(plan.data)
     for name in plan.scale.metrics:
-        _refuse_metric(name, import_fault(name), plan)
+        _refuse_metric(name, import_fault(name, plan.scores_on_gpu), plan)
     specs = {arm: plan.models[arm].spec for arm in dict.fromkeys(arms)}
     own = {arm: spec for arm, spec in specs.items() if _has_plugin(spec)}
     faults = method_faults(own, plan.plugins) | _uncounted(own) | _undescribed(own)

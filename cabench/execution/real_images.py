@@ -24,7 +24,8 @@ def beside(planned: Plan, trial: Trial, store: Store) -> Iterator[None]:
     Trials need none of it before they are trained. Then they compute what is absent, beside this
     process, and report what fails here. At the end of the block the process is stopped.
     """
-    if real_images(planned, store.cache) < WORTH:
+    # This process would extract on the CPU
+    if planned.scores_on_gpu or real_images(planned, store.cache) < WORTH:
         yield
         return
     context = multiprocessing.get_context("spawn")

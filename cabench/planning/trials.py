@@ -106,6 +106,11 @@ class Plan:
         return self.file.study
 
     @property
+    def scores_on_gpu(self) -> bool:
+        """Whether features of images are extracted on CUDA."""
+        return any(trial.spec.score.on_gpu for trial in self.trials)
+
+    @property
     def lengths(self) -> list[int]:
         """Images of every training length, the shortest first."""
         return [*self.scale.training.lengths, self.scale.training.images]

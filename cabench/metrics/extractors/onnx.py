@@ -65,6 +65,7 @@ class OnnxExtractor:
     """A network exported to ONNX once. Opens it at first use."""
 
     libraries = ("onnxruntime",)
+    gpu_libraries = ()
     # fmt: off
     network: ClassVar[str]             # 'EfficientNet-Lite0', in messages
     file: ClassVar[str]                # name of the exported network, before its fingerprint
