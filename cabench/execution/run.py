@@ -8,6 +8,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 from rich.console import Console
@@ -135,6 +136,8 @@ class Prepared:
             return 1
         if self.options.jobs is not None:
             return self.options.jobs
+        if not has_ray():
+            return 1
         resources = self.plan.scale.resources
         if self.device == "cpu":
             return max(1, cores() // (resources.cpus * self.ranks))
@@ -227,6 +230,11 @@ def on_own_data(
     return own
 
 
+def has_ray() -> bool:
+    """Whether Ray is installed; without it trials run one at a time."""
+    return find_spec("ray") is not None
+
+
 def _check_executor(options: Options) -> None:
     address = options.ray_address
     if options.executor not in EXECUTORS:
@@ -237,6 +245,11 @@ def _check_executor(options: Options) -> None:
     if options.executor == "local" and (options.jobs or 1) > 1:
         raise CabenchError(
             f"--jobs: the local executor runs one trial at a time, got {options.jobs}"
+        )
+    side_by_side = options.executor == "ray" or address is not None or (options.jobs or 1) > 1
+    if side_by_side and not has_ray():
+        raise CabenchError(
+            "--executor: trials side by side need the library 'ray': pip install 'ray[tune]'"
         )
     if ranks.from_torchrun() and (options.executor == "ray" or address is not None):
         raise CabenchError("--executor: expected local or auto under torchrun, got ray")
@@ -296,6 +309,8 @@ def _run(prepared: Prepared, console: Console) -> None:
         f"{address or prepared.device} ({prepared.executor}){each}",
         soft_wrap=True,
     )
+    if prepared.options.executor == "auto" and not has_ray() and len(trials) > 1:
+        console.print("one trial at a time: Ray is not installed", soft_wrap=True)
     for text in uncompiled(prepared.plan, trials, prepared.device, bool(address)):
         console.print(text, soft_wrap=True)
     names = {trial.key: trial_name(trial, prepared.plan) for trial in trials}

@@ -8,8 +8,7 @@ from collections.abc import Iterable
 from importlib import resources
 from pathlib import Path
 
-import typst
-
+from cabench.report.typeset import typst
 from cabench.runtime.files import atomic_path
 from cabench.version import __version__
 

@@ -8,9 +8,13 @@ from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
 
-import typst
-
+from cabench.errors import CabenchError
 from cabench.records.spec import Json
+
+try:
+    import typst
+except ImportError:
+    raise CabenchError("PDFs need the library 'typst': pip install 'typst>=0.14'") from None
 
 STYLE = "style.typ"
 

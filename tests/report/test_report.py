@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from importlib import import_module
 
 import numpy as np
 import pandas as pd
@@ -328,3 +329,10 @@ def test_a_corrupted_grid_of_real_images_is_reported_and_left_out(make_run, tmp_
     code, _, err = cabench("report", "layer_placement", *out)
     assert code == 0 and err.startswith(f"cabench: {path} is corrupted") and err.count("\n") == 1
     assert (tmp_path / "out" / "layer_placement.quick.pdf").read_bytes() == without
+
+
+def test_a_pdf_without_typst_is_one_line(monkeypatch):
+    monkeypatch.setitem(sys.modules, "typst", None)
+    monkeypatch.delitem(sys.modules, "cabench.report.typeset", raising=False)
+    with pytest.raises(CabenchError, match=r"^PDFs need the library 'typst': pip install"):
+        import_module("cabench.report.typeset")
