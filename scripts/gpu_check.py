@@ -402,7 +402,7 @@ def further(check: Check) -> None:
         }
         rows += timed(check, f"step, {model}", makers, "control", model.batch, seconds=4)
         check.table("further", rows)
-    for count in (1, 2) if check.dry else (1, 4, 8):
+    for count in (1, 2) if check.dry else (1, 4, 8, 16):
         if check.left < 40:
             return check.say(f"{NO_TIME} for further measurements")
         logs = [f"nano-{count}-{i}" for i in range(count)]
