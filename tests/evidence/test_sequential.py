@@ -16,7 +16,8 @@ def integrated(d, g=G):
     prior = stats.halfnorm(scale=math.sqrt(g))
 
     def density(effect):
-        return prior.pdf(effect) * stats.nct.pdf(t, n - 1, effect * math.sqrt(n))
+        # SciPy 1.14 has nan where the density is 0
+        return prior.pdf(effect) * np.nan_to_num(stats.nct.pdf(t, n - 1, effect * math.sqrt(n)))
 
     value, _ = integrate.quad(density, 0, 12 * math.sqrt(g), limit=400)
     return value / stats.t.pdf(t, n - 1)

@@ -187,7 +187,8 @@ def test_a_sealed_record_that_is_nested_deeply_is_refused(tmp_path):
     for _ in range(700):  # as deep as the JSON reader allows
         deep = [deep]
     write_json(store.record_path("k"), seal(content("k", metrics=deep)))
-    with pytest.raises(CabenchError, match="not a valid record: nested too deeply"):
+    # Python 3.12 reads it, and then finds that it is no dictionary
+    with pytest.raises(CabenchError, match="not a valid record: (nested too deeply|metrics: )"):
         store.record("k")
 
 
