@@ -128,11 +128,8 @@ def pages() -> dict[Path, str]:
     """The text of each reference run's page."""
     runs = all_runs(REFERENCE)
     scales = Counter(run.manifest.study for run in runs)
-    return {
-        PAGES / f"{run.name}.md" if scales[study] > 1 else PAGES / f"{study}.md": page(run)
-        for run in runs
-        for study, scale in [(run.manifest.study, run.manifest.scale)]
-    }
+    names = [run.name if scales[run.manifest.study] > 1 else run.manifest.study for run in runs]
+    return {PAGES / f"{name}.md": page(run) for name, run in zip(names, runs, strict=True)}
 
 
 def page(run: Run) -> str:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 
-from cabench.analysis.formatting import effect_decimals, effect_text, plural
+from cabench.analysis.formatting import effect_decimals, effect_text
 from cabench.analysis.intervals import excludes_zero, finer_text
 from cabench.analysis.summary import verdict_word
 from cabench.analysis.verdict_text import ONE_SEED
+from cabench.errors import plural
 from cabench.evidence.arms import ArmResult
 from cabench.evidence.design import Design
 from cabench.evidence.metric import Metric

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 
-from cabench.analysis.formatting import plural
-from cabench.errors import listed
+from cabench.errors import listed, plural
 from cabench.evidence.results import Results
 from cabench.records.schema import Manifest, MetricInfo, Protocol, SearchResult
 from cabench.records.spec import unused_streams

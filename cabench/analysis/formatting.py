@@ -8,7 +8,6 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from cabench.errors import plural as plural
 from cabench.evidence.statistics import Estimate
 
 NONE = "-"  # a cell without a value
@@ -56,6 +55,11 @@ def count_unit(counts: Iterable[float]) -> tuple[float, str]:
         if middle >= size:
             return size, unit
     return 1.0, ""
+
+
+def short_number(value: float) -> str:
+    """'3,890', '1.76': three digits, without an exponent."""
+    return f"{float(f'{value:.3g}'):,g}"
 
 
 def power_text(value: float) -> str:

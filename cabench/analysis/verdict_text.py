@@ -12,11 +12,10 @@ from cabench.analysis.formatting import (
     effect_decimals,
     effect_text,
     p_text,
-    plural,
 )
 from cabench.analysis.summary import Cell, Column, Row, TextTable, difference_title
 from cabench.config.schema import COUNTS
-from cabench.errors import listed
+from cabench.errors import listed, plural
 from cabench.evidence.metric import Metric
 from cabench.evidence.results import Results
 from cabench.evidence.rules import DIRECTED

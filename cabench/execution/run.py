@@ -230,6 +230,9 @@ def on_own_data(
     return own
 
 
+NEED_RAY = "need the library 'ray': pip install 'ray[tune]'"
+
+
 def has_ray() -> bool:
     """Whether Ray is installed; without it trials run one at a time."""
     return find_spec("ray") is not None
@@ -248,9 +251,7 @@ def _check_executor(options: Options) -> None:
         )
     side_by_side = options.executor == "ray" or address is not None or (options.jobs or 1) > 1
     if side_by_side and not has_ray():
-        raise CabenchError(
-            "--executor: trials side by side need the library 'ray': pip install 'ray[tune]'"
-        )
+        raise CabenchError(f"--executor: trials side by side {NEED_RAY}")
     if ranks.from_torchrun() and (options.executor == "ray" or address is not None):
         raise CabenchError("--executor: expected local or auto under torchrun, got ray")
     if options.executor == "local" and address is not None:
@@ -354,6 +355,8 @@ def trial_name(trial: Trial, planned: Plan) -> str:
 
 def _search(prepared: Prepared, console: Console) -> dict[str, SearchOutcome]:
     """Run the missing searches, always on Ray; return their outcomes by arm."""
+    if not has_ray():
+        raise CabenchError(f"`tune`: searches of learning rates {NEED_RAY}")
     missing = prepared.remaining.searches
     arms, evaluations = plural(len(missing), "arm"), missing[0].options.trials
     console.print(

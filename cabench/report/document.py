@@ -8,15 +8,7 @@ from collections.abc import Mapping
 from cabench.analysis.best_arm import best_arm_text
 from cabench.analysis.evidence_cost import evidence_cost_note, evidence_cost_table
 from cabench.analysis.footnotes import footnotes, warnings
-from cabench.analysis.formatting import (
-    NONE,
-    RAISED,
-    effect_decimals,
-    effect_text,
-    fold,
-    p_text,
-    plural,
-)
+from cabench.analysis.formatting import NONE, RAISED, effect_decimals, effect_text, fold, p_text
 from cabench.analysis.intervals import claims_interval_note, table_interval_note
 from cabench.analysis.paper_scores import paper_scores_note, paper_scores_table
 from cabench.analysis.summary import Cell, TextTable, guidance, summary
@@ -31,6 +23,7 @@ from cabench.analysis.verdict_text import (
     remark,
     verdict_words,
 )
+from cabench.errors import plural
 from cabench.evidence.design import Design
 from cabench.evidence.frame import Progress
 from cabench.evidence.metric import Metric

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from cabench.analysis import figures
-from cabench.analysis.formatting import plural
 from cabench.analysis.grids import Grids, sample_grids
 from cabench.analysis.processes import Submit
+from cabench.errors import plural
 from cabench.evidence.results import Results
 from cabench.records.sample_grid import read_grid
 from cabench.records.schema import Neighbours, Record

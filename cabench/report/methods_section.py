@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cabench.analysis.formatting import plural
 from cabench.config.files import study_elsewhere
+from cabench.errors import plural
 from cabench.evidence.results import Results
 from cabench.records.schema import Environment, Manifest, ManifestArm, Protocol, Record
 from cabench.records.spec import DataSpec, EmbedderSpec, RecipeSpec, TextSpec, TrainSpec, TrialSpec

@@ -6,10 +6,10 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from cabench.analysis.formatting import NONE, decimals, effect_decimals, effect_text, plural
+from cabench.analysis.formatting import NONE, decimals, effect_decimals, effect_text
 from cabench.analysis.summary import floor_score
 from cabench.analysis.tables import markdown, pipes
-from cabench.errors import listed
+from cabench.errors import listed, plural
 from cabench.evidence.arms import ArmResult
 from cabench.evidence.metric import Metric
 from cabench.evidence.results import Results

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from cabench.analysis import figures
 from cabench.analysis.footnotes import protocol_note
-from cabench.analysis.formatting import p_text, plural, power_text
+from cabench.analysis.formatting import p_text, power_text
 from cabench.analysis.tables import NOT_TESTED, markdown
 from cabench.analysis.verdict_text import evidence_text, measured, remark, verdict_words
-from cabench.errors import CabenchError
+from cabench.errors import CabenchError, plural
 from cabench.evidence.claims import ClaimsLedger, Entry, claims_ledger
 from cabench.evidence.design import Design
 from cabench.evidence.results import Results

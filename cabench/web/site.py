@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cabench.analysis.formatting import plural
 from cabench.analysis.verdict_text import outcome_of
-from cabench.errors import CabenchError
+from cabench.errors import CabenchError, plural
 from cabench.evidence.results import Results
 from cabench.records.runs import Run
 from cabench.records.spec import Json

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from pathlib import Path
 
-from cabench.analysis.formatting import plural
+from cabench.errors import plural
 from cabench.evidence.results import Results
 from cabench.records.sample_grid import is_intact
 from cabench.records.schema import GridLayout, Record

@@ -6,7 +6,7 @@ import pytest
 from specs import ROOT
 
 from cabench.errors import CabenchError
-from cabench.execution.run import Options, prepare
+from cabench.execution.run import Options, execute, prepare
 
 STUDY = ROOT / "studies" / "layer_placement.yaml"
 
@@ -28,3 +28,10 @@ def test_auto_is_the_local_executor(tmp_path):
 def test_what_needs_ray_says_so(options, tmp_path):
     with pytest.raises(CabenchError, match=r"need the library 'ray': pip install 'ray\[tune\]'"):
         prepare(STUDY, Options(results=tmp_path, cache=tmp_path, scale="smoke", **options))
+
+
+def test_a_search_of_learning_rates_says_so(tmp_path):
+    study = ROOT / "studies" / "size_ladder.yaml"
+    prepared = prepare(study, Options(results=tmp_path, cache=tmp_path, scale="smoke"))
+    with pytest.raises(CabenchError, match="searches of learning rates need the library 'ray'"):
+        execute(prepared)

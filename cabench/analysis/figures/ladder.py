@@ -17,7 +17,7 @@ from cabench.analysis.figures.style import (
     finish,
     new_figure,
 )
-from cabench.analysis.formatting import count_unit
+from cabench.analysis.formatting import count_unit, short_number
 from cabench.evidence.ladder import Ladder
 
 
@@ -53,7 +53,7 @@ def ladder_figure(path: str | Path, ladder: Ladder, look: Look = SCREEN) -> list
         right.axhline(0, color=INK, linewidth=0.9, zorder=1)
         for axes in (left, right):
             axes.set_xscale("log")
-            axes.set_xticks(rungs, [f"{float(f'{macs / size:.3g}'):,g}" for macs in rungs])
+            axes.set_xticks(rungs, [short_number(macs / size) for macs in rungs])
             axes.xaxis.set_minor_locator(NullLocator())
             axes.set_xlabel(f"{unit}MACs of a training of {ladder.baseline}")
             axes.grid(axis="y", color=FAINT, linewidth=0.4)
