@@ -132,6 +132,8 @@ def gradient(model: ConditionalModel, spec: ModelSpec, batch: Batch, cache: Path
 
 def library(parts: list[Any], cache: Path, compile_to: Callable[[Path], None]) -> Library:
     """The library of a function that `parts` describe, from the cache or compiled now."""
+    # It warns where CUDA's compiler is present and no GPU
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     key = content_key("compiled", [*parts, sources(), *machine()])
     path = cached_file(cache / "compiled" / f"{key}.pt2", compile_to)
     return torch._inductor.aoti_load_package(str(path), run_single_threaded=True).loader.run
@@ -181,8 +183,6 @@ def compile_function(
     torch._inductor.aot_compile takes the graph as it is; the public aoti_compile_and_package takes
     one that torch.export traced once more.
     """
-    # It warns where CUDA's compiler is present and no GPU
-    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     from torch._inductor.package.package import package_aoti
     from torch.fx.experimental.proxy_tensor import make_fx
 

@@ -51,18 +51,18 @@ class Usage:
         self.ends.append(time.monotonic())
 
     def line(self, unit: str) -> str:
-        """'30 trials in 13:49, 2 side by side: ... overhead 12 s (1.5%), 7 s of it startup'."""
+        """'30 trials in 13:49, 2 side by side: ... overhead 12 s (1.5%); first step after 7 s'."""
         now = time.monotonic()
         wall = now - self.began
-        startup = (self.first_message or now) - self.began
+        waited = (self.first_message or now) - self.began
         # once the last trial has started, a worker that finishes stays idle
         idle = sum(now - end for end in self.ends if end >= self.last_start)
-        idle += max(0, self.workers - len(self.ends)) * (wall - startup)
+        idle += max(0, self.workers - len(self.ends)) * (wall - waited)
         overhead = max(0.0, wall - (self.computed + idle) / self.workers)
         return (
             f"{plural(len(self.ends), unit)} in {clock(wall)}, {together(self.workers)}: "
             f"{clock(self.computed)} in {unit}s, workers idle for {idle:.0f} s at the end, "
-            f"overhead {overhead:.0f} s ({overhead / wall:.1%}), {startup:.0f} s of it startup"
+            f"overhead {overhead:.0f} s ({overhead / wall:.1%}); first step after {waited:.0f} s"
         )
 
 
