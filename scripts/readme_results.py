@@ -144,7 +144,7 @@ def page(run: Run) -> str:
     ]
     links = (
         f"How the run was planned and what it shows: [results](../results.md). "
-        f"[The study](../../studies/{study}.yaml); [its numbers as CSV]({folder}/table.csv); "
+        f"[The study](../../{run.manifest.study_file}); [its numbers as CSV]({folder}/table.csv); "
         f"as a PDF: `cabench report {study} --scale {scale} --results results/reference`."
     )
     title = f"{title} at scale {scale}"
